@@ -1,0 +1,118 @@
+//! Calls a chain of CNI plugins as a container runtime does (CNI specification 1.1.0, sections 3 and 4).
+
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::node::Node;
+
+/// The configuration that the daemon writes, in a node.
+pub const CONFLIST: &str = "/etc/cni/net.d/10-cambric.conflist";
+
+/// Where plugins are looked for in a node: the standard folder, then Debian's.
+const PLUGIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+
+/// A network configuration list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conflist {
+    /// Version of the specification that the plugins are to speak.
+    #[serde(rename = "cniVersion")]
+    pub cni_version: String,
+    /// Name of the network.
+    pub name: String,
+    /// Configuration of each plugin in order.
+    pub plugins: Vec<Map<String, Value>>,
+}
+
+/// What a chain is called for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attachment<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) container_id: &'a str,
+    pub(crate) pod: &'a str,
+}
+
+impl Conflist {
+    /// Reads the configuration of a node.
+    pub(crate) fn of(node: &Node) -> Result<Self> {
+        let path = node.path(CONFLIST);
+        let context = || format!("reading {CONFLIST} of {}", node.name());
+        let text = std::fs::read_to_string(path).with_context(context)?;
+        serde_json::from_str(&text).with_context(context)
+    }
+
+    /// Calls ADD of each plugin; the result of the last is the result.
+    pub(crate) fn add(&self, attachment: &Attachment<'_>) -> Result<Value> {
+        let mut result = None;
+        for plugin in &self.plugins {
+            let config = self.config_for(plugin, result.as_ref());
+            result = attachment.call("ADD", plugin, &config)?.or(result);
+        }
+        result.context("no plugin gave a result")
+    }
+
+    /// Calls DEL of each plugin in reverse order; all are tried.
+    pub(crate) fn del(&self, attachment: &Attachment<'_>, result: Option<&Value>) -> Result<()> {
+        let calls = self
+            .plugins
+            .iter()
+            .rev()
+            .map(|plugin| attachment.call("DEL", plugin, &self.config_for(plugin, result)).map(drop));
+        let errors: Vec<String> = calls.filter_map(|call| Some(format!("{:#}", call.err()?))).collect();
+        if !errors.is_empty() {
+            bail!("{}", errors.join("; "));
+        }
+        Ok(())
+    }
+
+    fn config_for(&self, plugin: &Map<String, Value>, previous: Option<&Value>) -> Value {
+        let mut config = plugin.clone();
+        config.insert("cniVersion".into(), self.cni_version.clone().into());
+        config.insert("name".into(), self.name.clone().into());
+        config.extend(previous.map(|result| ("prevResult".to_owned(), result.clone())));
+        Value::Object(config)
+    }
+}
+
+impl Attachment<'_> {
+    /// Path of the pod's network namespace in the node.
+    pub(crate) fn netns(&self) -> String {
+        format!("/run/netns/{}", self.pod)
+    }
+
+    fn call(&self, verb: &str, plugin: &Map<String, Value>, config: &Value) -> Result<Option<Value>> {
+        let name = plugin.get("type").and_then(Value::as_str).context("a plugin without type")?;
+        let context = || format!("{verb} of {name} for pod {} of {}", self.pod, self.node.name());
+        let is_in = |dir: &&&str| self.node.path(dir).join(name).symlink_metadata().is_ok();
+        let Some(dir) = PLUGIN_DIRS.iter().find(is_in) else {
+            bail!("{}: no plugin {name} in {}", context(), PLUGIN_DIRS.join(" nor "));
+        };
+        let mut command = self.node.command(&[format!("{dir}/{name}")])?;
+        command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", self.container_id);
+        command
+            .env("CNI_NETNS", self.netns())
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_PATH", PLUGIN_DIRS.join(":"));
+        let arguments = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", self.pod);
+        command.env("CNI_ARGS", arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.node.enter(|| command.spawn())?.with_context(context)?;
+        if let Some(mut input) = child.stdin.take() {
+            // A plugin that ends without reading has said why.
+            let _ = input.write_all(config.to_string().as_bytes());
+        }
+        let output = child.wait_with_output().with_context(context)?;
+        let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+        if output.status.success() {
+            return Ok(answer);
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        match answer.as_ref().and_then(|answer| answer.get("msg")?.as_str()) {
+            Some(message) => bail!("{}: {message} {complaint}", context()),
+            None => bail!("{}: {} {complaint}", context(), output.status),
+        }
+    }
+}

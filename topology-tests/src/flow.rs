@@ -1,0 +1,242 @@
+//! A 1 kHz UDP ping-pong between two namespaces: counts what a fault costs in packets.
+//!
+//! Both directions count: a packet is lost when no answer to it came back. A socket belongs to the namespace it was
+//! made in, so the threads that use it need not.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{Node, Pod};
+
+/// Time between two packets.
+pub const INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long an answer may take before its packet counts as lost.
+const LATEST_ANSWER: Duration = Duration::from_secs(1);
+
+/// How often threads look whether they are to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Something with a network of its own: a node or a pod.
+pub trait Place: Sync {
+    /// Runs a closure on a thread in that network.
+    ///
+    /// # Errors
+    /// When the place is gone.
+    fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T>;
+}
+
+/// A flow under way; it ends when stopped or dropped.
+#[derive(Debug)]
+pub struct Flow {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What became of the packets of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Packets sent.
+    pub sent: u32,
+    /// Packets without an answer.
+    pub lost: u32,
+    /// Longest time during which every packet was lost.
+    pub longest_gap: Duration,
+    /// Lost packets, in runs of consecutive numbers.
+    pub lost_runs: Vec<Run>,
+}
+
+/// Lost packets with consecutive numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Number of the first, from 0.
+    pub first: u32,
+    /// Number of the last.
+    pub last: u32,
+    /// When the first was sent, from the start of the flow.
+    pub since: Duration,
+    /// From the first to the one after the last.
+    pub length: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    sent: AtomicU32,
+    /// When each packet was sent, from the start of the flow.
+    times: Mutex<Vec<Duration>>,
+    answered: Mutex<BTreeSet<u32>>,
+}
+
+impl Flow {
+    /// Starts a flow from one place to an address of another, and back. `source` is the sender's address; none: as
+    /// the kernel chooses.
+    ///
+    /// # Errors
+    /// When a socket cannot be made.
+    pub fn start(from: &impl Place, source: Option<IpAddr>, to: &impl Place, target: IpAddr) -> Result<Self> {
+        let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+        let echo = socket(to, target)?;
+        let target = echo.local_addr()?;
+        let sender = socket(from, source.unwrap_or(any))?;
+        let receiver = sender.try_clone()?;
+        let shared = Arc::new(Shared::default());
+        let thread = |name: &str, work: Box<dyn FnOnce(&Shared) + Send>| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(name.into()).spawn(move || work(&shared))
+        };
+        let threads = vec![
+            thread("flow-echo", Box::new(move |shared| answer(shared, &echo)))?,
+            thread("flow-receive", Box::new(move |shared| receive(shared, &receiver)))?,
+            thread("flow-send", Box::new(move |shared| send(shared, &sender, target)))?,
+        ];
+        Ok(Self { shared, threads })
+    }
+
+    /// Packets sent so far.
+    pub fn sent(&self) -> u32 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// Packets answered so far.
+    pub fn answered(&self) -> u32 {
+        let answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        u32::try_from(answered.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Stops sending, waits for late answers and reports.
+    ///
+    /// # Errors
+    /// When a thread has panicked.
+    pub fn stop(mut self) -> Result<Report> {
+        self.end()?;
+        let times = self.shared.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Report::new(&times, |number| answered.contains(&number)))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let ended = self.threads.drain(..).map(JoinHandle::join).collect::<Vec<_>>();
+        ended.into_iter().try_for_each(|thread| thread.map_err(|_| anyhow!("a thread of the flow panicked")))
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let _ = self.end(); // a panic has been printed by its thread
+    }
+}
+
+impl Report {
+    fn new(times: &[Duration], is_answered: impl Fn(u32) -> bool) -> Self {
+        let mut lost_runs: Vec<Run> = Vec::new();
+        for (number, &time) in (0..).zip(times) {
+            if is_answered(number) {
+                continue;
+            }
+            let next = times.get(number as usize + 1).copied().unwrap_or(time + INTERVAL);
+            match lost_runs.last_mut().filter(|run| run.last + 1 == number) {
+                Some(run) => (run.last, run.length) = (number, next - run.since),
+                None => lost_runs.push(Run { first: number, last: number, since: time, length: next - time }),
+            }
+        }
+        Self {
+            sent: u32::try_from(times.len()).unwrap_or(u32::MAX),
+            lost: lost_runs.iter().map(|run| run.last - run.first + 1).sum(),
+            longest_gap: lost_runs.iter().map(|run| run.length).max().unwrap_or_default(),
+            lost_runs,
+        }
+    }
+}
+
+fn socket(place: &impl Place, address: IpAddr) -> Result<UdpSocket> {
+    let socket = place.in_netns(|| UdpSocket::bind((address, 0)))?;
+    let socket = socket.with_context(|| format!("binding a UDP socket to {address}"))?;
+    socket.set_read_timeout(Some(LOOK))?;
+    Ok(socket)
+}
+
+fn send(shared: &Shared, socket: &UdpSocket, target: SocketAddr) {
+    let start = Instant::now();
+    for number in 0.. {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        // Counted from the start: after a late wake-up it catches up.
+        std::thread::sleep((INTERVAL * number).saturating_sub(start.elapsed()));
+        shared.times.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed());
+        // No route is a lost packet as well.
+        let _ = socket.send_to(&number.to_be_bytes(), target);
+        shared.sent.store(number + 1, Ordering::Relaxed);
+    }
+}
+
+fn receive(shared: &Shared, socket: &UdpSocket) {
+    let mut bytes = [0; 4];
+    until_stopped(shared, || {
+        if socket.recv_from(&mut bytes).is_ok() {
+            let number = u32::from_be_bytes(bytes);
+            shared.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        }
+    });
+}
+
+fn answer(shared: &Shared, socket: &UdpSocket) {
+    let mut bytes = [0; 4];
+    until_stopped(shared, || {
+        if let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            let _ = socket.send_to(&bytes[..length], from); // lost, then
+        }
+    });
+}
+
+/// Repeats a step that waits at most [`LOOK`], and some time longer than told, for answers under way.
+fn until_stopped(shared: &Shared, mut step: impl FnMut()) {
+    let mut stopped: Option<Instant> = None;
+    while stopped.is_none_or(|at| at.elapsed() < LATEST_ANSWER) {
+        if shared.stop.load(Ordering::Relaxed) {
+            stopped.get_or_insert_with(Instant::now);
+        }
+        step();
+    }
+}
+
+impl Place for Node {
+    fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        Node::in_netns(self, work)
+    }
+}
+
+impl Place for Pod {
+    fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        Pod::in_netns(self, work)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_packets_are_reported_in_runs() {
+        let times: Vec<Duration> = (0..10).map(|n| INTERVAL * n).collect();
+        let report = Report::new(&times, |number| !matches!(number, 2 | 5..=7));
+        assert_eq!((report.sent, report.lost), (10, 4));
+        assert_eq!(report.longest_gap, Duration::from_millis(3));
+        let runs: Vec<_> = report.lost_runs.iter().map(|run| (run.first, run.last)).collect();
+        assert_eq!(runs, [(2, 2), (5, 7)]);
+    }
+
+    #[test]
+    fn a_flow_that_loses_nothing_has_no_gap() {
+        let report = Report::new(&[Duration::ZERO, INTERVAL], |_| true);
+        assert_eq!((report.lost, report.longest_gap), (0, Duration::ZERO));
+    }
+}
