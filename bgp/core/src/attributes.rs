@@ -1,0 +1,226 @@
+//! The path attributes of a route, as a value, and the table that keeps each set once.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::types::{Asn, Community, LargeCommunity, LocalPref, Med, RouterId};
+
+/// All attributes of a path that is fit for use: the mandatory ones are there.
+///
+/// One set serves many prefixes; [`Interner`] sees to it that equal sets are one object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attributes {
+    /// ORIGIN
+    pub origin: Origin,
+    /// AS_PATH
+    pub as_path: AsPath,
+    /// NEXT_HOP, or the global address of MP_REACH_NLRI.
+    pub next_hop: IpAddr,
+    /// The link-local address that came beside the global one (RFC 2545 section 3).
+    pub link_local: Option<Ipv6Addr>,
+    /// MULTI_EXIT_DISC
+    pub med: Option<Med>,
+    /// LOCAL_PREF
+    pub local_pref: Option<LocalPref>,
+    /// ATOMIC_AGGREGATE
+    pub atomic_aggregate: bool,
+    /// AGGREGATOR
+    pub aggregator: Option<Aggregator>,
+    /// COMMUNITIES, in the order of the sender.
+    pub communities: Vec<Community>,
+    /// LARGE_COMMUNITY, in the order of the sender.
+    pub large_communities: Vec<LargeCommunity>,
+    /// ORIGINATOR_ID
+    pub originator_id: Option<RouterId>,
+    /// CLUSTER_LIST
+    pub cluster_list: Vec<RouterId>,
+    /// Optional transitive attributes that we do not look into, by type code; passed on as they are.
+    pub opaque: Vec<Opaque>,
+}
+
+impl Attributes {
+    /// A route of our own: no path yet, origin IGP.
+    pub fn originated(next_hop: IpAddr) -> Attributes {
+        Attributes {
+            origin: Origin::Igp,
+            as_path: AsPath::default(),
+            next_hop,
+            link_local: None,
+            med: None,
+            local_pref: None,
+            atomic_aggregate: false,
+            aggregator: None,
+            communities: Vec::new(),
+            large_communities: Vec::new(),
+            originator_id: None,
+            cluster_list: Vec::new(),
+            opaque: Vec::new(),
+        }
+    }
+}
+
+/// ORIGIN: how the route came into BGP; lower is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// 0
+    Igp,
+    /// 1
+    Egp,
+    /// 2
+    Incomplete,
+}
+
+impl Origin {
+    /// From the attribute's octet.
+    pub(crate) fn from_octet(octet: u8) -> Option<Origin> {
+        [Origin::Igp, Origin::Egp, Origin::Incomplete].get(usize::from(octet)).copied()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Igp => "IGP",
+            Origin::Egp => "EGP",
+            Origin::Incomplete => "incomplete",
+        })
+    }
+}
+
+/// AS_PATH: a plain sequence, nearest AS first.
+///
+/// Sets do not occur: RFC 9774 has a route with an AS_SET treated as withdrawn, and we are in no
+/// confederation (RFC 5065).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct AsPath(Box<[Asn]>);
+
+impl AsPath {
+    /// The ASes, nearest first.
+    pub fn asns(&self) -> &[Asn] {
+        &self.0
+    }
+
+    /// Length as the decision process counts it.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A route of our own AS.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The AS that told it, `None` for our own AS.
+    pub fn neighbor(&self) -> Option<Asn> {
+        self.0.first().copied()
+    }
+
+    /// Whether `asn` occurs.
+    pub fn contains(&self, asn: Asn) -> bool {
+        self.0.contains(&asn)
+    }
+
+    /// With `asn` in front.
+    pub fn prepended(&self, asn: Asn) -> AsPath {
+        std::iter::once(asn).chain(self.0.iter().copied()).collect()
+    }
+}
+
+impl FromIterator<Asn> for AsPath {
+    fn from_iter<I: IntoIterator<Item = Asn>>(asns: I) -> AsPath {
+        AsPath(asns.into_iter().collect())
+    }
+}
+
+impl fmt::Display for AsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, asn) in self.0.iter().enumerate() {
+            write!(f, "{}{asn}", if position == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+/// AGGREGATOR: who made the aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Aggregator {
+    /// Its AS.
+    pub asn: Asn,
+    /// Its address, by convention its identifier.
+    pub address: u32,
+}
+
+/// An attribute that is carried, not read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Opaque {
+    /// Attribute type code.
+    pub code: u8,
+    /// Whether some speaker on the way did not know it: set by us for those we do not know
+    /// (RFC 4271 section 5).
+    pub partial: bool,
+    /// The value, untouched.
+    pub value: Box<[u8]>,
+}
+
+/// Keeps one copy of each attribute set, shared by all prefixes that carry it.
+#[derive(Debug, Default)]
+pub struct Interner {
+    sets: HashSet<Arc<Attributes>>,
+    /// Unused sets are looked for when the table has grown to this.
+    sweep_at: usize,
+}
+
+impl Interner {
+    const SWEEP_AT_LEAST: usize = 1024;
+
+    /// The shared copy of `attributes`.
+    pub fn intern(&mut self, attributes: Attributes) -> Arc<Attributes> {
+        if let Some(known) = self.sets.get(&attributes) {
+            return Arc::clone(known);
+        }
+        if self.sets.len() >= self.sweep_at.max(Self::SWEEP_AT_LEAST) {
+            self.sets.retain(|set| Arc::strong_count(set) > 1);
+            self.sweep_at = self.sets.len() * 2;
+        }
+        let set = Arc::new(attributes);
+        self.sets.insert(Arc::clone(&set));
+        set
+    }
+
+    /// Sets held, those that nobody uses any more among them until the next sweep.
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Nothing held.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_are_one_object() {
+        let mut interner = Interner::default();
+        let next_hop: IpAddr = "192.0.2.1".parse().expect("address");
+        let one = interner.intern(Attributes::originated(next_hop));
+        let two = interner.intern(Attributes::originated(next_hop));
+        assert!(Arc::ptr_eq(&one, &two));
+        assert_eq!(interner.len(), 1);
+    }
+
+    #[test]
+    fn sets_that_nobody_uses_go_when_the_table_grows() {
+        let mut interner = Interner::default();
+        let next_hop: IpAddr = "192.0.2.1".parse().expect("address");
+        for med in 0..3000 {
+            interner.intern(Attributes { med: Some(Med(med)), ..Attributes::originated(next_hop) });
+        }
+        assert!(interner.len() <= Interner::SWEEP_AT_LEAST + 1, "{}", interner.len());
+    }
+}

@@ -1,0 +1,637 @@
+//! A neighbour: the state machine of RFC 4271 section 8 with two connection slots.
+//!
+//! Both sides may connect, so for a moment there may be two connections. Each slot knows who opened it;
+//! when both have come far enough, one is closed by a rule that both sides share ([`collision`]).
+//! Everything that must happen outside is an [`Effect`]; nothing is done in here.
+//!
+//! ```text
+//!            +-- outgoing: Waiting -> Connecting -> Connection ---+
+//!   Peer  ---|                                                    |--- at most one is Established
+//!            +-- incoming:                          Connection ---+
+//!
+//!   Connection: (Held ->) OpenSent -> OpenConfirm -> Established
+//! ```
+
+mod backoff;
+mod collision;
+mod connection;
+mod helper;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::config::{ConnectMode, PeerConfig};
+use crate::prefix::Family;
+use crate::session::Session;
+use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId};
+use crate::wire::capability::four_octet_as;
+use crate::wire::notification::{self, cease, code};
+use crate::wire::{Capability, GracefulRestart, Notification, Open, Update, frame};
+
+use backoff::Backoff;
+pub(crate) use backoff::Jitter;
+use collision::{Opener, survivor};
+use connection::{Connection, Heard, State};
+use helper::Helper;
+
+/// What a peer wants done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Open a TCP connection under this name.
+    Connect(ConnId),
+    /// Send these octets, then close.
+    Close { conn: ConnId, last_words: Vec<u8> },
+    /// A session is up.
+    Up { session: Session, local: IpAddr },
+    /// It is gone; routes of `kept` stay as stale ones.
+    Down { kept: BTreeSet<Family> },
+    /// Routes came.
+    Update(Update),
+    /// The peer asks for our routes of a family.
+    Refresh(Family),
+    /// Stale routes of a family must go.
+    SweepStale(Family),
+}
+
+/// What a call may use: the time, who we are, new names, dice; and where effects go.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) identity: &'a Identity,
+    pub(crate) next_conn: &'a mut u64,
+    pub(crate) jitter: &'a mut Jitter,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+impl Context<'_> {
+    fn new_conn(&mut self) -> ConnId {
+        *self.next_conn += 1;
+        ConnId(*self.next_conn)
+    }
+}
+
+/// What goes into every OPEN of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) asn: Asn,
+    pub(crate) router_id: RouterId,
+    pub(crate) restart: GracefulRestart,
+}
+
+/// The states of RFC 4271 section 8.2.2, of the connection that is furthest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerState {
+    /// Nothing is attempted.
+    Idle,
+    /// Waiting for the next attempt, or for the peer's.
+    Active,
+    /// A TCP connection is being opened.
+    Connect,
+    /// Our OPEN is out.
+    OpenSent,
+    /// The peer's OPEN is in.
+    OpenConfirm,
+    /// Routes flow.
+    Established,
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PeerState::Idle => "Idle",
+            PeerState::Active => "Active",
+            PeerState::Connect => "Connect",
+            PeerState::OpenSent => "OpenSent",
+            PeerState::OpenConfirm => "OpenConfirm",
+            PeerState::Established => "Established",
+        })
+    }
+}
+
+/// Why a connection or session ended last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When.
+    pub at: Instant,
+    /// In words, whose fault first.
+    pub what: String,
+}
+
+/// The slot for the connection that we open.
+#[derive(Debug)]
+enum Outgoing {
+    /// We do not connect: passive, or a session is up.
+    Off,
+    /// The next attempt comes then.
+    Waiting { until: Instant },
+    /// TCP is at work.
+    Connecting { conn: ConnId, deadline: Instant },
+    /// TCP is done.
+    Open(Connection),
+}
+
+/// One neighbour.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) address: IpAddr,
+    pub(crate) config: PeerConfig,
+    outgoing: Outgoing,
+    incoming: Option<Connection>,
+    backoff: Backoff,
+    /// The peer was at fault: until then a connection of its own waits for our OPEN.
+    penalty_until: Instant,
+    helper: Helper,
+    /// Families of the present session that it has told in full.
+    end_of_rib: BTreeSet<Family>,
+    pub(crate) last_error: Option<LastError>,
+    /// What was shown last, and since when it holds.
+    shown: (PeerState, Instant),
+    /// Attempts of ours that failed since the peer was made.
+    pub(crate) failed_attempts: u32,
+    /// What was wrong with UPDATEs and survived (RFC 7606), since the peer was made.
+    pub(crate) flawed_updates: u64,
+}
+
+impl Peer {
+    /// How long TCP may take to connect; on the links of a fabric it takes no time at all.
+    const CONNECT_WAIT: Duration = Duration::from_secs(5);
+    /// Enough that a peer which comes back at once with the same fault costs next to nothing.
+    const PENALTY: Duration = Duration::from_millis(500);
+
+    /// With the first attempt due at once.
+    pub(crate) fn new(now: Instant, id: PeerId, address: IpAddr, config: PeerConfig) -> Peer {
+        let mut peer = Peer {
+            id,
+            address,
+            config,
+            outgoing: Outgoing::Off,
+            incoming: None,
+            backoff: Backoff::default(),
+            penalty_until: now,
+            helper: Helper::Idle,
+            end_of_rib: BTreeSet::new(),
+            last_error: None,
+            shown: (PeerState::Active, now),
+            failed_attempts: 0,
+            flawed_updates: 0,
+        };
+        peer.wait_until(now);
+        peer
+    }
+
+    // --- what the world tells ----------------------------------------------------------------------
+
+    /// TCP is connected.
+    pub(crate) fn handle_connected(&mut self, cx: &mut Context<'_>, conn: ConnId, local: IpAddr) {
+        if !matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
+            cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+            return;
+        }
+        let ours = self.our_open(cx.identity);
+        self.outgoing = Outgoing::Open(Connection::open(cx.now, conn, Opener::Us, local, ours));
+        self.note_state(cx.now);
+    }
+
+    /// TCP did not connect, and why.
+    pub(crate) fn handle_connect_failed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
+        if matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
+            self.failed_attempts += 1;
+            self.note_error(cx.now, format!("connect: {why}"));
+            self.retry_later(cx);
+        }
+    }
+
+    /// The peer connected to us; `None` if one connection of its is there already and lives.
+    pub(crate) fn handle_accepted(&mut self, cx: &mut Context<'_>, local: IpAddr) -> Option<ConnId> {
+        if let Some(old) = self.incoming.take() {
+            if old.established().is_some() {
+                // It may have restarted and lost the old one: its OPEN will tell.
+                return self.accept_beside_established(cx, old, local);
+            }
+            self.note_error(cx.now, "peer opened a new connection in place of an unfinished one".to_owned());
+            cx.effects.push(Effect::Close { conn: old.id, last_words: old.output });
+        }
+        let conn = cx.new_conn();
+        self.incoming = Some(self.answer(cx, conn, local));
+        self.note_state(cx.now);
+        Some(conn)
+    }
+
+    /// The incoming slot holds the session: it moves to the other one, if that is free.
+    fn accept_beside_established(
+        &mut self,
+        cx: &mut Context<'_>,
+        established: Connection,
+        local: IpAddr,
+    ) -> Option<ConnId> {
+        if !matches!(self.outgoing, Outgoing::Off | Outgoing::Waiting { .. }) {
+            self.incoming = Some(established);
+            return None;
+        }
+        self.outgoing = Outgoing::Open(established);
+        let conn = cx.new_conn();
+        self.incoming = Some(self.answer(cx, conn, local));
+        Some(conn)
+    }
+
+    fn answer(&self, cx: &mut Context<'_>, conn: ConnId, local: IpAddr) -> Connection {
+        if cx.now < self.penalty_until {
+            return Connection::held(cx.now, conn, local, self.penalty_until);
+        }
+        Connection::open(cx.now, conn, Opener::Peer, local, self.our_open(cx.identity))
+    }
+
+    /// Octets from the peer.
+    pub(crate) fn handle_bytes(&mut self, cx: &mut Context<'_>, conn: ConnId, octets: &[u8]) {
+        if let Some(connection) = self.connection_mut(conn) {
+            connection.push(octets);
+        }
+        self.drain(cx, conn);
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        while let Some(heard) = self.connection_mut(conn).and_then(|connection| connection.poll(cx.now)) {
+            self.handle_heard(cx, conn, heard);
+        }
+    }
+
+    /// TCP is gone, and why.
+    pub(crate) fn handle_closed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
+        let Some(connection) = self.take_connection(conn) else { return };
+        self.note_error(cx.now, why.to_owned());
+        let kept = match connection.established() {
+            Some((session, _)) => self.helper.lost(cx.now, session),
+            None => {
+                self.failed_attempts += 1;
+                BTreeSet::new()
+            }
+        };
+        self.ended(cx, &connection, kept);
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        match &self.outgoing {
+            Outgoing::Waiting { until } if cx.now >= *until => self.connect(cx),
+            Outgoing::Connecting { conn, deadline } if cx.now >= *deadline => {
+                let conn = *conn;
+                cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+                self.handle_connect_failed(cx, conn, "no answer");
+            }
+            _ => {}
+        }
+        for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
+            if let Some(heard) = self.connection_mut(conn).and_then(|c| c.handle_timeout(cx.now)) {
+                self.handle_heard(cx, conn, heard);
+            }
+        }
+        for family in self.helper.handle_timeout(cx.now) {
+            cx.effects.push(Effect::SweepStale(family));
+        }
+    }
+
+    /// The earliest moment at which [`Peer::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let outgoing = match &self.outgoing {
+            Outgoing::Waiting { until } => Some(*until),
+            Outgoing::Connecting { deadline, .. } => Some(*deadline),
+            Outgoing::Off | Outgoing::Open(_) => None,
+        };
+        let connections = self.connections().filter_map(Connection::poll_timeout);
+        connections.chain(outgoing).chain(self.helper.poll_timeout()).min()
+    }
+
+    /// The operator's part: end everything with `notification`.
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification) {
+        if let Outgoing::Connecting { conn, .. } = self.outgoing {
+            cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+        }
+        for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
+            self.fail(cx, conn, notification);
+        }
+        self.helper.give_up();
+        cx.effects.push(Effect::Down { kept: BTreeSet::new() });
+        self.wait_until(cx.now);
+    }
+
+    // --- what a connection heard -------------------------------------------------------------------
+
+    fn handle_heard(&mut self, cx: &mut Context<'_>, conn: ConnId, heard: Heard) {
+        match heard {
+            Heard::Open(open) => self.handle_open(cx, conn, open),
+            Heard::Established => self.enter_established(cx, conn),
+            Heard::Update(update) => self.handle_update(cx, update),
+            Heard::Refresh(refresh) => {
+                // Subtypes of RFC 7313 are not agreed on; families that we do not speak say nothing.
+                if let (0, Some(family)) = (refresh.subtype, refresh.family.family()) {
+                    cx.effects.push(Effect::Refresh(family));
+                }
+            }
+            Heard::Notification(notification) => self.handle_notification(cx, conn, &notification),
+            Heard::Fault(notification) => {
+                self.note_error(cx.now, format!("sent {notification}"));
+                self.fail(cx, conn, &notification);
+            }
+            Heard::HoldTimerExpired => {
+                self.note_error(cx.now, "hold timer expired: nothing heard from the peer".to_owned());
+                self.fail(cx, conn, &Notification::new(code::HOLD_TIMER_EXPIRED, 0));
+            }
+            Heard::Released => {
+                let ours = self.our_open(cx.identity);
+                if let Some(connection) = self.connection_mut(conn) {
+                    connection.send_open(cx.now, ours);
+                }
+                self.note_state(cx.now);
+                self.drain(cx, conn);
+            }
+        }
+    }
+
+    /// A well-formed OPEN: is it the right peer, and is this the connection to keep?
+    fn handle_open(&mut self, cx: &mut Context<'_>, conn: ConnId, open: Open) {
+        if let Err(notification) = self.check_open(cx.identity, &open) {
+            self.note_error(cx.now, format!("sent {notification}: {}", self.open_in_words(&open)));
+            self.fail(cx, conn, &notification);
+            return;
+        }
+        if !self.survives_collision(cx, conn, &open) {
+            let notification = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
+            self.fail_quietly(cx, conn, &notification);
+            return;
+        }
+        let keepalive = self.config.keepalive;
+        let Some(connection) = self.connection_mut(conn) else { return };
+        if let State::OpenSent { sent, .. } = &connection.state {
+            let session = Session::negotiate(sent, &open);
+            connection.confirm(cx.now, session, keepalive);
+        }
+        self.note_state(cx.now);
+    }
+
+    fn check_open(&self, identity: &Identity, open: &Open) -> Result<(), Notification> {
+        if open.asn != self.config.asn {
+            return Err(Notification::new(code::OPEN, notification::open::BAD_PEER_AS));
+        }
+        let internal = self.config.kind(identity.asn) == PeerKind::Internal;
+        if internal && open.router_id == identity.router_id {
+            return Err(Notification::new(code::OPEN, notification::open::BAD_BGP_IDENTIFIER));
+        }
+        Ok(())
+    }
+
+    fn open_in_words(&self, open: &Open) -> String {
+        let Open { asn, router_id, .. } = open;
+        format!("peer says AS {asn}, identifier {router_id}; AS {} is configured", self.config.asn)
+    }
+
+    /// RFC 4271 section 6.8 for the connection that just got its OPEN. The loser is closed here if it is
+    /// the other one.
+    ///
+    /// Deviation: connections that were opened before either was Established are resolved by identifier
+    /// even if one has become Established meanwhile (the RFC's CollisionDetectEstablishedState). Each
+    /// side then keeps the same one whatever the timing, and two speakers that start in the same moment
+    /// cannot close both.
+    fn survives_collision(&mut self, cx: &mut Context<'_>, conn: ConnId, open: &Open) -> bool {
+        let Some(this) = self.connections().find(|connection| connection.id == conn) else { return false };
+        let (opened_at, opener) = (this.opened_at, this.opener);
+        let Some(other) = self.connections().find(|connection| connection.id != conn) else { return true };
+        let other_id = other.id;
+        match &other.state {
+            State::Held { .. } | State::OpenSent { .. } => return true,
+            State::Established { session, since, .. } if opened_at > *since => {
+                let helps = session.peer_restart.as_ref().is_some_and(|r| !r.families.is_empty());
+                if helps {
+                    self.replace_by_restart(cx, other_id);
+                }
+                return helps;
+            }
+            State::OpenConfirm { .. } | State::Established { .. } => {}
+        }
+        let ours = (cx.identity.router_id, cx.identity.asn);
+        let keep = survivor(ours, (open.router_id, open.asn));
+        if keep == opener {
+            let notification = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
+            self.fail_quietly(cx, other_id, &notification);
+        }
+        keep == opener
+    }
+
+    /// RFC 4724 section 5: a new connection from a peer that can restart tells that it did; the old one
+    /// is closed without a word.
+    fn replace_by_restart(&mut self, cx: &mut Context<'_>, old: ConnId) {
+        let Some(connection) = self.take_connection(old) else { return };
+        cx.effects.push(Effect::Close { conn: old, last_words: Vec::new() });
+        let Some((session, since)) = connection.established() else { return };
+        let kept = self.helper.lost(cx.now, session);
+        self.backoff.session_ended(cx.now.duration_since(since));
+        self.note_error(cx.now, "peer restarted: it opened a new connection".to_owned());
+        cx.effects.push(Effect::Down { kept });
+    }
+
+    fn enter_established(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        // The other side's other attempt resolves itself when its OPEN comes; one that has not even
+        // connected is not needed.
+        match &self.outgoing {
+            Outgoing::Connecting { conn: pending, .. } => {
+                let last_words = Vec::new();
+                cx.effects.push(Effect::Close { conn: *pending, last_words });
+                self.outgoing = Outgoing::Off;
+            }
+            Outgoing::Waiting { .. } => self.outgoing = Outgoing::Off,
+            Outgoing::Off | Outgoing::Open(_) => {}
+        }
+        let Some(connection) = self.connections().find(|connection| connection.id == conn) else { return };
+        let Some((session, _)) = connection.established() else { return };
+        let (session, local) = (session.clone(), connection.local);
+        self.end_of_rib.clear();
+        self.note_state(cx.now);
+        let gone = self.helper.back(cx.now, &session);
+        cx.effects.push(Effect::Up { session, local });
+        cx.effects.extend(gone.into_iter().map(Effect::SweepStale));
+    }
+
+    fn handle_update(&mut self, cx: &mut Context<'_>, update: Update) {
+        if let Some(flaw) = update.flaws.first() {
+            self.flawed_updates += 1;
+            tracing::warn!(peer = %self.address, flaw = %flaw, "UPDATE is malformed (RFC 7606)");
+        }
+        let end_of_rib = update.end_of_rib;
+        cx.effects.push(Effect::Update(update));
+        if let Some(family) = end_of_rib {
+            self.end_of_rib.insert(family);
+            if self.helper.end_of_rib(family) {
+                cx.effects.push(Effect::SweepStale(family));
+            }
+        }
+    }
+
+    fn handle_notification(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
+        let Some(connection) = self.take_connection(conn) else { return };
+        cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+        let collision = notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
+        if !collision {
+            self.note_error(cx.now, format!("received {notification}"));
+            self.failed_attempts += 1;
+        }
+        if connection.established().is_some() {
+            self.helper.give_up();
+        }
+        self.ended(cx, &connection, BTreeSet::new());
+    }
+
+    // --- ends --------------------------------------------------------------------------------------
+
+    /// The peer was at fault, or the operator wants it so: NOTIFICATION, and a penalty.
+    fn fail(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
+        self.failed_attempts += 1;
+        self.penalty_until = cx.now + cx.jitter.spread(Self::PENALTY);
+        self.fail_quietly(cx, conn, notification);
+    }
+
+    /// NOTIFICATION without blame, as after a collision.
+    fn fail_quietly(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
+        let Some(mut connection) = self.take_connection(conn) else { return };
+        let mut last_words = std::mem::take(&mut connection.output);
+        if !matches!(connection.state, State::Held { .. }) {
+            frame::write_notification(&mut last_words, notification);
+        }
+        cx.effects.push(Effect::Close { conn, last_words });
+        if connection.established().is_some() {
+            self.helper.give_up();
+        }
+        self.ended(cx, &connection, BTreeSet::new());
+    }
+
+    /// A connection is out of its slot: tell the tables, and go on.
+    fn ended(&mut self, cx: &mut Context<'_>, connection: &Connection, kept: BTreeSet<Family>) {
+        if let Some((_, since)) = connection.established() {
+            self.backoff.session_ended(cx.now.duration_since(since));
+            cx.effects.push(Effect::Down { kept });
+        }
+        let other_goes_on = self.connections().next().is_some();
+        if !other_goes_on && matches!(self.outgoing, Outgoing::Off) {
+            self.retry_later(cx);
+        }
+        self.note_state(cx.now);
+    }
+
+    fn retry_later(&mut self, cx: &mut Context<'_>) {
+        let wait = self.backoff.failed(cx.jitter);
+        self.wait_until(cx.now + wait);
+        self.note_state(cx.now);
+    }
+
+    fn wait_until(&mut self, until: Instant) {
+        self.outgoing = match self.config.connect {
+            ConnectMode::Both => Outgoing::Waiting { until },
+            ConnectMode::Passive => Outgoing::Off,
+        };
+    }
+
+    fn connect(&mut self, cx: &mut Context<'_>) {
+        let conn = cx.new_conn();
+        self.outgoing = Outgoing::Connecting { conn, deadline: cx.now + Self::CONNECT_WAIT };
+        cx.effects.push(Effect::Connect(conn));
+        self.note_state(cx.now);
+    }
+
+    // --- slots -------------------------------------------------------------------------------------
+
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &Connection> {
+        let outgoing = match &self.outgoing {
+            Outgoing::Open(connection) => Some(connection),
+            _ => None,
+        };
+        outgoing.into_iter().chain(&self.incoming)
+    }
+
+    pub(crate) fn connection_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        match &mut self.outgoing {
+            Outgoing::Open(connection) if connection.id == conn => Some(connection),
+            _ => self.incoming.as_mut().filter(|connection| connection.id == conn),
+        }
+    }
+
+    fn take_connection(&mut self, conn: ConnId) -> Option<Connection> {
+        if let Outgoing::Open(connection) = &self.outgoing {
+            if connection.id == conn {
+                let slot = std::mem::replace(&mut self.outgoing, Outgoing::Off);
+                return match slot {
+                    Outgoing::Open(connection) => Some(connection),
+                    _ => None,
+                };
+            }
+        }
+        self.incoming.take_if(|connection| connection.id == conn)
+    }
+
+    // --- looks -------------------------------------------------------------------------------------
+
+    /// The session, if one is up, and since when.
+    pub(crate) fn established(&self) -> Option<(ConnId, &Session, Instant)> {
+        self.connections().find_map(|connection| {
+            connection.established().map(|(session, since)| (connection.id, session, since))
+        })
+    }
+
+    /// Whether the peer has told all of `family` on this session.
+    pub(crate) fn has_told_all(&self, family: Family) -> bool {
+        self.end_of_rib.contains(&family)
+    }
+
+    fn state(&self) -> PeerState {
+        let of_connection = |connection: &Connection| match connection.state {
+            State::Held { .. } => PeerState::Active,
+            State::OpenSent { .. } => PeerState::OpenSent,
+            State::OpenConfirm { .. } => PeerState::OpenConfirm,
+            State::Established { .. } => PeerState::Established,
+        };
+        let slot = match self.outgoing {
+            Outgoing::Connecting { .. } => PeerState::Connect,
+            _ => PeerState::Active,
+        };
+        self.connections().map(of_connection).max().map_or(slot, |state| state.max(slot))
+    }
+
+    /// The state, and since when.
+    pub(crate) fn shown(&self) -> (PeerState, Instant) {
+        self.shown
+    }
+
+    fn note_state(&mut self, now: Instant) {
+        let state = self.state();
+        if self.shown.0 != state {
+            self.shown = (state, now);
+        }
+    }
+
+    fn note_error(&mut self, now: Instant, what: String) {
+        tracing::debug!(peer = %self.address, error = %what, "connection ended");
+        self.last_error = Some(LastError { at: now, what });
+    }
+
+    fn our_open(&self, identity: &Identity) -> Open {
+        let families = self.config.families.iter();
+        let mut capabilities: Vec<Capability> =
+            families.map(|family| Capability::MultiProtocol((*family).into())).collect();
+        capabilities.extend([
+            Capability::RouteRefresh,
+            Capability::ExtendedMessage,
+            four_octet_as(identity.asn),
+            Capability::GracefulRestart(self.our_restart(identity)),
+        ]);
+        let hold_time = self.config.hold_time;
+        Open { asn: identity.asn, hold_time, router_id: identity.router_id, capabilities }
+    }
+
+    /// Our graceful restart capability, cut to the families of this peer.
+    fn our_restart(&self, identity: &Identity) -> GracefulRestart {
+        let mut restart = identity.restart.clone();
+        restart.families.retain(|entry| {
+            entry.family.family().is_some_and(|family| self.config.families.contains(&family))
+        });
+        restart
+    }
+}

@@ -1,0 +1,228 @@
+//! One TCP connection to a peer: from our OPEN to the end of its session.
+//!
+//! It reads its own octets, keeps its timers, and says what happened as a [`Heard`] value. What follows
+//! for the peer as a whole (collision, restart, the tables) is decided one floor up.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::collision::Opener;
+use crate::session::Session;
+use crate::types::{ConnId, HoldTime};
+use crate::wire::frame::{self, Frame, MessageType, STANDARD_MESSAGE_BYTES};
+use crate::wire::notification::{self, code};
+use crate::wire::{Notification, Open, RouteRefresh, Update};
+
+/// A connection that TCP has established.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnId,
+    pub(crate) opener: Opener,
+    pub(crate) local: IpAddr,
+    pub(crate) opened_at: Instant,
+    input: Vec<u8>,
+    /// Control messages that wait for the socket.
+    pub(crate) output: Vec<u8>,
+    pub(crate) state: State,
+}
+
+/// What is known in each state.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// The peer was at fault a moment ago: our OPEN waits (the DelayOpen of RFC 4271 section 8).
+    Held { until: Instant },
+    /// Our OPEN is out.
+    OpenSent { sent: Open, deadline: Instant },
+    /// Both OPENs are good; the peer's first KEEPALIVE is to come.
+    OpenConfirm { session: Session, timers: Timers },
+    /// Routes flow.
+    Established { session: Session, timers: Timers, since: Instant },
+}
+
+/// Hold and keepalive timer; both absent where the hold time is 0.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timers {
+    hold: Option<(Duration, Instant)>,
+    keepalive: Option<(Duration, Instant)>,
+}
+
+impl Timers {
+    fn start(now: Instant, hold_time: HoldTime, keepalive: Option<Duration>) -> Timers {
+        Timers {
+            hold: hold_time.duration().map(|hold| (hold, now + hold)),
+            keepalive: hold_time.keepalive(keepalive).map(|interval| (interval, now + interval)),
+        }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        if let Some((hold, deadline)) = &mut self.hold {
+            *deadline = now + *hold;
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let deadlines = [self.hold.map(|(_, at)| at), self.keepalive.map(|(_, at)| at)];
+        deadlines.into_iter().flatten().min()
+    }
+}
+
+/// What a connection has to say after octets or time.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A well-formed OPEN, in OpenSent.
+    Open(Open),
+    /// The KEEPALIVE that completes the session.
+    Established,
+    /// Routes.
+    Update(Update),
+    /// A request for routes.
+    Refresh(RouteRefresh),
+    /// The peer ends the session.
+    Notification(Notification),
+    /// The peer broke a rule: this is to be sent.
+    Fault(Notification),
+    /// Nothing was heard for the hold time.
+    HoldTimerExpired,
+    /// The time in [`State::Held`] is over.
+    Released,
+}
+
+impl Connection {
+    /// How long the peer may take for its OPEN. RFC 4271 section 8 suggests four minutes; a fabric
+    /// wants to hear of a mute peer sooner.
+    const OPEN_WAIT: Duration = Duration::from_secs(30);
+
+    /// With our OPEN on the way.
+    pub(crate) fn open(now: Instant, id: ConnId, opener: Opener, local: IpAddr, ours: Open) -> Connection {
+        let mut connection = Connection { opener, ..Connection::held(now, id, local, now) };
+        connection.send_open(now, ours);
+        connection
+    }
+
+    /// Opened by the peer, and silent until `until`.
+    pub(crate) fn held(now: Instant, id: ConnId, local: IpAddr, until: Instant) -> Connection {
+        let (input, output, opener) = (Vec::new(), Vec::new(), Opener::Peer);
+        Connection { id, opener, local, opened_at: now, input, output, state: State::Held { until } }
+    }
+
+    pub(crate) fn send_open(&mut self, now: Instant, ours: Open) {
+        ours.write(&mut self.output);
+        self.state = State::OpenSent { sent: ours, deadline: now + Self::OPEN_WAIT };
+    }
+
+    /// The peer's OPEN is accepted: answer it.
+    pub(crate) fn confirm(&mut self, now: Instant, session: Session, keepalive: Option<Duration>) {
+        frame::write_keepalive(&mut self.output);
+        let timers = Timers::start(now, session.hold_time, keepalive);
+        self.state = State::OpenConfirm { session, timers };
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::Established { session, .. } | State::OpenConfirm { session, .. } => Some(session),
+            State::Held { .. } | State::OpenSent { .. } => None,
+        }
+    }
+
+    pub(crate) fn established(&self) -> Option<(&Session, Instant)> {
+        match &self.state {
+            State::Established { session, since, .. } => Some((session, *since)),
+            _ => None,
+        }
+    }
+
+    /// Takes octets in. Follow with [`Connection::poll`] until it gives `None`.
+    pub(crate) fn push(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+    }
+
+    /// The next thing that the octets say.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Heard> {
+        loop {
+            if matches!(self.state, State::Held { .. }) {
+                return None;
+            }
+            let most = self.session().map_or(STANDARD_MESSAGE_BYTES, |session| session.most_message_bytes);
+            let frame = match frame::next(&self.input, most) {
+                Ok(frame) => frame?,
+                Err(notification) => return Some(Heard::Fault(notification)),
+            };
+            let length = frame.length;
+            let heard = handle_frame(&mut self.state, now, frame);
+            self.input.drain(..length);
+            if heard.is_some() {
+                return heard;
+            }
+        }
+    }
+
+    /// The earliest of its timers.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Held { until } => Some(*until),
+            State::OpenSent { deadline, .. } => Some(*deadline),
+            State::OpenConfirm { timers, .. } | State::Established { timers, .. } => timers.next(),
+        }
+    }
+
+    /// Does what is due; harmless when nothing is.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Heard> {
+        match &mut self.state {
+            State::Held { until } => (now >= *until).then_some(Heard::Released),
+            State::OpenSent { deadline, .. } => (now >= *deadline).then_some(Heard::HoldTimerExpired),
+            State::OpenConfirm { timers, .. } | State::Established { timers, .. } => {
+                if timers.hold.is_some_and(|(_, deadline)| now >= deadline) {
+                    return Some(Heard::HoldTimerExpired);
+                }
+                if let Some((interval, due)) = &mut timers.keepalive {
+                    if now >= *due {
+                        *due = now + *interval;
+                        frame::write_keepalive(&mut self.output);
+                    }
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The table of RFC 4271 section 8.2.2 for received messages; what does not belong is answered as
+/// RFC 6608 section 3 asks.
+fn handle_frame(state: &mut State, now: Instant, frame: Frame<'_>) -> Option<Heard> {
+    use MessageType as M;
+    if frame.kind == M::Notification {
+        return Some(Heard::Notification(Notification::decode(frame.body)));
+    }
+    match state {
+        State::Held { .. } => None,
+        State::OpenSent { .. } => Some(match frame.kind {
+            M::Open => Open::decode(frame.body).map_or_else(Heard::Fault, Heard::Open),
+            _ => unexpected(notification::fsm::OPEN_SENT, frame.kind),
+        }),
+        State::OpenConfirm { session, timers } => match frame.kind {
+            M::Keepalive => {
+                timers.heard(now);
+                *state = State::Established { session: session.clone(), timers: *timers, since: now };
+                Some(Heard::Established)
+            }
+            _ => Some(unexpected(notification::fsm::OPEN_CONFIRM, frame.kind)),
+        },
+        State::Established { session, timers, .. } => {
+            timers.heard(now);
+            match frame.kind {
+                M::Keepalive => None,
+                M::Update => {
+                    Some(Update::decode(frame.body, session).map_or_else(Heard::Fault, Heard::Update))
+                }
+                M::RouteRefresh => {
+                    Some(RouteRefresh::decode(frame.body).map_or_else(Heard::Fault, Heard::Refresh))
+                }
+                M::Open | M::Notification => Some(unexpected(notification::fsm::ESTABLISHED, frame.kind)),
+            }
+        }
+    }
+}
+
+fn unexpected(subcode: u8, kind: MessageType) -> Heard {
+    Heard::Fault(Notification::with(code::FSM, subcode, [kind.octet()]))
+}

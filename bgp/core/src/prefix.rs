@@ -1,0 +1,231 @@
+//! Address families and prefixes.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+
+use crate::types::InvalidValue;
+
+/// The address families we route: unicast of both protocols (RFC 4760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// AFI 1, SAFI 1.
+    Ipv4,
+    /// AFI 2, SAFI 1.
+    Ipv6,
+}
+
+impl Family {
+    /// Both, in the order of output.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+
+    /// Bits of an address: 32 or 128.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Family::Ipv4 => 32,
+            Family::Ipv6 => 128,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        })
+    }
+}
+
+/// An address prefix whose host bits are zero, whatever it was made from.
+///
+/// 18 octets for both families. Ordered by family, address, length: so a listing shows a prefix before
+/// its more specific ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    family: Family,
+    /// Network order; an IPv4 address fills the first four octets.
+    octets: [u8; 16],
+    length: u8,
+}
+
+impl Prefix {
+    /// Clears the host bits of `address`.
+    ///
+    /// # Errors
+    /// `length` over 32 (IPv4) or 128 (IPv6).
+    pub fn new(address: IpAddr, length: u8) -> Result<Prefix, InvalidValue> {
+        let family = Family::of(address);
+        if length > family.bits() {
+            return Err(InvalidValue::PrefixLength { length, most: family.bits() });
+        }
+        let mut octets = [0; 16];
+        match address {
+            IpAddr::V4(v4) => octets[..4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => octets = v6.octets(),
+        }
+        Ok(Prefix::masked(family, octets, length))
+    }
+
+    /// The prefix that holds only `address`.
+    pub fn host(address: IpAddr) -> Prefix {
+        let mut octets = [0; 16];
+        match address {
+            IpAddr::V4(v4) => octets[..4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => octets = v6.octets(),
+        }
+        let family = Family::of(address);
+        Prefix { family, octets, length: family.bits() }
+    }
+
+    /// From as many octets as the length needs, as they stand in NLRI (RFC 4271 section 4.3).
+    pub(crate) fn from_wire(family: Family, length: u8, significant: &[u8]) -> Prefix {
+        let mut octets = [0; 16];
+        octets[..significant.len()].copy_from_slice(significant);
+        Prefix::masked(family, octets, length)
+    }
+
+    fn masked(family: Family, mut octets: [u8; 16], length: u8) -> Prefix {
+        let whole = usize::from(length / 8);
+        if let Some(octet) = octets.get_mut(whole) {
+            *octet &= !(0xFF_u8.checked_shr(u32::from(length % 8)).unwrap_or(0));
+        }
+        for octet in octets.iter_mut().skip(whole + 1) {
+            *octet = 0;
+        }
+        Prefix { family, octets, length }
+    }
+
+    /// The octets that stand in NLRI: only those the length reaches.
+    pub(crate) fn significant_octets(&self) -> &[u8] {
+        &self.octets[..usize::from(self.length).div_ceil(8)]
+    }
+
+    /// Which protocol.
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Mask length in bits.
+    pub const fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// The first address.
+    pub fn address(&self) -> IpAddr {
+        match self.family {
+            Family::Ipv4 => {
+                let [a, b, c, d, ..] = self.octets;
+                IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+            }
+            Family::Ipv6 => IpAddr::V6(Ipv6Addr::from(self.octets)),
+        }
+    }
+
+    /// 0.0.0.0/0 or ::/0.
+    pub const fn is_default(&self) -> bool {
+        self.length == 0
+    }
+
+    /// A single address.
+    pub const fn is_host(&self) -> bool {
+        self.length == self.family.bits()
+    }
+
+    /// Whether `other` is this prefix or a more specific one of it.
+    pub fn covers(&self, other: &Prefix) -> bool {
+        self.family == other.family
+            && self.length <= other.length
+            && Prefix::masked(other.family, other.octets, self.length).octets == self.octets
+    }
+
+    /// Whether `address` lies inside.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.covers(&Prefix::host(address))
+    }
+}
+
+impl From<Prefix> for IpNetwork {
+    fn from(prefix: Prefix) -> IpNetwork {
+        // The length was checked when the prefix was made; a host network cannot fail.
+        IpNetwork::new(prefix.address(), prefix.length).unwrap_or_else(|_| IpNetwork::from(prefix.address()))
+    }
+}
+
+impl From<IpNetwork> for Prefix {
+    fn from(network: IpNetwork) -> Prefix {
+        let host = Prefix::host(network.ip());
+        Prefix::masked(host.family, host.octets, network.prefix())
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Prefix, InvalidValue> {
+        let wrong = || InvalidValue::Prefix(text.to_owned());
+        let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+        Prefix::new(address.parse().map_err(|_| wrong())?, length.parse().map_err(|_| wrong())?)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address(), self.length)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(text: &str) -> Prefix {
+        text.parse().expect("test prefix")
+    }
+
+    #[test]
+    fn host_bits_are_cleared() {
+        assert_eq!(p("10.1.2.3/16").to_string(), "10.1.0.0/16");
+        assert_eq!(p("10.1.2.255/31").to_string(), "10.1.2.254/31");
+        assert_eq!(p("fd00::1/127").to_string(), "fd00::/127");
+        assert_eq!(p("10.1.2.3/32").to_string(), "10.1.2.3/32");
+        assert_eq!(p("255.255.255.255/0").to_string(), "0.0.0.0/0");
+        assert_eq!(p("ffff::/0").to_string(), "::/0");
+    }
+
+    #[test]
+    fn covers_its_more_specifics_and_itself_only() {
+        assert!(p("10.0.0.0/8").covers(&p("10.1.0.0/16")));
+        assert!(p("10.0.0.0/8").covers(&p("10.0.0.0/8")));
+        assert!(!p("10.1.0.0/16").covers(&p("10.0.0.0/8")));
+        assert!(!p("10.1.0.0/16").covers(&p("10.2.0.0/24")));
+        assert!(!p("0.0.0.0/0").covers(&p("::/0")));
+        assert!(p("fd00::/8").contains("fd00::1".parse().expect("address")));
+    }
+
+    #[test]
+    fn lengths_over_the_family_are_refused() {
+        assert!("10.0.0.0/33".parse::<Prefix>().is_err());
+        assert!("::/129".parse::<Prefix>().is_err());
+        assert!("10.0.0.0".parse::<Prefix>().is_err());
+    }
+
+    #[test]
+    fn conversion_to_ipnetwork_and_back_is_the_identity() {
+        for text in ["0.0.0.0/0", "10.1.2.0/24", "10.1.2.3/32", "::/0", "fd00::/48", "fd00::1/128"] {
+            assert_eq!(Prefix::from(IpNetwork::from(p(text))), p(text));
+        }
+    }
+}

@@ -1,0 +1,702 @@
+//! The tables: what each peer told (adj-rib-in), what is best (loc-rib), what each peer was told
+//! (adj-rib-out).
+//!
+//! One [`Destination`] a prefix holds all paths to it. A change of a path marks its destination
+//! undecided; [`Rib::settle`] then runs the decision process, marks what the kernel must hear and what
+//! each peer must hear. Both are sets of destinations and not queues of messages: a peer that reads
+//! slowly gets the latest state when it reads again, and the kernel likewise.
+//!
+//! Truth for withdrawals is the adj-rib-out: a peer is told that a prefix is gone exactly if it was told
+//! of it before.
+
+pub(crate) mod adj_out;
+pub(crate) mod decision;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::attributes::{Attributes, Interner};
+use crate::config::{PeerPolicy, Wanted};
+use crate::policy::{Provenance, Refusal, View, judge};
+use crate::prefix::{Family, Prefix};
+use crate::session::{Agreed, Session};
+use crate::types::{PeerId, PeerKind, RouterId};
+
+use adj_out::AdjOut;
+pub use decision::Reason;
+use decision::{Candidate, Decision, Teller, decide};
+
+/// Index of a destination; used again when its prefix is forgotten by everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct DestId(u32);
+
+/// What the kernel should do with one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteChange {
+    /// Which.
+    pub prefix: Prefix,
+    /// Over these gateways; empty: no learned route any more.
+    pub next_hops: BTreeSet<IpAddr>,
+}
+
+/// Numbers of one peer and family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Routes the peer told, those not kept among them.
+    pub received: usize,
+    /// Of these: fit for use.
+    pub accepted: usize,
+    /// Of these: refused.
+    pub refused: usize,
+    /// Routes it was told.
+    pub sent: usize,
+}
+
+/// One path to a prefix, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathInfo {
+    /// Who told it; `None` for our own.
+    pub peer: Option<PeerId>,
+    /// With what.
+    pub attributes: Arc<Attributes>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Kept for a peer that is restarting (RFC 4724).
+    pub stale: bool,
+}
+
+/// What became of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The one that is told on.
+    Best,
+    /// Usable, not best.
+    Lost(Reason),
+    /// Not usable.
+    Refused(Refusal),
+}
+
+/// A prefix with all its paths, the best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Which.
+    pub prefix: Prefix,
+    /// At least one.
+    pub paths: Vec<PathInfo>,
+}
+
+#[derive(Debug)]
+struct Destination {
+    prefix: Prefix,
+    /// Ours, if we originate it.
+    local: Option<Arc<Attributes>>,
+    paths: Vec<Path>,
+    best: Option<Best>,
+    /// What the kernel was told last.
+    installed: BTreeSet<IpAddr>,
+    /// What the kernel should have.
+    next_hops: BTreeSet<IpAddr>,
+    /// How many peers have it in their adj-rib-out.
+    sent_to: usize,
+}
+
+#[derive(Debug)]
+struct Path {
+    peer: PeerId,
+    attributes: Arc<Attributes>,
+    verdict: Result<(), Refusal>,
+    stale: bool,
+}
+
+/// The best path, as export needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Best {
+    pub(crate) peer: Option<PeerId>,
+    pub(crate) provenance: Provenance,
+    pub(crate) attributes: Arc<Attributes>,
+}
+
+impl PartialEq for Best {
+    fn eq(&self, other: &Best) -> bool {
+        self.peer == other.peer && Arc::ptr_eq(&self.attributes, &other.attributes)
+    }
+}
+
+/// One peer as the tables see it, from its first session until it is removed.
+#[derive(Debug)]
+struct PeerTables {
+    kind: PeerKind,
+    address: IpAddr,
+    /// Of the last session; its stale routes still need it.
+    router_id: Option<RouterId>,
+    policy: PeerPolicy,
+    max_prefixes: usize,
+    route_refresh: Agreed,
+    /// Destinations with a path of this peer.
+    told: BTreeSet<DestId>,
+    counts: BTreeMap<Family, InCounts>,
+    /// How many accepted routes use a next hop.
+    next_hops: BTreeMap<IpAddr, usize>,
+    out: Option<AdjOut>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct InCounts {
+    accepted: usize,
+    refused: usize,
+    /// Told, but over the limit and not kept.
+    dropped: usize,
+}
+
+/// What a peer must do next, beyond being sent routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AskAgain {
+    pub(crate) peer: PeerId,
+    pub(crate) family: Family,
+}
+
+/// All tables.
+#[derive(Debug)]
+pub(crate) struct Rib {
+    view: View,
+    max_paths: usize,
+    interner: Interner,
+    index: HashMap<Prefix, DestId>,
+    destinations: Vec<Destination>,
+    free: Vec<DestId>,
+    peers: BTreeMap<PeerId, PeerTables>,
+    undecided: BTreeSet<DestId>,
+    /// Destinations whose kernel route may be out of date.
+    kernel: BTreeMap<Family, BTreeSet<DestId>>,
+    /// Families for which routes are not yet chosen (RFC 4724 section 4.1).
+    deferring: BTreeSet<Family>,
+    ask_again: Vec<AskAgain>,
+}
+
+impl Rib {
+    pub(crate) fn new(wanted: &Wanted) -> Rib {
+        let mut rib = Rib {
+            view: View::of(wanted),
+            max_paths: wanted.router.max_paths,
+            interner: Interner::default(),
+            index: HashMap::new(),
+            destinations: Vec::new(),
+            free: Vec::new(),
+            peers: BTreeMap::new(),
+            undecided: BTreeSet::new(),
+            kernel: BTreeMap::new(),
+            deferring: BTreeSet::new(),
+            ask_again: Vec::new(),
+        };
+        rib.set_originated(wanted);
+        rib
+    }
+
+    /// Takes over what the operator wants now: own prefixes, and the yardstick of the import policy.
+    pub(crate) fn apply(&mut self, wanted: &Wanted) {
+        self.set_originated(wanted);
+        let view = View::of(wanted);
+        if view == self.view && self.max_paths == wanted.router.max_paths {
+            return;
+        }
+        self.view = view;
+        self.max_paths = wanted.router.max_paths;
+        self.judge_again(None);
+        // Our own addresses may have changed, and they are the next hops that we tell.
+        self.advertise_again();
+    }
+
+    fn set_originated(&mut self, wanted: &Wanted) {
+        let gone: Vec<DestId> = self
+            .live()
+            .filter(|(_, dest)| dest.local.is_some() && !wanted.originated.contains_key(&dest.prefix))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.dest_mut(id).local = None;
+            self.undecided.insert(id);
+        }
+        for prefix in wanted.originated.keys() {
+            let id = self.dest_id(*prefix);
+            if self.dest(id).local.is_none() {
+                let unspecified = match prefix.family() {
+                    Family::Ipv4 => IpAddr::from([0; 4]),
+                    Family::Ipv6 => IpAddr::from([0; 16]),
+                };
+                let attributes = self.interner.intern(Attributes::originated(unspecified));
+                self.dest_mut(id).local = Some(attributes);
+                self.undecided.insert(id);
+            }
+        }
+    }
+
+    // --- peers -------------------------------------------------------------------------------------
+
+    /// A session came up: from now on the peer is told our routes.
+    pub(crate) fn peer_up(&mut self, peer: PeerId, up: PeerUp<'_>) {
+        let tables = self.peers.entry(peer).or_insert_with(|| PeerTables {
+            kind: up.session.kind,
+            address: up.address,
+            router_id: None,
+            policy: up.policy,
+            max_prefixes: up.max_prefixes,
+            route_refresh: Agreed::No,
+            told: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            next_hops: BTreeMap::new(),
+            out: None,
+        });
+        tables.kind = up.session.kind;
+        tables.router_id = Some(up.session.peer_id);
+        tables.policy = up.policy;
+        tables.max_prefixes = up.max_prefixes;
+        tables.route_refresh = up.session.route_refresh;
+        tables.out = Some(AdjOut::new(up.local, &up.session.families));
+        for counts in tables.counts.values_mut() {
+            counts.dropped = 0;
+        }
+        // The stale paths of a peer that came back may rank differently under a new identifier.
+        let told = tables.told.clone();
+        self.undecided.extend(told);
+        let all: Vec<DestId> = self.live().map(|(id, _)| id).collect();
+        if let Some(out) = self.out_mut(peer) {
+            out.dirty.extend(all);
+        }
+    }
+
+    /// The session is gone; its routes of `kept` stay as stale ones, all others are forgotten.
+    pub(crate) fn peer_down(&mut self, peer: PeerId, kept: &BTreeSet<Family>) {
+        self.forget_sent(peer);
+        let Some(tables) = self.peers.get(&peer) else { return };
+        for id in tables.told.clone() {
+            if kept.contains(&self.dest(id).prefix.family()) {
+                self.mark_stale(id, peer);
+            } else {
+                self.set_path(id, peer, None);
+            }
+        }
+    }
+
+    /// The peer is not wanted any more.
+    pub(crate) fn peer_removed(&mut self, peer: PeerId) {
+        self.peer_down(peer, &BTreeSet::new());
+        self.settle();
+        self.peers.remove(&peer);
+    }
+
+    /// Its policy or limit changed; the session stays.
+    pub(crate) fn set_policy(&mut self, peer: PeerId, policy: PeerPolicy, max_prefixes: usize) {
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        let before = std::mem::replace(&mut tables.policy, policy);
+        let limit_before = std::mem::replace(&mut tables.max_prefixes, max_prefixes);
+        if before.import != policy.import || limit_before != max_prefixes {
+            self.judge_again(Some(peer));
+        }
+        if before.export != policy.export {
+            self.advertise_again_to(peer);
+        }
+    }
+
+    /// Forgets the stale routes of one family: End-of-RIB has come, or time is up.
+    pub(crate) fn sweep_stale(&mut self, peer: PeerId, family: Family) {
+        let Some(tables) = self.peers.get(&peer) else { return };
+        for id in tables.told.clone() {
+            let dest = self.dest(id);
+            let stale = dest.paths.iter().any(|path| path.peer == peer && path.stale);
+            if dest.prefix.family() == family && stale {
+                self.set_path(id, peer, None);
+            }
+        }
+    }
+
+    /// The next hops that only `peer` vouches for: with its session they are lost.
+    pub(crate) fn next_hops_only_of(&self, peer: PeerId) -> BTreeSet<IpAddr> {
+        let Some(tables) = self.peers.get(&peer) else { return BTreeSet::new() };
+        let vouched = |next_hop: &IpAddr| {
+            self.peers.iter().any(|(other, tables)| {
+                *other != peer && tables.out.is_some() && tables.next_hops.contains_key(next_hop)
+            })
+        };
+        tables.next_hops.keys().filter(|next_hop| !vouched(next_hop)).copied().collect()
+    }
+
+    // --- adj-rib-in --------------------------------------------------------------------------------
+
+    /// The peer told these prefixes with these attributes.
+    pub(crate) fn learn(&mut self, peer: PeerId, prefixes: &[Prefix], attributes: Attributes) {
+        let attributes = self.interner.intern(attributes);
+        for prefix in prefixes {
+            let id = self.dest_id(*prefix);
+            self.set_path(id, peer, None);
+            match self.admit(peer, prefix, &attributes) {
+                Some(verdict) => {
+                    let path = Path { peer, attributes: Arc::clone(&attributes), verdict, stale: false };
+                    self.set_path(id, peer, Some(path));
+                }
+                None => self.release(id),
+            }
+        }
+    }
+
+    /// The peer took these prefixes back.
+    pub(crate) fn unlearn(&mut self, peer: PeerId, prefixes: &[Prefix]) {
+        for prefix in prefixes {
+            match self.index.get(prefix).copied() {
+                Some(id) if self.dest(id).paths.iter().any(|path| path.peer == peer) => {
+                    self.set_path(id, peer, None);
+                }
+                _ => self.count_dropped(peer, prefix.family(), -1),
+            }
+        }
+        self.ask_for_dropped(peer);
+    }
+
+    /// The verdict over a new path, `None` if it is not even kept: a peer that tells a million routes
+    /// that we refuse shall not fill our memory either.
+    fn admit(
+        &mut self,
+        peer: PeerId,
+        prefix: &Prefix,
+        attributes: &Attributes,
+    ) -> Option<Result<(), Refusal>> {
+        let tables = self.peers.get(&peer)?;
+        let counts = tables.counts.get(&prefix.family()).copied().unwrap_or_default();
+        let mut verdict = judge(prefix, attributes, tables.policy.import, &self.view);
+        if verdict.is_ok() && counts.accepted >= tables.max_prefixes {
+            verdict = Err(Refusal::OverMaxPrefixes);
+        }
+        if verdict.is_err() && counts.refused >= tables.max_prefixes {
+            self.count_dropped(peer, prefix.family(), 1);
+            return None;
+        }
+        Some(verdict)
+    }
+
+    fn count_dropped(&mut self, peer: PeerId, family: Family, by: isize) {
+        if let Some(tables) = self.peers.get_mut(&peer) {
+            let counts = tables.counts.entry(family).or_default();
+            counts.dropped = counts.dropped.saturating_add_signed(by);
+        }
+    }
+
+    /// When there is room again for what was over the limit, the peer is asked to tell all once more.
+    fn ask_for_dropped(&mut self, peer: PeerId) {
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        if tables.route_refresh == Agreed::No {
+            return;
+        }
+        let room = tables.max_prefixes - tables.max_prefixes / 5;
+        for (family, counts) in &mut tables.counts {
+            if counts.dropped > 0 && counts.accepted < room {
+                counts.dropped = 0;
+                self.ask_again.push(AskAgain { peer, family: *family });
+            }
+        }
+    }
+
+    /// The one place where a path comes, changes or goes, so that all counts and marks agree.
+    fn set_path(&mut self, id: DestId, peer: PeerId, path: Option<Path>) {
+        let dest = &mut self.destinations[id.0 as usize];
+        let family = dest.prefix.family();
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        let counts = tables.counts.entry(family).or_default();
+        if let Some(at) = dest.paths.iter().position(|path| path.peer == peer) {
+            let old = dest.paths.swap_remove(at);
+            tables.told.remove(&id);
+            match old.verdict {
+                Ok(()) => {
+                    counts.accepted -= 1;
+                    release_next_hop(&mut tables.next_hops, old.attributes.next_hop);
+                }
+                Err(_) => counts.refused -= 1,
+            }
+            self.undecided.insert(id);
+        }
+        if let Some(path) = path {
+            match path.verdict {
+                Ok(()) => {
+                    counts.accepted += 1;
+                    *tables.next_hops.entry(path.attributes.next_hop).or_default() += 1;
+                }
+                Err(_) => counts.refused += 1,
+            }
+            tables.told.insert(id);
+            dest.paths.push(path);
+            self.undecided.insert(id);
+        }
+    }
+
+    fn mark_stale(&mut self, id: DestId, peer: PeerId) {
+        let dest = self.dest_mut(id);
+        for path in dest.paths.iter_mut().filter(|path| path.peer == peer) {
+            path.stale = true;
+        }
+    }
+
+    fn judge_again(&mut self, only: Option<PeerId>) {
+        let all: Vec<(DestId, PeerId)> = self
+            .live()
+            .flat_map(|(id, dest)| dest.paths.iter().map(move |path| (id, path.peer)))
+            .filter(|(_, peer)| only.is_none_or(|only| only == *peer))
+            .collect();
+        for (id, peer) in all {
+            let dest = self.dest_mut(id);
+            let prefix = dest.prefix;
+            let Some(at) = dest.paths.iter().position(|path| path.peer == peer) else { continue };
+            let attributes = Arc::clone(&dest.paths[at].attributes);
+            let stale = dest.paths[at].stale;
+            self.set_path(id, peer, None);
+            if let Some(verdict) = self.admit(peer, &prefix, &attributes) {
+                self.set_path(id, peer, Some(Path { peer, attributes, verdict, stale }));
+            }
+        }
+        // What was dropped over the limit may be wanted now.
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.ask_for_dropped(peer));
+    }
+
+    // --- decision ----------------------------------------------------------------------------------
+
+    /// Decides every destination that changed, and marks who must hear of it.
+    pub(crate) fn settle(&mut self) {
+        for id in std::mem::take(&mut self.undecided) {
+            let (best, next_hops) = self.decided(id);
+            let dest = &mut self.destinations[id.0 as usize];
+            let family = dest.prefix.family();
+            if dest.next_hops != next_hops {
+                dest.next_hops = next_hops;
+                self.kernel.entry(family).or_default().insert(id);
+            }
+            if dest.best != best {
+                dest.best = best;
+                self.peers.values_mut().filter_map(|tables| tables.out.as_mut()).for_each(|out| {
+                    out.dirty.insert(id);
+                });
+            }
+            self.release(id);
+        }
+    }
+
+    fn decided(&self, id: DestId) -> (Option<Best>, BTreeSet<IpAddr>) {
+        let dest = self.dest(id);
+        let (candidates, owners) = self.candidates(dest);
+        let Some(decision) = decide(&candidates, self.max_paths) else {
+            return (None, BTreeSet::new());
+        };
+        let best = owners[decision.best].map_or_else(
+            || dest.local.clone().map(|attributes| (None, Provenance::Local, attributes)),
+            |at| {
+                let path = &dest.paths[at];
+                let kind = self.peers.get(&path.peer)?.kind;
+                Some((Some(path.peer), Provenance::Learned(kind), Arc::clone(&path.attributes)))
+            },
+        );
+        let best = best.map(|(peer, provenance, attributes)| Best { peer, provenance, attributes });
+        let used = decision.used.iter().filter(|_| owners[decision.best].is_some());
+        let next_hops = used.map(|&index| candidates[index].attributes.next_hop).collect();
+        (best, next_hops)
+    }
+
+    /// The usable paths, and for each its place in `dest.paths`, `None` for our own.
+    fn candidates<'a>(&self, dest: &'a Destination) -> (Vec<Candidate<'a>>, Vec<Option<usize>>) {
+        let local = dest.local.as_deref().map(|attributes| Candidate { attributes, from: Teller::Local });
+        let mut candidates: Vec<Candidate<'a>> = local.into_iter().collect();
+        let mut owners = vec![None; candidates.len()];
+        for (at, path) in dest.paths.iter().enumerate().filter(|(_, path)| path.verdict.is_ok()) {
+            let Some(tables) = self.peers.get(&path.peer) else { continue };
+            let Some(router_id) = tables.router_id else { continue };
+            let from = Teller::Peer { kind: tables.kind, router_id, address: tables.address };
+            candidates.push(Candidate { attributes: &path.attributes, from });
+            owners.push(Some(at));
+        }
+        (candidates, owners)
+    }
+
+    // --- kernel ------------------------------------------------------------------------------------
+
+    /// The next route that the kernel should hear of; the latest state, however often it changed.
+    pub(crate) fn poll_route_change(&mut self) -> Option<RouteChange> {
+        loop {
+            let (_, pending) =
+                self.kernel.iter_mut().find(|(family, set)| !set.is_empty() && !self.deferring.contains(family))?;
+            let id = pending.pop_first()?;
+            let dest = &mut self.destinations[id.0 as usize];
+            if dest.installed != dest.next_hops {
+                dest.installed = dest.next_hops.clone();
+                let change = RouteChange { prefix: dest.prefix, next_hops: dest.installed.clone() };
+                self.release(id);
+                return Some(change);
+            }
+            self.release(id);
+        }
+    }
+
+    /// No route of `family` is chosen until [`Rib::stop_deferring`].
+    pub(crate) fn defer(&mut self, family: Family) {
+        self.deferring.insert(family);
+    }
+
+    /// Chooses the routes of `family` and tells them.
+    pub(crate) fn stop_deferring(&mut self, family: Family) {
+        if self.deferring.remove(&family) {
+            self.advertise_again();
+        }
+    }
+
+    pub(crate) fn take_ask_again(&mut self) -> Vec<AskAgain> {
+        std::mem::take(&mut self.ask_again)
+    }
+
+    // --- display -----------------------------------------------------------------------------------
+
+    /// Routes by prefix, those that `wanted` lets through.
+    pub(crate) fn routes(&self, wanted: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
+        let mut routes: Vec<RouteInfo> = self
+            .live()
+            .filter(|(_, dest)| wanted(&dest.prefix))
+            .filter_map(|(_, dest)| self.route_info(dest))
+            .collect();
+        routes.sort_by_key(|route| route.prefix);
+        routes
+    }
+
+    fn route_info(&self, dest: &Destination) -> Option<RouteInfo> {
+        let (candidates, owners) = self.candidates(dest);
+        let decision = decide(&candidates, self.max_paths);
+        let verdict = |owner: Option<usize>| match &decision {
+            Some(Decision { best, losers, .. }) => {
+                let index = owners.iter().position(|entry| *entry == owner)?;
+                if index == *best { Some(Verdict::Best) } else { losers.get(&index).copied().map(Verdict::Lost) }
+            }
+            None => None,
+        };
+        let local = dest.local.iter().filter_map(|attributes| {
+            let verdict = verdict(None)?;
+            Some(PathInfo { peer: None, attributes: Arc::clone(attributes), verdict, stale: false })
+        });
+        let learned = dest.paths.iter().enumerate().filter_map(|(at, path)| {
+            let verdict = match path.verdict {
+                Ok(()) => verdict(Some(at))?,
+                Err(refusal) => Verdict::Refused(refusal),
+            };
+            let attributes = Arc::clone(&path.attributes);
+            Some(PathInfo { peer: Some(path.peer), attributes, verdict, stale: path.stale })
+        });
+        let mut paths: Vec<PathInfo> = local.chain(learned).collect();
+        paths.sort_by_key(|path| match path.verdict {
+            Verdict::Best => (0, None, path.peer),
+            Verdict::Lost(reason) => (1, Some(std::cmp::Reverse(reason)), path.peer),
+            Verdict::Refused(_) => (2, None, path.peer),
+        });
+        (!paths.is_empty()).then_some(RouteInfo { prefix: dest.prefix, paths })
+    }
+
+    /// What `peer` was told, with the attributes that were sent.
+    pub(crate) fn sent(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
+        let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
+        let mut sent: Vec<(Prefix, Arc<Attributes>)> = out
+            .into_iter()
+            .flat_map(|out| &out.sent)
+            .map(|(id, attributes)| (self.dest(*id).prefix, Arc::clone(attributes)))
+            .collect();
+        sent.sort_by_key(|(prefix, _)| *prefix);
+        sent
+    }
+
+    pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
+        let Some(tables) = self.peers.get(&peer) else { return Counts::default() };
+        let InCounts { accepted, refused, dropped } = tables.counts.get(&family).copied().unwrap_or_default();
+        let sent = tables.out.iter().flat_map(|out| out.sent.keys());
+        let sent = sent.filter(|id| self.dest(**id).prefix.family() == family).count();
+        Counts { received: accepted + refused + dropped, accepted, refused: refused + dropped, sent }
+    }
+
+    /// Whether at least one peer was told `prefix`.
+    pub(crate) fn is_announced(&self, prefix: &Prefix) -> bool {
+        self.index.get(prefix).is_some_and(|id| self.dest(*id).sent_to > 0)
+    }
+
+    // --- destinations ------------------------------------------------------------------------------
+
+    fn dest(&self, id: DestId) -> &Destination {
+        &self.destinations[id.0 as usize]
+    }
+
+    fn dest_mut(&mut self, id: DestId) -> &mut Destination {
+        &mut self.destinations[id.0 as usize]
+    }
+
+    fn out_mut(&mut self, peer: PeerId) -> Option<&mut AdjOut> {
+        self.peers.get_mut(&peer)?.out.as_mut()
+    }
+
+    /// Destinations that stand for a prefix now.
+    fn live(&self) -> impl Iterator<Item = (DestId, &Destination)> {
+        self.index.values().map(|id| (*id, self.dest(*id)))
+    }
+
+    fn dest_id(&mut self, prefix: Prefix) -> DestId {
+        if let Some(id) = self.index.get(&prefix) {
+            return *id;
+        }
+        let dest = Destination {
+            prefix,
+            local: None,
+            paths: Vec::new(),
+            best: None,
+            installed: BTreeSet::new(),
+            next_hops: BTreeSet::new(),
+            sent_to: 0,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.destinations[id.0 as usize] = dest;
+                id
+            }
+            None => {
+                self.destinations.push(dest);
+                DestId((self.destinations.len() - 1) as u32)
+            }
+        };
+        self.index.insert(prefix, id);
+        id
+    }
+
+    /// Forgets a destination that nobody knows any more.
+    fn release(&mut self, id: DestId) {
+        let dest = self.dest(id);
+        let in_use = dest.local.is_some()
+            || !dest.paths.is_empty()
+            || dest.best.is_some()
+            || !dest.installed.is_empty()
+            || dest.sent_to > 0
+            || self.undecided.contains(&id);
+        if !in_use && self.index.get(&dest.prefix) == Some(&id) {
+            let prefix = dest.prefix;
+            self.index.remove(&prefix);
+            for pending in self.kernel.values_mut() {
+                pending.remove(&id);
+            }
+            self.free.push(id);
+        }
+    }
+}
+
+/// What the tables must know of a session that came up.
+pub(crate) struct PeerUp<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) address: IpAddr,
+    pub(crate) local: IpAddr,
+    pub(crate) policy: PeerPolicy,
+    pub(crate) max_prefixes: usize,
+}
+
+fn release_next_hop(next_hops: &mut BTreeMap<IpAddr, usize>, next_hop: IpAddr) {
+    if let Some(count) = next_hops.get_mut(&next_hop) {
+        *count -= 1;
+        if *count == 0 {
+            next_hops.remove(&next_hop);
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! The router: all peers and the tables, behind one door.
+//!
+//! Calls come in four kinds. *Wishes*: [`Router::apply`] says what should be. *Events*: `handle_*` says
+//! what happened; each takes the time, which never runs backwards. *Work*: after any of these, poll
+//! [`Router::poll_action`] and [`Router::poll_route_change`] until they give `None`, and
+//! [`Router::poll_transmit`] for every connection named by [`Action::Transmit`], again whenever its socket
+//! has taken all octets. *Looks*: everything that takes `&self`. [`Router::poll_timeout`] says when
+//! [`Router::handle_timeout`] is due next; calling it early is harmless.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::attributes::Attributes;
+use crate::config::{PeerConfig, Wanted};
+use crate::peer::{Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
+use crate::prefix::{Family, Prefix};
+use crate::rib::{Counts, PeerUp, Rib, RouteChange, RouteInfo};
+use crate::session::Session;
+use crate::types::{Asn, ConnId, PeerId, PeerKind};
+use crate::wire::notification::{cease, code};
+use crate::wire::{GracefulRestart, Notification, RestartFamily, Update};
+
+/// What the driver must do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Open a TCP connection; answer with [`Router::handle_connected`] or
+    /// [`Router::handle_connect_failed`].
+    Connect {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Where to.
+        remote: SocketAddr,
+        /// Where from, if that matters.
+        local: Option<IpAddr>,
+    },
+    /// Send these octets after all others, then close. The name is not used any more.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// A NOTIFICATION, most often; may be empty.
+        last_words: Vec<u8>,
+    },
+    /// [`Router::poll_transmit`] has something for this connection.
+    Transmit(ConnId),
+    /// A gateway is lost, with the only session that vouched for it: before anything else, stop
+    /// forwarding over it.
+    NextHopLost(IpAddr),
+    /// All peers that are there have told their routes of this family, or time is up: what is left of
+    /// an earlier run may be swept.
+    Converged(Family),
+    /// For the log: a session came up or went down.
+    PeerChanged {
+        /// Which.
+        peer: PeerId,
+        /// Its new state.
+        state: PeerState,
+    },
+}
+
+/// Whether this process follows another one on the same host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restarted {
+    /// The first since boot.
+    No,
+    /// Forwarding went on meanwhile for these families.
+    Yes {
+        /// Families whose routes are all still in the kernel.
+        kept: BTreeSet<Family>,
+    },
+}
+
+/// Why a connection from outside is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No peer with this address is configured.
+    UnknownPeer,
+    /// Two connections of this peer are there already.
+    NoSlot,
+}
+
+/// A peer, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its name in the tables.
+    pub id: PeerId,
+    /// Where it is.
+    pub address: IpAddr,
+    /// As configured.
+    pub config: PeerConfig,
+    /// Same AS or another.
+    pub kind: PeerKind,
+    /// State of the connection that is furthest.
+    pub state: PeerState,
+    /// Since when.
+    pub since: Instant,
+    /// What was agreed on, if Established.
+    pub session: Option<Session>,
+    /// Why the last connection or session ended.
+    pub last_error: Option<LastError>,
+    /// UPDATEs with a fault that RFC 7606 lets a session survive.
+    pub flawed_updates: u64,
+    /// By family.
+    pub counts: BTreeMap<Family, Counts>,
+}
+
+/// The whole BGP speaker of a host.
+#[derive(Debug)]
+pub struct Router {
+    wanted: Wanted,
+    identity: Identity,
+    peers: BTreeMap<PeerId, Peer>,
+    by_address: BTreeMap<IpAddr, PeerId>,
+    by_conn: BTreeMap<ConnId, PeerId>,
+    rib: Rib,
+    convergence: Convergence,
+    jitter: Jitter,
+    next_conn: u64,
+    next_peer: u32,
+    actions: VecDeque<Action>,
+    /// Connections that [`Action::Transmit`] named and nobody has polled yet.
+    ready: BTreeSet<ConnId>,
+}
+
+/// From the start until all peers have told their routes.
+#[derive(Debug)]
+struct Convergence {
+    pending: BTreeSet<Family>,
+    started_at: Instant,
+    deadline: Instant,
+}
+
+impl Convergence {
+    /// How long a peer that has not answered at all is waited for.
+    const FIRST_CONTACT: Duration = Duration::from_secs(10);
+    /// How long a peer may tell routes that will not say when it has told all (no RFC 4724).
+    const WITHOUT_END_OF_RIB: Duration = Duration::from_secs(3);
+
+    /// Until when `peer` is waited for; `None` if it is not. Never for one that is down, nor for one
+    /// that has restarted itself and may be waiting for us (RFC 4724 section 4.1).
+    fn waits_for(&self, peer: &Peer, family: Family) -> Option<Instant> {
+        if !peer.config.families.contains(&family) {
+            return None;
+        }
+        let Some((_, session, since)) = peer.established() else {
+            let first_contact = self.started_at + Self::FIRST_CONTACT;
+            return (peer.failed_attempts == 0).then_some(first_contact.min(self.deadline));
+        };
+        if !session.families.contains(&family) || peer.has_told_all(family) {
+            return None;
+        }
+        match &session.peer_restart {
+            None => Some((since + Self::WITHOUT_END_OF_RIB).min(self.deadline)),
+            Some(restart) if restart.restarted => None,
+            Some(_) => Some(self.deadline),
+        }
+    }
+}
+
+impl Router {
+    /// `seed` spreads retries; any number will do, another one for each host is best.
+    pub fn new(now: Instant, wanted: Wanted, restarted: Restarted, seed: u64) -> Router {
+        let mut rib = Rib::new(&wanted);
+        if let Restarted::Yes { .. } = restarted {
+            // RFC 4724 section 4.1: forwarding goes on as it was until the peers have told all.
+            Family::ALL.into_iter().for_each(|family| rib.defer(family));
+        }
+        let identity = identity(&wanted, &restarted);
+        let deadline = now + wanted.router.deferral;
+        let peers = wanted.peers.clone();
+        let mut router = Router {
+            wanted: Wanted { peers: BTreeMap::new(), ..wanted },
+            identity,
+            peers: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_conn: BTreeMap::new(),
+            rib,
+            convergence: Convergence { pending: Family::ALL.into(), started_at: now, deadline },
+            jitter: Jitter::new(seed),
+            next_conn: 0,
+            next_peer: 0,
+            actions: VecDeque::new(),
+            ready: BTreeSet::new(),
+        };
+        router.apply(now, Wanted { peers, ..router.wanted.clone() });
+        router
+    }
+
+    // --- wishes ------------------------------------------------------------------------------------
+
+    /// Makes `wanted` so. What is the same already is not touched.
+    pub fn apply(&mut self, now: Instant, wanted: Wanted) {
+        let renamed = (wanted.router.asn, wanted.router.router_id)
+            != (self.wanted.router.asn, self.wanted.router.router_id);
+        self.identity.asn = wanted.router.asn;
+        self.identity.router_id = wanted.router.router_id;
+        self.identity.restart.restart_time_s = restart_time_s(&wanted);
+        self.rib.apply(&wanted);
+
+        let gone: Vec<IpAddr> =
+            self.by_address.keys().filter(|address| !wanted.peers.contains_key(address)).copied().collect();
+        for address in gone {
+            self.remove_peer(now, address);
+        }
+        for (address, config) in &wanted.peers {
+            match self.by_address.get(address).copied() {
+                Some(id) => self.change_peer(now, id, config.clone(), renamed),
+                None => self.add_peer(now, *address, config.clone()),
+            }
+        }
+        self.wanted = wanted;
+        self.after(now);
+    }
+
+    fn add_peer(&mut self, now: Instant, address: IpAddr, config: PeerConfig) {
+        self.next_peer += 1;
+        let id = PeerId(self.next_peer);
+        self.by_address.insert(address, id);
+        self.peers.insert(id, Peer::new(now, id, address, config));
+        self.with_peer(now, id, |peer, cx| peer.handle_timeout(cx));
+    }
+
+    fn change_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, renamed: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let reset = renamed || peer.config.needs_new_session(&config);
+        self.rib.set_policy(id, config.policy, config.max_prefixes);
+        peer.config = config;
+        if reset {
+            let notification = Notification::new(code::CEASE, cease::OTHER_CONFIGURATION_CHANGE);
+            self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification));
+        }
+    }
+
+    fn remove_peer(&mut self, now: Instant, address: IpAddr) {
+        let Some(id) = self.by_address.remove(&address) else { return };
+        let notification = Notification::new(code::CEASE, cease::PEER_DECONFIGURED);
+        self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification));
+        self.rib.peer_removed(id);
+        self.peers.remove(&id);
+    }
+
+    // --- events ------------------------------------------------------------------------------------
+
+    /// The connection asked for by [`Action::Connect`] is there; `local` is our end.
+    pub fn handle_connected(&mut self, now: Instant, conn: ConnId, local: IpAddr) {
+        self.with_conn(now, conn, |peer, cx| peer.handle_connected(cx, conn, local));
+    }
+
+    /// It could not be opened.
+    pub fn handle_connect_failed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        self.with_conn(now, conn, |peer, cx| peer.handle_connect_failed(cx, conn, why));
+    }
+
+    /// A peer connected to us.
+    ///
+    /// # Errors
+    /// The connection is not wanted; close it.
+    pub fn handle_accepted(&mut self, now: Instant, local: IpAddr, remote: IpAddr) -> Result<ConnId, Refused> {
+        let id = self.by_address.get(&remote).copied().ok_or(Refused::UnknownPeer)?;
+        let mut accepted = None;
+        self.with_peer(now, id, |peer, cx| accepted = peer.handle_accepted(cx, local));
+        if let Some(conn) = accepted {
+            self.by_conn.insert(conn, id);
+        }
+        self.after(now);
+        accepted.ok_or(Refused::NoSlot)
+    }
+
+    /// Octets came in.
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, octets: &[u8]) {
+        self.with_conn(now, conn, |peer, cx| peer.handle_bytes(cx, conn, octets));
+    }
+
+    /// The connection is gone, and not because of [`Action::Close`].
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        self.with_conn(now, conn, |peer, cx| peer.handle_closed(cx, conn, why));
+        self.by_conn.remove(&conn);
+    }
+
+    /// The time of [`Router::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<PeerId> = self
+            .peers
+            .values()
+            .filter(|peer| peer.poll_timeout().is_some_and(|at| at <= now))
+            .map(|peer| peer.id)
+            .collect();
+        for id in due {
+            self.with_peer(now, id, |peer, cx| peer.handle_timeout(cx));
+        }
+        self.after(now);
+    }
+
+    fn with_conn(&mut self, now: Instant, conn: ConnId, run: impl FnOnce(&mut Peer, &mut Context<'_>)) {
+        if let Some(id) = self.by_conn.get(&conn).copied() {
+            self.with_peer(now, id, run);
+        }
+        self.after(now);
+    }
+
+    /// Runs `run` on a peer and carries out what it wants.
+    fn with_peer(&mut self, now: Instant, id: PeerId, run: impl FnOnce(&mut Peer, &mut Context<'_>)) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let mut effects = Vec::new();
+        let mut cx = Context {
+            now,
+            identity: &self.identity,
+            next_conn: &mut self.next_conn,
+            jitter: &mut self.jitter,
+            effects: &mut effects,
+        };
+        run(peer, &mut cx);
+        for effect in effects {
+            self.carry_out(id, effect);
+        }
+    }
+
+    fn carry_out(&mut self, id: PeerId, effect: Effect) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        match effect {
+            Effect::Connect(conn) => {
+                self.by_conn.insert(conn, id);
+                let remote = SocketAddr::new(peer.address, peer.config.port);
+                self.actions.push_back(Action::Connect { conn, remote, local: peer.config.local_address });
+            }
+            Effect::Close { conn, last_words } => {
+                self.by_conn.remove(&conn);
+                self.ready.remove(&conn);
+                self.actions.push_back(Action::Close { conn, last_words });
+            }
+            Effect::Up { session, local } => {
+                let up = PeerUp {
+                    session: &session,
+                    address: peer.address,
+                    local,
+                    policy: peer.config.policy,
+                    max_prefixes: peer.config.max_prefixes,
+                };
+                self.rib.peer_up(id, up);
+                self.actions.push_back(Action::PeerChanged { peer: id, state: PeerState::Established });
+            }
+            Effect::Down { kept } => self.peer_down(id, &kept),
+            Effect::Update(update) => self.learn(id, update),
+            Effect::Refresh(family) => self.rib.refresh(id, family),
+            Effect::SweepStale(family) => self.rib.sweep_stale(id, family),
+        }
+    }
+
+    /// First the one message that turns traffic away from a lost gateway, then the table work.
+    fn peer_down(&mut self, id: PeerId, kept: &BTreeSet<Family>) {
+        let only_here = self.rib.next_hops_only_of(id);
+        let lost = only_here.into_iter().filter(|next_hop| !kept.contains(&Family::of(*next_hop)));
+        self.actions.extend(lost.map(Action::NextHopLost));
+        self.rib.peer_down(id, kept);
+        let state = self.peers.get(&id).map_or(PeerState::Idle, |peer| peer.shown().0);
+        self.actions.push_back(Action::PeerChanged { peer: id, state });
+    }
+
+    fn learn(&mut self, id: PeerId, update: Update) {
+        self.rib.unlearn(id, &update.withdrawn);
+        for announcement in update.announced {
+            self.rib.learn(id, &announcement.prefixes, announcement.attributes);
+        }
+    }
+
+    /// Ends every call: decides what changed, and names the connections that have something to say.
+    fn after(&mut self, now: Instant) {
+        self.rib.settle();
+        self.check_convergence(now);
+        for ask in self.rib.take_ask_again() {
+            self.ask_again(ask.peer, ask.family);
+        }
+        for peer in self.peers.values() {
+            let updates = peer.established().map(|(conn, ..)| conn).filter(|_| self.rib.wants_transmit(peer.id));
+            let control = peer.connections().filter(|c| !c.output.is_empty()).map(|c| c.id);
+            for conn in control.chain(updates) {
+                if self.ready.insert(conn) {
+                    self.actions.push_back(Action::Transmit(conn));
+                }
+            }
+        }
+    }
+
+    fn ask_again(&mut self, id: PeerId, family: Family) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(conn) = peer.established().map(|(conn, ..)| conn) else { return };
+        if let Some(connection) = peer.connection_mut(conn) {
+            crate::wire::refresh::write(&mut connection.output, family);
+        }
+    }
+
+    fn check_convergence(&mut self, now: Instant) {
+        let Convergence { pending, deadline, .. } = &self.convergence;
+        let waits = |family: Family| {
+            let mut waits = self.peers.values().filter_map(|peer| self.convergence.waits_for(peer, family));
+            now < *deadline && waits.any(|until| now < until)
+        };
+        let done: Vec<Family> = pending.iter().copied().filter(|family| !waits(*family)).collect();
+        for family in done {
+            self.convergence.pending.remove(&family);
+            self.rib.stop_deferring(family);
+            self.actions.push_back(Action::Converged(family));
+            // From now on this run has state of its own to keep over a lost connection.
+            for entry in &mut self.identity.restart.families {
+                entry.forwarding_kept |= entry.family == family.into();
+            }
+        }
+        if self.convergence.pending.is_empty() {
+            self.identity.restart.restarted = false;
+        }
+    }
+
+    // --- work --------------------------------------------------------------------------------------
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next change of a learned route. Gives the latest state of a prefix, however often it changed
+    /// since.
+    pub fn poll_route_change(&mut self) -> Option<RouteChange> {
+        self.rib.poll_route_change()
+    }
+
+    /// Appends octets for `conn`, a bounded amount; whether there is more to come. Call it when the
+    /// socket has taken what it was given before: what waits here is state, not a queue.
+    pub fn poll_transmit(&mut self, conn: ConnId, octets: &mut Vec<u8>) -> bool {
+        const ENOUGH: usize = 128 * 1024;
+        self.ready.remove(&conn);
+        let Some(id) = self.by_conn.get(&conn).copied() else { return false };
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        if let Some(connection) = peer.connection_mut(conn) {
+            octets.append(&mut connection.output);
+        }
+        let Some((_, session, _)) = peer.established().filter(|(up, ..)| *up == conn) else { return false };
+        while octets.len() < ENOUGH && self.rib.wants_transmit(id) {
+            self.rib.transmit(id, session, octets);
+        }
+        self.rib.wants_transmit(id)
+    }
+
+    /// When [`Router::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let peers = self.peers.values().filter_map(Peer::poll_timeout);
+        let waits = self.convergence.pending.iter().flat_map(|family| {
+            self.peers.values().filter_map(|peer| self.convergence.waits_for(peer, *family))
+        });
+        peers.chain(waits).min()
+    }
+
+    // --- looks -------------------------------------------------------------------------------------
+
+    /// All peers, by address.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.by_address.values().filter_map(|id| self.peer(*id)).collect()
+    }
+
+    /// One of them.
+    pub fn peer(&self, id: PeerId) -> Option<PeerStatus> {
+        let peer = self.peers.get(&id)?;
+        let (state, since) = peer.shown();
+        let families = peer.config.families.iter();
+        Some(PeerStatus {
+            id,
+            address: peer.address,
+            config: peer.config.clone(),
+            kind: peer.config.kind(self.identity.asn),
+            state,
+            since,
+            session: peer.established().map(|(_, session, _)| session.clone()),
+            last_error: peer.last_error.clone(),
+            flawed_updates: peer.flawed_updates,
+            counts: families.map(|family| (*family, self.rib.counts(id, *family))).collect(),
+        })
+    }
+
+    /// The peer with this address.
+    pub fn peer_at(&self, address: IpAddr) -> Option<PeerId> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// Our AS.
+    pub fn asn(&self) -> Asn {
+        self.identity.asn
+    }
+
+    /// What the router was told to be.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Routes with all their paths, by prefix; only those of the prefixes that `filter` lets through.
+    pub fn routes(&self, filter: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
+        self.rib.routes(filter)
+    }
+
+    /// What `peer` was told.
+    pub fn sent(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
+        self.rib.sent(peer)
+    }
+
+    /// Whether at least one peer was told `prefix`.
+    pub fn is_announced(&self, prefix: &Prefix) -> bool {
+        self.rib.is_announced(prefix)
+    }
+
+    /// Whether all peers that are there have told their routes of `family`.
+    pub fn is_converged(&self, family: Family) -> bool {
+        !self.convergence.pending.contains(&family)
+    }
+}
+
+fn identity(wanted: &Wanted, restarted: &Restarted) -> Identity {
+    let kept = |family: &Family| matches!(restarted, Restarted::Yes { kept } if kept.contains(family));
+    let families = Family::ALL
+        .iter()
+        .map(|family| RestartFamily { family: (*family).into(), forwarding_kept: kept(family) })
+        .collect();
+    Identity {
+        asn: wanted.router.asn,
+        router_id: wanted.router.router_id,
+        restart: GracefulRestart {
+            restarted: *restarted != Restarted::No,
+            restart_time_s: restart_time_s(wanted),
+            families,
+        },
+    }
+}
+
+fn restart_time_s(wanted: &Wanted) -> u16 {
+    let seconds = wanted.router.restart_time.as_secs();
+    u16::try_from(seconds).unwrap_or(u16::MAX).min(GracefulRestart::MOST_RESTART_TIME_S)
+}

@@ -1,0 +1,223 @@
+//! The small values of BGP, each a type of its own, so that an AS number is never taken for a metric.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// An autonomous system number, four octets (RFC 6793).
+///
+/// 0 is reserved (RFC 7607): [`Asn::new`] refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Asn(u32);
+
+impl Asn {
+    /// What stands for a four-octet number where only two octets fit (RFC 6793 section 4.2.3).
+    pub const TRANS: Asn = Asn(23456);
+
+    /// `None` for 0.
+    pub const fn new(value: u32) -> Option<Asn> {
+        if value == 0 { None } else { Some(Asn(value)) }
+    }
+
+    /// The number.
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+
+    /// The number in two octets, [`Asn::TRANS`] where it does not fit.
+    pub fn two_octets(self) -> u16 {
+        u16::try_from(self.0).unwrap_or(Asn::TRANS.0 as u16)
+    }
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The BGP identifier: any four octets but zero (RFC 6286 section 2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouterId(u32);
+
+impl RouterId {
+    /// `None` for 0.0.0.0.
+    pub const fn new(value: u32) -> Option<RouterId> {
+        if value == 0 { None } else { Some(RouterId(value)) }
+    }
+
+    /// The identifier in host byte order; larger is "higher" in every comparison of the RFCs.
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<Ipv4Addr> for RouterId {
+    type Error = InvalidValue;
+    fn try_from(address: Ipv4Addr) -> Result<RouterId, InvalidValue> {
+        RouterId::new(u32::from(address)).ok_or(InvalidValue::RouterIdZero)
+    }
+}
+
+impl FromStr for RouterId {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<RouterId, InvalidValue> {
+        let address: Ipv4Addr = text.parse().map_err(|_| InvalidValue::RouterId(text.to_owned()))?;
+        RouterId::try_from(address)
+    }
+}
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ipv4Addr::from(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RouterId({self})")
+    }
+}
+
+/// The hold time: 0 (never expires) or 3 to 65535 seconds (RFC 4271 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HoldTime(u16);
+
+impl HoldTime {
+    /// 90 s, the value RFC 4271 section 10 suggests.
+    pub const DEFAULT: HoldTime = HoldTime(90);
+
+    /// `None` for 1 and 2 seconds.
+    pub const fn from_secs(seconds: u16) -> Option<HoldTime> {
+        if seconds == 1 || seconds == 2 { None } else { Some(HoldTime(seconds)) }
+    }
+
+    /// Seconds as on the wire.
+    pub const fn as_secs(self) -> u16 {
+        self.0
+    }
+
+    /// `None` when the timer does not run.
+    pub fn duration(self) -> Option<Duration> {
+        (self.0 != 0).then(|| Duration::from_secs(u64::from(self.0)))
+    }
+
+    /// The keepalive interval: a third of the hold time (RFC 4271 section 10), or less if asked for.
+    pub fn keepalive(self, wished: Option<Duration>) -> Option<Duration> {
+        let third = self.duration()? / 3;
+        Some(wished.map_or(third, |wished| wished.min(third)))
+    }
+}
+
+/// LOCAL_PREF: higher is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalPref(pub u32);
+
+impl LocalPref {
+    /// What a route without the attribute counts as; the default of every implementation.
+    pub const DEFAULT: LocalPref = LocalPref(100);
+}
+
+/// MULTI_EXIT_DISC: lower is better, absent counts as 0 (RFC 4271 section 9.1.2.2 c).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Med(pub u32);
+
+/// One configured neighbour; given out by the router, never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
+/// One TCP connection, or one attempt at it; never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// A standard community (RFC 1997).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Community(pub u32);
+
+impl Community {
+    /// Not to any other peer (RFC 1997).
+    pub const NO_ADVERTISE: Community = Community(0xFFFF_FF02);
+    /// Not outside the AS (RFC 1997).
+    pub const NO_EXPORT: Community = Community(0xFFFF_FF01);
+    /// As [`Community::NO_EXPORT`], where no confederation is in use (RFC 1997).
+    pub const NO_EXPORT_SUBCONFED: Community = Community(0xFFFF_FF03);
+}
+
+impl fmt::Display for Community {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0 >> 16, self.0 & 0xFFFF)
+    }
+}
+
+/// A large community (RFC 8092).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LargeCommunity(pub [u32; 3]);
+
+impl fmt::Display for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.0[0], self.0[1], self.0[2])
+    }
+}
+
+/// Whether a neighbour is in our AS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PeerKind {
+    /// Same AS (iBGP).
+    Internal,
+    /// Another AS (eBGP).
+    External,
+}
+
+/// A value that the types of this module cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidValue {
+    /// Zero as an identifier.
+    #[error("router id 0.0.0.0 is not allowed (RFC 6286 section 2.1)")]
+    RouterIdZero,
+    /// Not four octets.
+    #[error("router id \"{0}\" is not of the form a.b.c.d")]
+    RouterId(String),
+    /// Not a prefix.
+    #[error("prefix \"{0}\" is not of the form address/length")]
+    Prefix(String),
+    /// Too long for its family.
+    #[error("prefix length {length} is over {most}")]
+    PrefixLength {
+        /// What was given.
+        length: u8,
+        /// 32 or 128.
+        most: u8,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hold_time_of_one_or_two_seconds_cannot_be_made() {
+        assert!(HoldTime::from_secs(0).is_some());
+        assert!(HoldTime::from_secs(1).is_none());
+        assert!(HoldTime::from_secs(2).is_none());
+        assert!(HoldTime::from_secs(3).is_some());
+    }
+
+    #[test]
+    fn keepalive_is_never_longer_than_a_third_of_the_hold_time() {
+        let hold = HoldTime(9);
+        assert_eq!(hold.keepalive(None), Some(Duration::from_secs(3)));
+        assert_eq!(hold.keepalive(Some(Duration::from_secs(1))), Some(Duration::from_secs(1)));
+        assert_eq!(hold.keepalive(Some(Duration::from_secs(60))), Some(Duration::from_secs(3)));
+        assert_eq!(HoldTime(0).keepalive(None), None);
+    }
+
+    #[test]
+    fn as_number_above_two_octets_becomes_as_trans() {
+        assert_eq!(Asn(4_200_000_000).two_octets(), 23456);
+        assert_eq!(Asn(65001).two_octets(), 65001);
+        assert_eq!(Asn::new(0), None);
+    }
+}

@@ -1,0 +1,691 @@
+//! Path attributes on the wire: one table says of each its flags, its shape and what happens when it is
+//! malformed (RFC 7606 section 7 and the RFC of each attribute).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::notification::update as subcode;
+use super::reader::Reader;
+use crate::attributes::{Aggregator, AsPath, Attributes, Opaque, Origin};
+use crate::session::{AsWidth, Session};
+use crate::types::{Asn, Community, LargeCommunity, LocalPref, Med, PeerKind, RouterId};
+
+/// Attribute type codes.
+pub mod code {
+    #![allow(missing_docs, reason = "the names are those of the RFCs")]
+    pub const ORIGIN: u8 = 1;
+    pub const AS_PATH: u8 = 2;
+    pub const NEXT_HOP: u8 = 3;
+    pub const MULTI_EXIT_DISC: u8 = 4;
+    pub const LOCAL_PREF: u8 = 5;
+    pub const ATOMIC_AGGREGATE: u8 = 6;
+    pub const AGGREGATOR: u8 = 7;
+    pub const COMMUNITIES: u8 = 8;
+    pub const ORIGINATOR_ID: u8 = 9;
+    pub const CLUSTER_LIST: u8 = 10;
+    pub const MP_REACH_NLRI: u8 = 14;
+    pub const MP_UNREACH_NLRI: u8 = 15;
+    pub const EXTENDED_COMMUNITIES: u8 = 16;
+    pub const AS4_PATH: u8 = 17;
+    pub const AS4_AGGREGATOR: u8 = 18;
+    pub const TUNNEL_ENCAPSULATION: u8 = 23;
+    pub const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
+    pub const AIGP: u8 = 26;
+    pub const LARGE_COMMUNITY: u8 = 32;
+    pub const ONLY_TO_CUSTOMER: u8 = 35;
+    pub const PREFIX_SID: u8 = 40;
+    pub const ATTR_SET: u8 = 128;
+}
+
+const OPTIONAL: u8 = 0x80;
+const TRANSITIVE: u8 = 0x40;
+const PARTIAL: u8 = 0x20;
+const EXTENDED_LENGTH: u8 = 0x10;
+
+/// What RFC 7606 has us do with a malformed attribute; the strongest of a message wins (section 3 h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Treatment {
+    /// The attribute is dropped, the route stays.
+    Discard,
+    /// All routes of the message are withdrawn.
+    Withdraw,
+    /// The session closes.
+    Reset,
+}
+
+/// One thing that is wrong with an UPDATE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Type code of the attribute.
+    pub attribute: u8,
+    /// What follows.
+    pub treatment: Treatment,
+    /// UPDATE error subcode that goes out if the session must close.
+    pub subcode: u8,
+    /// In words, for the operator.
+    pub what: &'static str,
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match rule(self.attribute) {
+            Some(rule) => write!(f, "{}: {}", rule.name, self.what),
+            None => write!(f, "attribute {}: {}", self.attribute, self.what),
+        }
+    }
+}
+
+/// What is wrong with a value; the table adds the rest.
+struct Bad(Treatment, u8, &'static str);
+
+const fn withdraw(subcode: u8, what: &'static str) -> Bad {
+    Bad(Treatment::Withdraw, subcode, what)
+}
+
+const fn discard(what: &'static str) -> Bad {
+    Bad(Treatment::Discard, subcode::OPTIONAL_ATTRIBUTE, what)
+}
+
+/// One raw attribute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw<'a> {
+    pub(crate) flags: u8,
+    pub(crate) code: u8,
+    pub(crate) value: &'a [u8],
+}
+
+/// Reads the next attribute header and value.
+pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Flaw> {
+    let cut = |attribute: u8, what: &'static str| {
+        // Where the prefixes themselves are lost there is nothing left to treat as withdrawn.
+        let treatment = if carries_prefixes(attribute) { Treatment::Reset } else { Treatment::Withdraw };
+        let subcode = if carries_prefixes(attribute) {
+            subcode::OPTIONAL_ATTRIBUTE
+        } else {
+            subcode::MALFORMED_ATTRIBUTE_LIST
+        };
+        Flaw { attribute, treatment, subcode, what }
+    };
+    let (Some(flags), Some(code)) = (reader.u8(), reader.u8()) else {
+        return Err(cut(0, "the attribute list ends inside a header"));
+    };
+    let length = if flags & EXTENDED_LENGTH != 0 { reader.u16() } else { reader.u8().map(u16::from) };
+    let length = length.ok_or_else(|| cut(code, "the attribute list ends inside the header"))?;
+    let value = reader.take(usize::from(length)).ok_or_else(|| cut(code, "longer than the attribute list"))?;
+    Ok(Raw { flags, code, value })
+}
+
+/// MP_REACH_NLRI and MP_UNREACH_NLRI: read by `update`, since they carry prefixes.
+pub(crate) fn carries_prefixes(attribute: u8) -> bool {
+    matches!(attribute, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI)
+}
+
+/// Attributes as they are gathered from one message; becomes [`Attributes`] when complete.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    origin: Option<Origin>,
+    as_path: Option<Vec<Asn>>,
+    as4_path: Option<Vec<Asn>>,
+    pub(crate) next_hop: Option<Ipv4Addr>,
+    med: Option<Med>,
+    local_pref: Option<LocalPref>,
+    atomic_aggregate: bool,
+    aggregator: Option<Aggregator>,
+    as4_aggregator: Option<Aggregator>,
+    communities: Vec<Community>,
+    large_communities: Vec<LargeCommunity>,
+    originator_id: Option<RouterId>,
+    cluster_list: Vec<RouterId>,
+    opaque: Vec<Opaque>,
+}
+
+impl Draft {
+    /// Takes one attribute in, or says what is wrong with it.
+    pub(crate) fn take(&mut self, raw: Raw<'_>, session: &Session) -> Result<(), Flaw> {
+        let flaw = |Bad(treatment, subcode, what): Bad| Flaw { attribute: raw.code, treatment, subcode, what };
+        let Some(rule) = rule(raw.code) else {
+            return self.take_unknown(raw).map_err(flaw);
+        };
+        check_flags(raw, rule).map_err(flaw)?;
+        (rule.read)(self, raw.value, session).map_err(flaw)
+    }
+
+    fn take_unknown(&mut self, raw: Raw<'_>) -> Result<(), Bad> {
+        match (raw.flags & OPTIONAL != 0, raw.flags & TRANSITIVE != 0) {
+            (false, _) => {
+                Err(Bad(Treatment::Reset, subcode::UNRECOGNIZED_WELL_KNOWN, "well-known, yet not known"))
+            }
+            (true, true) => {
+                // RFC 4271 section 5: passed on with the Partial bit, since we did not look into it.
+                self.opaque.push(Opaque { code: raw.code, partial: true, value: raw.value.into() });
+                Ok(())
+            }
+            (true, false) => Ok(()), // quietly ignored and not passed on (RFC 4271 section 9)
+        }
+    }
+
+    /// What is missing for a route (RFC 7606 section 3 d). `next_hop` is looked at by the caller.
+    pub(crate) fn missing(&self) -> Option<Flaw> {
+        let missing = |attribute, what| {
+            Some(Flaw {
+                attribute,
+                treatment: Treatment::Withdraw,
+                subcode: subcode::MISSING_WELL_KNOWN,
+                what,
+            })
+        };
+        if self.origin.is_none() {
+            return missing(code::ORIGIN, "missing");
+        }
+        if self.as_path.is_none() {
+            return missing(code::AS_PATH, "missing");
+        }
+        None
+    }
+
+    /// The finished set; `None` while something mandatory is missing.
+    pub(crate) fn finish(mut self, next_hop: IpAddr) -> Option<Attributes> {
+        let received = self.as_path.take()?;
+        let (as_path, aggregator) = self.merge_as4(received);
+        self.opaque.sort();
+        Some(Attributes {
+            origin: self.origin?,
+            as_path,
+            next_hop,
+            link_local: None,
+            med: self.med,
+            local_pref: self.local_pref,
+            atomic_aggregate: self.atomic_aggregate,
+            aggregator,
+            communities: self.communities,
+            large_communities: self.large_communities,
+            originator_id: self.originator_id,
+            cluster_list: self.cluster_list,
+            opaque: self.opaque,
+        })
+    }
+
+    /// RFC 6793 section 4.2.3: the four-octet numbers that a two-octet speaker carried beside its own.
+    fn merge_as4(&mut self, received: Vec<Asn>) -> (AsPath, Option<Aggregator>) {
+        let as4_counts = match (self.aggregator, self.as4_aggregator) {
+            (Some(two), Some(_)) => two.asn == Asn::TRANS,
+            _ => true,
+        };
+        let aggregator = match (self.aggregator, self.as4_aggregator) {
+            (Some(two), Some(four)) if two.asn == Asn::TRANS => Some(four),
+            (two, _) => two,
+        };
+        let path = match self.as4_path.take().filter(|_| as4_counts) {
+            Some(four) if four.len() <= received.len() => {
+                let kept = received.len() - four.len();
+                received.into_iter().take(kept).chain(four).collect()
+            }
+            _ => received.into_iter().collect(),
+        };
+        (path, aggregator)
+    }
+}
+
+/// A row of the table.
+struct Rule {
+    code: u8,
+    name: &'static str,
+    /// The Optional and Transitive bits it must have.
+    flags: u8,
+    read: fn(&mut Draft, &[u8], &Session) -> Result<(), Bad>,
+}
+
+const WELL_KNOWN: u8 = TRANSITIVE;
+const OPTIONAL_TRANSITIVE: u8 = OPTIONAL | TRANSITIVE;
+const OPTIONAL_NON_TRANSITIVE: u8 = OPTIONAL;
+
+const RULES: &[Rule] = &[
+    Rule { code: code::ORIGIN, name: "ORIGIN", flags: WELL_KNOWN, read: read_origin },
+    Rule { code: code::AS_PATH, name: "AS_PATH", flags: WELL_KNOWN, read: read_as_path },
+    Rule { code: code::NEXT_HOP, name: "NEXT_HOP", flags: WELL_KNOWN, read: read_next_hop },
+    Rule {
+        code: code::MULTI_EXIT_DISC,
+        name: "MULTI_EXIT_DISC",
+        flags: OPTIONAL_NON_TRANSITIVE,
+        read: read_med,
+    },
+    Rule { code: code::LOCAL_PREF, name: "LOCAL_PREF", flags: WELL_KNOWN, read: read_local_pref },
+    Rule {
+        code: code::ATOMIC_AGGREGATE,
+        name: "ATOMIC_AGGREGATE",
+        flags: WELL_KNOWN,
+        read: read_atomic_aggregate,
+    },
+    Rule { code: code::AGGREGATOR, name: "AGGREGATOR", flags: OPTIONAL_TRANSITIVE, read: read_aggregator },
+    Rule { code: code::COMMUNITIES, name: "COMMUNITIES", flags: OPTIONAL_TRANSITIVE, read: read_communities },
+    Rule {
+        code: code::ORIGINATOR_ID,
+        name: "ORIGINATOR_ID",
+        flags: OPTIONAL_NON_TRANSITIVE,
+        read: read_originator_id,
+    },
+    Rule {
+        code: code::CLUSTER_LIST,
+        name: "CLUSTER_LIST",
+        flags: OPTIONAL_NON_TRANSITIVE,
+        read: read_cluster_list,
+    },
+    Rule {
+        code: code::MP_REACH_NLRI,
+        name: "MP_REACH_NLRI",
+        flags: OPTIONAL_NON_TRANSITIVE,
+        read: read_elsewhere,
+    },
+    Rule {
+        code: code::MP_UNREACH_NLRI,
+        name: "MP_UNREACH_NLRI",
+        flags: OPTIONAL_NON_TRANSITIVE,
+        read: read_elsewhere,
+    },
+    Rule {
+        code: code::EXTENDED_COMMUNITIES,
+        name: "EXTENDED_COMMUNITIES",
+        flags: OPTIONAL_TRANSITIVE,
+        read: read_extended_communities,
+    },
+    Rule { code: code::AS4_PATH, name: "AS4_PATH", flags: OPTIONAL_TRANSITIVE, read: read_as4_path },
+    Rule {
+        code: code::AS4_AGGREGATOR,
+        name: "AS4_AGGREGATOR",
+        flags: OPTIONAL_TRANSITIVE,
+        read: read_as4_aggregator,
+    },
+    Rule {
+        code: code::TUNNEL_ENCAPSULATION,
+        name: "TUNNEL_ENCAPSULATION",
+        flags: OPTIONAL_TRANSITIVE,
+        read: read_tunnel_encapsulation,
+    },
+    Rule {
+        code: code::IPV6_EXTENDED_COMMUNITIES,
+        name: "IPV6_EXTENDED_COMMUNITIES",
+        flags: OPTIONAL_TRANSITIVE,
+        read: read_ipv6_extended_communities,
+    },
+    Rule { code: code::AIGP, name: "AIGP", flags: OPTIONAL_NON_TRANSITIVE, read: read_aigp },
+    Rule {
+        code: code::LARGE_COMMUNITY,
+        name: "LARGE_COMMUNITY",
+        flags: OPTIONAL_TRANSITIVE,
+        read: read_large_communities,
+    },
+    Rule {
+        code: code::ONLY_TO_CUSTOMER,
+        name: "ONLY_TO_CUSTOMER",
+        flags: OPTIONAL_TRANSITIVE,
+        read: read_only_to_customer,
+    },
+    Rule { code: code::PREFIX_SID, name: "PREFIX_SID", flags: OPTIONAL_TRANSITIVE, read: read_prefix_sid },
+    Rule { code: code::ATTR_SET, name: "ATTR_SET", flags: OPTIONAL_TRANSITIVE, read: read_attr_set },
+];
+
+fn rule(code: u8) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.code == code)
+}
+
+/// RFC 7606 section 3 c. The Partial bit is not looked at, nor are the four unused ones.
+fn check_flags(raw: Raw<'_>, rule: &Rule) -> Result<(), Bad> {
+    if raw.flags & (OPTIONAL | TRANSITIVE) == rule.flags {
+        return Ok(());
+    }
+    let treatment = match raw.code {
+        code::MP_REACH_NLRI | code::MP_UNREACH_NLRI => Treatment::Reset,
+        // These two are read only from peers that need them; for others they are dropped anyway.
+        code::AS4_PATH | code::AS4_AGGREGATOR => Treatment::Discard,
+        _ => Treatment::Withdraw,
+    };
+    Err(Bad(treatment, subcode::ATTRIBUTE_FLAGS, "wrong Optional or Transitive bit"))
+}
+
+/// RFC 7606 section 7.1.
+fn read_origin(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    let &[octet] = value else { return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of one octet")) };
+    let known = Origin::from_octet(octet).ok_or(withdraw(subcode::INVALID_ORIGIN, "value over 2"))?;
+    draft.origin = Some(known);
+    Ok(())
+}
+
+/// RFC 7606 section 7.2.
+fn read_as_path(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    let path = read_path(value, session.as_width)
+        .map_err(|what| withdraw(subcode::MALFORMED_AS_PATH, what))?;
+    if session.kind == PeerKind::External && path.first() != Some(&as_seen(session)) {
+        // RFC 4271 section 6.3: the leftmost AS is the peer's.
+        return Err(withdraw(subcode::MALFORMED_AS_PATH, "does not start with the peer's AS"));
+    }
+    draft.as_path = Some(path);
+    Ok(())
+}
+
+/// The peer's AS as it stands in AS_PATH on this session.
+fn as_seen(session: &Session) -> Asn {
+    match session.as_width {
+        AsWidth::Four => session.peer_asn,
+        AsWidth::Two => Asn::new(u32::from(session.peer_asn.two_octets())).unwrap_or(Asn::TRANS),
+    }
+}
+
+/// A path of AS_SEQUENCE segments only.
+fn read_path(value: &[u8], width: AsWidth) -> Result<Vec<Asn>, &'static str> {
+    const AS_SET: u8 = 1;
+    const AS_SEQUENCE: u8 = 2;
+    let mut reader = Reader::new(value);
+    let mut path = Vec::with_capacity(value.len() / 4);
+    while let Some(kind) = reader.u8() {
+        let count = reader.u8().ok_or("ends inside a segment header")?;
+        if count == 0 {
+            return Err("has an empty segment");
+        }
+        let octets = usize::from(count) * width.octets();
+        let mut numbers = Reader::new(reader.take(octets).ok_or("a segment runs over the end")?);
+        match kind {
+            AS_SEQUENCE => {}
+            AS_SET => return Err("has an AS_SET (RFC 9774)"),
+            3 | 4 => return Err("has a confederation segment, and we are in none (RFC 5065)"),
+            _ => return Err("has a segment of unknown type"),
+        }
+        let next = |numbers: &mut Reader<'_>| match width {
+            AsWidth::Four => numbers.u32(),
+            AsWidth::Two => numbers.u16().map(u32::from),
+        };
+        while let Some(number) = next(&mut numbers) {
+            path.push(Asn::new(number).ok_or("has AS 0 (RFC 7607)")?);
+        }
+    }
+    Ok(path)
+}
+
+/// RFC 7606 section 7.3; what is no host address cannot forward (RFC 4271 section 6.3).
+fn read_next_hop(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    let &[a, b, c, d] = value else { return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets")) };
+    let address = Ipv4Addr::new(a, b, c, d);
+    if !is_host_v4(address) {
+        return Err(withdraw(subcode::INVALID_NEXT_HOP, "not the address of a host"));
+    }
+    draft.next_hop = Some(address);
+    Ok(())
+}
+
+/// Neither "this network", loopback, multicast, reserved nor broadcast.
+pub(crate) fn is_host_v4(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
+/// RFC 7606 section 7.4.
+fn read_med(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    draft.med = Some(Med(read_u32(value)?));
+    Ok(())
+}
+
+/// RFC 7606 section 7.5: from an external peer it is dropped unread.
+fn read_local_pref(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    if session.kind == PeerKind::External {
+        return Err(discard("has no meaning from an external peer"));
+    }
+    draft.local_pref = Some(LocalPref(read_u32(value)?));
+    Ok(())
+}
+
+/// RFC 7606 section 7.6.
+fn read_atomic_aggregate(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    if !value.is_empty() {
+        return Err(discard("not empty"));
+    }
+    draft.atomic_aggregate = true;
+    Ok(())
+}
+
+/// RFC 7606 section 7.7, RFC 7607 section 2.
+fn read_aggregator(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    let mut reader = Reader::new(value);
+    let asn = match session.as_width {
+        AsWidth::Four => reader.u32(),
+        AsWidth::Two => reader.u16().map(u32::from),
+    };
+    draft.aggregator = Some(aggregator(asn, reader)?);
+    Ok(())
+}
+
+fn aggregator(asn: Option<u32>, mut rest: Reader<'_>) -> Result<Aggregator, Bad> {
+    let address = rest.u32();
+    let (Some(asn), Some(address), true) = (asn, address, rest.is_empty()) else {
+        return Err(discard("length does not fit the session"));
+    };
+    let asn = Asn::new(asn).ok_or(discard("AS 0 (RFC 7607)"))?;
+    Ok(Aggregator { asn, address })
+}
+
+/// RFC 7606 section 7.8.
+fn read_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    let mut reader = whole_entries(value, 4)?;
+    draft.communities = std::iter::from_fn(|| reader.u32().map(Community)).collect();
+    Ok(())
+}
+
+/// RFC 7606 section 7.9.
+fn read_originator_id(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    if session.kind == PeerKind::External {
+        return Err(discard("has no meaning from an external peer"));
+    }
+    draft.originator_id = RouterId::new(read_u32(value)?);
+    Ok(())
+}
+
+/// RFC 7606 section 7.10.
+fn read_cluster_list(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    if session.kind == PeerKind::External {
+        return Err(discard("has no meaning from an external peer"));
+    }
+    let mut reader = whole_entries(value, 4)?;
+    draft.cluster_list = std::iter::from_fn(|| reader.u32()).filter_map(RouterId::new).collect();
+    Ok(())
+}
+
+fn read_elsewhere(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
+    Ok(())
+}
+
+/// RFC 7606 section 7.14.
+fn read_extended_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    whole_entries(value, 8)?;
+    draft.carry(code::EXTENDED_COMMUNITIES, value);
+    Ok(())
+}
+
+/// RFC 7606 section 7.15.
+fn read_ipv6_extended_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    whole_entries(value, 20)?;
+    draft.carry(code::IPV6_EXTENDED_COMMUNITIES, value);
+    Ok(())
+}
+
+/// RFC 6793 section 6: any error in it is no error of the route.
+fn read_as4_path(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    if session.as_width == AsWidth::Four {
+        return Err(discard("not from a peer with four-octet AS numbers (RFC 6793)"));
+    }
+    draft.as4_path = Some(read_path(value, AsWidth::Four).map_err(discard)?);
+    Ok(())
+}
+
+/// RFC 6793 section 6.
+fn read_as4_aggregator(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+    if session.as_width == AsWidth::Four {
+        return Err(discard("not from a peer with four-octet AS numbers (RFC 6793)"));
+    }
+    let mut reader = Reader::new(value);
+    draft.as4_aggregator = Some(aggregator(reader.u32(), reader)?);
+    Ok(())
+}
+
+/// RFC 9012 section 13: malformed when the outer TLVs do not parse.
+fn read_tunnel_encapsulation(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    let mut reader = Reader::new(value);
+    while !reader.is_empty() {
+        let tlv = reader.u16().and_then(|_kind| reader.u16()).and_then(|length| reader.take(length.into()));
+        tlv.ok_or(withdraw(subcode::OPTIONAL_ATTRIBUTE, "a tunnel TLV runs over the end"))?;
+    }
+    draft.carry_unread(code::TUNNEL_ENCAPSULATION, value);
+    Ok(())
+}
+
+/// RFC 7311 section 3.2: not for a session on which nobody turned it on.
+fn read_aigp(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
+    Err(discard("not enabled for this session (RFC 7311)"))
+}
+
+/// RFC 8092 section 6.
+fn read_large_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    let mut reader = whole_entries(value, 12)?;
+    draft.large_communities = std::iter::from_fn(|| {
+        Some(LargeCommunity([reader.u32()?, reader.u32()?, reader.u32()?]))
+    })
+    .collect();
+    Ok(())
+}
+
+/// RFC 9234 section 5.
+fn read_only_to_customer(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    if value.len() != 4 {
+        return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets"));
+    }
+    draft.carry_unread(code::ONLY_TO_CUSTOMER, value);
+    Ok(())
+}
+
+/// RFC 8669 section 6: from outside its domain it is dropped, and we are in none.
+fn read_prefix_sid(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
+    Err(discard("we are in no segment-routing domain (RFC 8669)"))
+}
+
+/// RFC 6368 section 5: an AS number, then attributes.
+fn read_attr_set(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+    if value.len() < 4 {
+        return Err(withdraw(subcode::OPTIONAL_ATTRIBUTE, "shorter than an AS number"));
+    }
+    draft.carry_unread(code::ATTR_SET, value);
+    Ok(())
+}
+
+impl Draft {
+    fn carry(&mut self, code: u8, value: &[u8]) {
+        self.opaque.push(Opaque { code, partial: false, value: value.into() });
+    }
+
+    /// Of an attribute whose shape we check and whose meaning we do not serve.
+    fn carry_unread(&mut self, code: u8, value: &[u8]) {
+        self.opaque.push(Opaque { code, partial: true, value: value.into() });
+    }
+}
+
+fn read_u32(value: &[u8]) -> Result<u32, Bad> {
+    let octets = <[u8; 4]>::try_from(value);
+    octets.map(u32::from_be_bytes).map_err(|_| withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets"))
+}
+
+fn whole_entries(value: &[u8], octets: usize) -> Result<Reader<'_>, Bad> {
+    if value.is_empty() || !value.len().is_multiple_of(octets) {
+        return Err(withdraw(subcode::OPTIONAL_ATTRIBUTE, "length is no multiple of an entry's, or zero"));
+    }
+    Ok(Reader::new(value))
+}
+
+/// Appends all attributes but those that carry prefixes, by type code. NEXT_HOP is left out for IPv6,
+/// whose next hop stands in MP_REACH_NLRI.
+pub(crate) fn write_all(out: &mut Vec<u8>, attributes: &Attributes, session: &Session) {
+    write(out, WELL_KNOWN, code::ORIGIN, &[attributes.origin as u8]);
+    write(out, WELL_KNOWN, code::AS_PATH, &encode_path(&attributes.as_path, session.as_width));
+    if let IpAddr::V4(next_hop) = attributes.next_hop {
+        write(out, WELL_KNOWN, code::NEXT_HOP, &next_hop.octets());
+    }
+    if let Some(Med(med)) = attributes.med {
+        write(out, OPTIONAL_NON_TRANSITIVE, code::MULTI_EXIT_DISC, &med.to_be_bytes());
+    }
+    if let Some(LocalPref(local_pref)) = attributes.local_pref {
+        write(out, WELL_KNOWN, code::LOCAL_PREF, &local_pref.to_be_bytes());
+    }
+    if attributes.atomic_aggregate {
+        write(out, WELL_KNOWN, code::ATOMIC_AGGREGATE, &[]);
+    }
+    if let Some(aggregator) = attributes.aggregator {
+        let value = encode_aggregator(aggregator, session.as_width);
+        write(out, OPTIONAL_TRANSITIVE, code::AGGREGATOR, &value);
+    }
+    if !attributes.communities.is_empty() {
+        let value: Vec<u8> = attributes.communities.iter().flat_map(|c| c.0.to_be_bytes()).collect();
+        write(out, OPTIONAL_TRANSITIVE, code::COMMUNITIES, &value);
+    }
+    if let Some(originator) = attributes.originator_id {
+        write(out, OPTIONAL_NON_TRANSITIVE, code::ORIGINATOR_ID, &originator.value().to_be_bytes());
+    }
+    if !attributes.cluster_list.is_empty() {
+        let value: Vec<u8> = attributes.cluster_list.iter().flat_map(|id| id.value().to_be_bytes()).collect();
+        write(out, OPTIONAL_NON_TRANSITIVE, code::CLUSTER_LIST, &value);
+    }
+    if session.as_width == AsWidth::Two {
+        write_as4(out, attributes);
+    }
+    if !attributes.large_communities.is_empty() {
+        let octets = attributes.large_communities.iter().flat_map(|c| c.0).flat_map(u32::to_be_bytes);
+        write(out, OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITY, &octets.collect::<Vec<u8>>());
+    }
+    for opaque in &attributes.opaque {
+        let flags = if opaque.partial { OPTIONAL_TRANSITIVE | PARTIAL } else { OPTIONAL_TRANSITIVE };
+        write(out, flags, opaque.code, &opaque.value);
+    }
+}
+
+/// RFC 6793 section 4.2.2: what two octets could not say goes beside.
+fn write_as4(out: &mut Vec<u8>, attributes: &Attributes) {
+    if attributes.as_path.asns().iter().any(|asn| asn.value() > 0xFFFF) {
+        let value = encode_path(&attributes.as_path, AsWidth::Four);
+        write(out, OPTIONAL_TRANSITIVE, code::AS4_PATH, &value);
+    }
+    if let Some(aggregator) = attributes.aggregator.filter(|aggregator| aggregator.asn.value() > 0xFFFF) {
+        let value = encode_aggregator(aggregator, AsWidth::Four);
+        write(out, OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, &value);
+    }
+}
+
+/// Appends one attribute, with two octets of length where one does not do.
+pub(crate) fn write(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
+    match u8::try_from(value.len()) {
+        Ok(length) => out.extend_from_slice(&[flags, code, length]),
+        Err(_) => {
+            out.extend_from_slice(&[flags | EXTENDED_LENGTH, code]);
+            out.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(value);
+}
+
+/// Flags of MP_REACH_NLRI and MP_UNREACH_NLRI, with two octets of length always.
+pub(crate) const MP_FLAGS: u8 = OPTIONAL_NON_TRANSITIVE | EXTENDED_LENGTH;
+
+fn encode_path(path: &AsPath, width: AsWidth) -> Vec<u8> {
+    const AS_SEQUENCE: u8 = 2;
+    let mut value = Vec::with_capacity(2 + path.len() * width.octets());
+    for segment in path.asns().chunks(255) {
+        value.extend_from_slice(&[AS_SEQUENCE, segment.len() as u8]);
+        for asn in segment {
+            match width {
+                AsWidth::Four => value.extend_from_slice(&asn.value().to_be_bytes()),
+                AsWidth::Two => value.extend_from_slice(&asn.two_octets().to_be_bytes()),
+            }
+        }
+    }
+    value
+}
+
+fn encode_aggregator(aggregator: Aggregator, width: AsWidth) -> Vec<u8> {
+    let mut value = match width {
+        AsWidth::Four => aggregator.asn.value().to_be_bytes().to_vec(),
+        AsWidth::Two => aggregator.asn.two_octets().to_be_bytes().to_vec(),
+    };
+    value.extend_from_slice(&aggregator.address.to_be_bytes());
+    value
+}

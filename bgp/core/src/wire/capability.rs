@@ -1,0 +1,256 @@
+//! Capabilities of OPEN (RFC 5492). Those that we know are decoded, all others are kept as data.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+use crate::prefix::Family;
+use crate::types::Asn;
+
+/// An address family as on the wire, known to us or not (RFC 4760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AfiSafi {
+    /// Address family: 1 IPv4, 2 IPv6.
+    pub afi: u16,
+    /// Subsequent address family: 1 unicast.
+    pub safi: u8,
+}
+
+impl From<Family> for AfiSafi {
+    fn from(family: Family) -> AfiSafi {
+        match family {
+            Family::Ipv4 => AfiSafi { afi: 1, safi: 1 },
+            Family::Ipv6 => AfiSafi { afi: 2, safi: 1 },
+        }
+    }
+}
+
+impl AfiSafi {
+    /// The family, if it is one that we route.
+    pub fn family(self) -> Option<Family> {
+        Family::ALL.into_iter().find(|&family| AfiSafi::from(family) == self)
+    }
+}
+
+/// One capability.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capability {
+    /// 1 (RFC 4760)
+    MultiProtocol(AfiSafi),
+    /// 2 (RFC 2918)
+    RouteRefresh,
+    /// 6 (RFC 8654)
+    ExtendedMessage,
+    /// 64 (RFC 4724)
+    GracefulRestart(GracefulRestart),
+    /// 65 (RFC 6793); the number may be 0 on the wire, which OPEN refuses.
+    FourOctetAs(u32),
+    /// Everything else, shape checked where its RFC gives one.
+    Unknown {
+        /// Capability code.
+        code: u8,
+        /// Its value, untouched.
+        value: Vec<u8>,
+    },
+}
+
+/// The graceful restart capability (RFC 4724 section 3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GracefulRestart {
+    /// R: the sender has restarted, and its peer shall not wait for it.
+    pub restarted: bool,
+    /// Seconds the sender needs to come back; 12 bits.
+    pub restart_time_s: u16,
+    /// What it keeps over a restart. Empty: it only helps others, and sends End-of-RIB.
+    pub families: Vec<RestartFamily>,
+}
+
+impl GracefulRestart {
+    /// The longest restart time that fits: 4095 s.
+    pub const MOST_RESTART_TIME_S: u16 = 0x0FFF;
+
+    /// How long its routes may be kept without it.
+    pub fn restart_time(&self) -> Duration {
+        Duration::from_secs(u64::from(self.restart_time_s))
+    }
+
+    /// What it says of one family.
+    pub fn family(&self, family: Family) -> Option<&RestartFamily> {
+        self.families.iter().find(|entry| entry.family == AfiSafi::from(family))
+    }
+}
+
+/// One family of the graceful restart capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartFamily {
+    /// Which table.
+    pub family: AfiSafi,
+    /// F: forwarding went on while the sender was away.
+    pub forwarding_kept: bool,
+}
+
+const MULTI_PROTOCOL: u8 = 1;
+const ROUTE_REFRESH: u8 = 2;
+const OUTBOUND_ROUTE_FILTERING: u8 = 3;
+const EXTENDED_NEXT_HOP: u8 = 5;
+const EXTENDED_MESSAGE: u8 = 6;
+const GRACEFUL_RESTART: u8 = 64;
+const FOUR_OCTET_AS: u8 = 65;
+const ADD_PATH: u8 = 69;
+const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
+
+/// The value has not the shape that the capability's RFC gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MalformedCapability;
+
+impl Capability {
+    /// All capabilities of one optional parameter.
+    pub(crate) fn decode_all(parameter: &[u8]) -> Result<Vec<Capability>, MalformedCapability> {
+        let mut reader = Reader::new(parameter);
+        let mut all = Vec::new();
+        while let Some(code) = reader.u8() {
+            let length = reader.u8().ok_or(MalformedCapability)?;
+            let value = reader.take(usize::from(length)).ok_or(MalformedCapability)?;
+            all.push(Capability::decode(code, value)?);
+        }
+        Ok(all)
+    }
+
+    fn decode(code: u8, value: &[u8]) -> Result<Capability, MalformedCapability> {
+        let well_shaped = match code {
+            MULTI_PROTOCOL | FOUR_OCTET_AS => value.len() == 4,
+            ROUTE_REFRESH | EXTENDED_MESSAGE => value.is_empty(),
+            OUTBOUND_ROUTE_FILTERING => orf_is_well_shaped(value),
+            EXTENDED_NEXT_HOP => value.len().is_multiple_of(6),
+            GRACEFUL_RESTART => value.len() >= 2 && (value.len() - 2).is_multiple_of(4),
+            ADD_PATH => value.len().is_multiple_of(4),
+            LONG_LIVED_GRACEFUL_RESTART => value.len().is_multiple_of(7),
+            _ => true,
+        };
+        if !well_shaped {
+            return Err(MalformedCapability);
+        }
+        let mut reader = Reader::new(value);
+        let known = match code {
+            MULTI_PROTOCOL => decode_multi_protocol(&mut reader),
+            ROUTE_REFRESH => Some(Capability::RouteRefresh),
+            EXTENDED_MESSAGE => Some(Capability::ExtendedMessage),
+            GRACEFUL_RESTART => decode_graceful_restart(&mut reader),
+            FOUR_OCTET_AS => reader.u32().map(Capability::FourOctetAs),
+            _ => None,
+        };
+        Ok(known.unwrap_or_else(|| Capability::Unknown { code, value: value.to_vec() }))
+    }
+
+    /// Appends code, length and value.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let mut tlv = |code: u8, value: &[u8]| {
+            // Our own capabilities are short, and what came from the wire had one octet of length.
+            out.extend_from_slice(&[code, u8::try_from(value.len()).unwrap_or(u8::MAX)]);
+            out.extend_from_slice(value);
+        };
+        match self {
+            Capability::MultiProtocol(AfiSafi { afi, safi }) => {
+                let [high, low] = afi.to_be_bytes();
+                tlv(MULTI_PROTOCOL, &[high, low, 0, *safi]);
+            }
+            Capability::RouteRefresh => tlv(ROUTE_REFRESH, &[]),
+            Capability::ExtendedMessage => tlv(EXTENDED_MESSAGE, &[]),
+            Capability::GracefulRestart(restart) => tlv(GRACEFUL_RESTART, &encode_graceful_restart(restart)),
+            Capability::FourOctetAs(asn) => tlv(FOUR_OCTET_AS, &asn.to_be_bytes()),
+            Capability::Unknown { code, value } => tlv(*code, value),
+        }
+    }
+}
+
+/// The capability that says our AS number.
+pub(crate) fn four_octet_as(asn: Asn) -> Capability {
+    Capability::FourOctetAs(asn.value())
+}
+
+fn decode_multi_protocol(reader: &mut Reader<'_>) -> Option<Capability> {
+    let (afi, _reserved, safi) = (reader.u16()?, reader.u8()?, reader.u8()?);
+    Some(Capability::MultiProtocol(AfiSafi { afi, safi }))
+}
+
+fn decode_graceful_restart(reader: &mut Reader<'_>) -> Option<Capability> {
+    let head = reader.u16()?;
+    let mut families = Vec::new();
+    while let Some(afi) = reader.u16() {
+        let (safi, flags) = (reader.u8()?, reader.u8()?);
+        families.push(RestartFamily { family: AfiSafi { afi, safi }, forwarding_kept: flags & 0x80 != 0 });
+    }
+    Some(Capability::GracefulRestart(GracefulRestart {
+        restarted: head & 0x8000 != 0,
+        restart_time_s: head & GracefulRestart::MOST_RESTART_TIME_S,
+        families,
+    }))
+}
+
+fn encode_graceful_restart(restart: &GracefulRestart) -> Vec<u8> {
+    let time = restart.restart_time_s.min(GracefulRestart::MOST_RESTART_TIME_S);
+    let head = if restart.restarted { time | 0x8000 } else { time };
+    let mut value = head.to_be_bytes().to_vec();
+    for entry in &restart.families {
+        value.extend_from_slice(&entry.family.afi.to_be_bytes());
+        value.extend_from_slice(&[entry.family.safi, if entry.forwarding_kept { 0x80 } else { 0 }]);
+    }
+    value
+}
+
+/// RFC 5291 section 5: family, count, count pairs; repeated.
+fn orf_is_well_shaped(value: &[u8]) -> bool {
+    let mut reader = Reader::new(value);
+    while !reader.is_empty() {
+        let count = reader.take(4).and_then(|_family| reader.u8());
+        if count.and_then(|count| reader.take(usize::from(count) * 2)).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_and_written_alike() {
+        let table: Vec<(Vec<u8>, Capability)> = vec![
+            (vec![1, 4, 0, 2, 0, 1], Capability::MultiProtocol(AfiSafi { afi: 2, safi: 1 })),
+            (vec![2, 0], Capability::RouteRefresh),
+            (vec![6, 0], Capability::ExtendedMessage),
+            (vec![65, 4, 0, 1, 0, 0], Capability::FourOctetAs(65536)),
+            (vec![73, 3, 2, b'h', b'i'], Capability::Unknown { code: 73, value: vec![2, b'h', b'i'] }),
+            (
+                vec![64, 6, 0x80, 120, 0, 1, 1, 0x80],
+                Capability::GracefulRestart(GracefulRestart {
+                    restarted: true,
+                    restart_time_s: 120,
+                    families: vec![RestartFamily { family: Family::Ipv4.into(), forwarding_kept: true }],
+                }),
+            ),
+        ];
+        for (bytes, capability) in table {
+            assert_eq!(Capability::decode_all(&bytes), Ok(vec![capability.clone()]));
+            let mut out = Vec::new();
+            capability.write(&mut out);
+            assert_eq!(out, bytes);
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_malformed_but_unknown_insides_are_not_looked_at() {
+        for bytes in [
+            vec![1, 3, 0, 1, 0],
+            vec![64, 5, 0, 1, 1, 0, 0],
+            vec![3, 4, 0, 1, 0, 1],
+            vec![65, 2, 0, 1],
+            vec![1],
+            vec![1, 9, 0],
+        ] {
+            assert_eq!(Capability::decode_all(&bytes), Err(MalformedCapability), "{bytes:?}");
+        }
+        assert!(Capability::decode_all(&[73, 2, 200, 1]).is_ok());
+        assert!(Capability::decode_all(&[69, 4, 0, 1, 1, 7]).is_ok());
+    }
+}

@@ -1,0 +1,205 @@
+//! NOTIFICATION: why a session ends (RFC 4271 section 4.5), in codes and in words.
+
+use std::fmt;
+
+/// Error code, subcode and data of a NOTIFICATION.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// Error code; 1 to 7 are known today.
+    pub code: u8,
+    /// Meaning depends on the code; 0 is "unspecific".
+    pub subcode: u8,
+    /// What the error was found in; free text for a shutdown (RFC 9003).
+    pub data: Vec<u8>,
+}
+
+/// Error codes (RFC 4271 section 4.5, RFC 7313 section 5).
+pub mod code {
+    #![allow(missing_docs, reason = "the names are those of the RFCs")]
+    pub const MESSAGE_HEADER: u8 = 1;
+    pub const OPEN: u8 = 2;
+    pub const UPDATE: u8 = 3;
+    pub const HOLD_TIMER_EXPIRED: u8 = 4;
+    pub const FSM: u8 = 5;
+    pub const CEASE: u8 = 6;
+    pub const ROUTE_REFRESH: u8 = 7;
+}
+
+/// Subcodes of Message Header Error (RFC 4271 section 6.1).
+pub mod header {
+    #![allow(missing_docs, reason = "the names are those of the RFC")]
+    pub const NOT_SYNCHRONIZED: u8 = 1;
+    pub const BAD_LENGTH: u8 = 2;
+    pub const BAD_TYPE: u8 = 3;
+}
+
+/// Subcodes of OPEN Message Error (RFC 4271 section 6.2).
+pub mod open {
+    #![allow(missing_docs, reason = "the names are those of the RFC")]
+    pub const UNSPECIFIC: u8 = 0;
+    pub const UNSUPPORTED_VERSION: u8 = 1;
+    pub const BAD_PEER_AS: u8 = 2;
+    pub const BAD_BGP_IDENTIFIER: u8 = 3;
+    pub const UNSUPPORTED_PARAMETER: u8 = 4;
+    pub const UNACCEPTABLE_HOLD_TIME: u8 = 6;
+}
+
+/// Subcodes of UPDATE Message Error (RFC 4271 section 6.3).
+pub mod update {
+    #![allow(missing_docs, reason = "the names are those of the RFC")]
+    pub const MALFORMED_ATTRIBUTE_LIST: u8 = 1;
+    pub const UNRECOGNIZED_WELL_KNOWN: u8 = 2;
+    pub const MISSING_WELL_KNOWN: u8 = 3;
+    pub const ATTRIBUTE_FLAGS: u8 = 4;
+    pub const ATTRIBUTE_LENGTH: u8 = 5;
+    pub const INVALID_ORIGIN: u8 = 6;
+    pub const INVALID_NEXT_HOP: u8 = 8;
+    pub const OPTIONAL_ATTRIBUTE: u8 = 9;
+    pub const INVALID_NETWORK_FIELD: u8 = 10;
+    pub const MALFORMED_AS_PATH: u8 = 11;
+}
+
+/// Subcodes of Finite State Machine Error (RFC 6608 section 3).
+pub mod fsm {
+    #![allow(missing_docs, reason = "the names are those of the RFC")]
+    pub const OPEN_SENT: u8 = 1;
+    pub const OPEN_CONFIRM: u8 = 2;
+    pub const ESTABLISHED: u8 = 3;
+}
+
+/// Subcodes of Cease (RFC 4486 section 4, RFC 8538 section 3).
+pub mod cease {
+    #![allow(missing_docs, reason = "the names are those of the RFCs")]
+    pub const MAXIMUM_PREFIXES: u8 = 1;
+    pub const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
+    pub const PEER_DECONFIGURED: u8 = 3;
+    pub const ADMINISTRATIVE_RESET: u8 = 4;
+    pub const CONNECTION_REJECTED: u8 = 5;
+    pub const OTHER_CONFIGURATION_CHANGE: u8 = 6;
+    pub const CONNECTION_COLLISION: u8 = 7;
+    pub const OUT_OF_RESOURCES: u8 = 8;
+    pub const HARD_RESET: u8 = 9;
+    pub const BFD_DOWN: u8 = 10;
+}
+
+/// Subcodes of ROUTE-REFRESH Message Error (RFC 7313 section 5).
+pub mod refresh {
+    /// A message of this subtype has another length.
+    pub const INVALID_LENGTH: u8 = 1;
+}
+
+impl Notification {
+    /// Without data.
+    pub fn new(code: u8, subcode: u8) -> Notification {
+        Notification { code, subcode, data: Vec::new() }
+    }
+
+    /// With data.
+    pub fn with(code: u8, subcode: u8, data: impl Into<Vec<u8>>) -> Notification {
+        Notification { code, subcode, data: data.into() }
+    }
+
+    /// From the body of a message; the frame has made sure of two octets.
+    pub(crate) fn decode(body: &[u8]) -> Notification {
+        let (code, subcode) = (body.first().copied().unwrap_or(0), body.get(1).copied().unwrap_or(0));
+        Notification { code, subcode, data: body.get(2..).unwrap_or_default().to_vec() }
+    }
+
+    /// The text a peer gave with its shutdown, made safe for a terminal and a log (RFC 9003 section 2).
+    pub fn shutdown_text(&self) -> Option<String> {
+        let is_shutdown = self.code == code::CEASE
+            && matches!(self.subcode, cease::ADMINISTRATIVE_SHUTDOWN | cease::ADMINISTRATIVE_RESET);
+        let (&length, text) = self.data.split_first().filter(|_| is_shutdown)?;
+        let text = text.get(..usize::from(length))?;
+        let text: String = String::from_utf8_lossy(text).chars().flat_map(char::escape_debug).collect();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn name(&self) -> (&'static str, Option<&'static str>) {
+        let subcode = match (self.code, self.subcode) {
+            (1, 1) => Some("Connection Not Synchronized"),
+            (1, 2) => Some("Bad Message Length"),
+            (1, 3) => Some("Bad Message Type"),
+            (2, 1) => Some("Unsupported Version Number"),
+            (2, 2) => Some("Bad Peer AS"),
+            (2, 3) => Some("Bad BGP Identifier"),
+            (2, 4) => Some("Unsupported Optional Parameter"),
+            (2, 6) => Some("Unacceptable Hold Time"),
+            (2, 7) => Some("Unsupported Capability"),
+            (2, 11) => Some("Role Mismatch"),
+            (3, 1) => Some("Malformed Attribute List"),
+            (3, 2) => Some("Unrecognized Well-known Attribute"),
+            (3, 3) => Some("Missing Well-known Attribute"),
+            (3, 4) => Some("Attribute Flags Error"),
+            (3, 5) => Some("Attribute Length Error"),
+            (3, 6) => Some("Invalid ORIGIN Attribute"),
+            (3, 8) => Some("Invalid NEXT_HOP Attribute"),
+            (3, 9) => Some("Optional Attribute Error"),
+            (3, 10) => Some("Invalid Network Field"),
+            (3, 11) => Some("Malformed AS_PATH"),
+            (5, 1) => Some("Unexpected Message in OpenSent"),
+            (5, 2) => Some("Unexpected Message in OpenConfirm"),
+            (5, 3) => Some("Unexpected Message in Established"),
+            (6, 1) => Some("Maximum Number of Prefixes Reached"),
+            (6, 2) => Some("Administrative Shutdown"),
+            (6, 3) => Some("Peer De-configured"),
+            (6, 4) => Some("Administrative Reset"),
+            (6, 5) => Some("Connection Rejected"),
+            (6, 6) => Some("Other Configuration Change"),
+            (6, 7) => Some("Connection Collision Resolution"),
+            (6, 8) => Some("Out of Resources"),
+            (6, 9) => Some("Hard Reset"),
+            (6, 10) => Some("BFD Down"),
+            (7, 1) => Some("Invalid Message Length"),
+            _ => None,
+        };
+        let code = match self.code {
+            1 => "Message Header Error",
+            2 => "OPEN Message Error",
+            3 => "UPDATE Message Error",
+            4 => "Hold Timer Expired",
+            5 => "Finite State Machine Error",
+            6 => "Cease",
+            7 => "ROUTE-REFRESH Message Error",
+            8 => "Send Hold Timer Expired",
+            _ => "Unknown Error",
+        };
+        (code, subcode)
+    }
+}
+
+impl fmt::Display for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, subcode) = self.name();
+        match subcode {
+            Some(subcode) => write!(f, "{code}: {subcode} ({}/{})", self.code, self.subcode)?,
+            None => write!(f, "{code} ({}/{})", self.code, self.subcode)?,
+        }
+        self.shutdown_text().map_or(Ok(()), |text| write!(f, " \"{text}\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shutdown_text_is_escaped() {
+        let notification = Notification::with(6, 2, b"\x09hi\x1b[2J\n!!!".to_vec());
+        assert_eq!(
+            notification.to_string(),
+            "Cease: Administrative Shutdown (6/2) \"hi\\u{1b}[2J\\n!!\""
+        );
+    }
+
+    #[test]
+    fn shutdown_text_longer_than_the_message_is_left_out() {
+        let notification = Notification::with(6, 2, b"\xFFhi".to_vec());
+        assert_eq!(notification.to_string(), "Cease: Administrative Shutdown (6/2)");
+    }
+
+    #[test]
+    fn unknown_codes_are_shown_by_number() {
+        assert_eq!(Notification::new(77, 1).to_string(), "Unknown Error (77/1)");
+    }
+}
