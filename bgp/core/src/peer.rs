@@ -470,7 +470,8 @@ impl Peer {
     fn handle_notification(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
         let Some(connection) = self.take_connection(conn) else { return };
         cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
-        let collision = notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
+        let collision =
+            notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
         if !collision {
             self.note_error(cx.now, format!("received {notification}"));
             self.failed_attempts += 1;

@@ -518,8 +518,10 @@ impl Rib {
     /// The next route that the kernel should hear of; the latest state, however often it changed.
     pub(crate) fn poll_route_change(&mut self) -> Option<RouteChange> {
         loop {
-            let (_, pending) =
-                self.kernel.iter_mut().find(|(family, set)| !set.is_empty() && !self.deferring.contains(family))?;
+            let (_, pending) = self
+                .kernel
+                .iter_mut()
+                .find(|(family, set)| !set.is_empty() && !self.deferring.contains(family))?;
             let id = pending.pop_first()?;
             let dest = &mut self.destinations[id.0 as usize];
             if dest.installed != dest.next_hops {
@@ -567,7 +569,11 @@ impl Rib {
         let verdict = |owner: Option<usize>| match &decision {
             Some(Decision { best, losers, .. }) => {
                 let index = owners.iter().position(|entry| *entry == owner)?;
-                if index == *best { Some(Verdict::Best) } else { losers.get(&index).copied().map(Verdict::Lost) }
+                if index == *best {
+                    Some(Verdict::Best)
+                } else {
+                    losers.get(&index).copied().map(Verdict::Lost)
+                }
             }
             None => None,
         };

@@ -256,7 +256,12 @@ impl Router {
     ///
     /// # Errors
     /// The connection is not wanted; close it.
-    pub fn handle_accepted(&mut self, now: Instant, local: IpAddr, remote: IpAddr) -> Result<ConnId, Refused> {
+    pub fn handle_accepted(
+        &mut self,
+        now: Instant,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Result<ConnId, Refused> {
         let id = self.by_address.get(&remote).copied().ok_or(Refused::UnknownPeer)?;
         let mut accepted = None;
         self.with_peer(now, id, |peer, cx| accepted = peer.handle_accepted(cx, local));
@@ -372,7 +377,8 @@ impl Router {
             self.ask_again(ask.peer, ask.family);
         }
         for peer in self.peers.values() {
-            let updates = peer.established().map(|(conn, ..)| conn).filter(|_| self.rib.wants_transmit(peer.id));
+            let updates =
+                peer.established().map(|(conn, ..)| conn).filter(|_| self.rib.wants_transmit(peer.id));
             let control = peer.connections().filter(|c| !c.output.is_empty()).map(|c| c.id);
             for conn in control.chain(updates) {
                 if self.ready.insert(conn) {

@@ -62,10 +62,8 @@ impl Session {
     /// From what we sent and what came. `ours` and `theirs` have passed all checks.
     pub fn negotiate(ours: &Open, theirs: &Open) -> Session {
         let both = |capability: Capability| ours.has(&capability) && theirs.has(&capability);
-        let families = Family::ALL
-            .into_iter()
-            .filter(|&family| ours.offers(family) && theirs.offers(family))
-            .collect();
+        let families =
+            Family::ALL.into_iter().filter(|&family| ours.offers(family) && theirs.offers(family)).collect();
         Session {
             kind: if ours.asn == theirs.asn { PeerKind::Internal } else { PeerKind::External },
             peer_asn: theirs.asn,

@@ -24,9 +24,7 @@ mod tests {
     #[test]
     fn both_sides_keep_the_same_connection() {
         let speaker = |id, asn| (RouterId::new(id).expect("not 0"), Asn::new(asn).expect("not 0"));
-        for (one, two) in
-            [(speaker(1, 65001), speaker(2, 65001)), (speaker(7, 65001), speaker(7, 65002))]
-        {
+        for (one, two) in [(speaker(1, 65001), speaker(2, 65001)), (speaker(7, 65001), speaker(7, 65002))] {
             assert_eq!(survivor(one, two), Opener::Peer);
             assert_eq!(survivor(two, one), Opener::Us);
         }

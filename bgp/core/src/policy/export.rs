@@ -24,11 +24,7 @@ pub(crate) enum Provenance {
 }
 
 /// The attributes to send, `None` if the peer is not told.
-pub(crate) fn export(
-    attributes: &Attributes,
-    from: Provenance,
-    advertise: &Advertise,
-) -> Option<Attributes> {
+pub(crate) fn export(attributes: &Attributes, from: Provenance, advertise: &Advertise) -> Option<Attributes> {
     let passes = match (from, advertise.to, advertise.policy) {
         (Provenance::Local, _, _) => true,
         // RFC 4271 section 9.2.1: not from internal to internal, we are no reflector.

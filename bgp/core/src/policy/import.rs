@@ -217,9 +217,8 @@ mod tests {
         wanted.declared.pods = vec![prefix("10.244.0.0/16"), prefix("fd00:10:244::/48")];
         wanted.declared.services = vec![prefix("10.96.0.0/16")];
         wanted.declared.nodes = ["10.255.1.1", "10.255.2.1"].map(|a| a.parse().expect("address")).into();
-        let address = |text: &str, length| {
-            LinkAddress::new(text.parse().expect("address"), length).expect("length")
-        };
+        let address =
+            |text: &str, length| LinkAddress::new(text.parse().expect("address"), length).expect("length");
         wanted.links = vec![Link {
             name: "eth1".to_owned(),
             addresses: vec![address("172.16.11.1", 31), address("fd00:172:16:11::1", 127)],

@@ -78,8 +78,7 @@ impl Rib {
     /// Appends the UPDATEs that bring `peer` up to date, one round of them; then End-of-RIB, once.
     pub(crate) fn transmit(&mut self, peer: PeerId, session: &Session, bytes: &mut Vec<u8>) {
         let Some(out) = self.out_mut(peer) else { return };
-        let round: Vec<DestId> =
-            std::iter::from_fn(|| out.dirty.pop_first()).take(Self::ROUND).collect();
+        let round: Vec<DestId> = std::iter::from_fn(|| out.dirty.pop_first()).take(Self::ROUND).collect();
         let mut batch = Batch::default();
         let mut exported = HashMap::new();
         for id in round {

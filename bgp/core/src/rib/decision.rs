@@ -164,7 +164,11 @@ fn run(
     }
 }
 
-fn keep_least<K: Ord>(candidates: &[Candidate<'_>], alive: &mut Vec<usize>, key: impl Fn(&Candidate<'_>) -> K) {
+fn keep_least<K: Ord>(
+    candidates: &[Candidate<'_>],
+    alive: &mut Vec<usize>,
+    key: impl Fn(&Candidate<'_>) -> K,
+) {
     let Some(least) = alive.iter().map(|&index| key(&candidates[index])).min() else { return };
     alive.retain(|&index| key(&candidates[index]) == least);
 }
@@ -303,15 +307,20 @@ mod tests {
 
     #[test]
     fn med_is_compared_only_within_a_neighbour_as() {
-        let decision = decided(&[med(path(1, &[1, 9]), 50), med(path(2, &[2, 9]), 1), med(path(3, &[1, 8]), 20)]);
+        let decision =
+            decided(&[med(path(1, &[1, 9]), 50), med(path(2, &[2, 9]), 1), med(path(3, &[1, 8]), 20)]);
         assert_eq!(decision.losers.get(&0), Some(&Reason::HigherMed));
         assert_eq!(decision.used, vec![1, 2]);
     }
 
     #[test]
     fn outcome_does_not_depend_on_the_order_of_arrival() {
-        let paths =
-            [med(path(1, &[1, 9]), 50), med(path(2, &[2, 9]), 1), med(path(3, &[1, 8]), 20), path(4, &[3, 3])];
+        let paths = [
+            med(path(1, &[1, 9]), 50),
+            med(path(2, &[2, 9]), 1),
+            med(path(3, &[1, 8]), 20),
+            path(4, &[3, 3]),
+        ];
         let winners = |order: [usize; 4]| {
             let ordered: Vec<Path> = order.iter().map(|&index| paths[index].clone()).collect();
             let mut used: Vec<usize> = decided(&ordered).used.iter().map(|&at| order[at]).collect();

@@ -110,7 +110,8 @@ pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Flaw> {
     };
     let length = if flags & EXTENDED_LENGTH != 0 { reader.u16() } else { reader.u8().map(u16::from) };
     let length = length.ok_or_else(|| cut(code, "the attribute list ends inside the header"))?;
-    let value = reader.take(usize::from(length)).ok_or_else(|| cut(code, "longer than the attribute list"))?;
+    let value =
+        reader.take(usize::from(length)).ok_or_else(|| cut(code, "longer than the attribute list"))?;
     Ok(Raw { flags, code, value })
 }
 
@@ -141,7 +142,8 @@ pub(crate) struct Draft {
 impl Draft {
     /// Takes one attribute in, or says what is wrong with it.
     pub(crate) fn take(&mut self, raw: Raw<'_>, session: &Session) -> Result<(), Flaw> {
-        let flaw = |Bad(treatment, subcode, what): Bad| Flaw { attribute: raw.code, treatment, subcode, what };
+        let flaw =
+            |Bad(treatment, subcode, what): Bad| Flaw { attribute: raw.code, treatment, subcode, what };
         let Some(rule) = rule(raw.code) else {
             return self.take_unknown(raw).map_err(flaw);
         };
@@ -351,8 +353,8 @@ fn read_origin(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> 
 
 /// RFC 7606 section 7.2.
 fn read_as_path(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    let path = read_path(value, session.as_width)
-        .map_err(|what| withdraw(subcode::MALFORMED_AS_PATH, what))?;
+    let path =
+        read_path(value, session.as_width).map_err(|what| withdraw(subcode::MALFORMED_AS_PATH, what))?;
     if session.kind == PeerKind::External && path.first() != Some(&as_seen(session)) {
         // RFC 4271 section 6.3: the leftmost AS is the peer's.
         return Err(withdraw(subcode::MALFORMED_AS_PATH, "does not start with the peer's AS"));
@@ -541,10 +543,8 @@ fn read_aigp(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
 /// RFC 8092 section 6.
 fn read_large_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
     let mut reader = whole_entries(value, 12)?;
-    draft.large_communities = std::iter::from_fn(|| {
-        Some(LargeCommunity([reader.u32()?, reader.u32()?, reader.u32()?]))
-    })
-    .collect();
+    draft.large_communities =
+        std::iter::from_fn(|| Some(LargeCommunity([reader.u32()?, reader.u32()?, reader.u32()?]))).collect();
     Ok(())
 }
 

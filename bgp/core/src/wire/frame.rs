@@ -90,9 +90,8 @@ pub fn next(stream: &[u8], most: usize) -> Result<Option<Frame<'_>>, Notificatio
     if !(HEADER_BYTES..=most).contains(&length) {
         return Err(bad_length());
     }
-    let kind = MessageType::from_octet(kind).ok_or_else(|| {
-        Notification::with(code::MESSAGE_HEADER, notification::header::BAD_TYPE, [kind])
-    })?;
+    let kind = MessageType::from_octet(kind)
+        .ok_or_else(|| Notification::with(code::MESSAGE_HEADER, notification::header::BAD_TYPE, [kind]))?;
     if !kind.length_is_possible(length) {
         return Err(bad_length());
     }

@@ -186,10 +186,7 @@ mod tests {
     #[test]
     fn shutdown_text_is_escaped() {
         let notification = Notification::with(6, 2, b"\x09hi\x1b[2J\n!!!".to_vec());
-        assert_eq!(
-            notification.to_string(),
-            "Cease: Administrative Shutdown (6/2) \"hi\\u{1b}[2J\\n!!\""
-        );
+        assert_eq!(notification.to_string(), "Cease: Administrative Shutdown (6/2) \"hi\\u{1b}[2J\\n!!\"");
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Open {
         }
         let hold_time = HoldTime::from_secs(hold)
             .ok_or_else(|| open_error(notification::open::UNACCEPTABLE_HOLD_TIME))?;
-        let router_id = RouterId::new(router_id)
-            .ok_or_else(|| open_error(notification::open::BAD_BGP_IDENTIFIER))?;
+        let router_id =
+            RouterId::new(router_id).ok_or_else(|| open_error(notification::open::BAD_BGP_IDENTIFIER))?;
         Ok(Open { asn, hold_time, router_id, capabilities })
     }
 

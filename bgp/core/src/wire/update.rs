@@ -110,7 +110,9 @@ impl Parts {
                 continue;
             }
             match raw.code {
-                attribute_code::MP_REACH_NLRI => self.reach = Some(read_reach(raw.value, session, &mut self.flaws)?),
+                attribute_code::MP_REACH_NLRI => {
+                    self.reach = Some(read_reach(raw.value, session, &mut self.flaws)?)
+                }
                 attribute_code::MP_UNREACH_NLRI => self.unreach = Some(read_unreach(raw.value, session)?),
                 _ => {}
             }
@@ -170,7 +172,8 @@ impl Parts {
 
     /// RFC 7606 section 3 d. LOCAL_PREF from an internal peer may be absent: it then counts as 100.
     fn check_mandatory(&mut self) {
-        let reach_has_prefixes = matches!(&self.reach, Some(Reach::Ours { prefixes, .. }) if !prefixes.is_empty());
+        let reach_has_prefixes =
+            matches!(&self.reach, Some(Reach::Ours { prefixes, .. }) if !prefixes.is_empty());
         if self.classic.is_empty() && !reach_has_prefixes {
             return;
         }
@@ -414,4 +417,3 @@ fn packed(prefixes: &[Prefix], room: usize) -> impl Iterator<Item = (&[Prefix], 
         Some((chunk, octets))
     })
 }
-
