@@ -33,7 +33,7 @@ pub(crate) fn create(topology: &Topology) -> Result<()> {
     let line = |link: &crate::clab::Link| {
         let [first, second] = &link.ends;
         format!(
-            "link add {} type veth peer name {}\n",
+            "link add name {} type veth peer name {}\n",
             end(first, link.mtu_bytes),
             end(second, link.mtu_bytes)
         )
@@ -46,7 +46,7 @@ pub(crate) fn configure(topology: &Topology, node: &str) -> Result<()> {
     let mut lines = String::from("link set lo up\n");
     let is_bridge = topology.nodes[node].role == Role::Bridge;
     if is_bridge {
-        lines += &format!("link add {node} type bridge\nlink set {node} up\n");
+        lines += &format!("link add name {node} type bridge\nlink set dev {node} up\n");
     }
     for end in topology.ends_of(node) {
         let interface = &end.interface;
@@ -54,9 +54,9 @@ pub(crate) fn configure(topology: &Topology, node: &str) -> Result<()> {
             lines += &format!("address add {address} dev {interface}\n");
         }
         if is_bridge {
-            lines += &format!("link set {interface} master {node}\n");
+            lines += &format!("link set dev {interface} master {node}\n");
         }
-        lines += &format!("link set {interface} up\n");
+        lines += &format!("link set dev {interface} up\n");
     }
     batch(Some(&topology.netns_name(node)), &lines).with_context(|| format!("setting up the links of {node}"))
 }
@@ -64,7 +64,7 @@ pub(crate) fn configure(topology: &Topology, node: &str) -> Result<()> {
 /// Sets all links of a node at once, as a power cut does.
 pub(crate) fn set_all(topology: &Topology, node: &str, carrier: Carrier) -> Result<()> {
     let word = if carrier == Carrier::Up { "up" } else { "down" };
-    let lines = topology.ends_of(node).map(|end| format!("link set {} {word}\n", end.interface));
+    let lines = topology.ends_of(node).map(|end| format!("link set dev {} {word}\n", end.interface));
     batch(Some(&topology.netns_name(node)), &lines.collect::<String>())
         .with_context(|| format!("setting the links of {node} {word}"))
 }
@@ -72,7 +72,7 @@ pub(crate) fn set_all(topology: &Topology, node: &str, carrier: Carrier) -> Resu
 /// Sets one interface of a node.
 pub(crate) fn set_one(netns: &str, interface: &str, carrier: Carrier) -> Result<()> {
     let word = if carrier == Carrier::Up { "up" } else { "down" };
-    batch(Some(netns), &format!("link set {interface} {word}\n"))
+    batch(Some(netns), &format!("link set dev {interface} {word}\n"))
 }
 
 fn batch(netns: Option<&str>, lines: &str) -> Result<()> {

@@ -42,9 +42,13 @@ pub(crate) fn in_namespace(wanted: &Path) -> Vec<Pid> {
     all().filter(|pid| pid_namespace(*pid).as_deref() == Some(wanted)).collect()
 }
 
-/// Names a PID namespace; a zombie has none.
+/// Names the PID namespace of a process that lives; a zombie only waits for its parent.
 pub(crate) fn pid_namespace(pid: Pid) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold anything, but after the last ')' comes the state.
+    let (_, state) = stat.rsplit_once(") ")?;
+    let is_dead = state.starts_with(['Z', 'X']);
+    (!is_dead).then(|| fs::read_link(format!("/proc/{pid}/ns/pid")).ok())?
 }
 
 /// The name of the program that a process runs, as the kernel cuts it (15 characters).

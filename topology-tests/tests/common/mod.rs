@@ -1,0 +1,110 @@
+//! What the integration tests share: what they need from the machine, small labs, stand-ins.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use cambric_lab::{Lab, Options};
+
+/// The executable that is tested.
+pub(crate) const CAMBRIC_LAB: &str = env!("CARGO_BIN_EXE_cambric-lab");
+
+/// Whether a test can run. What is missing is said; with `CI=true` it fails the test.
+pub(crate) fn machine_has(needs: &[Need]) -> bool {
+    let missing: Vec<&str> = needs.iter().filter_map(Need::missing).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{test}: not run: needs {}", missing.join(", "));
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI has all that tests need");
+    false
+}
+
+/// Something a test needs from the machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    Root,
+    Frr,
+    Busybox,
+    CniPlugins,
+}
+
+impl Need {
+    fn missing(&self) -> Option<&'static str> {
+        let (is_there, what) = match self {
+            Self::Root => (nix::unistd::geteuid().is_root(), "root"),
+            Self::Frr => (cambric_lab::frr::installed().is_ok(), "the package frr"),
+            Self::Busybox => (Path::new("/bin/busybox").exists(), "the package busybox-static"),
+            Self::CniPlugins => {
+                (Path::new("/usr/lib/cni/ptp").exists(), "the package containernetworking-plugins")
+            }
+        };
+        (!is_there).then_some(what)
+    }
+}
+
+/// A folder with a lab file; the lab's name is one no other test has.
+pub(crate) struct LabFolder {
+    folder: tempfile::TempDir,
+    pub(crate) name: String,
+}
+
+impl LabFolder {
+    /// `topology` is what stands under that key, indented by two.
+    pub(crate) fn new(name: &str, topology: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let name = format!("{name}-{}", std::process::id());
+        let text = format!("name: {name}\ntopology:\n{topology}");
+        fs::write(folder.path().join(format!("{name}.clab.yml")), text).expect("writing the lab file");
+        Self { folder, name }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, text).expect("writing a file of the lab");
+        path
+    }
+
+    pub(crate) fn load(&self) -> Lab {
+        Lab::load(self.path()).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+}
+
+/// Brings a lab up, and says what it is about.
+pub(crate) fn progress(step: &str) {
+    eprintln!("{step}");
+}
+
+pub(crate) fn options() -> Options {
+    Options::new(CAMBRIC_LAB)
+}
+
+/// A folder with a `cambricd` that only writes a CNI configuration for Debian's `ptp` plugin. So the lab's own ways
+/// with daemons and pods are tested without Cambric.
+pub(crate) fn stand_in() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = folder.path().join("cambricd");
+    fs::write(&program, STAND_IN).expect("writing the stand-in");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("making it executable");
+    folder
+}
+
+const STAND_IN: &str = r#"#!/bin/sh
+echo "stand-in $*, GREETING=$GREETING"
+cat > /etc/cni/net.d/half <<'END'
+{ "cniVersion": "1.0.0", "name": "stand-in", "plugins": [
+  { "type": "ptp", "ipam": { "type": "host-local", "ranges": [
+    [{ "subnet": "192.0.2.0/24" }], [{ "subnet": "2001:db8:1::/64" }] ],
+    "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }] } } ] }
+END
+mv /etc/cni/net.d/half /etc/cni/net.d/10-cambric.conflist
+sleep infinity &
+wait
+"#;
