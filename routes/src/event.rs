@@ -1,0 +1,147 @@
+//! What the task tells without being asked, and what it answers when asked.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use crate::{
+    next_hops::{Hop, NextHopId},
+    wanted::{PerFamily, Prefix},
+};
+
+/// Something the caller may want to act on or to show. When nobody takes them, new ones are dropped: all of them
+/// can be seen in the link table or the [`Snapshot`], too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An interface stopped carrying packets; its next hops are out of the kernel.
+    LinkDown {
+        /// Its name.
+        name: String,
+    },
+    /// An interface carries packets; its next hops are being rebuilt.
+    LinkUp {
+        /// Its name.
+        name: String,
+    },
+    /// Addresses came, went or finished their probing.
+    AddressesChanged,
+    /// A wanted route is not installed, for a route of another program with the same metric has its place.
+    ForeignConflict {
+        /// The prefix.
+        prefix: Prefix,
+        /// Protocol number of the foreign route.
+        protocol: u8,
+    },
+    /// The kernel refused a write; it is tried again. Told once until it succeeds.
+    WriteFailed {
+        /// What was to be written.
+        what: FailedWrite,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// Routes go without their preferred source, for the node lacks that address now.
+    PreferredSourceMissing {
+        /// The address.
+        address: IpAddr,
+    },
+    /// What others had changed or the kernel had dropped is as wanted again.
+    Repaired {
+        /// How we learned of it.
+        cause: RepairCause,
+        /// Routes, or groups if a group repaired them all.
+        count: usize,
+    },
+}
+
+/// What the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailedWrite {
+    /// A route.
+    Route(Prefix),
+    /// A next-hop object; routes use the remaining ones meanwhile.
+    NextHop(Hop),
+    /// A group.
+    Group(NextHopId),
+}
+
+/// How a difference came to light.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RepairCause {
+    /// Another program deleted the route.
+    RouteDeleted,
+    /// Another program changed the route.
+    RouteChanged,
+    /// Another program deleted an object or a group, and routes went with it.
+    NextHopDeleted,
+    /// Another program changed an object or a group.
+    NextHopChanged,
+    /// The kernel dropped it with a link or an address.
+    LinkLost,
+    /// Events were lost; a listing showed it.
+    Overrun,
+    /// No event told; the regular check showed it.
+    Check,
+}
+
+impl fmt::Display for RepairCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RouteDeleted => "route-deleted",
+            Self::RouteChanged => "route-changed",
+            Self::NextHopDeleted => "next-hop-deleted",
+            Self::NextHopChanged => "next-hop-changed",
+            Self::LinkLost => "link-lost",
+            Self::Overrun => "overrun",
+            Self::Check => "check",
+        })
+    }
+}
+
+/// The state of the routes at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Wanted routes.
+    pub wanted: PerFamily<usize>,
+    /// Learned routes of ours in the kernel, stale ones among them.
+    pub learned: PerFamily<usize>,
+    /// Unreachable routes of ours in the kernel.
+    pub unreachable: PerFamily<usize>,
+    /// Routes of ours that an earlier run left and nobody has claimed yet.
+    pub stale: PerFamily<usize>,
+    /// Prefixes queued for writing.
+    pub pending: usize,
+    /// Prefixes whose write was refused and is tried again.
+    pub failing: usize,
+    /// Next-hop objects.
+    pub objects: BTreeMap<NextHopId, Hop>,
+    /// Groups: what they spread over, and how many routes use them.
+    pub groups: BTreeMap<NextHopId, GroupState>,
+    /// Wanted prefixes whose place a route of another program has, with its protocol.
+    pub conflicts: BTreeMap<Prefix, u8>,
+    /// Next hops that are not used, and why.
+    pub unusable: BTreeMap<Hop, Unusable>,
+    /// Repairs since the start.
+    pub repairs: BTreeMap<RepairCause, u64>,
+    /// How often events were lost.
+    pub overruns: u64,
+    /// How often everything was compared with the kernel.
+    pub checks: u64,
+}
+
+/// One group of a [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// What it spreads over.
+    pub hops: Vec<Hop>,
+    /// Routes that point to it.
+    pub routes: usize,
+}
+
+/// Why a wanted next hop is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// The caller said it is lost.
+    Lost,
+    /// Its link is down.
+    LinkDown,
+    /// The kernel refused it; tried again.
+    Refused,
+}

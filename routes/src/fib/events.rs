@@ -1,0 +1,303 @@
+//! What the kernel tells, taken into links and mirror.
+//!
+//! An event that agrees with the mirror changes nothing: only what differs is queued. The listing of a check is
+//! replayed through the same functions, with its own cause.
+
+use std::time::Instant;
+
+use super::{Fib, RefusalState, Sweep};
+use crate::{
+    METRIC, PROTOCOL,
+    event::{Event, RepairCause},
+    kernel::{KernelEvent, KernelLink, KernelNextHop, KernelRoute, NextHopContent, Replaced},
+    links::{Link, LinkAddress, LinkChange, LinkTable},
+    mirror::Form,
+    next_hops::{LinkIndex, NextHopId},
+    wanted::Prefix,
+};
+
+impl Fib {
+    /// Takes in what the kernel told.
+    pub(crate) fn handle_event(&mut self, event: KernelEvent, now: Instant) {
+        match event {
+            KernelEvent::Link(link) => self.handle_link(link, now),
+            KernelEvent::LinkGone(index) => self.handle_link_gone(index, now),
+            KernelEvent::Address(index, address) => {
+                if self.links.put_address(index, address) {
+                    self.addresses_changed(index);
+                }
+            }
+            KernelEvent::AddressGone(index, address) => self.handle_address_gone(index, &address, now),
+            KernelEvent::NextHop(found) => self.handle_next_hop(found, RepairCause::NextHopChanged, now),
+            KernelEvent::NextHopGone(id) => self.handle_next_hop_gone(id, RepairCause::NextHopDeleted, now),
+            KernelEvent::Route { route, replaced } => {
+                self.touch(route.prefix);
+                self.handle_route(route, replaced, RepairCause::RouteChanged, now);
+            }
+            KernelEvent::RouteGone(route) => {
+                self.touch(route.prefix);
+                self.handle_route_gone(&route, RepairCause::RouteDeleted, now);
+            }
+            KernelEvent::Overrun => self.handle_overrun(now),
+        }
+    }
+
+    /// Takes in a listing of all links and addresses, as if each difference had been an event.
+    pub(crate) fn handle_links(&mut self, listed: &LinkTable, now: Instant) {
+        let gone: Vec<_> =
+            self.links.iter().map(|link| link.index).filter(|index| listed.get(*index).is_none()).collect();
+        for index in gone {
+            self.handle_link_gone(index, now);
+        }
+        for link in listed.iter() {
+            let Link { index, name, admin_up, carrier, addresses } = link.clone();
+            self.handle_link(KernelLink { index, name, admin_up, carrier }, now);
+            let known = self.links.get(index).map(|link| link.addresses.clone()).unwrap_or_default();
+            for address in known.difference(&addresses) {
+                self.handle_event(KernelEvent::AddressGone(index, address.clone()), now);
+            }
+            for address in addresses.difference(&known) {
+                self.handle_event(KernelEvent::Address(index, address.clone()), now);
+            }
+        }
+    }
+
+    fn handle_link(&mut self, link: KernelLink, now: Instant) {
+        let KernelLink { index, name, admin_up, carrier } = link;
+        let was_usable = self.links.get(index).is_some_and(|link| link.usable());
+        let change = self.links.put_link(index, name.clone(), admin_up, carrier);
+        self.links_changed |= change != LinkChange::None;
+        match change {
+            LinkChange::None => {}
+            LinkChange::Other => self.resolve_again(),
+            LinkChange::Up => {
+                self.events.push(Event::LinkUp { name });
+                self.try_refused_on(index);
+                self.resolve_again();
+                self.check_later(now);
+            }
+            LinkChange::Down(_) => {
+                if was_usable {
+                    self.events.push(Event::LinkDown { name });
+                }
+                self.link_lost(index, change, now);
+            }
+        }
+    }
+
+    fn handle_link_gone(&mut self, index: LinkIndex, now: Instant) {
+        let usable = self.links.get(index).filter(|link| link.usable()).map(|link| link.name.clone());
+        let change = self.links.remove_link(index);
+        self.links_changed |= change != LinkChange::None;
+        if let Some(name) = usable {
+            self.events.push(Event::LinkDown { name });
+        }
+        self.link_lost(index, change, now);
+    }
+
+    /// Repeats what the kernel did silently when the link went.
+    fn link_lost(&mut self, index: LinkIndex, change: LinkChange, now: Instant) {
+        let LinkChange::Down(loss) = change else { return };
+        let objects = self.mirror.next_hops.objects().filter(|(_, hop)| hop.link == index).map(|(id, _)| id);
+        for id in objects.collect::<Vec<_>>() {
+            self.note_shrinking_groups(id, RepairCause::LinkLost, now);
+        }
+        let gone = self.mirror.remove_link(index, loss);
+        self.lose(gone, RepairCause::LinkLost);
+        self.restart_listing(now);
+        self.resolve_again();
+        self.check_later(now);
+    }
+
+    fn addresses_changed(&mut self, index: LinkIndex) {
+        self.links_changed = true;
+        self.events.push(Event::AddressesChanged);
+        self.try_refused_on(index);
+        self.resolve_again();
+    }
+
+    fn handle_address_gone(&mut self, index: LinkIndex, address: &LinkAddress, now: Instant) {
+        if !self.links.remove_address(index, address) {
+            return;
+        }
+        // IPv4 routes with that preferred source are gone without a word, IPv6 ones only lost the source. The check
+        // will tell; what must not wait is queued now.
+        let with_source = self.mirror.routes().filter(|(_, shape)| shape.source == Some(address.address));
+        let with_source: Vec<Prefix> = with_source.map(|(prefix, _)| prefix).collect();
+        if !self.links.is_source(address.address) {
+            for prefix in &with_source {
+                self.mirror.lose_source(prefix);
+            }
+            self.lose(with_source, RepairCause::LinkLost);
+            self.restart_listing(now);
+        }
+        self.addresses_changed(index);
+        self.check_later(now);
+    }
+
+    /// Next hops that were refused on this link deserve another try at once.
+    fn try_refused_on(&mut self, index: LinkIndex) {
+        for (_, refusal) in self.refused.iter_mut().filter(|(hop, _)| hop.link == index) {
+            refusal.state = RefusalState::Trying;
+        }
+    }
+
+    pub(super) fn handle_next_hop(&mut self, found: KernelNextHop, cause: RepairCause, now: Instant) {
+        let KernelNextHop { id, protocol, content } = found;
+        match content {
+            NextHopContent::Object(hop) if protocol == PROTOCOL => {
+                let known = self.mirror.next_hops.object(id);
+                if known == Some(hop) {
+                    return;
+                }
+                if known.is_some() {
+                    self.note_shrinking_groups(id, cause, now);
+                }
+                self.mirror.next_hops.put_object(id, hop);
+            }
+            NextHopContent::Group(members) if protocol == PROTOCOL => {
+                let known = self.mirror.next_hops.group(id).cloned();
+                if known.as_ref().is_some_and(|known| known.members == members) {
+                    return;
+                }
+                self.mirror.next_hops.put_group(id, members, None);
+                if let Some(known) = known {
+                    self.damaged_groups.insert(known.purpose, cause);
+                    self.queue_routes_on(id);
+                }
+            }
+            // Of another program, or none of our kinds: the number is taken, and routes of ours on it are wrong.
+            NextHopContent::Object(_) | NextHopContent::Group(_) | NextHopContent::Other => {
+                self.note_shrinking_groups(id, cause, now);
+                self.queue_routes_on(id);
+                self.mirror.next_hops.remove(id);
+                self.mirror.next_hops.put_foreign(id);
+            }
+        }
+        self.settle_later(now);
+    }
+
+    pub(super) fn handle_next_hop_gone(&mut self, id: NextHopId, cause: RepairCause, now: Instant) {
+        self.note_shrinking_groups(id, cause, now);
+        if let Some(group) = self.mirror.next_hops.group(id) {
+            self.damaged_groups.insert(group.purpose.clone(), cause);
+        }
+        let gone = self.mirror.remove_next_hop(id);
+        self.lose(gone, cause);
+        self.restart_listing(now);
+    }
+
+    /// An object goes or changes: its groups forward otherwise from now on.
+    pub(super) fn note_shrinking_groups(&mut self, object: NextHopId, cause: RepairCause, now: Instant) {
+        let hit = self.mirror.next_hops.groups().filter(|(_, group)| group.members.contains(&object));
+        let hit: Vec<_> = hit.map(|(id, group)| (id, group.purpose.clone())).collect();
+        for (id, purpose) in hit {
+            self.damaged_groups.insert(purpose, cause);
+            self.queue_routes_on(id);
+            self.merge_later(now);
+        }
+    }
+
+    fn queue_routes_on(&mut self, group: NextHopId) {
+        for prefix in self.mirror.routes_on(group) {
+            if self.wanted.contains_key(&prefix) {
+                self.pending.push(prefix);
+            }
+        }
+    }
+
+    pub(super) fn handle_route(
+        &mut self,
+        route: KernelRoute,
+        replaced: Replaced,
+        cause: RepairCause,
+        now: Instant,
+    ) {
+        let KernelRoute { prefix, metric, protocol, shape } = route;
+        let wanted = self.wanted.contains_key(&prefix);
+        match (protocol == PROTOCOL, metric == METRIC) {
+            (true, true) => {
+                if replaced == Replaced::Yes {
+                    self.mirror.remove_foreign(&prefix);
+                }
+                if self.mirror.route(&prefix) == Some(&shape) {
+                    return;
+                }
+                self.mirror.put_route(prefix, &shape);
+                let may_go =
+                    *self.sweep.get(prefix.family()) == Sweep::Allowed && shape.form != Form::Unreachable;
+                if wanted {
+                    self.lose([prefix], cause);
+                } else if may_go {
+                    self.pending.push(prefix);
+                }
+            }
+            (true, false) => {
+                self.mirror.strays.insert((prefix, metric));
+                self.settle_later(now);
+            }
+            (false, true) => {
+                self.mirror.put_foreign(prefix, protocol);
+                if replaced == Replaced::Yes {
+                    self.mirror.remove_route(&prefix);
+                }
+                if wanted {
+                    self.pending.push(prefix);
+                }
+            }
+            (false, false) => {}
+        }
+    }
+
+    pub(super) fn handle_route_gone(&mut self, route: &KernelRoute, cause: RepairCause, now: Instant) {
+        let prefix = route.prefix;
+        match (route.protocol == PROTOCOL, route.metric == METRIC) {
+            (true, true) => match self.mirror.route(&prefix) {
+                Some(shape) if *shape == route.shape => {
+                    self.mirror.remove_route(&prefix);
+                    self.lose([prefix], cause);
+                }
+                // Told late about a former route, or something escaped us.
+                Some(_) => self.check_later(now),
+                None => {}
+            },
+            (true, false) => {
+                self.mirror.strays.remove(&(prefix, route.metric));
+            }
+            (false, true) => self.foreign_gone(prefix),
+            (false, false) => {}
+        }
+    }
+
+    /// Our place is free again.
+    pub(super) fn foreign_gone(&mut self, prefix: Prefix) {
+        self.mirror.remove_foreign(&prefix);
+        if self.wanted.contains_key(&prefix) {
+            self.conflicts.remove(&prefix);
+            self.pending.push(prefix);
+        }
+    }
+
+    /// These prefixes differ from what is wanted, through no doing of ours.
+    pub(super) fn lose(&mut self, prefixes: impl IntoIterator<Item = Prefix>, cause: RepairCause) {
+        for prefix in prefixes {
+            if self.wanted.contains_key(&prefix) {
+                self.damaged_routes.entry(prefix).or_insert(cause);
+                self.pending.push(prefix);
+            }
+        }
+    }
+
+    fn handle_overrun(&mut self, now: Instant) {
+        self.overruns += 1;
+        self.check_now(RepairCause::Overrun, now);
+    }
+
+    pub(super) fn settle_later(&mut self, now: Instant) {
+        self.settle_at.get_or_insert(now + self.config.settle_delay);
+    }
+
+    pub(super) fn merge_later(&mut self, now: Instant) {
+        self.merge_at.get_or_insert(now + self.config.merge_delay);
+    }
+}

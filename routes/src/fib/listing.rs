@@ -1,0 +1,163 @@
+//! Comparing the mirror with a listing of the kernel: at the start, after lost events, and now and then.
+//!
+//! The listing goes on while routes are written and events come in. What it shows is replayed as events; what it did
+//! not show is taken as gone; and prefixes that changed while it ran are left out, for there the mirror is younger.
+//! When next hops go meanwhile, taking routes with them, it begins anew.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::{Duration, Instant},
+};
+
+use super::Fib;
+use crate::{
+    METRIC, PROTOCOL,
+    event::RepairCause,
+    kernel::{Consistency, Found, KernelRoute, Replaced},
+    next_hops::NextHopId,
+    wanted::Prefix,
+};
+
+/// How soon a suspicion is followed up: late enough to take in many of them at once.
+const SUSPICION_DELAY: Duration = Duration::from_millis(10);
+/// How often an interrupted listing is repeated before it is believed.
+const MOST_REPETITIONS: u32 = 3;
+
+/// A check in progress, or due.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    cause: Option<RepairCause>,
+    due: Option<Instant>,
+    running: Option<Seen>,
+    repetitions: u32,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    ours: HashSet<Prefix>,
+    foreign: HashSet<Prefix>,
+    strays: HashSet<(Prefix, u32)>,
+    next_hops: BTreeSet<NextHopId>,
+    /// Changed while the listing ran.
+    touched: HashSet<Prefix>,
+    touched_next_hops: BTreeSet<NextHopId>,
+}
+
+impl Fib {
+    /// A check is due at once; what it finds has this cause.
+    pub(super) fn check_now(&mut self, cause: RepairCause, now: Instant) {
+        self.listing.cause = Some(cause);
+        self.listing.due = Some(now);
+        self.listing.running = None;
+    }
+
+    /// Something does not fit.
+    pub(super) fn check_soon(&mut self, now: Instant) {
+        self.check_at_latest(now + SUSPICION_DELAY);
+    }
+
+    /// The kernel may have done something silently.
+    pub(super) fn check_later(&mut self, now: Instant) {
+        self.check_at_latest(now + self.config.settle_delay);
+    }
+
+    fn check_at_latest(&mut self, at: Instant) {
+        self.listing.due = Some(self.listing.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// What a running listing shows may be older than what is known now.
+    pub(super) fn restart_listing(&mut self, now: Instant) {
+        if self.listing.running.take().is_some() {
+            self.check_soon(now);
+        }
+    }
+
+    pub(super) fn touch(&mut self, prefix: Prefix) {
+        if let Some(seen) = &mut self.listing.running {
+            seen.touched.insert(prefix);
+        }
+    }
+
+    pub(super) fn touch_next_hop(&mut self, id: NextHopId) {
+        if let Some(seen) = &mut self.listing.running {
+            seen.touched_next_hops.insert(id);
+        }
+    }
+
+    /// Whether a listing is running. If not, one that was begun is of no use any more.
+    pub(crate) fn is_listing(&self) -> bool {
+        self.listing.running.is_some()
+    }
+
+    /// When the next listing is due.
+    pub(crate) fn listing_due(&self) -> Option<Instant> {
+        if self.is_listing() { None } else { self.listing.due }
+    }
+
+    /// A listing begins.
+    pub(crate) fn begin_listing(&mut self, now: Instant) {
+        self.checks += 1;
+        self.listing.due = Some(now + self.config.check_interval);
+        self.listing.running = Some(Seen::default());
+    }
+
+    /// Takes in what the listing shows.
+    pub(crate) fn handle_found(&mut self, found: Found, now: Instant) {
+        let cause = self.listing.cause.unwrap_or(RepairCause::Check);
+        let Some(seen) = &mut self.listing.running else { return };
+        match found {
+            Found::NextHop(next_hop) => {
+                seen.next_hops.insert(next_hop.id);
+                if !seen.touched_next_hops.contains(&next_hop.id) {
+                    self.handle_next_hop(next_hop, cause, now);
+                }
+            }
+            Found::Route(route) => {
+                match (route.protocol == PROTOCOL, route.metric == METRIC) {
+                    (true, true) => seen.ours.insert(route.prefix),
+                    (true, false) => seen.strays.insert((route.prefix, route.metric)),
+                    (false, true) => seen.foreign.insert(route.prefix),
+                    (false, false) => return,
+                };
+                if !seen.touched.contains(&route.prefix) {
+                    self.handle_route(route, Replaced::No, cause, now);
+                }
+            }
+        }
+    }
+
+    /// The listing is complete: what it did not show is gone.
+    pub(crate) fn end_listing(&mut self, consistency: Consistency, now: Instant) {
+        let Some(seen) = self.listing.running.take() else { return };
+        if consistency == Consistency::Interrupted && self.listing.repetitions < MOST_REPETITIONS {
+            self.listing.repetitions += 1;
+            self.check_later(now);
+            return;
+        }
+        self.listing.repetitions = 0;
+        let cause = self.listing.cause.take().unwrap_or(RepairCause::Check);
+        let missed = |prefix: &Prefix, shown: &HashSet<Prefix>| {
+            !shown.contains(prefix) && !seen.touched.contains(prefix)
+        };
+
+        let ours = self.mirror.routes().filter(|(prefix, _)| missed(prefix, &seen.ours));
+        let gone: Vec<_> = ours.map(|(prefix, shape)| (prefix, PROTOCOL, shape.clone())).collect();
+        for (prefix, protocol, shape) in gone {
+            self.handle_route_gone(&KernelRoute { prefix, metric: METRIC, protocol, shape }, cause, now);
+        }
+        let foreign = self.mirror.foreign_routes().filter(|(prefix, _)| missed(prefix, &seen.foreign));
+        for (prefix, _) in foreign.collect::<Vec<_>>() {
+            self.foreign_gone(prefix);
+        }
+        self.mirror.strays.retain(|stray| seen.strays.contains(stray) || seen.touched.contains(&stray.0));
+
+        let objects = self.mirror.next_hops.objects().map(|(id, _)| id);
+        let groups = self.mirror.next_hops.groups().map(|(id, _)| id);
+        let known: Vec<NextHopId> = objects.chain(groups).chain(self.mirror.next_hops.foreign()).collect();
+        for id in known {
+            if !seen.next_hops.contains(&id) && !seen.touched_next_hops.contains(&id) {
+                self.handle_next_hop_gone(id, cause, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the caller holds.
+
+use std::{net::IpAddr, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    config::Config,
+    error::{Ended, Error},
+    event::{Event, Snapshot},
+    links::LinkTable,
+    record::Kept,
+    task::{Command, Task},
+    wanted::{Change, Family, NextHop},
+};
+
+/// Handle to the routes task. Clones speak to the same task; when all are gone it ends and leaves the kernel as it is.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    commands: mpsc::Sender<Command>,
+    links: watch::Receiver<Arc<LinkTable>>,
+    kept: Kept,
+}
+
+impl Routes {
+    /// Opens the sockets in the current network namespace, begins to watch, and lists what the kernel holds.
+    ///
+    /// The task does its system calls on the thread that runs it, up to a millisecond at a time while many routes
+    /// change; a daemon that must answer peers meanwhile gives it a runtime on a thread of its own.
+    ///
+    /// # Errors
+    /// When sockets cannot be opened or the kernel cannot be listed.
+    pub async fn start(config: Config) -> Result<(Self, mpsc::Receiver<Event>, Task), Error> {
+        Task::start(config).await
+    }
+
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        links: watch::Receiver<Arc<LinkTable>>,
+        kept: Kept,
+    ) -> Self {
+        Self { commands, links, kept }
+    }
+
+    /// Whether the last run left a record, and whether the kernel held what it says when this run started.
+    pub fn kept(&self) -> Kept {
+        self.kept
+    }
+
+    /// Changes what is wanted. Waits while the queue is full; the last state of a prefix wins.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn set(&self, changes: Vec<Change>) -> Result<(), Ended> {
+        self.send(Command::Set(changes)).await
+    }
+
+    /// Takes a next hop out of use before the routes that name it are set anew: one message, whatever their number.
+    /// It stays out until a later [`Change::Want`] names it.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn next_hop_lost(&self, gateway: IpAddr, interface: Option<String>) -> Result<(), Ended> {
+        self.send(Command::NextHopLost(NextHop { gateway, interface })).await
+    }
+
+    /// Lets go of routes of one family that an earlier run left and nobody wants: after End-of-RIB of all live peers.
+    /// Unused next-hop objects go when both families are allowed.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn allow_sweep(&self, family: Family) -> Result<(), Ended> {
+        self.send(Command::AllowSweep(family)).await
+    }
+
+    /// The state at this moment.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn snapshot(&self) -> Result<Snapshot, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Snapshot(reply)).await?;
+        answer.await.map_err(|_| Ended)
+    }
+
+    /// Returns when everything set before has been written, or refused by the kernel at least once, or waits for a
+    /// link.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn flushed(&self) -> Result<(), Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Flushed(reply)).await?;
+        answer.await.map_err(|_| Ended)
+    }
+
+    /// The interfaces and addresses of the node, always the latest.
+    pub fn links(&self) -> watch::Receiver<Arc<LinkTable>> {
+        self.links.clone()
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Ended> {
+        self.commands.send(command).await.map_err(|_| Ended)
+    }
+}

@@ -1,0 +1,203 @@
+//! `RTM_*ROUTE` messages.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+
+use super::message::{Messages, attributes, family_number, parse_address, parse_family, parse_u32};
+use crate::{
+    METRIC, PROTOCOL,
+    diff::OnLink,
+    mirror::{Form, Shape},
+    next_hops::{Hop, LinkIndex, NextHopId},
+    wanted::{Family, Prefix, unspecified},
+};
+
+pub(super) const RTM_NEWROUTE: u16 = 24;
+pub(super) const RTM_DELROUTE: u16 = 25;
+pub(super) const RTM_GETROUTE: u16 = 26;
+
+const HEADER_LENGTH: usize = 12;
+const TABLE_MAIN: u8 = 254;
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_NOWHERE: u8 = 255;
+const TYPE_UNSPEC: u8 = 0;
+const TYPE_UNICAST: u8 = 1;
+const TYPE_UNREACHABLE: u8 = 7;
+/// `RTM_F_CLONED`: a cached exception, not a route of the table.
+const FLAG_CLONED: u32 = 0x200;
+/// `RTNH_F_ONLINK`.
+pub(super) const FLAG_ON_LINK: u32 = 4;
+
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
+const RTA_MULTIPATH: u16 = 9;
+const RTA_TABLE: u16 = 15;
+const RTA_VIA: u16 = 18;
+const RTA_NH_ID: u16 = 30;
+
+/// A route of the main table without type of service, as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KernelRoute {
+    pub(crate) prefix: Prefix,
+    pub(crate) metric: u32,
+    pub(crate) protocol: u8,
+    pub(crate) shape: Shape,
+}
+
+/// Whether a route message may take the place of a present route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    Ours,
+}
+
+pub(super) fn encode_route(
+    messages: &mut Messages,
+    sequence: u32,
+    flags: u16,
+    place: Place,
+    prefix: Prefix,
+    shape: &Shape,
+    on_link: OnLink,
+) {
+    let place = match place {
+        Place::Free => NLM_F_CREATE | NLM_F_EXCL,
+        // Without CREATE: if our route is gone by now, ENOENT tells so.
+        Place::Ours => NLM_F_REPLACE,
+    };
+    let route_type = if shape.form == Form::Unreachable { TYPE_UNREACHABLE } else { TYPE_UNICAST };
+    let route_flags = if on_link == OnLink::Forced { FLAG_ON_LINK } else { 0 };
+    let header = header(prefix, SCOPE_UNIVERSE, route_type, route_flags);
+    messages.begin(RTM_NEWROUTE, place | flags, sequence, &header);
+    messages.attribute_address(RTA_DST, prefix.address());
+    messages.attribute_u32(RTA_PRIORITY, METRIC);
+    if let Some(source) = shape.source {
+        messages.attribute_address(RTA_PREFSRC, source);
+    }
+    match shape.form {
+        Form::Plain(hop) => encode_hop(messages, prefix.family(), hop),
+        Form::Group(id) => messages.attribute_u32(RTA_NH_ID, id.0),
+        Form::Unreachable | Form::Odd => {}
+    }
+    messages.end();
+}
+
+fn encode_hop(messages: &mut Messages, family: Family, hop: Hop) {
+    if Family::of(hop.gateway) == family {
+        messages.attribute_address(RTA_GATEWAY, hop.gateway);
+    } else if let IpAddr::V6(gateway) = hop.gateway {
+        // IPv4 over an IPv6 neighbour (RFC 8950): family and address.
+        let mut via = u16::from(family_number(Family::Ipv6)).to_ne_bytes().to_vec();
+        via.extend_from_slice(&gateway.octets());
+        messages.attribute(RTA_VIA, &via);
+    }
+    messages.attribute_u32(RTA_OIF, hop.link.0);
+}
+
+pub(super) fn encode_delete(messages: &mut Messages, sequence: u32, flags: u16, prefix: Prefix, metric: u32) {
+    // The protocol in the header is part of the match: a foreign route is never hit.
+    let header = header(prefix, SCOPE_NOWHERE, TYPE_UNSPEC, 0);
+    messages.begin(RTM_DELROUTE, flags, sequence, &header);
+    messages.attribute_address(RTA_DST, prefix.address());
+    messages.attribute_u32(RTA_PRIORITY, metric);
+    messages.end();
+}
+
+/// A request for all routes of the main table.
+pub(super) fn encode_dump(messages: &mut Messages, sequence: u32, flags: u16, family: Family) {
+    let mut header = [0; HEADER_LENGTH];
+    header[0] = family_number(family);
+    header[4] = TABLE_MAIN;
+    messages.begin(RTM_GETROUTE, flags, sequence, &header);
+    messages.end();
+}
+
+fn header(prefix: Prefix, scope: u8, route_type: u8, flags: u32) -> [u8; HEADER_LENGTH] {
+    let [f0, f1, f2, f3] = flags.to_ne_bytes();
+    let family = family_number(prefix.family());
+    [family, prefix.length(), 0, 0, TABLE_MAIN, PROTOCOL, scope, route_type, f0, f1, f2, f3]
+}
+
+/// `None`: not in a place of the table that could be ours, or malformed.
+pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
+    let [family, length, source_length, tos, table, protocol, _scope, route_type, flags @ ..] =
+        *payload.first_chunk::<HEADER_LENGTH>()?;
+    let family = parse_family(family)?;
+    if source_length != 0 || tos != 0 || u32::from_ne_bytes(flags) & FLAG_CLONED != 0 {
+        return None;
+    }
+    let mut destination = unspecified(family);
+    let (mut table, mut metric, mut source) = (u32::from(table), 0, None);
+    let (mut gateway, mut link, mut group, mut multipath) = (None, None, None, false);
+    for (kind, value) in attributes(payload, HEADER_LENGTH) {
+        match kind {
+            RTA_DST => destination = parse_address(value)?,
+            RTA_PRIORITY => metric = parse_u32(value)?,
+            RTA_TABLE => table = parse_u32(value)?,
+            RTA_PREFSRC => source = parse_address(value),
+            RTA_OIF => link = parse_u32(value).map(LinkIndex),
+            RTA_GATEWAY => gateway = parse_address(value),
+            RTA_VIA => gateway = value.get(2..).and_then(parse_address),
+            RTA_NH_ID => group = parse_u32(value).map(NextHopId),
+            RTA_MULTIPATH => multipath = true,
+            _ => {}
+        }
+    }
+    let form = match (route_type, group, gateway, link) {
+        (TYPE_UNREACHABLE, ..) => Form::Unreachable,
+        // With `nexthop_compat_mode` on, gateways are shown beside the number; the number is the truth.
+        (_, Some(group), ..) => Form::Group(group),
+        (TYPE_UNICAST, None, Some(gateway), Some(link)) if !multipath => Form::Plain(Hop { gateway, link }),
+        _ => Form::Odd,
+    };
+    let prefix = Prefix::from_parts(destination, length)?;
+    (table == u32::from(TABLE_MAIN)).then_some(KernelRoute {
+        prefix,
+        metric,
+        protocol,
+        shape: Shape { form, source },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::next_hops::tests::hop;
+
+    fn round_trip(prefix: &str, form: Form, source: Option<&str>) {
+        let prefix = Prefix::new(prefix.parse().expect("network"));
+        let shape = Shape { form, source: source.map(|text| text.parse().expect("address")) };
+        let mut messages = Messages::default();
+        encode_route(&mut messages, 1, 0, Place::Free, prefix, &shape, OnLink::BySubnet);
+        let decoded = decode_route(&messages.bytes()[16..]);
+        assert_eq!(decoded, Some(KernelRoute { prefix, metric: METRIC, protocol: PROTOCOL, shape }));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        round_trip("10.9.0.0/24", Form::Plain(hop("10.1.0.1", 2)), Some("10.1.0.2"));
+        round_trip("10.9.0.0/24", Form::Plain(hop("fe80::1", 2)), None);
+        round_trip("10.9.0.0/24", Form::Group(NextHopId(203_500_001)), None);
+        round_trip("0.0.0.0/0", Form::Plain(hop("10.1.0.1", 2)), None);
+        round_trip("2001:db8:9::/64", Form::Plain(hop("2001:db8::1", 3)), Some("2001:db8::2"));
+        round_trip("2001:db8:9::/64", Form::Unreachable, None);
+    }
+
+    #[test]
+    fn routes_of_other_tables_and_cached_ones_are_none_of_our_business() {
+        let mut messages = Messages::default();
+        encode_delete(&mut messages, 1, 0, Prefix::new("10.9.0.0/24".parse().expect("network")), METRIC);
+        let mut payload = messages.bytes()[16..].to_vec();
+        assert!(decode_route(&payload).is_some());
+        payload[4] = 255;
+        assert_eq!(decode_route(&payload), None, "local table");
+        payload[4] = TABLE_MAIN;
+        payload[8..12].copy_from_slice(&FLAG_CLONED.to_ne_bytes());
+        assert_eq!(decode_route(&payload), None, "cached");
+        assert_eq!(decode_route(&payload[..11]), None, "short");
+    }
+}
