@@ -1,0 +1,321 @@
+//! The task that owns the router.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use cambric_bgp::peer::PeerState;
+use cambric_bgp::rib::RouteChange;
+use cambric_bgp::{Action, ConnId, Family, PeerId, Router, Wanted};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+use crate::connection::{Connection, FromWire};
+use crate::socket;
+
+/// How the speaker meets the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpeakerConfig {
+    /// TCP port to listen on; 179 but for tests.
+    pub port: u16,
+}
+
+impl Default for SpeakerConfig {
+    fn default() -> SpeakerConfig {
+        SpeakerConfig { port: 179 }
+    }
+}
+
+/// What the speaker tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Stop forwarding over this gateway, now.
+    NextHopLost(IpAddr),
+    /// Learned routes changed; the latest state of each.
+    Routes(Vec<RouteChange>),
+    /// All peers that are there have told their routes of this family, or time is up.
+    Converged(Family),
+    /// A session came up or went down.
+    PeerChanged {
+        /// Which.
+        peer: PeerId,
+        /// Its new state.
+        state: PeerState,
+    },
+}
+
+/// The speaker's task has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the BGP speaker has stopped")]
+pub struct Gone;
+
+type Look = Box<dyn FnOnce(&Router) + Send>;
+
+enum Command {
+    Apply(Box<Wanted>),
+    Look(Look),
+}
+
+/// The way to the speaker; clone it freely.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Handle {
+    /// Says what should be; see [`Router::apply`].
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn apply(&self, wanted: Wanted) -> Result<(), Gone> {
+        self.commands.send(Command::Apply(Box::new(wanted))).await.map_err(|_| Gone)
+    }
+
+    /// Runs `look` on the router, between two events, and gives what it gives.
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Router) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (answer, answered) = oneshot::channel();
+        let look: Look = Box::new(move |router| {
+            // Who asked may have gone meanwhile.
+            drop(answer.send(look(router)));
+        });
+        self.commands.send(Command::Look(look)).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+}
+
+/// Route changes handed over at once.
+const ROUTES_AT_ONCE: usize = 512;
+
+/// Listens, and starts the task with `router`. It ends when all handles are dropped or the join handle
+/// is aborted; either way without a word to the peers.
+///
+/// # Errors
+/// The port cannot be listened on.
+pub fn start(
+    config: &SpeakerConfig,
+    router: Router,
+) -> io::Result<(Handle, mpsc::Receiver<Event>, JoinHandle<()>)> {
+    let listeners = socket::listen(config.port)?;
+    let (commands, from_handles) = mpsc::channel(16);
+    let (events, to_daemon) = mpsc::channel(64);
+    let (to_driver, from_wire) = mpsc::channel(64);
+    let driver = Driver {
+        router,
+        connections: BTreeMap::new(),
+        connecting: BTreeMap::new(),
+        to_driver,
+        events,
+        outbox: VecDeque::new(),
+        backlog: Backlog::Clear,
+    };
+    let task = tokio::spawn(driver.run(listeners, from_handles, from_wire));
+    Ok((Handle { commands }, to_daemon, task))
+}
+
+/// Whether events wait for the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backlog {
+    Clear,
+    Waiting,
+}
+
+struct Driver {
+    router: Router,
+    connections: BTreeMap<ConnId, Connection>,
+    connecting: BTreeMap<ConnId, JoinHandle<()>>,
+    to_driver: mpsc::Sender<FromWire>,
+    events: mpsc::Sender<Event>,
+    /// Events in order; routes are not among them, they stay in the router.
+    outbox: VecDeque<Event>,
+    backlog: Backlog,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        listeners: Vec<TcpListener>,
+        mut commands: mpsc::Receiver<Command>,
+        mut from_wire: mpsc::Receiver<FromWire>,
+    ) {
+        let mut listeners = listeners.into_iter();
+        let (first, second) = (listeners.next(), listeners.next());
+        loop {
+            self.work();
+            let timeout = self.router.poll_timeout();
+            // All branches are cancel-safe: channels, accept and sleep lose nothing when dropped.
+            tokio::select! {
+                biased;
+                permit = self.events.clone().reserve_owned(), if self.backlog == Backlog::Waiting => match permit {
+                    Ok(_) => self.backlog = Backlog::Clear,
+                    Err(_) => return,
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Apply(wanted)) => self.router.apply(Instant::now(), *wanted),
+                    Some(Command::Look(look)) => look(&self.router),
+                    None => return,
+                },
+                Some(event) = from_wire.recv() => self.handle_wire(event),
+                accepted = accept(first.as_ref()) => self.handle_accepted(accepted),
+                accepted = accept(second.as_ref()) => self.handle_accepted(accepted),
+                () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
+                    self.router.handle_timeout(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn handle_wire(&mut self, event: FromWire) {
+        let now = Instant::now();
+        match event {
+            // An attempt that was given up meanwhile is not there any more, and its socket closes.
+            FromWire::Connected(conn, stream) => {
+                if self.connecting.remove(&conn).is_some() {
+                    self.handle_connected(now, conn, stream);
+                }
+            }
+            FromWire::ConnectFailed(conn, why) => {
+                self.connecting.remove(&conn);
+                self.router.handle_connect_failed(now, conn, &why);
+            }
+            FromWire::Octets(conn, octets) => self.router.handle_bytes(now, conn, &octets),
+            FromWire::Drained(conn) => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.writing = false;
+                    self.transmit(conn);
+                }
+            }
+            FromWire::Closed(conn, why) => {
+                if self.connections.remove(&conn).is_some() {
+                    self.router.handle_closed(now, conn, &why);
+                }
+            }
+        }
+    }
+
+    fn handle_connected(&mut self, now: Instant, conn: ConnId, stream: TcpStream) {
+        match stream.local_addr() {
+            Ok(local) => {
+                self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
+                self.router.handle_connected(now, conn, local.ip());
+            }
+            Err(error) => self.router.handle_connect_failed(now, conn, &error.to_string()),
+        }
+    }
+
+    fn handle_accepted(&mut self, accepted: io::Result<TcpStream>) {
+        let ends = accepted.and_then(|stream| Ok((stream.local_addr()?, stream.peer_addr()?, stream)));
+        let (local, remote, stream) = match ends {
+            Ok(ends) => ends,
+            Err(error) => {
+                tracing::warn!(error = %error, "accept failed");
+                return;
+            }
+        };
+        match self.router.handle_accepted(Instant::now(), local.ip(), remote.ip()) {
+            Ok(conn) => {
+                self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
+            }
+            Err(refused) => tracing::info!(peer = %remote.ip(), reason = ?refused, "connection not taken"),
+        }
+    }
+
+    /// Carries out all that the router wants now.
+    fn work(&mut self) {
+        while let Some(action) = self.router.poll_action() {
+            match action {
+                Action::Connect { conn, remote, local } => self.connect(conn, remote, local),
+                Action::Close { conn, last_words } => {
+                    if let Some(attempt) = self.connecting.remove(&conn) {
+                        attempt.abort();
+                    }
+                    if let Some(connection) = self.connections.remove(&conn) {
+                        connection.close(last_words);
+                    }
+                }
+                Action::Transmit(conn) => self.transmit(conn),
+                Action::NextHopLost(next_hop) => self.outbox.push_back(Event::NextHopLost(next_hop)),
+                Action::Converged(family) => {
+                    // Routes that were chosen up to here go before it.
+                    let routes = self.route_changes();
+                    self.outbox.extend(routes);
+                    self.outbox.push_back(Event::Converged(family));
+                }
+                Action::PeerChanged { peer, state } => {
+                    self.outbox.push_back(Event::PeerChanged { peer, state });
+                }
+            }
+        }
+        self.tell();
+    }
+
+    fn connect(&mut self, conn: ConnId, remote: SocketAddr, local: Option<IpAddr>) {
+        let to_driver = self.to_driver.clone();
+        let attempt = tokio::spawn(async move {
+            let event = match socket::connect(remote, local).await {
+                Ok(stream) => FromWire::Connected(conn, stream),
+                Err(error) => FromWire::ConnectFailed(conn, error.to_string()),
+            };
+            // At a stop nobody listens any more, and the socket closes.
+            drop(to_driver.send(event).await);
+        });
+        self.connecting.insert(conn, attempt);
+    }
+
+    /// Gives the writer its next octets, unless it still has some.
+    fn transmit(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(&conn).filter(|connection| !connection.writing) else {
+            return;
+        };
+        let mut octets = Vec::new();
+        self.router.poll_transmit(conn, &mut octets);
+        if !octets.is_empty() {
+            connection.send(octets);
+        }
+    }
+
+    /// Hands events over as long as the daemon takes them.
+    fn tell(&mut self) {
+        loop {
+            let permit = match self.events.try_reserve() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    self.backlog = Backlog::Waiting;
+                    return;
+                }
+            };
+            let event = self.outbox.pop_front().or_else(|| route_changes(&mut self.router));
+            match event {
+                Some(event) => permit.send(event),
+                None => return,
+            }
+        }
+    }
+
+    fn route_changes(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| route_changes(&mut self.router)).collect()
+    }
+}
+
+fn route_changes(router: &mut Router) -> Option<Event> {
+    let changes: Vec<RouteChange> =
+        std::iter::from_fn(|| router.poll_route_change()).take(ROUTES_AT_ONCE).collect();
+    (!changes.is_empty()).then_some(Event::Routes(changes))
+}
+
+/// The next connection; never, where this family does not listen.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
