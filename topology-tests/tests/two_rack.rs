@@ -1,0 +1,87 @@
+//! `containerlab/two-rack`: its fabric comes up by itself. Nodes run a stand-in here, so that a fault of the lab is not
+//! taken for one of Cambric.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use cambric_lab::clab::Role;
+use cambric_lab::{Lab, Node, poll};
+
+use common::{Need, machine_has, options, progress, stand_in};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A copy under another name: a lab that somebody has up is left alone.
+fn copy() -> tempfile::TempDir {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../containerlab/two-rack");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for part in ["", "frr", "manifests"] {
+        fs::create_dir_all(folder.path().join(part)).expect("a folder");
+        for entry in fs::read_dir(lab.join(part)).expect("reading the lab").flatten() {
+            if entry.path().is_file() {
+                let target = folder.path().join(part).join(entry.file_name());
+                fs::copy(entry.path(), target).expect("copying the lab");
+            }
+        }
+    }
+    let file = folder.path().join("two-rack.clab.yml");
+    let text = fs::read_to_string(&file).expect("the lab file");
+    let name = format!("name: two-rack-{}", std::process::id());
+    fs::write(&file, text.replace("name: two-rack", &name)).expect("renaming the lab");
+    folder
+}
+
+fn established(node: &Node) -> usize {
+    let show = |family: &str| {
+        let command = format!("show bgp {family} unicast summary established json");
+        let text = node.run_ok(&["vtysh", "-c", &command]).unwrap_or_default();
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        summary["peers"].as_object().map_or(0, serde_json::Map::len)
+    };
+    show("ipv4") + show("ipv6")
+}
+
+fn switches(lab: &Lab) -> Vec<Node> {
+    let is_switch = |node: &Node| node.role() == Role::Frr;
+    let names = lab.topology().nodes.keys();
+    names.map(|name| lab.node(name).expect("it runs")).filter(is_switch).collect()
+}
+
+#[test]
+fn spines_and_tors_peer_in_both_families_without_a_default_route() {
+    if !machine_has(&[Need::Root, Need::Frr, Need::CniPlugins]) {
+        return;
+    }
+    let (folder, bin_dir) = (copy(), stand_in());
+    let mut options = options();
+    options.bin_dir = Some(bin_dir.path().to_owned());
+    let lab = Lab::load(folder.path()).expect("the file is good");
+    let lab = lab.up_guarded(&options, &progress).expect("the lab comes up");
+    for switch in switches(&lab) {
+        let links_up = if switch.name().starts_with("spine") { 4 } else { 2 };
+        let what = format!("the sessions of {}", switch.name());
+        if let Err(error) = poll::until(&what, LIMIT, || established(&switch) == 2 * links_up) {
+            panic!("{error:#}\n{}", switch.run_ok(&["vtysh", "-c", "show bgp summary"]).expect("it runs"));
+        }
+    }
+    // tor1a reaches a TOR of the other rack over both spines.
+    let tor = lab.node("tor1a").expect("it runs");
+    for (family, prefix) in [("-4", "10.255.0.21"), ("-6", "fd00:10:255::21")] {
+        let both = || {
+            let route = tor.run_ok(&["ip", family, "route", "show", prefix]);
+            route.is_ok_and(|text| text.contains("dev eth1") && text.contains("dev eth2"))
+        };
+        poll::until(&format!("two ways to {prefix}"), LIMIT, both).expect("ECMP over both spines");
+    }
+    for name in lab.topology().nodes.keys() {
+        let node = lab.node(name).expect("it runs");
+        for family in ["-4", "-6"] {
+            let routes = node.run_ok(&["ip", family, "route", "show", "default"]).expect("it runs");
+            assert_eq!(routes, "", "{name}");
+        }
+    }
+    lab.down().expect("the lab goes down");
+}
