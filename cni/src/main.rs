@@ -1,2 +1,3 @@
-//! (story to come)
+//! `cambric-cni`: the binary a container runtime executes.
+
 fn main() {}

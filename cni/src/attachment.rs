@@ -1,0 +1,148 @@
+//! One attachment: a container's interface in our network, and every name derived from it.
+//!
+//! All names depend on the container, not on the pod, so that a late DEL of an old sandbox cannot touch the new
+//! sandbox of the same pod.
+
+use std::fmt;
+
+/// Bytes of the longest container ID accepted: ID, interface and network name must fit into a link alias.
+pub const MAX_CONTAINER_ID: usize = 128;
+/// Bytes of the longest network name accepted.
+pub const MAX_NETWORK_NAME: usize = 64;
+/// Bytes of the longest link alias (the kernel's IFALIASZ, less the final zero).
+const MAX_ALIAS: usize = 255;
+
+/// Who holds a lease: the key of everything the plugin keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Holder {
+    /// `CNI_CONTAINERID`
+    pub container_id: String,
+    /// `CNI_IFNAME`, the interface's name in the pod.
+    pub ifname: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of container {}", self.ifname, self.container_id)
+    }
+}
+
+/// A holder in its network, with the pod's name for people who read `ip link`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Container and interface.
+    pub holder: Holder,
+    /// `name` of the network configuration.
+    pub network: String,
+    /// `namespace/name` if the runtime told it.
+    pub pod: Option<String>,
+}
+
+impl Attachment {
+    /// The host end's name: `cam` and 12 hex digits, 15 bytes in all.
+    pub fn host_ifname(&self) -> String {
+        format!("cam{:012x}", self.hash() >> 16)
+    }
+
+    /// The pod end's MAC: locally administered, and never the host end's, which starts with 02.
+    pub fn pod_mac(&self) -> Mac {
+        let [_, _, _, a, b, c, d, e] = self.hash().to_be_bytes();
+        Mac([0x0a, a, b, c, d, e])
+    }
+
+    /// The host end's alias: `pod ifname container network`, from which a lost lease table is rebuilt.
+    ///
+    /// The pod's name is cut when the whole would be too long for the kernel; the other words never are.
+    pub fn alias(&self) -> String {
+        let Holder { container_id, ifname } = &self.holder;
+        let rest = format!(" {ifname} {container_id} {}", self.network);
+        let mut pod: String = self.pod.as_deref().unwrap_or("-").chars().map(printable).collect();
+        pod.truncate(MAX_ALIAS.saturating_sub(rest.len()));
+        pod + &rest
+    }
+
+    /// Reads what [`Attachment::alias`] wrote; `None` if somebody else wrote it.
+    pub fn from_alias(alias: &str) -> Option<Attachment> {
+        let words: Vec<&str> = alias.split(' ').collect();
+        let [pod, ifname, container_id, network] = words[..] else { return None };
+        Some(Attachment {
+            holder: Holder { container_id: container_id.into(), ifname: ifname.into() },
+            network: network.into(),
+            pod: (pod != "-").then(|| pod.into()),
+        })
+    }
+
+    /// FNV-1a with a final mix: stable over releases, since DEL must find what another release's ADD made.
+    fn hash(&self) -> u64 {
+        let Holder { container_id, ifname } = &self.holder;
+        let text = [self.network.as_str(), ifname, container_id].join("\0");
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd)
+    }
+}
+
+/// Aliases are split at spaces and shown on terminals.
+fn printable(c: char) -> char {
+    if c.is_ascii_graphic() { c } else { '?' }
+}
+
+/// A MAC address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(container_id: &str, ifname: &str, pod: Option<&str>) -> Attachment {
+        Attachment {
+            holder: Holder { container_id: container_id.into(), ifname: ifname.into() },
+            network: "cambric".into(),
+            pod: pod.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn names_are_stable_and_distinct() {
+        let first = attachment("a1b2", "eth0", None);
+        assert_eq!(first.host_ifname().len(), 15);
+        assert_eq!(first.host_ifname(), "camce119f8daff5", "DEL of a newer release must find it");
+        assert_ne!(first.host_ifname(), attachment("a1b2", "eth1", None).host_ifname());
+        assert_ne!(first.host_ifname(), attachment("a1b3", "eth0", None).host_ifname());
+        assert_eq!(first.host_ifname(), attachment("a1b2", "eth0", Some("default/web")).host_ifname());
+    }
+
+    #[test]
+    fn pod_mac_is_a_locally_administered_unicast_address() {
+        let Mac([first, ..]) = attachment("a1b2", "eth0", None).pod_mac();
+        assert_eq!(first & 0b11, 0b10);
+    }
+
+    #[test]
+    fn alias_tells_the_attachment_again() {
+        for pod in [None, Some("default/web-0")] {
+            let given = attachment("a1b2", "eth0", pod);
+            assert_eq!(Attachment::from_alias(&given.alias()), Some(given));
+        }
+        assert_eq!(Attachment::from_alias("uplink to rack 4 port 12"), None);
+    }
+
+    #[test]
+    fn longest_alias_fits_and_keeps_the_holder() {
+        let mut given = attachment(&"c".repeat(MAX_CONTAINER_ID), "fifteen-letters", None);
+        given.network = "n".repeat(MAX_NETWORK_NAME);
+        given.pod = Some(format!("{} {}", "x".repeat(63), "ü".repeat(253)));
+        assert_eq!(given.alias().len(), MAX_ALIAS);
+        let read = Attachment::from_alias(&given.alias()).expect("ours");
+        assert_eq!((read.holder, read.network), (given.holder, given.network));
+    }
+}

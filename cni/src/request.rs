@@ -1,0 +1,275 @@
+//! Environment and stdin become one typed request, or an error that names everything wrong with them.
+//!
+//! After this file nobody asks whether a name is valid. The order of checks is the reference library's: command,
+//! variables (all missing ones at once), stdin, version, values.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::attachment::{Attachment, Holder, MAX_CONTAINER_ID};
+use crate::config::{Network, PodConfig, is_identifier};
+use crate::error::{CniError, Code};
+
+/// Bytes of the longest interface name (the kernel's IFNAMSIZ, less the final zero).
+const MAX_IFNAME: usize = 15;
+
+/// Reads a variable of the environment; empty counts as absent.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What the runtime wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Started by a person: no command at all.
+    About,
+    /// Which versions are spoken.
+    Version,
+    /// Give a pod an interface.
+    Add(Box<Add>),
+    /// Take everything of an attachment away.
+    Del(Box<Del>),
+}
+
+/// A valid ADD.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Add {
+    /// Version, name and folders.
+    pub network: Network,
+    /// What the pod gets.
+    pub config: PodConfig,
+    /// Whose interface.
+    pub attachment: Attachment,
+    /// `CNI_NETNS`
+    pub netns: PathBuf,
+    /// Whether the pod may share the plugin's own namespace.
+    pub own_netns: OwnNetns,
+}
+
+/// A valid DEL. It needs no namespace: the host end takes the pod end and the routes with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Del {
+    /// Version, name and folders.
+    pub network: Network,
+    /// Whose interface.
+    pub attachment: Attachment,
+}
+
+/// `CNI_NETNS_OVERRIDE`, an extension of the reference library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnNetns {
+    /// The pod's namespace must not be the plugin's.
+    Refused,
+    /// It may.
+    Allowed,
+}
+
+/// Reads the request. Only ADD and DEL touch stdin.
+///
+/// # Errors
+/// Codes 1, 2 and 4 to 7; see [`Code`].
+pub fn read(variable: Variable<'_>, stdin: impl Read) -> Result<Request, CniError> {
+    let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+    match get("CNI_COMMAND").as_deref() {
+        None => Ok(Request::About),
+        Some("VERSION") => Ok(Request::Version),
+        Some("ADD") => read_add(&get, stdin).map(|add| Request::Add(Box::new(add))),
+        Some("DEL") => read_del(&get, stdin).map(|del| Request::Del(Box::new(del))),
+        Some(command @ ("CHECK" | "GC" | "STATUS")) => {
+            Err(bad_environment(format!("CNI_COMMAND {command} is not implemented yet")))
+        }
+        Some(command) => Err(bad_environment(format!("unknown CNI_COMMAND {command:?}"))),
+    }
+}
+
+fn read_add(get: Variable<'_>, stdin: impl Read) -> Result<Add, CniError> {
+    refuse_missing(get, &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"])?;
+    let network = read_network(stdin)?;
+    let parse = || {
+        let attachment = read_attachment(get, &network)?;
+        let config = network.pod_config()?;
+        let netns = get("CNI_NETNS").unwrap_or_default().into();
+        Ok(Add { config, attachment, netns, own_netns: read_own_netns(get), network: network.clone() })
+    };
+    parse().map_err(|error: CniError| error.in_version(network.version))
+}
+
+fn read_del(get: Variable<'_>, stdin: impl Read) -> Result<Del, CniError> {
+    refuse_missing(get, &["CNI_CONTAINERID", "CNI_IFNAME"])?;
+    let network = read_network(stdin)?;
+    match read_attachment(get, &network) {
+        Ok(attachment) => Ok(Del { network, attachment }),
+        Err(error) => Err(error.in_version(network.version)),
+    }
+}
+
+fn refuse_missing(get: Variable<'_>, required: &[&str]) -> Result<(), CniError> {
+    let missing: Vec<&str> = required.iter().copied().filter(|name| get(name).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(bad_environment(format!("required environment variables missing: {}", missing.join(", "))))
+}
+
+fn read_network(mut stdin: impl Read) -> Result<Network, CniError> {
+    let mut document = Vec::new();
+    stdin.read_to_end(&mut document).map_err(|error| {
+        CniError::new(Code::Io, "cannot read the configuration from stdin").with_details(error)
+    })?;
+    Network::parse(&document)
+}
+
+fn read_attachment(get: Variable<'_>, network: &Network) -> Result<Attachment, CniError> {
+    let container_id = get("CNI_CONTAINERID").unwrap_or_default();
+    if container_id.len() > MAX_CONTAINER_ID || !is_identifier(&container_id) {
+        let why = "must be 1 to 128 of A-Z a-z 0-9 _ . - and start with a letter or digit";
+        return Err(bad_environment(format!("invalid CNI_CONTAINERID {container_id:?}")).with_details(why));
+    }
+    let ifname = get("CNI_IFNAME").unwrap_or_default();
+    if !is_ifname(&ifname) {
+        let why = "must be 1 to 15 printable ASCII bytes without / : %, and neither . nor ..";
+        return Err(bad_environment(format!("invalid CNI_IFNAME {ifname:?}")).with_details(why));
+    }
+    let pod = read_pod_name(&get("CNI_ARGS").unwrap_or_default())?;
+    Ok(Attachment { holder: Holder { container_id, ifname }, network: network.name.clone(), pod })
+}
+
+/// Takes the pod's name out of `K=V;K=V`; refuses wishes that would be passed over in silence.
+fn read_pod_name(args: &str) -> Result<Option<String>, CniError> {
+    let (mut namespace, mut name) = (None, None);
+    for pair in args.split(';').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            None => return Err(bad_environment(format!("invalid CNI_ARGS: {pair:?} is not KEY=VALUE"))),
+            Some(("K8S_POD_NAMESPACE", value)) => namespace = Some(value),
+            Some(("K8S_POD_NAME", value)) => name = Some(value),
+            Some((key @ ("IP" | "MAC"), value)) => {
+                return Err(bad_environment(format!(
+                    "CNI_ARGS {key}={value}: fixed addresses are not implemented yet"
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(namespace.zip(name).map(|(namespace, name)| format!("{namespace}/{name}")))
+}
+
+fn read_own_netns(get: Variable<'_>) -> OwnNetns {
+    match get("CNI_NETNS_OVERRIDE").as_deref() {
+        Some("1" | "true") => OwnNetns::Allowed,
+        _ => OwnNetns::Refused,
+    }
+}
+
+/// What the kernel takes as a name (`dev_valid_name`), without `%`, which it would take as a pattern.
+fn is_ifname(name: &str) -> bool {
+    (1..=MAX_IFNAME).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
+}
+
+fn bad_environment(msg: String) -> CniError {
+    CniError::new(Code::BadEnvironment, msg)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    const CONFIG: &str = r#"{"cniVersion":"0.4.0","name":"cambric","ranges":[{"ipv4":"10.244.1.0/24"}]}"#;
+    const GOOD: [(&str, &str); 4] = [
+        ("CNI_COMMAND", "ADD"),
+        ("CNI_CONTAINERID", "a1"),
+        ("CNI_NETNS", "/run/netns/a"),
+        ("CNI_IFNAME", "eth0"),
+    ];
+
+    /// stdin that must not be read.
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+
+    /// The good request with some variables set otherwise.
+    fn read_with(changes: &[(&str, &str)]) -> Result<Request, CniError> {
+        let variable = |name: &str| {
+            let all = changes.iter().chain(&GOOD);
+            all.clone().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        read(&variable, CONFIG.as_bytes())
+    }
+
+    #[test]
+    fn add_carries_everything() {
+        let Ok(Request::Add(add)) =
+            read_with(&[("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=prod;K8S_POD_NAME=web-0")])
+        else {
+            panic!("not an ADD");
+        };
+        assert_eq!(add.attachment.alias(), "prod/web-0 eth0 a1 cambric");
+        assert_eq!((add.netns, add.own_netns), ("/run/netns/a".into(), OwnNetns::Refused));
+    }
+
+    #[test]
+    fn del_needs_no_namespace() {
+        assert!(matches!(read_with(&[("CNI_COMMAND", "DEL"), ("CNI_NETNS", "")]), Ok(Request::Del(_))));
+    }
+
+    #[test]
+    fn version_and_no_command_do_not_touch_stdin() {
+        let version = |name: &str| (name == "CNI_COMMAND").then(|| "VERSION".to_owned());
+        assert_eq!(read(&version, Broken), Ok(Request::Version));
+        assert_eq!(read(&|_| None, Broken), Ok(Request::About));
+    }
+
+    #[test]
+    fn unreadable_stdin_is_code_5() {
+        let variable =
+            |name: &str| GOOD.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        assert_eq!(read(&variable, Broken).expect_err("refused").code, Code::Io);
+    }
+
+    #[test]
+    fn all_missing_variables_are_named_at_once() {
+        let missing = [("CNI_CONTAINERID", ""), ("CNI_NETNS", ""), ("CNI_IFNAME", "")];
+        let error = read_with(&missing).expect_err("refused");
+        assert_eq!(error.code, Code::BadEnvironment);
+        assert_eq!(
+            error.msg,
+            "required environment variables missing: CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME"
+        );
+    }
+
+    #[test]
+    fn bad_values_are_code_4_in_the_runtimes_version() {
+        for (name, value) in [
+            ("CNI_CONTAINERID", "-a"),
+            ("CNI_CONTAINERID", "a/b"),
+            ("CNI_IFNAME", "."),
+            ("CNI_IFNAME", ".."),
+            ("CNI_IFNAME", "eth/0"),
+            ("CNI_IFNAME", "eth:0"),
+            ("CNI_IFNAME", "eth 0"),
+            ("CNI_IFNAME", "eth%d"),
+            ("CNI_IFNAME", "sixteen-letters!"),
+            ("CNI_ARGS", "K8S_POD_NAME"),
+            ("CNI_ARGS", "IP=10.244.1.9"),
+        ] {
+            let error = read_with(&[(name, value)]).expect_err("refused");
+            assert_eq!(error.code, Code::BadEnvironment, "{name}={value}");
+            assert_eq!(error.to_json()["cniVersion"], "0.4.0");
+        }
+    }
+
+    #[test]
+    fn commands_not_served_say_so() {
+        for command in ["CHECK", "GC", "STATUS", "add"] {
+            assert_eq!(
+                read_with(&[("CNI_COMMAND", command)]).expect_err("refused").code,
+                Code::BadEnvironment
+            );
+        }
+    }
+}
