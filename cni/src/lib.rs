@@ -6,6 +6,7 @@
 pub mod attachment;
 pub mod config;
 pub mod error;
+pub mod lease;
 pub mod range;
 pub mod request;
 pub mod version;

@@ -1,0 +1,428 @@
+//! Who has which address: leases in one table per range, under one lock per network.
+//!
+//! ```text
+//! /run/cambric/ipam/<network>/lock                             taken (flock) by whoever reads or writes tables
+//!                             10.244.1.0-24+fd00:10:244:1::-64  table of a range, see `table`
+//! ```
+//!
+//! The folder is on tmpfs: no pod outlives the kernel, so losing the tables at a reboot is right, and nothing needs to
+//! be flushed to a disk. A table of another boot, one that is damaged, or none at all is made anew from the pods
+//! that are alive ([`Survivor`]): after a reboot there are none. A range that left the configuration keeps its table
+//! until the reboot, so that DEL finds its leases; nothing new is granted from it.
+//!
+//! Order of grants: round robin behind the youngest grant, in a new table from a start drawn from the boot ID, so that
+//! a reboot does not hand out the same low addresses. A released slot rests for [`COOL_DOWN`] so that nobody inherits
+//! connections; when only resting slots are left, the longest rested one goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::attachment::Holder;
+use crate::range::{Addresses, Range};
+
+pub mod table;
+
+use table::{BootId, Slot, Table, TableError};
+
+/// How long a released address rests.
+pub const COOL_DOWN: Duration = Duration::from_secs(30);
+
+const LOCK: &str = "lock";
+
+/// A granted slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Who has it.
+    pub holder: Holder,
+    /// What was granted.
+    pub addresses: Addresses,
+    /// When, as time since boot.
+    pub granted_at: Duration,
+}
+
+/// A pod that is alive although its table is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivor {
+    /// From its link's alias.
+    pub holder: Holder,
+    /// From its host routes.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Why leases cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// A file or folder failed.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel could not be asked who is alive.
+    #[error("cannot rebuild the lease table: {0}")]
+    Survivors(String),
+    /// Every slot of every range is leased.
+    #[error("no free address in {ranges}: all {leased} are leased")]
+    Exhausted {
+        /// Where was looked.
+        ranges: String,
+        /// How many leases there are.
+        leased: usize,
+    },
+}
+
+/// All leases of a network, locked for as long as this is held.
+#[derive(Debug)]
+pub struct Leases {
+    /// Those of configured ranges first, in their order.
+    tables: Vec<Table>,
+    configured: usize,
+    _lock: Flock<File>,
+}
+
+impl Leases {
+    /// Opens the tables of a network to grant from `ranges`; asks for `survivors` when one must be made anew.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written, or survivors that cannot be told.
+    pub fn open(
+        run_dir: &Path,
+        network: &str,
+        ranges: &[Range],
+        survivors: impl Fn() -> Result<Vec<Survivor>, String>,
+    ) -> Result<Leases, LeaseError> {
+        let folder = folder(run_dir, network);
+        fs::create_dir_all(&folder).map_err(in_path(&folder))?;
+        let boot_id = BootId::current().map_err(in_path(Path::new(table::BOOT_ID_FILE)))?;
+        let lock = lock(&folder)?;
+
+        let mut tables = Vec::new();
+        for range in ranges {
+            let path = folder.join(table::file_name(range));
+            let table = match Table::open(&path) {
+                Ok(table) if table.boot_id() == boot_id && table.range() == range => table,
+                Ok(_) | Err(TableError::Missing | TableError::Damaged(_)) => {
+                    let survivors = survivors().map_err(LeaseError::Survivors)?;
+                    rebuild(&path, range, boot_id, &survivors).map_err(in_path(&path))?
+                }
+                Err(TableError::Io(error)) => return Err(in_path(&path)(error)),
+            };
+            tables.push(table);
+        }
+        let configured = tables.len();
+        tables.extend(other_tables(&folder, ranges, boot_id)?);
+        Ok(Leases { tables, configured, _lock: lock })
+    }
+
+    /// Opens the tables there are, making nothing: for DEL and for looking. `None` if there is no such network.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn open_existing(run_dir: &Path, network: &str) -> Result<Option<Leases>, LeaseError> {
+        let folder = folder(run_dir, network);
+        if !folder.exists() {
+            return Ok(None);
+        }
+        let boot_id = BootId::current().map_err(in_path(Path::new(table::BOOT_ID_FILE)))?;
+        let lock = lock(&folder)?;
+        let tables = other_tables(&folder, &[], boot_id)?;
+        Ok(Some(Leases { tables, configured: 0, _lock: lock }))
+    }
+
+    /// All leases, table by table in the order of slots.
+    pub fn iter(&self) -> impl Iterator<Item = Lease> + '_ {
+        self.tables.iter().flat_map(Table::leases)
+    }
+
+    /// The lease a holder has.
+    pub fn of(&self, holder: &Holder) -> Option<Lease> {
+        self.iter().find(|lease| lease.holder == *holder)
+    }
+
+    /// Grants a free slot; a holder that has one in a configured range (its ADD was killed half-way) keeps it.
+    ///
+    /// # Errors
+    /// [`LeaseError::Exhausted`], or a file that cannot be written.
+    pub fn grant(&mut self, holder: &Holder, now: Duration) -> Result<Lease, LeaseError> {
+        let (configured, draining) = self.tables.split_at(self.configured);
+        if let Some(lease) = configured.iter().flat_map(Table::leases).find(|lease| lease.holder == *holder) {
+            return Ok(lease);
+        }
+        let free = |table: &Table, slot: u32| {
+            let addresses = table.range().addresses(slot);
+            !draining.iter().any(|other| addresses.iter().any(|address| other.holds(address)))
+        };
+        let (nth, slot) = choose(configured, now, free).ok_or_else(|| LeaseError::Exhausted {
+            ranges: configured.iter().map(|table| table.range().to_string()).collect::<Vec<_>>().join(", "),
+            leased: configured.iter().flat_map(Table::leases).count(),
+        })?;
+        self.write(nth, slot, Slot::Leased { holder: holder.clone(), granted_at: now })?;
+        let addresses = self.tables[nth].range().addresses(slot);
+        Ok(Lease { holder: holder.clone(), addresses, granted_at: now })
+    }
+
+    /// Gives a slot to somebody who is found to use its addresses already.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn adopt(&mut self, survivor: &Survivor, now: Duration) -> Result<(), LeaseError> {
+        for nth in 0..self.tables.len() {
+            for slot in slots_of(survivor, self.tables[nth].range()) {
+                self.write(nth, slot, Slot::Leased { holder: survivor.holder.clone(), granted_at: now })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all slots of a holder back; one that has none is no error.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn release(&mut self, holder: &Holder, now: Duration) -> Result<(), LeaseError> {
+        for nth in 0..self.tables.len() {
+            for (slot, granted_at) in self.tables[nth].slots_held_by(holder) {
+                self.write(nth, slot, Slot::Resting { granted_at, released_at: now })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, nth: usize, slot: u32, content: Slot) -> Result<(), LeaseError> {
+        let table = &mut self.tables[nth];
+        table.set(slot, content).map_err(|source| LeaseError::Io { path: table.path().to_owned(), source })
+    }
+}
+
+/// Takes all addresses of a holder back, if there are any and there is a table at all.
+///
+/// # Errors
+/// Files that cannot be read or written.
+pub fn release(run_dir: &Path, network: &str, holder: &Holder) -> Result<(), LeaseError> {
+    match Leases::open_existing(run_dir, network)? {
+        Some(mut leases) => leases.release(holder, now()),
+        None => Ok(()),
+    }
+}
+
+/// Time since boot, which no clock setting changes.
+pub fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+/// The table and slot to grant: the first free one behind the youngest grant, else the longest rested.
+fn choose(tables: &[Table], now: Duration, usable: impl Fn(&Table, u32) -> bool) -> Option<(usize, u32)> {
+    let fresh = tables.iter().enumerate().find_map(|(nth, table)| {
+        let is_fresh = |slot: &u32| match table.slot(*slot) {
+            Slot::Free => true,
+            Slot::Resting { released_at, .. } => now.saturating_sub(*released_at) >= COOL_DOWN,
+            Slot::Leased { .. } => false,
+        };
+        round_robin(table).find(|slot| is_fresh(slot) && usable(table, *slot)).map(|slot| (nth, slot))
+    });
+    let rested = || {
+        let resting = tables.iter().enumerate().flat_map(|(nth, table)| {
+            table.range().grantable().filter_map(move |slot| match table.slot(slot) {
+                Slot::Resting { released_at, .. } => Some((*released_at, nth, slot)),
+                Slot::Free | Slot::Leased { .. } => None,
+            })
+        });
+        let longest = resting.filter(|(_, nth, slot)| usable(&tables[*nth], *slot)).min();
+        longest.map(|(_, nth, slot)| (nth, slot))
+    };
+    fresh.or_else(rested)
+}
+
+/// All grantable slots, starting behind the youngest grant.
+fn round_robin(table: &Table) -> impl Iterator<Item = u32> + use<> {
+    let grantable = table.range().grantable();
+    let youngest = grantable.clone().filter_map(|slot| Some((table.slot(slot).granted_at()?, slot))).max();
+    let first = match youngest {
+        Some((_, slot)) => slot + 1,
+        None => grantable.start + table.boot_id().draw() % (grantable.end - grantable.start),
+    };
+    (first..grantable.end).chain(grantable.start..first)
+}
+
+fn rebuild(path: &Path, range: &Range, boot_id: BootId, survivors: &[Survivor]) -> io::Result<Table> {
+    let leases: Vec<(u32, Slot)> = survivors
+        .iter()
+        .flat_map(|survivor| {
+            let slot = Slot::Leased { holder: survivor.holder.clone(), granted_at: Duration::ZERO };
+            slots_of(survivor, range).into_iter().map(move |index| (index, slot.clone()))
+        })
+        .collect();
+    Table::create(path, range, boot_id, leases)
+}
+
+fn slots_of(survivor: &Survivor, range: &Range) -> Vec<u32> {
+    let mut slots: Vec<u32> =
+        survivor.addresses.iter().filter_map(|address| range.slot_of(*address)).collect();
+    slots.dedup();
+    slots
+}
+
+/// Tables of this boot in the folder beside those of `ranges`.
+fn other_tables(folder: &Path, ranges: &[Range], boot_id: BootId) -> Result<Vec<Table>, LeaseError> {
+    let mut tables = Vec::new();
+    let known: Vec<String> = ranges.iter().map(table::file_name).collect();
+    for entry in fs::read_dir(folder).map_err(in_path(folder))? {
+        let entry = entry.map_err(in_path(folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == LOCK || is_unfinished(&entry.path()) || known.contains(&name) {
+            continue;
+        }
+        match Table::open(&entry.path()) {
+            Ok(table) if table.boot_id() == boot_id => tables.push(table),
+            // Of another boot: its pods are gone. Damaged: an ADD makes it anew from the pods that are alive.
+            Ok(_) | Err(TableError::Missing | TableError::Damaged(_)) => {}
+            Err(TableError::Io(error)) => return Err(in_path(&entry.path())(error)),
+        }
+    }
+    tables.sort_by(|a, b| a.path().cmp(b.path()));
+    Ok(tables)
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == table::UNFINISHED)
+}
+
+fn folder(run_dir: &Path, network: &str) -> PathBuf {
+    run_dir.join("ipam").join(network)
+}
+
+fn lock(folder: &Path) -> Result<Flock<File>, LeaseError> {
+    let path = folder.join(LOCK);
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(in_path(&path))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| in_path(&path)(errno.into()))
+}
+
+fn in_path(path: &Path) -> impl Fn(io::Error) -> LeaseError + use<> {
+    let path = path.to_owned();
+    move |source| LeaseError::Io { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn range(ipv4: &str) -> Range {
+        Range::new(Some(ipv4.parse().expect("network")), None).expect("range")
+    }
+
+    fn holder(name: &str) -> Holder {
+        Holder { container_id: name.into(), ifname: "eth0".into() }
+    }
+
+    fn open(run_dir: &tempfile::TempDir, ranges: &[Range]) -> Leases {
+        Leases::open(run_dir.path(), "net", ranges, || Ok(Vec::new())).expect("leases")
+    }
+
+    fn only(lease: Lease) -> IpAddr {
+        lease.addresses.iter().next().expect("address")
+    }
+
+    #[test]
+    fn grants_go_round_and_come_back_to_the_start() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let mut leases = open(&run_dir, &[range("10.0.0.0/29")]);
+        let mut order = Vec::new();
+        for nth in 0..12 {
+            let now = MINUTE * nth;
+            order.push(only(leases.grant(&holder("a"), now).expect("granted")));
+            leases.release(&holder("a"), now).expect("released");
+        }
+        assert_eq!(order[..6], order[6..]);
+        order.sort();
+        order.dedup();
+        assert_eq!(order.len(), 6, "all but the first and the last address are used");
+    }
+
+    #[test]
+    fn a_released_address_rests_unless_nothing_else_is_free() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let mut leases = open(&run_dir, &[range("10.0.0.0/30")]);
+        let first = only(leases.grant(&holder("a"), MINUTE).expect("granted"));
+        leases.release(&holder("a"), MINUTE).expect("released");
+        let second = only(leases.grant(&holder("b"), MINUTE).expect("granted"));
+        assert_ne!(first, second);
+        assert_eq!(only(leases.grant(&holder("c"), MINUTE).expect("granted")), first);
+        let error = leases.grant(&holder("d"), MINUTE).expect_err("exhausted");
+        assert_eq!(error.to_string(), "no free address in 10.0.0.0/30: all 2 are leased");
+    }
+
+    #[test]
+    fn a_lease_is_kept_across_calls_and_granted_again_to_its_holder() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let granted = open(&run_dir, &[range("10.0.0.0/24")]).grant(&holder("a"), MINUTE).expect("granted");
+        let mut again = open(&run_dir, &[range("10.0.0.0/24")]);
+        assert_eq!(again.grant(&holder("a"), MINUTE * 2).expect("granted"), granted);
+        assert_eq!(again.iter().count(), 1);
+    }
+
+    #[test]
+    fn release_knows_ranges_that_left_the_configuration() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let old = only(open(&run_dir, &[range("10.0.0.0/30")]).grant(&holder("a"), MINUTE).expect("granted"));
+        let mut leases = open(&run_dir, &[range("10.0.0.0/29")]);
+        for nth in 0..5 {
+            let lease = leases.grant(&holder(&format!("b{nth}")), MINUTE).expect("granted");
+            assert_ne!(only(lease), old, "an address of the draining range is not granted twice");
+        }
+        drop(leases);
+        let mut leases = Leases::open_existing(run_dir.path(), "net").expect("opens").expect("is there");
+        leases.release(&holder("a"), MINUTE).expect("released");
+        assert_eq!(leases.of(&holder("a")), None);
+        assert_eq!(leases.iter().count(), 5);
+    }
+
+    #[test]
+    fn a_table_whose_making_was_killed_counts_for_nothing() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        open(&run_dir, &[range("10.0.0.0/30")]).grant(&holder("a"), MINUTE).expect("granted");
+        let table = folder(run_dir.path(), "net").join("10.0.0.0-30");
+        fs::copy(&table, table.with_added_extension("new")).expect("copied");
+        assert_eq!(open(&run_dir, &[range("10.0.0.0/30")]).iter().count(), 1);
+    }
+
+    #[test]
+    fn the_second_range_is_used_when_the_first_is_full() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let mut leases = open(&run_dir, &[range("10.0.0.0/30"), range("10.1.0.0/30")]);
+        let granted: Vec<IpAddr> = (0..4)
+            .map(|nth| only(leases.grant(&holder(&nth.to_string()), MINUTE).expect("granted")))
+            .collect();
+        assert!(granted[..2].iter().all(|address| address.to_string().starts_with("10.0.")), "{granted:?}");
+        assert!(granted[2..].iter().all(|address| address.to_string().starts_with("10.1.")), "{granted:?}");
+    }
+
+    #[test]
+    fn a_lost_table_is_made_anew_from_survivors() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let alive =
+            Survivor { holder: holder("alive"), addresses: vec!["10.0.0.1".parse().expect("address")] };
+        let survivors = || Ok(vec![alive.clone()]);
+        let mut leases =
+            Leases::open(run_dir.path(), "net", &[range("10.0.0.0/30")], survivors).expect("leases");
+        assert_eq!(only(leases.of(&alive.holder).expect("leased")), alive.addresses[0]);
+        assert_eq!(only(leases.grant(&holder("new"), MINUTE).expect("granted")).to_string(), "10.0.0.2");
+    }
+
+    #[test]
+    fn opening_without_making_makes_nothing() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        assert!(Leases::open_existing(run_dir.path(), "net").expect("opens").is_none());
+        assert_eq!(fs::read_dir(run_dir.path()).expect("folder").count(), 0);
+    }
+}
