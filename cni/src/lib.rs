@@ -10,3 +10,6 @@ pub mod lease;
 pub mod range;
 pub mod request;
 pub mod version;
+
+#[expect(dead_code, reason = "the wiring will use it")]
+mod netlink;
