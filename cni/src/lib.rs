@@ -1,7 +1,29 @@
 //! The CNI plugin of Cambric: one process per call, no daemon needed, no tokio.
 //!
 //! A container runtime executes the plugin with its wish in environment variables and the network configuration on
-//! stdin, and reads a result or an error from stdout (CNI specification 1.1.0). Here both become one typed request.
+//! stdin, and reads a result or an error from stdout (CNI specification 1.1.0). One call goes through these files:
+//!
+//! ```text
+//! environment + stdin -> request -> config, range      (parsed once, then trusted)
+//!                           |
+//!                        add / del
+//!                        /   |    \
+//!                   lease  wire   undo                 (address from a table; links and routes by netlink)
+//!                     |      |
+//!              lease/table  kernel, netlink, netns, sysctl
+//!                           |
+//!                   result or error -> stdout
+//! ```
+//!
+//! Served are ADD, DEL and VERSION, for versions 0.3.1 to 1.1.0. Not here: CHECK, STATUS and GC (they answer with an
+//! error), policy, masquerading, delegation to other plugins.
+//!
+//! What the plugin creates, and how it is known again without memory: host ends of veth pairs named `cam` + 12 hex
+//! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, and lease
+//! tables under `/run/cambric/ipam` ([`lease`]).
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
 
 pub mod attachment;
 pub mod config;
@@ -9,7 +31,66 @@ pub mod error;
 pub mod lease;
 pub mod range;
 pub mod request;
+pub mod result;
 pub mod version;
 
-#[expect(dead_code, reason = "the wiring will use it")]
+mod add;
+mod del;
+mod gateway;
+mod kernel;
 mod netlink;
+mod netns;
+mod sysctl;
+mod undo;
+mod wire;
+
+use error::CniError;
+use request::Request;
+
+/// Serves one call: reads the request, does it, prints the answer.
+///
+/// An error is printed on stdout as the specification's JSON object; stderr gets the about-line alone.
+pub fn run(
+    variable: &dyn Fn(&str) -> Option<String>,
+    stdin: impl Read,
+    mut stdout: impl Write,
+    mut stderr: impl Write,
+) -> ExitCode {
+    let answer = match request::read(variable, stdin).and_then(serve) {
+        Ok(Answer::About) => {
+            return exit_code(writeln!(stderr, "{}", version::about()).is_ok());
+        }
+        Ok(Answer::Silence) => return ExitCode::SUCCESS,
+        Ok(Answer::Json(json)) => Ok(json),
+        Err(error) => Err(error.to_json()),
+    };
+    let (Ok(json) | Err(json)) = &answer;
+    // Made whole first: a line-buffered stdout would wake the runtime for every line.
+    let text = format!("{json:#}\n");
+    let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    exit_code(answer.is_ok() && printed.is_ok())
+}
+
+/// What a served request prints.
+enum Answer {
+    About,
+    Silence,
+    Json(serde_json::Value),
+}
+
+fn serve(request: Request) -> Result<Answer, CniError> {
+    match request {
+        Request::About => Ok(Answer::About),
+        Request::Version => Ok(Answer::Json(version::answer())),
+        Request::Add(add) => {
+            add::add(&add).map(Answer::Json).map_err(|error| error.in_version(add.network.version))
+        }
+        Request::Del(del) => {
+            del::del(&del).map(|()| Answer::Silence).map_err(|error| error.in_version(del.network.version))
+        }
+    }
+}
+
+fn exit_code(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

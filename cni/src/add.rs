@@ -1,0 +1,208 @@
+//! ADD: lease, wire, tell. What fails is undone in reverse order, and the answer names every failure.
+
+use serde_json::Value;
+
+use crate::error::{CniError, Code};
+use crate::gateway;
+use crate::kernel::{self, HostRoute, Link, PROTOCOL_POD};
+use crate::lease::{self, Lease, LeaseError, Leases, Survivor};
+use crate::netlink::{NetlinkError, Socket};
+use crate::netns::Netns;
+use crate::request::{Add, OwnNetns};
+use crate::result::Attached;
+use crate::undo::Undo;
+use crate::wire::{WireError, Wiring};
+
+/// How many addresses are tried that turn out to be in use: a table that is that wrong needs a person.
+const TRIES: u32 = 8;
+
+/// Attaches the pod and returns the result object.
+pub(crate) fn add(request: &Add) -> Result<Value, CniError> {
+    let netns = open_netns(request)?;
+    let mut call = Call {
+        request,
+        host: Socket::open().map_err(|error| host_wiring(error.into()))?,
+        pod: netns.enter(Socket::open).flatten().map_err(|error| invalid_netns(request, error))?,
+        netns,
+    };
+    call.refuse_second()?;
+    for _ in 1..TRIES {
+        match call.attach() {
+            Err(Failure::AddressTaken(lease)) if call.give_to_owner(&lease)? => {}
+            outcome => return outcome.map_err(|failure| call.explain(failure)),
+        }
+    }
+    call.attach().map_err(|failure| call.explain(failure))
+}
+
+/// The parts of one ADD.
+struct Call<'a> {
+    request: &'a Add,
+    netns: Netns,
+    host: Socket,
+    pod: Socket,
+}
+
+/// Why an attempt failed. Everything is undone, or the error tells what is not.
+enum Failure {
+    /// There is a route to an address of this lease, which is given back.
+    AddressTaken(Lease),
+    Other(CniError),
+}
+
+impl Call<'_> {
+    /// The same attachment twice is an error that leaves the first one alone.
+    fn refuse_second(&mut self) -> Result<(), CniError> {
+        let ifname = &self.request.attachment.holder.ifname;
+        let exists = |msg: String| Err(CniError::new(Code::InterfaceExists, msg).with_details("EEXIST"));
+        if kernel::link(&mut self.pod, ifname).map_err(pod_wiring)?.is_some() {
+            return exists(format!("interface {ifname} exists already in {}", self.netns.path().display()));
+        }
+        let host_ifname = self.request.attachment.host_ifname();
+        if kernel::link(&mut self.host, &host_ifname).map_err(host_wiring)?.is_some() {
+            let holder = &self.request.attachment.holder;
+            return exists(format!("{holder} is attached already, in another namespace, by {host_ifname}"));
+        }
+        Ok(())
+    }
+
+    /// One attempt: done in full or undone.
+    fn attach(&mut self) -> Result<Value, Failure> {
+        let Add { network, config, attachment, .. } = self.request;
+        let lease = self.lease().map_err(Failure::Other)?;
+        let mut undo = Undo::default();
+        undo.note(|| {
+            let released = lease::release(&network.run_dir, &network.name, &attachment.holder);
+            released.map_err(|error| error.to_string())
+        });
+        undo.note(|| kernel::delete_link(&attachment.host_ifname()).map_err(|error| error.to_string()));
+
+        let wired = Wiring::new(attachment, &self.netns, config, lease.addresses)
+            .and_then(|wiring| wiring.wire(&mut self.host, &mut self.pod));
+        let error = match wired {
+            Ok(host_end) => return Ok(self.result(host_end, &lease)),
+            Err(error) => error,
+        };
+        let left = undo.run();
+        if left.is_empty() && matches!(error, WireError::AddressTaken) {
+            return Err(Failure::AddressTaken(lease));
+        }
+        let with_left = |error: CniError, left: &String| error.with_details(format!("undo failed: {left}"));
+        Err(Failure::Other(left.iter().fold(wire_error(&error), with_left)))
+    }
+
+    fn result(&self, host_end: Link, lease: &Lease) -> Value {
+        let Add { network, attachment, netns, .. } = self.request;
+        let attached = Attached {
+            host_ifname: host_end.name,
+            host_mac: gateway::HOST_MAC,
+            pod_ifname: attachment.holder.ifname.clone(),
+            pod_mac: attachment.pod_mac(),
+            sandbox: netns.to_string_lossy().into_owned(),
+            mtu_bytes: host_end.mtu_bytes,
+            addresses: lease.addresses,
+        };
+        attached.to_json(network.version, network.prev_result.as_ref())
+    }
+
+    fn lease(&self) -> Result<Lease, CniError> {
+        let mut leases = self.leases()?;
+        leases.grant(&self.request.attachment.holder, lease::now()).map_err(lease_error)
+    }
+
+    fn leases(&self) -> Result<Leases, CniError> {
+        let Add { network, config, .. } = self.request;
+        let survivors = || kernel::survivors(&network.name).map_err(|error| error.to_string());
+        Leases::open(&network.run_dir, &network.name, &config.ranges, survivors).map_err(lease_error)
+    }
+
+    /// If the address is used by a pod of ours without a lease, gives that pod the lease; false if by anybody else.
+    fn give_to_owner(&mut self, lease: &Lease) -> Result<bool, CniError> {
+        let survivors = kernel::survivors(&self.request.network.name).map_err(host_wiring)?;
+        let uses = |survivor: &&Survivor| lease.addresses.iter().any(|own| survivor.addresses.contains(&own));
+        let Some(owner) = survivors.iter().find(uses) else { return Ok(false) };
+        let mut leases = self.leases()?;
+        if leases.of(&owner.holder).is_some() {
+            return Ok(false);
+        }
+        leases.adopt(owner, lease::now()).map_err(lease_error)?;
+        Ok(true)
+    }
+
+    /// Names who has the address.
+    fn explain(&mut self, failure: Failure) -> CniError {
+        let lease = match failure {
+            Failure::Other(error) => return error,
+            Failure::AddressTaken(lease) => lease,
+        };
+        let error = CniError::new(
+            Code::AddressTaken,
+            format!("the node has a route already to the free address {}", lease.addresses),
+        );
+        let routes = match kernel::host_routes(&mut self.host) {
+            Ok(routes) => routes,
+            Err(unknown) => return error.with_details(unknown),
+        };
+        let wanted = |route: &HostRoute| lease.addresses.iter().any(|own| own == route.destination);
+        routes
+            .iter()
+            .filter(|route| wanted(route))
+            .fold(error, |error, route| error.with_details(self.describe(route)))
+    }
+
+    fn describe(&mut self, route: &HostRoute) -> String {
+        let links = kernel::links(&mut self.host).unwrap_or_default();
+        let HostRoute { destination, protocol, link } = route;
+        let owner = if *protocol == PROTOCOL_POD { "a pod's" } else { "not ours" };
+        let by =
+            links.iter().find(|candidate| Some(candidate.index) == *link).map_or_else(String::new, |link| {
+                let alias = link.alias.as_deref().map(|alias| format!(" ({alias})")).unwrap_or_default();
+                format!(" by {}{alias}", link.name)
+            });
+        format!("{destination}{by}, protocol {protocol}: {owner}")
+    }
+}
+
+fn open_netns(request: &Add) -> Result<Netns, CniError> {
+    let netns = Netns::open(&request.netns).map_err(|error| invalid_netns(request, error))?;
+    let own = netns.is_own().map_err(|error| invalid_netns(request, error))?;
+    if own && request.own_netns == OwnNetns::Refused {
+        return Err(invalid_netns(request, "it is the plugin's own; CNI_NETNS_OVERRIDE=1 would permit that"));
+    }
+    Ok(netns)
+}
+
+fn invalid_netns(request: &Add, why: impl ToString) -> CniError {
+    let msg = format!("cannot use the network namespace {}", request.netns.display());
+    CniError::new(Code::InvalidNetns, msg).with_details(why)
+}
+
+fn host_wiring(error: NetlinkError) -> CniError {
+    CniError::new(Code::HostWiring, "cannot wire the pod on the node").with_details(error)
+}
+
+fn pod_wiring(error: NetlinkError) -> CniError {
+    CniError::new(Code::PodWiring, "cannot wire the pod in its namespace").with_details(error)
+}
+
+fn wire_error(error: &WireError) -> CniError {
+    let (code, msg) = match error {
+        WireError::AddressTaken => (Code::AddressTaken, "cannot add the pod's route"),
+        WireError::Host(_) | WireError::HostSetting(_) => {
+            (Code::HostWiring, "cannot wire the pod on the node")
+        }
+        WireError::Pod(_) | WireError::PodSetting(_) => {
+            (Code::PodWiring, "cannot wire the pod in its namespace")
+        }
+    };
+    CniError::new(code, msg).with_details(error)
+}
+
+fn lease_error(error: LeaseError) -> CniError {
+    match error {
+        LeaseError::Exhausted { .. } => CniError::new(Code::NoFreeAddress, error.to_string()),
+        LeaseError::Io { .. } | LeaseError::Survivors(_) => {
+            CniError::new(Code::LeaseTable, "cannot lease an address").with_details(error)
+        }
+    }
+}

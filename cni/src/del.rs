@@ -1,0 +1,26 @@
+//! DEL: everything of an attachment goes; what is gone already is no error.
+//!
+//! The pod's namespace is not needed, so it may be missing, empty or unreadable: deleting the host end takes the pod
+//! end and the host routes with it. Only links by our own name of this container are touched, never the pod's other
+//! interfaces, whatever they are called.
+
+use crate::error::{CniError, Code};
+use crate::kernel;
+use crate::lease;
+use crate::request::Del;
+
+/// Removes the link, then the lease.
+pub(crate) fn del(request: &Del) -> Result<(), CniError> {
+    let Del { network, attachment } = request;
+    let failed = |left: String| {
+        CniError::new(Code::CleanUp, format!("cannot remove {}", attachment.holder)).with_details(left)
+    };
+
+    // While the link stays its address is in use, so the lease must stay too: the runtime will call again.
+    let host_ifname = attachment.host_ifname();
+    kernel::delete_link(&host_ifname).map_err(|error| {
+        failed(error.to_string()).with_details(format!("{host_ifname} and its lease are kept"))
+    })?;
+    lease::release(&network.run_dir, &network.name, &attachment.holder)
+        .map_err(|error| failed(error.to_string()))
+}
