@@ -1,0 +1,173 @@
+//! Leases under load, after a kill half-way, after losing the table, after a reboot.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use cambric_cni::lease::table::{self, BootId, Slot, Table};
+use cambric_cni::lease::{self, Leases};
+use cambric_cni::range::Range;
+use serde_json::{Value, json};
+
+use crate::host::{Answer, Host, Pod, ip, on_a_host, tcp};
+
+fn small() -> Value {
+    json!([{"ipv4": "10.244.1.0/27", "ipv6": "fd00:10:244:1::/64"}])
+}
+
+fn range() -> Range {
+    Range::new("10.244.1.0/27".parse().ok(), "fd00:10:244:1::/64".parse().ok()).expect("range")
+}
+
+fn add(host: &Host, pod: &Pod) -> Answer {
+    host.call("ADD", pod).config("ranges", small()).run()
+}
+
+/// Makes a call for every pod, eight at a time.
+fn eight_at_a_time(host: &Host, pods: &[Pod], command: &str) -> Vec<Answer> {
+    let calls: Vec<_> = pods.iter().map(|pod| host.call(command, pod).config("ranges", small())).collect();
+    let (calls, answers) = (Mutex::new(calls.into_iter()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let next = calls.lock().expect("calls").next();
+                    let Some(call) = next else { return };
+                    let answer = call.run();
+                    answers.lock().expect("answers").push(answer);
+                }
+            });
+        }
+    });
+    answers.into_inner().expect("answers")
+}
+
+#[test]
+fn fifty_pods_at_once_share_thirty_addresses_without_a_duplicate() {
+    on_a_host(|host| {
+        let pods: Vec<Pod> = (0..50).map(|nth| host.pod(&format!("pod{nth}"))).collect();
+        let (granted, refused): (Vec<_>, Vec<_>) =
+            eight_at_a_time(host, &pods, "ADD").into_iter().partition(|answer| answer.success);
+        let addresses: BTreeSet<IpAddr> = granted.iter().flat_map(Answer::addresses).collect();
+        assert_eq!((granted.len(), addresses.len(), refused.len()), (30, 60, 20));
+        for answer in refused {
+            answer.expect_error(101, "no free address in 10.244.1.0/27");
+        }
+        assert_eq!(host.pod_routes().len(), 60);
+        for answer in eight_at_a_time(host, &pods, "DEL") {
+            answer.expect_success();
+        }
+        host.assert_clean();
+        add(host, &pods[0]).expect_success();
+    });
+}
+
+#[test]
+fn an_add_killed_after_the_lease_is_taken_up_again() {
+    on_a_host(|host| {
+        let pod = host.pod("a1");
+        let survivors = || Ok(Vec::new());
+        let mut leases = Leases::open(&host.run_dir(), "cambric", &[range()], survivors).expect("leases");
+        let holder = pod.attachment().holder;
+        let granted = leases.grant(&holder, lease::now()).expect("granted");
+        drop(leases);
+        let answer = add(host, &pod);
+        assert_eq!(answer.expect_success().addresses(), granted.addresses.iter().collect::<Vec<_>>());
+        assert_eq!(host.leases().len(), 1);
+        host.call("DEL", &pod).run().expect_success();
+        host.assert_clean();
+    });
+}
+
+#[test]
+fn an_add_killed_at_any_moment_leaves_nothing_that_del_does_not_remove() {
+    on_a_host(|host| {
+        let pod = host.pod("a1");
+        let call = |command| host.call(command, &pod).config("ranges", small());
+        // Each try is killed a little later, until the plugin is done before.
+        let (mut time, mut finished) = (Duration::ZERO, 0);
+        while finished < 3 {
+            finished += u32::from(call("ADD").run_and_kill_after(time));
+            time += Duration::from_micros(50);
+            call("DEL").run().expect_success();
+            host.assert_clean();
+            call("ADD").run().expect_success();
+            call("DEL").run().expect_success();
+        }
+    });
+}
+
+#[test]
+fn a_lease_without_a_link_is_freed_by_del() {
+    on_a_host(|host| {
+        let pod = host.pod("a1");
+        add(host, &pod).expect_success();
+        ip(&format!("link delete {}", pod.host_ifname()));
+        host.call("DEL", &pod).run().expect_success();
+        host.assert_clean();
+    });
+}
+
+#[test]
+fn a_link_without_a_lease_keeps_its_address_and_gets_the_lease_back() {
+    on_a_host(|host| {
+        let old = host.pod("old");
+        let address = add(host, &old).addresses()[0];
+        let slot = range().slot_of(address).expect("slot");
+        // The table says free what the kernel says is in use, and the round robin comes by.
+        let path = host.lease_dir().join(table::file_name(&range()));
+        let full =
+            (1..31).filter(|other| *other != slot).map(|other| (other, leased_to(&format!("x{other}"))));
+        Table::create(&path, &range(), BootId::current().expect("boot ID"), full).expect("table");
+        add(host, &host.pod("new")).expect_error(101, "no free address");
+        assert!(host.leases().iter().any(|lease| lease.holder == old.attachment().holder));
+        assert_eq!(tcp(host, &old, address).to_string(), crate::host::NODE_IPV4);
+    });
+}
+
+fn leased_to(container_id: &str) -> Slot {
+    let holder = cambric_cni::attachment::Holder { container_id: container_id.into(), ifname: "eth0".into() };
+    Slot::Leased { holder, granted_at: lease::now() }
+}
+
+#[test]
+fn a_lost_or_damaged_table_is_rebuilt_from_pods_that_are_alive() {
+    on_a_host(|host| {
+        let pods: Vec<Pod> = (0..20).map(|nth| host.pod(&format!("pod{nth}"))).collect();
+        let mut seen: BTreeSet<IpAddr> =
+            pods[..10].iter().flat_map(|pod| add(host, pod).expect_success().addresses()).collect();
+        let before = host.leases().len();
+        fs::remove_dir_all(host.run_dir()).expect("removed");
+        seen.extend(add(host, &pods[10]).expect_success().addresses());
+        assert_eq!(host.leases().len(), before + 1);
+
+        let path = host.lease_dir().join(table::file_name(&range()));
+        fs::write(&path, "not a table").expect("written");
+        for pod in &pods[11..] {
+            seen.extend(add(host, pod).expect_success().addresses());
+        }
+        assert_eq!((seen.len(), host.leases().len()), (40, 20), "two addresses each, none twice");
+        for pod in &pods {
+            host.call("DEL", pod).run().expect_success();
+        }
+        host.assert_clean();
+    });
+}
+
+#[test]
+fn after_a_reboot_the_table_is_fresh() {
+    on_a_host(|host| {
+        let path = host.lease_dir().join(table::file_name(&range()));
+        fs::create_dir_all(host.lease_dir()).expect("folder");
+        let full = (1..31).map(|slot| (slot, leased_to(&format!("x{slot}"))));
+        Table::create(&path, &range(), BootId::from_bytes([1; 16]), full).expect("table");
+        assert_eq!(host.leases(), [], "leases of another boot are none");
+        let pod = host.pod("a1");
+        host.call("DEL", &pod).run().expect_success();
+        add(host, &pod).expect_success();
+        assert_eq!(host.leases().len(), 1);
+    });
+}
