@@ -120,6 +120,7 @@ pub struct LastError {
 
 /// The slot for the connection that we open.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a peer, and the large variant is the usual one")]
 enum Outgoing {
     /// We do not connect: passive, or a session is up.
     Off,
@@ -556,16 +557,13 @@ impl Peer {
     }
 
     fn take_connection(&mut self, conn: ConnId) -> Option<Connection> {
-        if let Outgoing::Open(connection) = &self.outgoing {
-            if connection.id == conn {
-                let slot = std::mem::replace(&mut self.outgoing, Outgoing::Off);
-                return match slot {
-                    Outgoing::Open(connection) => Some(connection),
-                    _ => None,
-                };
+        match std::mem::replace(&mut self.outgoing, Outgoing::Off) {
+            Outgoing::Open(connection) if connection.id == conn => Some(connection),
+            another => {
+                self.outgoing = another;
+                self.incoming.take_if(|connection| connection.id == conn)
             }
         }
-        self.incoming.take_if(|connection| connection.id == conn)
     }
 
     // --- looks -------------------------------------------------------------------------------------

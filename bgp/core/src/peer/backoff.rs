@@ -68,7 +68,9 @@ mod tests {
     #[test]
     fn a_short_session_does_not_reset_it_and_a_stable_one_does() {
         let (mut backoff, mut jitter) = (Backoff::default(), Jitter::new(7));
-        (0..4).for_each(|_| drop(backoff.failed(&mut jitter)));
+        for _ in 0..4 {
+            backoff.failed(&mut jitter);
+        }
         backoff.session_ended(Duration::from_secs(2));
         assert!(backoff.failed(&mut jitter) > Duration::from_secs(4));
         backoff.session_ended(Duration::from_secs(31));

@@ -174,11 +174,9 @@ impl Connection {
                 if timers.hold.is_some_and(|(_, deadline)| now >= deadline) {
                     return Some(Heard::HoldTimerExpired);
                 }
-                if let Some((interval, due)) = &mut timers.keepalive {
-                    if now >= *due {
-                        *due = now + *interval;
-                        frame::write_keepalive(&mut self.output);
-                    }
+                if let Some((interval, due)) = timers.keepalive.as_mut().filter(|(_, due)| now >= *due) {
+                    *due = now + *interval;
+                    frame::write_keepalive(&mut self.output);
                 }
                 None
             }

@@ -44,6 +44,9 @@ impl AdjOut {
 /// Prefixes that go out with one attribute set.
 type Group = (Arc<Attributes>, Vec<Prefix>);
 
+/// What export policy made of an attribute set, for one round.
+type Exported = HashMap<(*const Attributes, Option<PeerId>, Family), Option<Arc<Attributes>>>;
+
 /// What one round of [`Rib::transmit`] says.
 #[derive(Default)]
 struct Batch {
@@ -80,7 +83,7 @@ impl Rib {
         let Some(out) = self.out_mut(peer) else { return };
         let round: Vec<DestId> = std::iter::from_fn(|| out.dirty.pop_first()).take(Self::ROUND).collect();
         let mut batch = Batch::default();
-        let mut exported = HashMap::new();
+        let mut exported = Exported::new();
         for id in round {
             let wanted = self.exported(peer, id, &mut exported);
             if let Some(wanted) = wanted {
@@ -101,12 +104,7 @@ impl Rib {
 
     /// What `peer` should have of a destination: `None` if that is not decided yet, `Some(None)` if
     /// nothing.
-    fn exported(
-        &mut self,
-        peer: PeerId,
-        id: DestId,
-        memo: &mut HashMap<(*const Attributes, Option<PeerId>, Family), Option<Arc<Attributes>>>,
-    ) -> Option<Option<Arc<Attributes>>> {
+    fn exported(&mut self, peer: PeerId, id: DestId, memo: &mut Exported) -> Option<Option<Arc<Attributes>>> {
         let dest = self.dest(id);
         let family = dest.prefix.family();
         let Some(best) = dest.best.clone().filter(|best| best.peer != Some(peer)) else {

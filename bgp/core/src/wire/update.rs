@@ -54,8 +54,11 @@ impl Update {
     }
 }
 
+/// Withdrawn routes, path attributes, NLRI.
+type Fields<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// The three variable fields (RFC 4271 section 4.3).
-fn split(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Notification> {
+fn split(body: &[u8]) -> Result<Fields<'_>, Notification> {
     let mut reader = Reader::new(body);
     let mut counted = || reader.u16().and_then(|length| reader.take(usize::from(length)));
     match (counted(), counted()) {
@@ -216,10 +219,9 @@ impl Parts {
             announced.push(Announcement { attributes, prefixes });
         }
         // A session for IPv6 alone may still carry the field; it says nothing there.
-        if let (false, Some(attributes)) = (self.classic.is_empty(), attributes) {
-            if session.families.contains(&Family::Ipv4) {
-                announced.push(Announcement { attributes, prefixes: self.classic });
-            }
+        let classic_counts = !self.classic.is_empty() && session.families.contains(&Family::Ipv4);
+        if let Some(attributes) = attributes.filter(|_| classic_counts) {
+            announced.push(Announcement { attributes, prefixes: self.classic });
         }
         Update { withdrawn: self.withdrawn, announced, end_of_rib: None, flaws: self.flaws }
     }
