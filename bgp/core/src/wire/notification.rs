@@ -100,7 +100,7 @@ impl Notification {
     }
 
     /// From the body of a message; the frame has made sure of two octets.
-    pub(crate) fn decode(body: &[u8]) -> Notification {
+    pub fn decode(body: &[u8]) -> Notification {
         let (code, subcode) = (body.first().copied().unwrap_or(0), body.get(1).copied().unwrap_or(0));
         Notification { code, subcode, data: body.get(2..).unwrap_or_default().to_vec() }
     }

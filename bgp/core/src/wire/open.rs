@@ -28,7 +28,7 @@ pub struct Open {
 impl Open {
     /// # Errors
     /// The OPEN error of RFC 4271 section 6.2 that fits.
-    pub(crate) fn decode(body: &[u8]) -> Result<Open, Notification> {
+    pub fn decode(body: &[u8]) -> Result<Open, Notification> {
         let mut reader = Reader::new(body);
         let fields = (reader.u8(), reader.u16(), reader.u16(), reader.u32(), reader.u8());
         let (Some(version), Some(as_field), Some(hold), Some(router_id), Some(length)) = fields else {

@@ -19,7 +19,7 @@ impl RouteRefresh {
     /// # Errors
     /// A demarcation of RFC 7313 with another length (7/1). An ORF list behind subtype 0 (RFC 5291) is
     /// not looked at: we never offer it.
-    pub(crate) fn decode(body: &[u8]) -> Result<RouteRefresh, Notification> {
+    pub fn decode(body: &[u8]) -> Result<RouteRefresh, Notification> {
         let mut reader = Reader::new(body);
         let fields = (reader.u16(), reader.u8(), reader.u8());
         // The frame has made sure of four octets.
