@@ -1,0 +1,220 @@
+//! Other programs: their routes are theirs, ours come back.
+
+mod common;
+
+use std::time::Duration;
+
+use cambric_routes::{Change, Config, Event, RepairCause, Target};
+use common::{
+    Running, TOR1, TOR1_V6, TOR2, TOR2_V6, config, count, groups, in_both_modes, in_namespace, ip, ip_batch,
+    many, next_hops, prefix, shown, start, try_ip, until, via, want,
+};
+
+const ROUTE: &str = "20.0.0.0/24";
+const ROUTE_V6: &str = "2001:db8:a::/64";
+
+async fn usual(config: Config) -> Running {
+    let running = start(config).await;
+    running.set(vec![via(ROUTE, &[TOR1, TOR2]), via(ROUTE_V6, &[TOR1_V6, TOR2_V6])]).await;
+    assert_eq!((count("-4"), count("-6"), next_hops().len()), (1, 1, 6));
+    running
+}
+
+async fn repaired(running: &mut Running, cause: RepairCause) {
+    running.event(|event| matches!(event, Event::Repaired { cause: c, .. } if *c == cause)).await;
+}
+
+#[test]
+fn foreign_route_with_another_metric_coexists() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        ip(&format!("route add {ROUTE} via 10.2.0.9 metric 5"));
+        ip(&format!("-6 route add {ROUTE_V6} via 2001:db8:2::9 metric 5"));
+        let running = usual(config(dir.path())).await;
+        ip(&format!("route add {ROUTE} via 10.1.0.9 metric 300"));
+        running.set(vec![Change::Drop(prefix(ROUTE)), Change::Drop(prefix(ROUTE_V6))]).await;
+        assert_eq!((count("-4"), count("-6")), (0, 0));
+        assert_eq!(shown(ROUTE).lines().count(), 2);
+        assert!(shown(ROUTE_V6).contains("metric 5"));
+    });
+}
+
+#[test]
+fn foreign_route_in_our_place_is_reported_and_left_alone() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        ip(&format!("route add {ROUTE} via 10.2.0.9 proto static metric 203"));
+        ip(&format!("-6 route add {ROUTE_V6} via 2001:db8:2::9 proto static metric 203"));
+        let mut running = start(config(dir.path())).await;
+        running.set(vec![via(ROUTE, &[TOR1, TOR2]), via(ROUTE_V6, &[TOR1_V6, TOR2_V6])]).await;
+        for text in [ROUTE, ROUTE_V6] {
+            let conflict = Event::ForeignConflict { prefix: prefix(text), protocol: 4 };
+            running.event(|event| *event == conflict).await;
+        }
+        assert_eq!(running.snapshot().await.conflicts.len(), 2);
+        assert!(shown(ROUTE).contains("proto static") && shown(ROUTE_V6).contains("proto static"));
+        // Not even when it is no longer wanted.
+        running.set(vec![Change::Drop(prefix(ROUTE))]).await;
+        assert!(shown(ROUTE).contains("proto static"));
+        running.set(vec![via(ROUTE, &[TOR1, TOR2])]).await;
+        assert!(shown(ROUTE).contains("proto static"));
+        // When its owner takes it away, ours comes.
+        ip(&format!("route del {ROUTE} via 10.2.0.9 metric 203"));
+        ip(&format!("-6 route del {ROUTE_V6} via 2001:db8:2::9 metric 203"));
+        until("ours", || (count("-4"), count("-6")) == (1, 1)).await;
+        assert!(running.snapshot().await.conflicts.is_empty());
+    });
+}
+
+#[test]
+fn foreign_route_that_replaces_ours_is_not_fought() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        ip(&format!("route replace {ROUTE} via 10.2.0.9 proto static metric 203"));
+        let conflict = Event::ForeignConflict { prefix: prefix(ROUTE), protocol: 4 };
+        running.event(|event| *event == conflict).await;
+        assert!(shown(ROUTE).contains("proto static"));
+    });
+}
+
+#[test]
+fn deleted_route_returns() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        running.set(vec![want("10.244.1.0/24", Target::Unreachable)]).await;
+        ip(&format!("route del {ROUTE} proto 203"));
+        println!("IPv4 back after {:?}", until("IPv4", || count("-4") == 2).await);
+        repaired(&mut running, RepairCause::RouteDeleted).await;
+        ip(&format!("-6 route del {ROUTE_V6} proto 203"));
+        println!("IPv6 back after {:?}", until("IPv6", || count("-6") == 1).await);
+        ip(&format!("route del {ROUTE} proto 203"));
+        ip("route del unreachable 10.244.1.0/24 proto 203");
+        until("all", || count("-4") == 2).await;
+        let snapshot =
+            running.reaches("counted", |s| s.repairs.get(&RepairCause::RouteDeleted) == Some(&4)).await;
+        assert_eq!(snapshot.repairs.len(), 1, "{:?}", snapshot.repairs);
+    });
+}
+
+#[test]
+fn changed_route_is_set_right() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        ip(&format!("route replace {ROUTE} via 10.2.0.9 proto 203 metric 203"));
+        until("right", || shown(ROUTE).contains("nhid")).await;
+        repaired(&mut running, RepairCause::RouteChanged).await;
+        ip(&format!("-6 route replace {ROUTE_V6} via 2001:db8:2::9 proto 203 metric 203"));
+        until("right", || shown(ROUTE_V6).contains("nhid")).await;
+    });
+}
+
+#[test]
+fn flushed_next_hops_return_with_their_routes() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        // It complains about groups that went with their members before it came to them.
+        try_ip("nexthop flush proto 203");
+        until("routes", || (count("-4"), count("-6"), next_hops().len()) == (1, 1, 6)).await;
+        repaired(&mut running, RepairCause::NextHopDeleted).await;
+    });
+}
+
+#[test]
+fn deleted_member_returns_to_its_group() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        let object = next_hops().into_iter().find(|next_hop| next_hop["gateway"] == TOR1).expect("object");
+        ip(&format!("nexthop del id {}", object["id"]));
+        let whole = || groups().iter().all(|g| g["group"].as_array().is_some_and(|m| m.len() == 2));
+        until("whole groups", || whole() && groups().len() == 2).await;
+        repaired(&mut running, RepairCause::NextHopDeleted).await;
+    });
+}
+
+#[test]
+fn changed_object_and_changed_group_are_set_right() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        let find = |gateway: &str| next_hops().into_iter().find(|next_hop| next_hop["gateway"] == gateway);
+        let tor1 = find(TOR1).expect("object")["id"].clone();
+        let tor2 = find(TOR2).expect("object")["id"].clone();
+        let group =
+            groups().into_iter().find(|g| g["group"].to_string().contains(&tor1.to_string())).expect("group");
+        ip(&format!("nexthop replace id {} group {tor2} proto 203", group["id"]));
+        repaired(&mut running, RepairCause::NextHopChanged).await;
+        ip(&format!("nexthop replace id {tor1} via 10.1.0.77 dev up1 proto 203"));
+        repaired(&mut running, RepairCause::NextHopChanged).await;
+        let gateways = || {
+            let members = |g: &serde_json::Value| g["group"].as_array().cloned().unwrap_or_default();
+            let by_id = |id: &serde_json::Value| next_hops().into_iter().find(|n| n["id"] == *id);
+            let group = groups().into_iter().find(|g| shown(ROUTE).contains(&format!("nhid {}", g["id"])));
+            let ids: Vec<_> = group.iter().flat_map(members).map(|member| member["id"].clone()).collect();
+            ids.iter()
+                .filter_map(by_id)
+                .filter_map(|n| n["gateway"].as_str().map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        until("right members", || {
+            let mut found = gateways();
+            found.sort();
+            found == [TOR1, TOR2]
+        })
+        .await;
+    });
+}
+
+#[test]
+fn lost_events_lead_to_a_listing_that_sets_all_right() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = Config { receive_buffer_bytes: 2048, ..config(dir.path()) };
+        let running = start(config).await;
+        running.set(many(2000).map(|network| via(&network, &[TOR1, TOR2])).collect()).await;
+        assert_eq!(count("-4"), 2000);
+        // The runtime does not run meanwhile: the queue overflows.
+        ip_batch(many(2000).map(|network| format!("route del {network} proto 203")));
+        assert_eq!(count("-4"), 0);
+        let elapsed = until("all back", || count("-4") == 2000).await;
+        println!("2000 routes back {elapsed:?} after lost events");
+        let snapshot = running.reaches("counted", |snapshot| snapshot.overruns > 0).await;
+        assert!(snapshot.repairs.contains_key(&RepairCause::Overrun), "{:?}", snapshot.repairs);
+    });
+}
+
+#[test]
+fn regular_check_finds_what_no_event_told() {
+    in_namespace(|| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = Config { check_interval: Duration::from_millis(20), ..config(dir.path()) };
+        let running = usual(config).await;
+        let checks = running.snapshot().await.checks;
+        let monitor = common::Monitor::new();
+        let snapshot = running.reaches("five checks", |snapshot| snapshot.checks >= checks + 5).await;
+        assert!(snapshot.repairs.is_empty(), "nothing was wrong: {:?}", snapshot.repairs);
+        assert_eq!(monitor.heard(), []);
+    });
+}
+
+#[test]
+fn check_goes_on_while_routes_are_written() {
+    in_namespace(|| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = Config { check_interval: Duration::from_millis(1), ..config(dir.path()) };
+        let running = start(config).await;
+        for round in 0..4 {
+            let gateways: &[&str] = if round % 2 == 0 { &[TOR1, TOR2] } else { &[TOR2] };
+            running.set(many(3000).map(|network| via(&network, gateways)).collect()).await;
+        }
+        running.set(many(3000).skip(1).map(|network| Change::Drop(prefix(&network))).collect()).await;
+        let snapshot = running.snapshot().await;
+        println!("{} checks", snapshot.checks);
+        assert!(snapshot.repairs.is_empty(), "no false alarm: {:?}", snapshot.repairs);
+        assert_eq!((count("-4"), snapshot.failing), (1, 0));
+    });
+}
