@@ -83,6 +83,9 @@ impl Network {
 
     fn from_document(version: CniVersion, mut document: Map<String, Value>) -> Result<Network, CniError> {
         let prev_result = document.remove("prevResult").filter(|value| !value.is_null());
+        if let Some(strange) = prev_result.as_ref().filter(|value| !value.is_object()) {
+            return Err(invalid("prevResult", strange, "must be an object"));
+        }
         let Head { name, run_dir } = typed(&document)?;
         let name = name.unwrap_or_default();
         if !is_network_name(&name) {
@@ -273,6 +276,7 @@ mod tests {
             (json!({"ranges": good, "name": "-x"}), 7, "invalid name"),
             (json!({"ranges": good, "name": "../x"}), 7, "invalid name"),
             (json!({"ranges": good, "runDir": "run"}), 7, "absolute"),
+            (json!({"ranges": good, "prevResult": []}), 7, "must be an object"),
             (json!({"ranges": good, "cniVersion": 1}), 6, "not a version"),
             (json!({"ranges": good, "cniVersion": "0.2.0"}), 1, "incompatible"),
         ] {
