@@ -158,6 +158,17 @@ fn a_lost_or_damaged_table_is_rebuilt_from_pods_that_are_alive() {
 }
 
 #[test]
+fn pods_with_ipv6_alone_are_found_alive_too() {
+    on_a_host(|host| {
+        let add = |pod: &Pod| host.call("ADD", pod).config("ranges", json!([{"ipv6": "fd00:1::/64"}])).run();
+        let first = add(&host.pod("a1")).expect_success().addresses();
+        fs::remove_dir_all(host.run_dir()).expect("removed");
+        assert_ne!(add(&host.pod("b1")).expect_success().addresses(), first);
+        assert_eq!(host.leases().len(), 2);
+    });
+}
+
+#[test]
 fn after_a_reboot_the_table_is_fresh() {
     on_a_host(|host| {
         let path = host.lease_dir().join(table::file_name(&range()));
