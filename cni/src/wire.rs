@@ -108,7 +108,7 @@ impl<'a> Wiring<'a> {
 fn create_pair(wiring: &Wiring<'_>, host: &mut Socket) -> Result<Link, WireError> {
     let name = wiring.attachment.host_ifname();
     let replies = host
-        .batch(&[new_pair(wiring, &name), set_host_end(wiring, &name), kernel::link_query(&name)])
+        .batch(&[new_pair(wiring, &name), describe_host_end(wiring, &name), kernel::link_query(&name)])
         .map_err(WireError::Host)?;
     replies.iter().find_map(kernel::parse_link).ok_or_else(|| {
         WireError::HostSetting(io::Error::other(format!("the kernel tells nothing about {name}")))
@@ -136,7 +136,7 @@ fn new_pair(wiring: &Wiring<'_>, name: &str) -> Message {
 }
 
 /// Alias and settings are not taken at creation. The host end makes no link-local address of its own: it has fe80::1.
-fn set_host_end(wiring: &Wiring<'_>, name: &str) -> Message {
+fn describe_host_end(wiring: &Wiring<'_>, name: &str) -> Message {
     Message::new(format!("configure {name}"), libc::RTM_SETLINK, 0, &ifinfo(0, LinkState::AsIs))
         .text(libc::IFLA_IFNAME, name)
         .text(libc::IFLA_IFALIAS, &wiring.attachment.alias())
