@@ -136,6 +136,15 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    /// The folder cannot be removed while namespaces are mounted in it.
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            let _ = umount2(&entry.path(), MntFlags::MNT_DETACH); // what is no mount stays as it is
+        }
+    }
+}
+
 /// A pod's network namespace.
 pub(crate) struct Pod {
     pub(crate) id: String,
