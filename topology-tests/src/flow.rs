@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::{Node, Pod};
+use crate::place::{Place, in_netns};
 
 /// Time between two packets.
 pub const INTERVAL: Duration = Duration::from_millis(1);
@@ -22,15 +22,6 @@ const LATEST_ANSWER: Duration = Duration::from_secs(1);
 
 /// How often threads look whether they are to stop.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Something with a network of its own: a node or a pod.
-pub trait Place: Sync {
-    /// Runs a closure on a thread in that network.
-    ///
-    /// # Errors
-    /// When the place is gone.
-    fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T>;
-}
 
 /// A flow under way; it ends when stopped or dropped.
 #[derive(Debug)]
@@ -80,7 +71,7 @@ impl Flow {
     ///
     /// # Errors
     /// When a socket cannot be made.
-    pub fn start(from: &impl Place, source: Option<IpAddr>, to: &impl Place, target: IpAddr) -> Result<Self> {
+    pub fn start(from: &dyn Place, source: Option<IpAddr>, to: &dyn Place, target: IpAddr) -> Result<Self> {
         let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let echo = socket(to, target)?;
         let target = echo.local_addr()?;
@@ -156,8 +147,8 @@ impl Report {
     }
 }
 
-fn socket(place: &impl Place, address: IpAddr) -> Result<UdpSocket> {
-    let socket = place.in_netns(|| UdpSocket::bind((address, 0)))?;
+fn socket(place: &dyn Place, address: IpAddr) -> Result<UdpSocket> {
+    let socket = in_netns(place, || UdpSocket::bind((address, 0)))?;
     let socket = socket.with_context(|| format!("binding a UDP socket to {address}"))?;
     socket.set_read_timeout(Some(LOOK))?;
     Ok(socket)
@@ -205,18 +196,6 @@ fn until_stopped(shared: &Shared, mut step: impl FnMut()) {
             stopped.get_or_insert_with(Instant::now);
         }
         step();
-    }
-}
-
-impl Place for Node {
-    fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        Node::in_netns(self, work)
-    }
-}
-
-impl Place for Pod {
-    fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        Pod::in_netns(self, work)
     }
 }
 

@@ -27,13 +27,16 @@ pub(crate) const READY: &str = "ready";
 /// Where a node finds the binaries that are tested.
 pub(crate) const BIN_DIR: &str = "/opt/cambric/bin";
 
-/// Settings of every node, before those of the file; containerlab has the same, which spare a second of duplicate
-/// address detection per address.
-const SYSCTLS: [(&str, &str); 4] = [
+/// Settings of every node, before those of the file. The first four are containerlab's: without duplicate address
+/// detection an address is of use at once. The last two are ours: links that are set down and up again keep the IPv6
+/// addresses that `exec` gave them, as they keep the IPv4 ones.
+const SYSCTLS: [(&str, &str); 6] = [
     ("net.ipv6.conf.all.disable_ipv6", "0"),
     ("net.ipv6.conf.default.disable_ipv6", "0"),
     ("net.ipv6.conf.all.accept_dad", "0"),
     ("net.ipv6.conf.default.accept_dad", "0"),
+    ("net.ipv6.conf.all.keep_addr_on_down", "1"),
+    ("net.ipv6.conf.default.keep_addr_on_down", "1"),
 ];
 
 /// Folders of the host that a node must not see: they would make it behave otherwise on another host.

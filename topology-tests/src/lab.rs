@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,16 @@ pub struct NodeStatus {
     /// Daemons that run.
     pub daemons: Vec<Daemon>,
     /// Its pods.
-    pub pods: Vec<String>,
+    pub pods: Vec<PodStatus>,
+}
+
+/// What `status` says about a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PodStatus {
+    /// Its name.
+    pub pod: String,
+    /// Its addresses; none: it is half made.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A lab that goes down when this is dropped: for tests.
@@ -152,13 +162,14 @@ impl Lab {
         self.reap()
     }
 
-    /// Takes down the lab of a file of which only the name must be readable.
+    /// Takes down the lab of a file of which only the name must be readable; returns the name.
     ///
     /// # Errors
     /// As [`Self::down`], and when the name cannot be read.
-    pub fn down_by_name(state_dir: &Path, path: &Path) -> Result<()> {
+    pub fn down_by_name(state_dir: &Path, path: &Path) -> Result<String> {
         let (_, name) = clab::name_of(path)?;
-        take_down(&State::new(state_dir, &name))
+        take_down(&State::new(state_dir, &name))?;
+        Ok(name)
     }
 
     /// A running node.
@@ -204,22 +215,29 @@ impl Lab {
         Ok(all)
     }
 
-    /// Sets all links of a node down in one go, as a power cut does.
+    /// Sets all links of a node in one go; down is what a power cut does.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn set_links(&self, node: &str, carrier: Carrier) -> Result<()> {
+        self.spec(node)?;
+        links::set_all(&self.topology, node, carrier)
+    }
+
+    /// [`Self::set_links`] down.
     ///
     /// # Errors
     /// When that fails.
     pub fn links_down(&self, node: &str) -> Result<()> {
-        self.spec(node)?;
-        links::set_all(&self.topology, node, Carrier::Down)
+        self.set_links(node, Carrier::Down)
     }
 
-    /// Sets all links of a node up in one go.
+    /// [`Self::set_links`] up.
     ///
     /// # Errors
     /// When that fails.
     pub fn links_up(&self, node: &str) -> Result<()> {
-        self.spec(node)?;
-        links::set_all(&self.topology, node, Carrier::Up)
+        self.set_links(node, Carrier::Up)
     }
 
     /// Sets one interface of a node up or down.
@@ -242,7 +260,7 @@ impl Lab {
                 pid: node.as_ref().map(|node| node.pid().as_raw()),
                 netns: self.topology.netns_name(&spec.name),
                 daemons: node.as_ref().map(Node::daemons).unwrap_or_default(),
-                pods: node.as_ref().map(pods::list).unwrap_or_default(),
+                pods: node.as_ref().map(pod_status).unwrap_or_default(),
             }
         };
         self.topology.nodes.values().map(status).collect()
@@ -422,6 +440,14 @@ impl Drop for Guard {
             eprintln!("taking lab {} down: {error:#}", self.0.topology.name);
         }
     }
+}
+
+fn pod_status(node: &Node) -> Vec<PodStatus> {
+    let status = |pod: String| {
+        let addresses = Pod::of(node.clone(), &pod).and_then(|pod| pod.addresses());
+        PodStatus { pod, addresses: addresses.unwrap_or_default() }
+    };
+    pods::list(node).into_iter().map(status).collect()
 }
 
 fn take_down(state: &State) -> Result<()> {

@@ -29,12 +29,14 @@ mod lab;
 pub mod links;
 mod namespaces;
 mod node;
+pub mod place;
 pub mod pods;
 pub mod poll;
 mod processes;
 pub mod reach;
 pub mod state;
 
-pub use lab::{Guard, Lab, NodeStatus, Options};
+pub use lab::{Guard, Lab, NodeStatus, Options, PodStatus};
 pub use node::{Daemon, Node, Spawned};
+pub use place::Place;
 pub use pods::Pod;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::clab::{Endpoint, Role, Topology};
 
 /// Whether an interface is up or down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Carrier {
     /// `ip link set … up`.
     Up,

@@ -10,7 +10,8 @@ use std::process::{ExitCode, ExitStatus};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use cambric_lab::{Lab, NodeStatus, Options, Pod, Spawned, init, state};
+use cambric_lab::links::Carrier;
+use cambric_lab::{Lab, NodeStatus, Options, Spawned, init, state};
 
 /// Brings a containerlab file up in network namespaces, without Docker.
 #[derive(Debug, Parser)]
@@ -57,6 +58,13 @@ enum Verb {
     Start(NodeArg),
     /// Show the logs of a node.
     Logs(NodeArg),
+    /// Set all links of a node up or down in one go; down is what a power cut does.
+    Links {
+        #[command(flatten)]
+        node: NodeArg,
+        /// How to set them.
+        carrier: Carrier,
+    },
     /// Make, remove and enter pods.
     #[command(subcommand)]
     Pod(PodVerb),
@@ -132,17 +140,20 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let pod = |arg: &PodArg| load(&arg.node.lab)?.pod(&arg.node.node, &arg.pod);
     match &cli.verb {
         Verb::Up { lab, keep } => up(&load(lab)?, cli.options(*keep)?)?,
-        Verb::Down(lab) => Lab::down_by_name(&cli.state_dir()?, &lab.file)?,
+        Verb::Down(lab) => down(&cli.state_dir()?, lab)?,
         Verb::Status { lab, output } => show_status(&load(lab)?.status(), *output)?,
         Verb::Exec { node: arg, command } => return finish(node(arg)?.spawn_attached(&command.words)?),
         Verb::Start(arg) => node(arg)?.start()?,
         Verb::Logs(arg) => show_logs(&node(arg)?.log(""))?,
+        Verb::Links { node: arg, carrier } => load(&arg.lab)?.set_links(&arg.node, *carrier)?,
         Verb::Pod(PodVerb::Add(arg)) => {
             let (_, result) = load(&arg.node.lab)?.add_pod(&arg.node.node, &arg.pod)?;
             print(&serde_json::to_string_pretty(&result)?)?;
         }
         Verb::Pod(PodVerb::Del(arg)) => pod(arg)?.del()?,
-        Verb::Pod(PodVerb::Exec { pod: arg, command }) => return finish(enter(&pod(arg)?, command)?),
+        Verb::Pod(PodVerb::Exec { pod: arg, command }) => {
+            return finish(pod(arg)?.spawn_attached(&command.words)?);
+        }
         Verb::Init { folder } => init::run(folder)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -166,8 +177,10 @@ fn up(lab: &Lab, options: Options) -> Result<()> {
     Ok(())
 }
 
-fn enter(pod: &Pod, command: &CommandArg) -> Result<Spawned> {
-    pod.spawn_attached(&command.words)
+fn down(state_dir: &Path, lab: &LabArg) -> Result<()> {
+    let name = Lab::down_by_name(state_dir, &lab.file)?;
+    eprintln!("lab {name} is down");
+    Ok(())
 }
 
 /// Waits for a command and ends as it ended; 128 plus the signal as shells have it.
@@ -181,12 +194,16 @@ fn show_status(nodes: &[NodeStatus], format: Format) -> Result<()> {
     if format == Format::Json {
         return print(&serde_json::to_string_pretty(nodes)?);
     }
-    let mut text = format!("{:<12} {:<8} {:>7}  {:<40} PODS", "NODE", "ROLE", "PID", "DAEMONS");
+    let mut text = format!("{:<12} {:<8} {:>7}  DAEMONS AND PODS", "NODE", "ROLE", "PID");
     for node in nodes {
         let pid = node.pid.map_or("down".to_owned(), |pid| pid.to_string());
         let daemons: Vec<String> = node.daemons.iter().map(|d| format!("{} {}", d.name, d.pid)).collect();
-        let (daemons, pods) = (daemons.join(", "), node.pods.join(" "));
-        text += format!("\n{:<12} {:<8} {pid:>7}  {daemons:<40} {pods}", node.node, node.role).trim_end();
+        let line = format!("\n{:<12} {:<8} {pid:>7}  {}", node.node, node.role, daemons.join(", "));
+        text += line.trim_end();
+        for pod in &node.pods {
+            let addresses: Vec<String> = pod.addresses.iter().map(ToString::to_string).collect();
+            text += &format!("\n{:31}{:<12} {}", "", pod.pod, addresses.join(" "));
+        }
     }
     print(&text)
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::clab::{NodeSpec, Role};
 use crate::init::BIN_DIR;
 use crate::namespaces::Namespaces;
-use crate::{cambric, frr, poll, processes};
+use crate::{cambric, frr, place, poll, processes};
 
 /// A node whose init runs.
 #[derive(Debug, Clone)]
@@ -129,8 +129,7 @@ impl Node {
     /// # Errors
     /// When the node is gone.
     pub fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let netns = PathBuf::from(format!("/proc/{}/ns/net", self.init));
-        Namespaces::of_network(&netns).and_then(|netns| netns.enter(work)).with_context(|| self.gone())
+        place::in_netns(self, work)
     }
 
     /// Daemons that run, by name.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::cni::{Attachment, Conflist};
 use crate::namespaces::Namespaces;
 use crate::node::{Node, Spawned, join, succeeded};
+use crate::place::{self, Place};
 use crate::state;
 
 /// A pod of a node.
@@ -155,8 +156,7 @@ impl Pod {
     /// # Errors
     /// When the pod is gone.
     pub fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let netns = Namespaces::of_network(&self.netns());
-        netns.and_then(|netns| netns.enter(work)).with_context(|| self.gone())
+        place::in_netns(self, work)
     }
 
     /// Calls DEL and removes the pod, whatever DEL said.
@@ -185,10 +185,6 @@ impl Pod {
     fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let namespaces = Namespaces::of_pod(self.node.pid(), &self.netns());
         namespaces.and_then(|namespaces| namespaces.enter(work)).with_context(|| self.gone())
-    }
-
-    fn netns(&self) -> PathBuf {
-        self.node.path(&format!("/run/netns/{}", self.name))
     }
 
     fn attachment<'a>(&'a self, container_id: &'a str) -> Attachment<'a> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::flow::Place;
+use crate::place::{Place, in_netns};
 
 /// Port of the servers.
 pub const PORT: u16 = 7007;
@@ -42,9 +42,9 @@ impl Echo {
     ///
     /// # Errors
     /// When the address is not there, or the port taken.
-    pub fn start(place: &impl Place, address: IpAddr) -> Result<Self> {
+    pub fn start(place: &dyn Place, address: IpAddr) -> Result<Self> {
         let address = SocketAddr::new(address, PORT);
-        let sockets = place.in_netns(|| Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?)));
+        let sockets = in_netns(place, || Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?)));
         let (udp, tcp) =
             sockets?.map_err(|error: io::Error| error).with_context(|| format!("binding {address}"))?;
         udp.set_nonblocking(true)?;
@@ -90,12 +90,45 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Somebody who asks, and the addresses that servers should see: at most one of each family.
+#[derive(Clone)]
+pub struct Client<'a> {
+    /// From where.
+    pub place: &'a dyn Place,
+    /// With which source addresses.
+    pub sources: Vec<IpAddr>,
+}
+
+/// Has each client ask each server by UDP and TCP; returns what was wrong, one line each.
+pub fn matrix(clients: &[Client<'_>], servers: &[Echo], limit: Duration) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for client in clients {
+        for server in servers.iter().map(Echo::address) {
+            let Some(source) = client.sources.iter().find(|source| source.is_ipv4() == server.is_ipv4())
+            else {
+                continue;
+            };
+            for protocol in [Protocol::Udp, Protocol::Tcp] {
+                let name = client.place.name();
+                match ask(client.place, protocol, server, limit) {
+                    Ok(seen) if seen == *source => {}
+                    Ok(seen) => {
+                        wrong.push(format!("{name} {protocol} to {server}: seen as {seen}, not {source}"))
+                    }
+                    Err(error) => wrong.push(format!("{name}: {error:#}")),
+                }
+            }
+        }
+    }
+    wrong
+}
+
 /// Asks a server which source address it sees.
 ///
 /// # Errors
 /// When no answer comes within `limit`.
-pub fn ask(from: &impl Place, protocol: Protocol, server: SocketAddr, limit: Duration) -> Result<IpAddr> {
-    let asked = from.in_netns(|| match protocol {
+pub fn ask(from: &dyn Place, protocol: Protocol, server: SocketAddr, limit: Duration) -> Result<IpAddr> {
+    let asked = in_netns(from, || match protocol {
         Protocol::Udp => ask_udp(server, limit),
         Protocol::Tcp => ask_tcp(server, limit),
     })?;

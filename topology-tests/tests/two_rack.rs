@@ -76,6 +76,16 @@ fn spines_and_tors_peer_in_both_families_without_a_default_route() {
         };
         poll::until(&format!("two ways to {prefix}"), LIMIT, both).expect("ECMP over both spines");
     }
+    // A power cut of a spine: what came down comes up again, both families.
+    lab.links_down("spine1").expect("its links go down");
+    let spine = lab.node("spine1").expect("it runs");
+    poll::until("spine1 to be alone", LIMIT, || established(&spine) == 0).expect("sessions end");
+    let one_way =
+        || tor.run_ok(&["ip", "route", "show", "10.255.0.21"]).is_ok_and(|text| !text.contains("eth1"));
+    poll::until("tor1a to use spine2 only", LIMIT, one_way).expect("the dead way is left");
+    lab.links_up("spine1").expect("its links come up");
+    poll::until("spine1 to be back", LIMIT, || established(&spine) == 8).expect("sessions come back");
+
     for name in lab.topology().nodes.keys() {
         let node = lab.node(name).expect("it runs");
         for family in ["-4", "-6"] {
