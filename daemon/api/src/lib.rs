@@ -54,6 +54,7 @@ pub struct Reply {
 /// What an answer holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "there is one reply at a time")]
 pub enum Body {
     /// 1000
     Status(Status),
