@@ -1,0 +1,117 @@
+//! From a reply to what is printed.
+//!
+//! Text is for people and may change; JSON is the reply as `cambric-api` defines it, for programs.
+
+mod protocols;
+mod route;
+mod status;
+
+use std::fmt::Write;
+
+use cambric_api::{Body, Reply};
+
+use crate::command::Detail;
+use crate::table::steers_terminal;
+
+/// How JSON is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Indented, for eyes.
+    Pretty,
+    /// One line, for programs and logs.
+    Compact,
+}
+
+impl Layout {
+    pub(crate) fn for_terminal(is_terminal: bool) -> Layout {
+        if is_terminal { Layout::Pretty } else { Layout::Compact }
+    }
+}
+
+/// The reply in words. An error has none here: it is not what was asked for.
+pub(crate) fn text(body: &Body, detail: Detail) -> String {
+    match (body, detail) {
+        (Body::Status(status), _) => status::render(status),
+        (Body::Protocols(protocols), Detail::Brief) => protocols::render_brief(protocols),
+        (Body::Protocols(protocols), Detail::Full) => protocols::render_full(protocols),
+        (Body::Routes(routes), _) => route::render(routes, detail),
+        (Body::Error(_), _) => String::new(),
+    }
+}
+
+/// The reply as one JSON document, its code included.
+pub(crate) fn json(reply: &Reply, layout: Layout) -> String {
+    let json = match layout {
+        Layout::Pretty => serde_json::to_string_pretty(reply),
+        Layout::Compact => serde_json::to_string(reply),
+    };
+    let json = json.expect("a reply has only text keys and numbers that JSON knows");
+    // JSON itself escapes only what is below a space. Everything else that steers a terminal can only
+    // stand inside a string, where its escape means the same.
+    let mut shown = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        if character != '\n' && steers_terminal(character) {
+            let _ = write!(shown, "\\u{:04x}", u32::from(character));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.push('\n');
+    shown
+}
+
+/// A span in two units: `12s`, `3m12s`, `4h05m`, `2d04h`.
+fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// Words in one line; a dash where there are none.
+fn joined<T: ToString>(words: &[T]) -> String {
+    if words.is_empty() {
+        return "-".to_owned();
+    }
+    words.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use cambric_api::{LastError, Protocol};
+
+    use super::*;
+
+    #[test]
+    fn span_shows_the_two_units_that_matter() {
+        let cases = [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m00s"),
+            (192, "3m12s"),
+            (3600, "1h00m"),
+            (86399, "23h59m"),
+            (187_200, "2d04h"),
+            (34_560_000, "400d00h"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(span(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn json_is_the_reply_and_cannot_steer_the_terminal() {
+        let what = "bye\n\u{9b}2J".to_owned();
+        let last_error = Some(LastError { ago_s: 1, what });
+        let reply = Reply::protocols(vec![Protocol { last_error, ..Protocol::default() }]);
+        for layout in [Layout::Pretty, Layout::Compact] {
+            let json = json(&reply, layout);
+            assert!(json.contains(r#""bye\n\u009b2J""#), "{json}");
+            assert_eq!(serde_json::from_str::<Reply>(&json).expect("own JSON"), reply);
+        }
+        assert!(json(&reply, Layout::Compact).starts_with(r#"{"code":1002,"protocols":[{"name":"#));
+    }
+}

@@ -1,0 +1,241 @@
+//! `show route`: every way to a prefix, and why it is used or not.
+//!
+//! A mark tells what became of a path, as in birdc: `*` is the best one, `+` is used beside it, `!` was
+//! refused; without a mark it lost. Next to it stands the reason by its name; `all` adds what the name
+//! means, and the attributes.
+
+use cambric_api::{Path, Route};
+
+use super::joined;
+use crate::command::Detail;
+use crate::table::{Column, Fields, Table};
+
+/// What the names of reasons mean: those of the decision process first, then those of import.
+///
+/// A reason that is not here, or that comes with words of its own (`Name: words`), is printed as it is.
+const REASONS: &[(&str, &str)] = &[
+    ("LowerLocalPref", "its local preference is lower"),
+    ("NotLocal", "another path is our own"),
+    ("LongerAsPath", "its AS path is longer"),
+    ("WorseOrigin", "its origin is worse (IGP before EGP before incomplete)"),
+    ("HigherMed", "another path by the same neighbour AS has a lower MED"),
+    ("InternalPeer", "another path is from an external peer"),
+    ("Multipath", "as good as the best, used beside it"),
+    ("BeyondMaxPaths", "as good as the best, but there are enough next hops already"),
+    ("HigherRouterId", "tie: another peer's router ID is lower"),
+    ("LongerClusterList", "tie: its cluster list is longer"),
+    ("HigherPeerAddress", "tie: another peer's address is lower"),
+    ("OwnAsInPath", "our own AS is in its path"),
+    ("NotRoutable", "such addresses are never routed"),
+    ("NextHopIsOurs", "its next hop is an address of ours"),
+    ("NextHopMapped", "its next hop is an IPv4 address written as IPv6"),
+    ("NextHopNotOnLink", "no link of ours reaches its next hop directly"),
+    ("NextHopInsidePrefix", "it would be the way to its own next hop"),
+    ("DefaultRoute", "a default route needs a filter that accepts it"),
+    ("OwnPrefix", "it lies inside our own pod prefix"),
+    ("LinkSubnet", "it lies inside the subnet of a link of ours"),
+    ("OwnAddress", "it is an address of this node"),
+    ("NotDeclared", "the cluster declares no such prefix, and no filter accepts it"),
+    ("OverMaxPrefixes", "the peer told more routes than it may"),
+];
+
+/// One line a path; with [`Detail::Full`] its attributes below.
+pub(super) fn render(routes: &[Route], detail: Detail) -> String {
+    if routes.is_empty() {
+        return "no routes\n".to_owned();
+    }
+    let mut table = Table::new([
+        Column::Left("Prefix"),
+        Column::Left(""),
+        Column::Left("Next hop"),
+        Column::Left("From"),
+        Column::Left("Verdict"),
+        Column::Left("AS path"),
+    ]);
+    for route in routes {
+        for (index, path) in route.paths.iter().enumerate() {
+            let prefix = if index == 0 { route.prefix.as_str() } else { "" };
+            table.row([
+                prefix.to_owned(),
+                mark(path).to_owned(),
+                path.next_hop.clone().unwrap_or_else(|| "-".to_owned()),
+                path.peer.clone().unwrap_or_else(|| "local".to_owned()),
+                verdict(path),
+                as_path(path),
+            ]);
+            if detail == Detail::Full {
+                table.below(attributes(path));
+            }
+        }
+    }
+    table.to_string()
+}
+
+fn mark(path: &Path) -> &'static str {
+    match path.verdict.as_str() {
+        "best" => "*",
+        "multipath" => "+",
+        "refused" => "!",
+        _ => "",
+    }
+}
+
+/// `best`, `multipath`, `lost: LongerAsPath`, `refused: DefaultRoute`; the reason by name only.
+fn verdict(path: &Path) -> String {
+    let mut words = path.verdict.clone();
+    if let Some(reason) = path.reason.as_deref().filter(|_| path.verdict != "multipath") {
+        let name = reason.split_once(':').map_or(reason, |(name, _)| name);
+        words.push_str(": ");
+        words.push_str(name);
+    }
+    if path.stale {
+        words.push_str(", stale");
+    }
+    words
+}
+
+/// Nearest AS first, and the origin as routers have always marked it.
+fn as_path(path: &Path) -> String {
+    let origin = match path.origin.as_str() {
+        "IGP" => "i",
+        "EGP" => "e",
+        _ => "?",
+    };
+    if path.as_path.is_empty() { origin.to_owned() } else { format!("{} {origin}", joined(&path.as_path)) }
+}
+
+fn attributes(path: &Path) -> Fields {
+    let mut fields = Fields::new().indent(8);
+    if let Some(reason) = &path.reason {
+        fields.field("Reason", reason_in_words(reason));
+    }
+    if path.stale {
+        fields.field("Stale", "kept until the restarting peer tells it again (RFC 4724)");
+    }
+    fields.field("Origin", &path.origin);
+    if let Some(local_pref) = path.local_pref {
+        fields.field("Local pref", local_pref);
+    }
+    if let Some(med) = path.med {
+        fields.field("MED", med);
+    }
+    if !path.communities.is_empty() {
+        fields.field("Communities", joined(&path.communities));
+    }
+    if !path.large_communities.is_empty() {
+        fields.field("Large communities", joined(&path.large_communities));
+    }
+    fields
+}
+
+fn reason_in_words(reason: &str) -> String {
+    match REASONS.iter().find(|(name, _)| *name == reason) {
+        Some((name, words)) => format!("{name}: {words}"),
+        None => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(peer: &str, next_hop: &str, as_path: &[u32], verdict: &str) -> Path {
+        Path {
+            peer: Some(peer.to_owned()),
+            next_hop: Some(next_hop.to_owned()),
+            verdict: verdict.to_owned(),
+            as_path: as_path.to_vec(),
+            origin: "IGP".to_owned(),
+            ..Path::default()
+        }
+    }
+
+    fn because(reason: &str, path: Path) -> Path {
+        Path { reason: Some(reason.to_owned()), ..path }
+    }
+
+    fn routes() -> Vec<Route> {
+        let own = Path { origin: "IGP".to_owned(), verdict: "best".to_owned(), ..Path::default() };
+        let best = Path {
+            local_pref: Some(100),
+            med: Some(0),
+            communities: vec!["65101:100".to_owned(), "65535:0".to_owned()],
+            large_communities: vec!["65101:1:2".to_owned()],
+            ..path("tor1a", "10.0.1.1", &[65101, 64513], "best")
+        };
+        let beside = because("Multipath", path("tor1b", "10.0.2.1", &[65102, 64513], "multipath"));
+        let lost = because("LongerAsPath", path("node7", "10.0.1.17", &[65103, 65104, 64513], "lost"));
+        let not_on_link = because(
+            "NextHopNotOnLink: node9 is behind gateway 10.0.1.1; peer with the TOR",
+            path("node9", "10.0.9.9", &[], "refused"),
+        );
+        let stale = Path {
+            stale: true,
+            origin: "incomplete".to_owned(),
+            ..path("tor1b", "10.0.2.1", &[65102], "best")
+        };
+        vec![
+            Route { prefix: "10.244.1.0/24".to_owned(), paths: vec![own] },
+            Route { prefix: "10.244.2.0/24".to_owned(), paths: vec![best, beside, lost] },
+            Route { prefix: "10.244.9.0/24".to_owned(), paths: vec![not_on_link] },
+            Route { prefix: "10.96.0.0/16".to_owned(), paths: vec![stale] },
+        ]
+    }
+
+    #[test]
+    fn one_line_a_path() {
+        let expected = "\
+Prefix            Next hop   From   Verdict                    AS path
+10.244.1.0/24  *  -          local  best                       i
+10.244.2.0/24  *  10.0.1.1   tor1a  best                       65101 64513 i
+               +  10.0.2.1   tor1b  multipath                  65102 64513 i
+                  10.0.1.17  node7  lost: LongerAsPath         65103 65104 64513 i
+10.244.9.0/24  !  10.0.9.9   node9  refused: NextHopNotOnLink  i
+10.96.0.0/16   *  10.0.2.1   tor1b  best, stale                65102 ?
+";
+        assert_eq!(render(&routes(), Detail::Brief), expected);
+    }
+
+    #[test]
+    fn all_adds_attributes_and_reasons_in_words() {
+        let expected = "\
+Prefix            Next hop   From   Verdict                    AS path
+10.244.1.0/24  *  -          local  best                       i
+        Origin:  IGP
+10.244.2.0/24  *  10.0.1.1   tor1a  best                       65101 64513 i
+        Origin:             IGP
+        Local pref:         100
+        MED:                0
+        Communities:        65101:100 65535:0
+        Large communities:  65101:1:2
+               +  10.0.2.1   tor1b  multipath                  65102 64513 i
+        Reason:  Multipath: as good as the best, used beside it
+        Origin:  IGP
+                  10.0.1.17  node7  lost: LongerAsPath         65103 65104 64513 i
+        Reason:  LongerAsPath: its AS path is longer
+        Origin:  IGP
+10.244.9.0/24  !  10.0.9.9   node9  refused: NextHopNotOnLink  i
+        Reason:  NextHopNotOnLink: node9 is behind gateway 10.0.1.1; peer with the TOR
+        Origin:  IGP
+10.96.0.0/16   *  10.0.2.1   tor1b  best, stale                65102 ?
+        Stale:   kept until the restarting peer tells it again (RFC 4724)
+        Origin:  incomplete
+";
+        assert_eq!(render(&routes(), Detail::Full), expected);
+    }
+
+    #[test]
+    fn reason_of_a_newer_daemon_is_shown_by_name() {
+        assert_eq!(reason_in_words("WrongMoon"), "WrongMoon");
+        let routes = [Route {
+            prefix: "::/0".to_owned(),
+            paths: vec![because("WrongMoon", path("a", "::1", &[], "lost"))],
+        }];
+        assert!(render(&routes, Detail::Brief).contains("lost: WrongMoon"));
+    }
+
+    #[test]
+    fn no_routes_are_said_so() {
+        assert_eq!(render(&[], Detail::Brief), "no routes\n");
+    }
+}

@@ -1,0 +1,111 @@
+//! `show status`: the daemon on one page, what is wrong at its end.
+
+use cambric_api::{KernelStatus, Status};
+
+use super::span;
+use crate::table::Fields;
+
+pub(super) fn render(status: &Status) -> String {
+    let mut fields = Fields::new();
+    fields.field("Version", format_args!("cambricd {}", status.version));
+    fields.field("Node", &status.node);
+    fields.field("Router ID", status.router_id.as_deref().unwrap_or("not known yet"));
+    match status.asn {
+        Some(asn) => fields.field("AS", asn),
+        None => fields.field("AS", "not known yet"),
+    }
+    fields.field("Up for", span(status.uptime_s));
+    fields.field("Source", &status.source);
+    fields.field("Peers", format_args!("{} of {} established", status.peers_established, status.peers_total));
+    fields.list("Announces", &status.originated, "nothing");
+    fields.list("Kernel", status.kernel.iter().map(kernel), "nothing installed");
+    fields.field("Ready", if status.ready { "yes" } else { "no" });
+    if !status.waiting_for.is_empty() {
+        fields.list("Waits for", &status.waiting_for, "");
+    }
+    fields.list("Problems", &status.problems, "none");
+    fields.to_string()
+}
+
+fn kernel(status: &KernelStatus) -> String {
+    let KernelStatus { family, wanted, installed, groups } = status;
+    format!("{family}: {installed} of {wanted} routes installed, next-hop groups: {groups}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            node: "rack1-node1".to_owned(),
+            router_id: Some("10.0.1.11".to_owned()),
+            asn: Some(64512),
+            uptime_s: 187_200,
+            source: "kube".to_owned(),
+            ready: true,
+            waiting_for: Vec::new(),
+            problems: Vec::new(),
+            originated: vec!["10.244.1.0/24".to_owned(), "fd00:244:1::/64".to_owned()],
+            peers_established: 2,
+            peers_total: 2,
+            kernel: vec![
+                KernelStatus { family: "ipv4".to_owned(), wanted: 24, installed: 24, groups: 1 },
+                KernelStatus { family: "ipv6".to_owned(), wanted: 24, installed: 23, groups: 1 },
+            ],
+        }
+    }
+
+    #[test]
+    fn node_at_work() {
+        let expected = "\
+Version:    cambricd 0.1.0
+Node:       rack1-node1
+Router ID:  10.0.1.11
+AS:         64512
+Up for:     2d04h
+Source:     kube
+Peers:      2 of 2 established
+Announces:  10.244.1.0/24
+            fd00:244:1::/64
+Kernel:     ipv4: 24 of 24 routes installed, next-hop groups: 1
+            ipv6: 23 of 24 routes installed, next-hop groups: 1
+Ready:      yes
+Problems:   none
+";
+        assert_eq!(render(&status()), expected);
+    }
+
+    #[test]
+    fn node_that_waits() {
+        let status = Status {
+            router_id: None,
+            asn: None,
+            uptime_s: 3,
+            ready: false,
+            waiting_for: vec!["Node rack1-node1".to_owned(), "End-of-RIB from tor1a".to_owned()],
+            problems: vec!["peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed".to_owned()],
+            originated: Vec::new(),
+            peers_established: 0,
+            kernel: Vec::new(),
+            ..status()
+        };
+        let expected = "\
+Version:    cambricd 0.1.0
+Node:       rack1-node1
+Router ID:  not known yet
+AS:         not known yet
+Up for:     3s
+Source:     kube
+Peers:      0 of 2 established
+Announces:  nothing
+Kernel:     nothing installed
+Ready:      no
+Waits for:  Node rack1-node1
+            End-of-RIB from tor1a
+Problems:   peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed
+";
+        assert_eq!(render(&status), expected);
+    }
+}
