@@ -18,7 +18,7 @@ mod listing;
 mod results;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     time::Instant,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Fib {
     lost: BTreeSet<Hop>,
     /// Next hops that the kernel refused.
     refused: BTreeMap<Hop, Refusal>,
+    /// Routes that an earlier run left and the caller has not spoken about.
+    stale: HashSet<Prefix>,
     sweep: PerFamily<Sweep>,
     conflicts: BTreeMap<Prefix, u8>,
     missing_sources: BTreeSet<IpAddr>,
@@ -109,6 +111,7 @@ impl Fib {
             pending: Pending::default(),
             lost: BTreeSet::new(),
             refused: BTreeMap::new(),
+            stale: HashSet::new(),
             sweep: PerFamily::default(),
             conflicts: BTreeMap::new(),
             missing_sources: BTreeSet::new(),
@@ -155,6 +158,7 @@ impl Fib {
                 self.unsettled.remove(&old);
             }
         }
+        self.stale.remove(&prefix);
         self.damaged_routes.remove(&prefix);
         self.pending.push(prefix);
     }
@@ -190,24 +194,26 @@ impl Fib {
     /// then it is a former one.
     pub(crate) fn allow_sweep(&mut self, family: Family, now: Instant) {
         *self.sweep.get_mut(family) = Sweep::Allowed;
-        self.queue_unwanted(family);
+        let is_own =
+            |wish: &Interned| self.wishes.get(*wish).is_some_and(|wish| wish.target == Target::Unreachable);
+        let own_prefix_known =
+            self.wanted.iter().any(|(prefix, wish)| prefix.family() == family && is_own(wish));
+        let unreachable =
+            |prefix: &Prefix| self.mirror.route(prefix).is_some_and(|s| s.form == Form::Unreachable);
+        let may_go =
+            |prefix: &Prefix| prefix.family() == family && (own_prefix_known || !unreachable(prefix));
+        let swept: Vec<Prefix> = self.stale.iter().filter(|prefix| may_go(prefix)).copied().collect();
+        for prefix in swept {
+            self.stale.remove(&prefix);
+            self.pending.push(prefix);
+        }
         self.settle_later(now);
     }
 
-    fn queue_unwanted(&mut self, family: Family) {
-        let own_prefix_known =
-            self.wanted.iter().filter(|(prefix, _)| prefix.family() == family).any(|(_, wish)| {
-                self.wishes.get(*wish).is_some_and(|wish| wish.target == Target::Unreachable)
-            });
-        for (prefix, shape) in self.mirror.routes() {
-            let unreachable = shape.form == Form::Unreachable;
-            if prefix.family() == family
-                && !self.wanted.contains_key(&prefix)
-                && (!unreachable || own_prefix_known)
-            {
-                self.pending.push(prefix);
-            }
-        }
+    /// What the kernel holds now, nobody has asked for: it is of an earlier run.
+    pub(crate) fn adopt(&mut self) {
+        self.pending = Pending::default();
+        self.stale = self.mirror.routes().map(|(prefix, _)| prefix).collect();
     }
 
     // -- What is to be written.
@@ -479,7 +485,7 @@ impl Fib {
             *wanted.get_mut(prefix.family()) += 1;
         }
         let mut stale = PerFamily::default();
-        for (prefix, _) in self.mirror.routes().filter(|(prefix, _)| !self.wanted.contains_key(prefix)) {
+        for prefix in self.stale.iter().filter(|prefix| self.mirror.route(prefix).is_some()) {
             *stale.get_mut(prefix.family()) += 1;
         }
         let group_state =

@@ -203,7 +203,18 @@ impl Kernel {
     /// Waits for the kernel to tell something. Cancel-safe: what is taken from the socket is returned.
     pub(crate) async fn events(&mut self) -> Result<Vec<KernelEvent>, Error> {
         self.buffer.clear();
-        let mut received = self.socket.recv(&mut self.buffer).await.map(|()| true);
+        let received = self.socket.recv(&mut self.buffer).await.map(|()| true);
+        self.collect(received)
+    }
+
+    /// What the kernel has told by now.
+    pub(crate) fn events_so_far(&mut self) -> Result<Vec<KernelEvent>, Error> {
+        let received = self.receive_now();
+        self.collect(received)
+    }
+
+    /// The events of a datagram in the buffer, and of those that wait behind it.
+    fn collect(&mut self, mut received: io::Result<bool>) -> Result<Vec<KernelEvent>, Error> {
         let mut events = Vec::new();
         for _ in 0..DATAGRAMS_A_TURN {
             match received {

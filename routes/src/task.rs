@@ -180,6 +180,9 @@ impl Task {
 
     /// Objects, then groups of them, then routes over them: each step knows what the one before achieved.
     fn write_batch(&mut self) -> Result<(), Error> {
+        // Plans are made on the latest state, so that little can come between.
+        let events = self.kernel.events_so_far()?;
+        self.handle_events(events);
         let prefixes = self.fib.take();
         let objects = self.fib.object_ops(&prefixes);
         self.write(objects)?;
@@ -195,8 +198,9 @@ impl Task {
             let rest = ops.split_off(ops.len().min(self.batch));
             let written = self.kernel.write(&ops)?;
             debug!(messages = ops.len(), refused = written.refused.len(), "wrote to the kernel");
-            self.fib.applied(ops, &written.refused, Instant::now());
-            self.handle_events(written.events);
+            let now = Instant::now();
+            self.fib.applied(ops, &written.refused, now);
+            self.fib.handle_events_beside_writes(written.events, now);
             ops = rest;
         }
         Ok(())
@@ -211,6 +215,7 @@ impl Task {
             let step = next_step(&mut self.dump).await?;
             self.handle_listing(step);
         }
+        self.fib.adopt();
         Ok(())
     }
 

@@ -5,13 +5,12 @@
 
 use std::time::Instant;
 
-use super::{Fib, RefusalState, Sweep};
+use super::{Fib, RefusalState};
 use crate::{
     METRIC, PROTOCOL,
     event::{Event, RepairCause},
     kernel::{KernelEvent, KernelLink, KernelNextHop, KernelRoute, NextHopContent, Replaced},
     links::{Link, LinkAddress, LinkChange, LinkTable},
-    mirror::Form,
     next_hops::{LinkIndex, NextHopId},
     wanted::Prefix,
 };
@@ -39,6 +38,24 @@ impl Fib {
                 self.handle_route_gone(&route, RepairCause::RouteDeleted, now);
             }
             KernelEvent::Overrun => self.handle_overrun(now),
+        }
+    }
+
+    /// Takes in what was told around a batch of ours. Whether it happened before or after a message of that batch
+    /// cannot be seen, so if it was about our routes, a listing has to say how things stand.
+    pub(crate) fn handle_events_beside_writes(&mut self, events: Vec<KernelEvent>, now: Instant) {
+        for event in events {
+            let about_ours = match &event {
+                KernelEvent::Route { route, .. } | KernelEvent::RouteGone(route) => {
+                    route.protocol == PROTOCOL || route.metric == METRIC
+                }
+                KernelEvent::NextHop(_) | KernelEvent::NextHopGone(_) => true,
+                _ => false,
+            };
+            if about_ours {
+                self.check_soon(now);
+            }
+            self.handle_event(event, now);
         }
     }
 
@@ -224,11 +241,9 @@ impl Fib {
                     return;
                 }
                 self.mirror.put_route(prefix, &shape);
-                let may_go =
-                    *self.sweep.get(prefix.family()) == Sweep::Allowed && shape.form != Form::Unreachable;
                 if wanted {
                     self.lose([prefix], cause);
-                } else if may_go {
+                } else if !self.stale.contains(&prefix) {
                     self.pending.push(prefix);
                 }
             }

@@ -20,6 +20,8 @@ use crate::{
 
 /// How soon a suspicion is followed up: late enough to take in many of them at once.
 const SUSPICION_DELAY: Duration = Duration::from_millis(10);
+/// How soon after another listing.
+const SUSPICION_PAUSE: Duration = Duration::from_millis(100);
 /// How often an interrupted listing is repeated before it is believed.
 const MOST_REPETITIONS: u32 = 3;
 
@@ -28,6 +30,7 @@ const MOST_REPETITIONS: u32 = 3;
 pub(crate) struct Listing {
     cause: Option<RepairCause>,
     due: Option<Instant>,
+    begun: Option<Instant>,
     running: Option<Seen>,
     repetitions: u32,
 }
@@ -53,7 +56,8 @@ impl Fib {
 
     /// Something does not fit.
     pub(super) fn check_soon(&mut self, now: Instant) {
-        self.check_at_latest(now + SUSPICION_DELAY);
+        let pause_over = self.listing.begun.map_or(now, |begun| begun + SUSPICION_PAUSE);
+        self.check_at_latest(pause_over.max(now + SUSPICION_DELAY));
     }
 
     /// The kernel may have done something silently.
@@ -97,6 +101,7 @@ impl Fib {
     /// A listing begins.
     pub(crate) fn begin_listing(&mut self, now: Instant) {
         self.checks += 1;
+        self.listing.begun = Some(now);
         self.listing.due = Some(now + self.config.check_interval);
         self.listing.running = Some(Seen::default());
     }
