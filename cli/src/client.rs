@@ -13,19 +13,40 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no reply.
 #[derive(Debug, Error)]
-pub(crate) enum ClientError {
+#[error("no answer from the daemon at {}: {fault}", socket.display())]
+pub(crate) struct ClientError {
+    socket: PathBuf,
+    fault: Fault,
+}
+
+#[derive(Debug, Error)]
+enum Fault {
     /// Nobody listens there, or not for us.
-    #[error("cannot reach the daemon at {}: {cause}; {}", socket.display(), hint(cause))]
-    Unreachable { socket: PathBuf, cause: io::Error },
+    #[error("{0}; {hint}", hint = hint(.0))]
+    Unreachable(io::Error),
     /// It took the connection and then nothing came.
-    #[error("the daemon at {} was silent for {} s: it hangs or is overloaded", socket.display(), PATIENCE.as_secs())]
-    Silent { socket: PathBuf },
+    #[error("it was silent for {} s; it hangs or is overloaded", PATIENCE.as_secs())]
+    Silent,
     /// It closed the connection.
-    #[error("the daemon at {} hung up without an answer; its log says why", socket.display())]
-    HungUp { socket: PathBuf },
+    #[error("it hung up; its log says why")]
+    HungUp,
     /// It is not cambricd, or of another age.
-    #[error("the daemon at {} gave an answer that is not understood ({cause}); is it cambricd, and as new as this cambric?", socket.display())]
-    Rubbish { socket: PathBuf, cause: LineError },
+    #[error("{0}; is it cambricd, and as new as this cambric?")]
+    Rubbish(LineError),
+}
+
+impl From<LineError> for Fault {
+    fn from(error: LineError) -> Fault {
+        match error {
+            LineError::Closed => Fault::HungUp,
+            LineError::Io(cause) => match cause.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Fault::Silent,
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Fault::HungUp,
+                _ => Fault::Unreachable(cause),
+            },
+            LineError::Json(_) | LineError::TooLong => Fault::Rubbish(error),
+        }
+    }
 }
 
 fn hint(cause: &io::Error) -> &'static str {
@@ -44,39 +65,30 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(socket: &Path) -> Result<Client, ClientError> {
-        let connect = || {
-            let stream = UnixStream::connect(socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(BufReader::new(stream))
-        };
         let socket = socket.to_owned();
-        match connect() {
-            Ok(stream) => Ok(Client { socket, stream }),
-            Err(cause) => Err(ClientError::Unreachable { socket, cause }),
+        match open(&socket) {
+            Ok(stream) => Ok(Client { socket, stream: BufReader::new(stream) }),
+            Err(cause) => Err(ClientError { socket, fault: Fault::Unreachable(cause) }),
         }
+    }
+
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.exchange(request).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
     }
 
     /// A daemon that turns us away may answer and hang up before it has read the request; so its answer
     /// is looked for even when the request could not be written.
-    pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        match write_line(self.stream.get_mut(), request).map_err(|error| self.why(error)) {
-            Ok(()) | Err(ClientError::HungUp { .. }) => {}
-            Err(error) => return Err(error),
+    fn exchange(&mut self, request: &Request) -> Result<Reply, Fault> {
+        match write_line(self.stream.get_mut(), request).map_err(Fault::from) {
+            Ok(()) | Err(Fault::HungUp) => Ok(read_line(&mut self.stream)?),
+            Err(fault) => Err(fault),
         }
-        read_line(&mut self.stream).map_err(|error| self.why(error))
     }
+}
 
-    fn why(&self, error: LineError) -> ClientError {
-        let socket = self.socket.clone();
-        match error {
-            LineError::Closed => ClientError::HungUp { socket },
-            LineError::Io(cause) => match cause.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Silent { socket },
-                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ClientError::HungUp { socket },
-                _ => ClientError::Unreachable { socket, cause },
-            },
-            LineError::Json(_) | LineError::TooLong => ClientError::Rubbish { socket, cause: error },
-        }
-    }
+fn open(socket: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }

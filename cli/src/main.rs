@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Output::Text => print(&render::text(&reply.body, command.detail)),
     };
     match &reply.body {
-        Body::Error(why) => complain(table::printable(why), FAILED),
+        Body::Error(why) => complain(why, FAILED),
         _ => printed,
     }
 }
@@ -82,8 +82,9 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
+/// What is wrong may be told in words of a peer or of whoever sits on the socket, so they are escaped.
 fn complain(what: impl Display, code: u8) -> ExitCode {
     // Without a standard error there is nobody left to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "cambric: {what}");
+    let _ = writeln!(io::stderr(), "cambric: {}", table::printable(&what.to_string()));
     ExitCode::from(code)
 }

@@ -137,6 +137,7 @@ fn wrong_words_are_exit_code_2_and_ask_nobody() {
     let (code, out, err) = run(nowhere, &["show", "foo"]);
     let expected = "cambric: `foo` is unknown after `show`; possible there: bgp, protocols, route, status\n";
     assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected));
+    assert!(run(nowhere, &["\x1b[2J"]).2.starts_with("cambric: `\\u{1b}[2J` is unknown"));
     assert_eq!(run(nowhere, &["show"]).0, 2);
     assert_eq!(run(nowhere, &["--colour"]).0, 2);
 }
@@ -158,7 +159,7 @@ fn absent_daemon_is_exit_code_3() {
     let socket = folder.path().join("sock");
     let hint = "; is cambricd running?\n";
     let (code, _, err) = run(&socket, &["show", "status"]);
-    let head = format!("cambric: cannot reach the daemon at {}: No such file", socket.display());
+    let head = format!("cambric: no answer from the daemon at {}: No such file", socket.display());
     assert!(code == 3 && err.starts_with(&head) && err.ends_with(hint), "{code} {err}");
 
     // A socket that a dead daemon left.
@@ -181,7 +182,7 @@ fn daemon_that_hangs_up_is_exit_code_3() {
     for beginning in ["", "{\"code\":1000,\"sta"] {
         let daemon = Daemon::start(Answer::Line(beginning.into()));
         let (code, out, err) = run(&daemon.socket(), &["show", "status"]);
-        assert!(code == 3 && out.is_empty() && err.contains("hung up without an answer"), "{code} {err}");
+        assert!(code == 3 && out.is_empty() && err.contains("it hung up; its log says why"), "{code} {err}");
     }
 }
 
