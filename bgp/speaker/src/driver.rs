@@ -273,7 +273,8 @@ impl Driver {
 
     /// Gives the writer its next octets, unless it still has some.
     fn transmit(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(&conn).filter(|connection| !connection.writing) else {
+        let Some(connection) = self.connections.get_mut(&conn).filter(|connection| !connection.writing)
+        else {
             return;
         };
         let mut octets = Vec::new();

@@ -1,0 +1,316 @@
+//! The main loop: joins source, speaker, routes and the files of the node. It decides nothing about
+//! routes; it passes on what others decided, in the right order.
+//!
+//! Three orders matter. A pod range is unreachable in the kernel before it is announced. A lost gateway is
+//! told to `routes` before the routes that used it. And nothing of an earlier run is swept before the
+//! peers that are there have told their routes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use cambric_bgp::router::Restarted;
+use cambric_bgp::{Family, Prefix, Router};
+use cambric_routes::{Change, Routes};
+use cambric_speaker::{Event, Handle, SpeakerConfig};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::{Args, SourceArg};
+use crate::intent::{Intent, NoIntent, intent};
+use crate::source::{Views, dir};
+use crate::state::{Shared, State};
+use crate::{conflist, control, fib, forwarding, router_advertisements};
+
+/// How often an unfinished start is looked at; costs nothing once routing is ready.
+const READINESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Runs until SIGTERM or SIGINT. Leaves routes, pods and configuration as they are: stopping is not
+/// leaving.
+///
+/// # Errors
+/// Something the daemon cannot do without: its folder, its sockets, the kernel.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut stop = signal(SignalKind::terminate()).context("catching SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+    let _lock = lock(&args.run_dir)?;
+    let mut daemon = Daemon::start(args).await?;
+    tokio::select! {
+        result = daemon.run() => result,
+        _ = stop.recv() => { tracing::info!("SIGTERM: stopping; routes, pods and configuration stay"); Ok(()) }
+        _ = interrupt.recv() => { tracing::info!("SIGINT: stopping; routes, pods and configuration stay"); Ok(()) }
+    }
+}
+
+/// Two daemons on one node would undo each other's work.
+fn lock(run_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
+    fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
+    let path = run_dir.join("cambricd.lock");
+    let file = fs::File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| anyhow::anyhow!("another cambricd holds {}: {error}", path.display()))
+}
+
+struct Daemon {
+    args: Args,
+    node: String,
+    routes: Routes,
+    route_events: mpsc::Receiver<cambric_routes::Event>,
+    views: Views,
+    speaker: Option<Speaker>,
+    intent: Option<Intent>,
+    converged: BTreeSet<Family>,
+    state: watch::Sender<State>,
+}
+
+struct Speaker {
+    handle: Handle,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Daemon {
+    async fn start(args: Args) -> anyhow::Result<Daemon> {
+        let node = match &args.node {
+            Some(node) => node.clone(),
+            None => {
+                nix::unistd::gethostname().context("asking for the host name")?.to_string_lossy().into_owned()
+            }
+        };
+        let config = cambric_routes::Config::new(&args.run_dir);
+        let (routes, route_events, task) =
+            Routes::start(config).await.context("opening the kernel's routing table")?;
+        tokio::spawn(async move {
+            if let Err(error) = task.run().await {
+                tracing::error!(error = %error, "routes are not kept any more");
+            }
+        });
+        let from_ra = router_advertisements::interfaces(&routes.links().borrow().clone()).await?;
+        forwarding::start(args.sysctl_dir.clone(), &from_ra);
+        let SourceArg::Dir(folder) = &args.source;
+        let (views, _task) =
+            dir::start(folder.clone()).with_context(|| format!("watching {}", folder.display()))?;
+        let (state, published) = watch::channel(State::default());
+        let shared = Shared {
+            node: node.clone(),
+            source: args.source.to_string(),
+            started_at: Instant::now(),
+            routes: routes.clone(),
+            state: published,
+        };
+        control::start(&args.run_dir, shared).context("opening the control socket")?;
+        tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
+        Ok(Daemon {
+            args,
+            node,
+            routes,
+            route_events,
+            views,
+            speaker: None,
+            intent: None,
+            converged: BTreeSet::new(),
+            state,
+        })
+    }
+
+    async fn run(&mut self) -> anyhow::Result<()> {
+        let mut links = self.routes.links();
+        let mut readiness = interval(READINESS_INTERVAL);
+        readiness.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let ready = self.state.borrow().ready;
+            // All branches are cancel-safe: channels and watches lose nothing when dropped.
+            tokio::select! {
+                biased;
+                Some(event) = next_event(&mut self.speaker) => self.handle_speaker(event).await?,
+                changed = self.views.changed() => {
+                    changed.context("the source has ended")?;
+                    self.update_intent().await?;
+                }
+                changed = links.changed() => {
+                    changed.context("the routes task has ended")?;
+                    links.mark_unchanged();
+                    self.update_intent().await?;
+                }
+                Some(event) = self.route_events.recv() => log_route_event(&event),
+                _ = readiness.tick(), if !ready => self.check_readiness().await?,
+            }
+        }
+    }
+
+    /// The wishes of the operator or the links of the host have changed.
+    async fn update_intent(&mut self) -> anyhow::Result<()> {
+        let Some(objects) = self.views.borrow_and_update().clone() else { return Ok(()) };
+        let links = fib::links(&self.routes.links().borrow().clone());
+        match intent(&objects, &self.node, &links) {
+            Ok(intent) if self.intent.as_ref() == Some(&intent) => Ok(()),
+            Ok(intent) => self.apply(intent).await,
+            // With an intent at hand this is a source that lost sight of us: go on as before.
+            Err(error @ NoIntent::NodeUnknown(_)) => {
+                self.state.send_modify(|state| {
+                    state.problems = objects.problems.iter().map(ToString::to_string).collect();
+                    state.problems.push(error.to_string());
+                });
+                tracing::warn!(error = %error, "nothing to do yet");
+                Ok(())
+            }
+        }
+    }
+
+    async fn apply(&mut self, intent: Intent) -> anyhow::Result<()> {
+        let before: Vec<Prefix> =
+            self.intent.as_ref().map(|intent| intent.pod_prefixes.clone()).unwrap_or_default();
+        let unreachable: Vec<Change> = intent.pod_prefixes.iter().copied().map(fib::unreachable).collect();
+        self.routes.set(unreachable).await?;
+        self.routes.flushed().await?;
+        match &self.speaker {
+            Some(speaker) => speaker.handle.apply(intent.wanted.clone()).await?,
+            None => self.start_speaker(&intent)?,
+        }
+        let gone = before.into_iter().filter(|prefix| !intent.pod_prefixes.contains(prefix));
+        self.routes.set(gone.map(fib::drop).collect()).await?;
+        for problem in &intent.problems {
+            tracing::warn!(problem = %problem, "manifest is not taken in full");
+        }
+        self.state.send_modify(|state| {
+            state.router_id = Some(intent.wanted.router.router_id.to_string());
+            state.asn = Some(intent.wanted.router.asn.value());
+            state.originated = intent.wanted.originated.keys().map(Prefix::to_string).collect();
+            state.problems = intent.problems.iter().map(ToString::to_string).collect();
+        });
+        self.intent = Some(intent);
+        if self.state.borrow().ready {
+            self.write_conflist()?;
+        }
+        Ok(())
+    }
+
+    fn start_speaker(&mut self, intent: &Intent) -> anyhow::Result<()> {
+        let kept = self.routes.kept();
+        let restarted = if kept.restarted {
+            let kept = Family::ALL.into_iter().filter(|own| *kept.kept.get(fib::family(*own))).collect();
+            tracing::info!(kept = ?kept, "an earlier run left its routes; peers are asked to keep ours");
+            Restarted::Yes { kept }
+        } else {
+            Restarted::No
+        };
+        let seed = u64::from(intent.wanted.router.router_id.value()) ^ u64::from(std::process::id()) << 32;
+        let router = Router::new(Instant::now(), intent.wanted.clone(), restarted, seed);
+        let config = SpeakerConfig { port: self.args.bgp_port };
+        let (handle, events, _task) = cambric_speaker::start(&config, router)
+            .with_context(|| format!("listening on TCP port {}", config.port))?;
+        self.state.send_modify(|state| state.speaker = Some(handle.clone()));
+        self.speaker = Some(Speaker { handle, events });
+        Ok(())
+    }
+
+    async fn handle_speaker(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::NextHopLost(next_hop) => self.next_hop_lost(next_hop).await?,
+            Event::Routes(changes) => {
+                let sources =
+                    self.intent.as_ref().map(|intent| intent.node_addresses.clone()).unwrap_or_default();
+                let changes = changes.into_iter().map(|change| fib::learned(change, &sources)).collect();
+                self.routes.set(changes).await?;
+            }
+            Event::Converged(family) => {
+                tracing::info!(family = %family, "peers have told their routes");
+                self.routes.allow_sweep(fib::family(family)).await?;
+                self.converged.insert(family);
+            }
+            Event::PeerChanged { peer, state } => {
+                let Some(speaker) = &self.speaker else { return Ok(()) };
+                if let Some(status) = speaker.handle.look(move |router| router.peer(peer)).await? {
+                    let reason = status.last_error.map(|error| error.what).unwrap_or_default();
+                    let name = status.config.name;
+                    tracing::info!(peer = %name, address = %status.address, to = %state, reason, "peer state changed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn next_hop_lost(&self, next_hop: IpAddr) -> anyhow::Result<()> {
+        tracing::info!(next_hop = %next_hop, "gateway is lost with its session");
+        Ok(self.routes.next_hop_lost(next_hop, None).await?)
+    }
+
+    /// Routing is ready when learned routes are written and the own range is announced to at least one
+    /// peer, or no peer is configured. Then pods may start.
+    async fn check_readiness(&mut self) -> anyhow::Result<()> {
+        let waiting_for = self.waiting_for().await?;
+        if waiting_for.is_empty() {
+            self.routes.flushed().await?;
+            self.write_conflist()?;
+            tracing::info!("routing is ready");
+        }
+        let ready = waiting_for.is_empty();
+        self.state.send_modify(|state| {
+            state.waiting_for = waiting_for;
+            state.ready = ready;
+        });
+        Ok(())
+    }
+
+    async fn waiting_for(&self) -> anyhow::Result<Vec<String>> {
+        let (Some(intent), Some(speaker)) = (&self.intent, &self.speaker) else {
+            return Ok(vec![format!("the Node object \"{}\"", self.node)]);
+        };
+        let mut waiting: Vec<String> = Family::ALL
+            .into_iter()
+            .filter(|family| !self.converged.contains(family))
+            .map(|family| format!("the peers' {family} routes"))
+            .collect();
+        // A family that no peer carries is told to nobody, and nobody waits for it.
+        let carried = |prefix: &Prefix| {
+            intent.wanted.peers.values().any(|peer| peer.families.contains(&prefix.family()))
+        };
+        let told: Vec<Prefix> = intent.pod_prefixes.iter().copied().filter(carried).collect();
+        let untold = speaker
+            .handle
+            .look(move |router| {
+                told.into_iter().filter(|prefix| !router.is_announced(prefix)).collect::<Vec<_>>()
+            })
+            .await?;
+        waiting.extend(untold.into_iter().map(|prefix| format!("a peer to announce {prefix} to")));
+        Ok(waiting)
+    }
+
+    fn write_conflist(&self) -> anyhow::Result<()> {
+        let Some(intent) = &self.intent else { return Ok(()) };
+        let folder = &self.args.cni_conf_dir;
+        conflist::write(folder, &conflist::render(intent, &self.args.run_dir))
+            .with_context(|| format!("writing {}", folder.join(conflist::FILE_NAME).display()))
+    }
+}
+
+/// The speaker's next event; never, while there is no speaker.
+async fn next_event(speaker: &mut Option<Speaker>) -> Option<Event> {
+    match speaker {
+        Some(speaker) => speaker.events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_route_event(event: &cambric_routes::Event) {
+    use cambric_routes::Event as E;
+    match event {
+        E::LinkDown { name } => tracing::warn!(iface = %name, "link is down"),
+        E::LinkUp { name } => tracing::info!(iface = %name, "link is up"),
+        E::AddressesChanged => tracing::debug!("addresses changed"),
+        E::ForeignConflict { prefix, protocol } => {
+            tracing::warn!(prefix = %prefix, protocol, "a foreign route has the place of ours; it stays");
+        }
+        E::WriteFailed { what, errno } => {
+            tracing::warn!(what = ?what, errno, "the kernel refused a write; retrying")
+        }
+        E::PreferredSourceMissing { address } => {
+            tracing::warn!(address = %address, "the node lacks its own address; routes go without a source");
+        }
+        E::Repaired { cause, count } => tracing::warn!(cause = %cause, count, "routes were repaired"),
+    }
+}

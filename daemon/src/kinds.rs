@@ -1,0 +1,170 @@
+//! Our own kinds, group `cambric.dev/v1alpha1`, all cluster-scoped.
+//!
+//! Addresses and prefixes are text here: `intent` reads them, so that an error can name object, field and
+//! value. A field that these types do not have is refused by name and never passed over: whoever writes
+//! it expects it to do something.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The group and version of all our kinds.
+pub const API_VERSION: &str = "cambric.dev/v1alpha1";
+
+/// How BGP runs on the nodes that it selects.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPClusterConfig", plural = "bgpclusterconfigs")]
+#[kube(derive = "PartialEq")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BGPClusterConfigSpec {
+    /// Nodes it is for; all of them if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<NodeSelector>,
+    /// AS of the nodes; 64512 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    /// Whether all nodes peer with each other.
+    #[serde(default)]
+    pub mesh: Mesh,
+    /// Ranges pods get addresses from, beside those of the Node objects.
+    #[serde(default, rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
+    pub pod_cidrs: Vec<String>,
+    /// Ranges node addresses lie in; empty: anywhere.
+    #[serde(default, rename = "nodeCIDRs", skip_serializing_if = "Vec::is_empty")]
+    pub node_cidrs: Vec<String>,
+    /// Ranges services get addresses from.
+    #[serde(default, rename = "serviceCIDRs", skip_serializing_if = "Vec::is_empty")]
+    pub service_cidrs: Vec<String>,
+    /// Neighbours of every selected node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerEntry>,
+}
+
+/// Whether all nodes peer with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Mesh {
+    /// They do.
+    #[default]
+    Enabled,
+    /// They peer with their switches only.
+    Disabled,
+}
+
+/// Which nodes; as the `matchLabels` of a Kubernetes label selector.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeSelector {
+    /// A node must have all of these.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// One neighbour.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PeerEntry {
+    /// For people.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its AS.
+    pub asn: u32,
+    /// TCP port it listens on; 179 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Source address of our connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_address: Option<String>,
+    /// Name of a BGPPeerConfig; the defaults if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_config: Option<String>,
+}
+
+/// What many neighbours have in common.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPPeerConfig", plural = "bgppeerconfigs")]
+#[kube(derive = "PartialEq")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BGPPeerConfigSpec {
+    /// 0, or 3 to 65535; 90 if absent (RFC 4271 section 10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time_seconds: Option<u16>,
+    /// A third of the hold time if absent, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive_seconds: Option<u16>,
+    /// What the session carries; the family of the peer's address if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub families: Option<Vec<FamilyName>>,
+    /// Who opens the TCP connection.
+    #[serde(default)]
+    pub connect: Connect,
+    /// What the peer may tell us.
+    #[serde(default)]
+    pub import: ImportPolicy,
+    /// What it is told.
+    #[serde(default)]
+    pub export: ExportPolicy,
+    /// Most routes accepted of a family; 20000 if absent. Further ones are refused, the session stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<u32>,
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FamilyName {
+    /// IPv4 unicast.
+    #[serde(rename = "ipv4")]
+    Ipv4,
+    /// IPv6 unicast.
+    #[serde(rename = "ipv6")]
+    Ipv6,
+}
+
+/// Who opens the TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Connect {
+    /// Whoever is first.
+    #[default]
+    Both,
+    /// The peer.
+    Passive,
+}
+
+/// What a peer may tell us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ImportPolicy {
+    /// What the cluster declares.
+    #[default]
+    Declared,
+    /// Everything that is sound.
+    All,
+}
+
+/// What a peer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ExportPolicy {
+    /// Our own prefixes; an internal peer also what external peers told us.
+    #[default]
+    Own,
+    /// Every best path.
+    All,
+}
+
+/// What is particular to one node; named as the node.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPNodeOverride", plural = "bgpnodeoverrides")]
+#[kube(derive = "PartialEq")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BGPNodeOverrideSpec {
+    /// AS of this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    /// BGP identifier; the node's IPv4 address if absent.
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<String>,
+    /// Neighbours of this node, beside those of the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerEntry>,
+}

@@ -1,0 +1,27 @@
+//! `cambricd`: joins the parts of Cambric on one node.
+//!
+//! ```text
+//!   source -> intent -> speaker --- learned routes ---> routes -> kernel
+//!                 \------ own ranges: unreachable ------^
+//!   control socket: looks at all of them
+//! ```
+//!
+//! `source` gives complete views of the objects. `intent` is pure: it makes of them what this node should
+//! do. `daemon` is the main loop that tells the speaker and the kernel, in the right order. Everything
+//! else is a small thing that a node needs: forwarding, the CNI configuration, the control socket.
+//!
+//! Everything it leaves behind stays when it stops: routes, CNI configuration, sysctls.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod conflist;
+pub mod control;
+pub mod daemon;
+pub mod fib;
+pub mod forwarding;
+pub mod intent;
+pub mod kinds;
+pub mod objects;
+pub mod router_advertisements;
+pub mod source;
+pub mod state;

@@ -1,0 +1,11 @@
+//! Where objects come from. A source gives complete views, one after another; what changed between two of
+//! them is for others to find out.
+
+pub mod dir;
+
+use tokio::sync::watch;
+
+use crate::objects::Objects;
+
+/// The latest complete view; `None` before the first.
+pub type Views = watch::Receiver<Option<Objects>>;

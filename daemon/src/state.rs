@@ -1,0 +1,41 @@
+//! What the daemon knows of itself, for the CLI.
+
+use std::time::Instant;
+
+use cambric_routes::Routes;
+use cambric_speaker::Handle;
+use tokio::sync::watch;
+
+/// Published by the main loop, read by the control socket.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Our BGP identifier, once the Node object is known.
+    pub router_id: Option<String>,
+    /// Our AS.
+    pub asn: Option<u32>,
+    /// What we announce.
+    pub originated: Vec<String>,
+    /// What the operator should mend.
+    pub problems: Vec<String>,
+    /// Routing is ready: pods may start.
+    pub ready: bool,
+    /// What it still waits for.
+    pub waiting_for: Vec<String>,
+    /// The speaker, once it runs.
+    pub speaker: Option<Handle>,
+}
+
+/// All that an answer is made from.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// This node.
+    pub node: String,
+    /// As on the command line.
+    pub source: String,
+    /// When the daemon started.
+    pub started_at: Instant,
+    /// The kernel's side.
+    pub routes: Routes,
+    /// The rest.
+    pub state: watch::Receiver<State>,
+}
