@@ -1,7 +1,8 @@
-//! What the tests of this folder share: a router with peers made of bytes ([`scripted`]),
-//! and short ways to write down configurations.
+//! What the tests of this folder share: a router with peers made of bytes ([`scripted`]), several routers
+//! on one virtual clock ([`net`]), and short ways to write down configurations.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses another part of it")]
 
+pub mod net;
 pub mod scripted;
 
 use std::net::IpAddr;
