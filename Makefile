@@ -1,0 +1,52 @@
+# Everything a person types. Each target says what it needs and installs it from the distribution.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+LAB ?= containerlab/two-rack
+# The plugin is started for every pod: linked statically and at a fixed address it starts in half the time.
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+
+.PHONY: help build release test lint unit topology demo tools tools-test clean
+
+help:
+	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
+	@echo '              KEEP=1 leaves the lab up'
+	@echo 'make test     every test, topologies included (root)'
+	@echo 'make build    all binaries, for the lab'
+	@echo 'make release  all binaries, small and fast; the CNI plugin static'
+	@echo 'make lint     formatting, clippy, what bgp/core may depend on'
+
+build:
+	$(CARGO) build --locked --workspace
+
+release:
+	$(CARGO) build --locked --release --workspace --exclude cambric-cni
+	RUSTFLAGS='$(STATIC)' $(CARGO) build --locked --release -p cambric-cni --target "$$(rustc -vV | sed -n 's/^host: //p')"
+	cp target/"$$(rustc -vV | sed -n 's/^host: //p')"/release/cambric-cni target/release/
+
+tools:
+	./deploy/tools.sh demo
+
+tools-test:
+	./deploy/tools.sh test
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	./bgp/core/pure.sh
+
+unit:
+	$(CARGO) test --locked --workspace --exclude cambric-lab
+
+topology:
+	$(CARGO) test --locked -p cambric-lab
+
+test: tools-test build lint unit topology
+
+demo: tools release
+	target/release/cambric-demo $(if $(KEEP),--keep) $(LAB)
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs what the demo or the tests need from the distribution, unless it is there already.
+# usage: tools.sh demo|test
+set -euo pipefail
+
+say() { echo "cambric: $*" >&2; }
+
+# What is asked of the machine itself cannot be installed: one line that says what is missing.
+[ "$(id -u)" = 0 ] || { say "this needs root: it makes network namespaces"; exit 1; }
+[ "$(uname -s)" = Linux ] || { say "this needs Linux"; exit 1; }
+
+declare -A package=(
+    [/usr/lib/frr/bgpd]=frr
+    [/usr/bin/vtysh]=frr
+    [/bin/ip]=iproute2
+)
+if [ "${1:-}" = test ]; then
+    package+=(
+        [/usr/sbin/bird]=bird2
+        [/usr/bin/gobgpd]=gobgpd
+        [/usr/lib/cni/ptp]=containernetworking-plugins
+        [/bin/ping]=iputils-ping
+    )
+fi
+
+missing=()
+for file in "${!package[@]}"; do
+    [ -e "$file" ] || missing+=("${package[$file]}")
+done
+if [ "${1:-}" = test ] && ! /usr/bin/python3 -c 'import jsonschema' 2>/dev/null; then
+    missing+=(python3-jsonschema)
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    command -v apt-get >/dev/null || { say "please install: ${missing[*]}"; exit 1; }
+    say "installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# What the kernel must have. A throw-away pair of namespaces tells.
+probe="cambric-probe-$$"
+cleanup() { ip netns del "$probe" 2>/dev/null || true; }
+trap cleanup EXIT
+ip netns add "$probe" 2>/dev/null || { say "this kernel or container does not allow network namespaces"; exit 1; }
+try() { ip -n "$probe" "$@" 2>/dev/null; }
+try link add probe0 type veth peer name probe1 || { say "this kernel has no veth devices"; exit 1; }
+try address add 192.0.2.1/24 dev probe0 && try link set probe0 up && try link set probe1 up
+try nexthop add id 1 via 192.0.2.2 dev probe0 || { say "this kernel has no next-hop objects (Linux 5.3 has)"; exit 1; }
