@@ -397,13 +397,9 @@ impl Router {
     }
 
     fn check_convergence(&mut self, now: Instant) {
-        let Convergence { pending, deadline, .. } = &self.convergence;
-        let waits = |family: Family| {
-            let mut waits = self.peers.values().filter_map(|peer| self.convergence.waits_for(peer, family));
-            now < *deadline && waits.any(|until| now < until)
-        };
-        let done: Vec<Family> = pending.iter().copied().filter(|family| !waits(*family)).collect();
-        for family in done {
+        let is_over = |family: &Family| self.waits_until(*family).is_none_or(|until| now >= until);
+        let over: Vec<Family> = self.convergence.pending.iter().copied().filter(is_over).collect();
+        for family in over {
             self.convergence.pending.remove(&family);
             self.rib.stop_deferring(family);
             self.actions.push_back(Action::Converged(family));
@@ -415,6 +411,11 @@ impl Router {
         if self.convergence.pending.is_empty() {
             self.identity.restart.restarted = false;
         }
+    }
+
+    /// Until when the routes of `family` are waited for: until the last of the peers; `None` if for none.
+    fn waits_until(&self, family: Family) -> Option<Instant> {
+        self.peers.values().filter_map(|peer| self.convergence.waits_for(peer, family)).max()
     }
 
     // --- work --------------------------------------------------------------------------------------
@@ -450,9 +451,7 @@ impl Router {
     /// When [`Router::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.peers.values().filter_map(Peer::poll_timeout);
-        let waits = self.convergence.pending.iter().flat_map(|family| {
-            self.peers.values().filter_map(|peer| self.convergence.waits_for(peer, *family))
-        });
+        let waits = self.convergence.pending.iter().filter_map(|family| self.waits_until(*family));
         peers.chain(waits).min()
     }
 

@@ -529,6 +529,19 @@ fn deferral_ends_when_its_time_is_up() {
     assert_eq!(net.fib(one).len(), 3);
 }
 
+/// A neighbour that is waited for in vain must not keep the driver busy while another one is waited for.
+#[test]
+fn waiting_for_several_peers_is_one_deadline() {
+    let mut net = Net::new();
+    let silent = passive(65003, C);
+    let one = net.add_stopped(speaker(65001, A, [neighbor(65002, B), silent], &[PODS_A]));
+    let left = net.add(b());
+    net.start(one, kept_all());
+    net.run_until(secs(1), |net| net.peer(one, left).state == PeerState::OpenConfirm);
+    net.stall(left);
+    net.run_until(secs(70), |net| net.is_converged(one, Family::Ipv4));
+}
+
 // --- the operator ----------------------------------------------------------------------------------------
 
 fn ceases(net: &mut Net, from: Host, to: Host) -> Vec<(u8, u8)> {
