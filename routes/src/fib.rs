@@ -15,7 +15,10 @@
 
 mod events;
 mod listing;
+mod resolution;
 mod results;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -27,7 +30,7 @@ use self::listing::Listing;
 use crate::{
     config::Config,
     diff::{self, Aim, Merge, OnLink, Op, Plan, Resolved},
-    event::{Event, FailedWrite, GroupState, RepairCause, Snapshot, Unusable},
+    event::{Event, FailedWrite, GroupState, RepairCause, Snapshot},
     intern::{Interned, Interner},
     links::LinkTable,
     mirror::{Form, Mirror},
@@ -139,11 +142,7 @@ impl Fib {
             Change::Want(route) => {
                 self.vouch_for(&route.target);
                 let wish = Wish { target: route.target, source: route.preferred_source };
-                let number = self.wishes.acquire(&wish);
-                if !self.resolved.contains_key(&number) {
-                    let resolved = self.resolve(&wish);
-                    self.resolved.insert(number, resolved);
-                }
+                let number = self.acquire_wish(&wish);
                 self.wanted.insert(prefix, number)
             }
             Change::Drop(prefix) => {
@@ -152,29 +151,11 @@ impl Fib {
             }
         };
         if let Some(old) = old {
-            self.wishes.release(old);
-            if self.wishes.get(old).is_none() {
-                self.resolved.remove(&old);
-                self.unsettled.remove(&old);
-            }
+            self.release_wish(old);
         }
         self.stale.remove(&prefix);
         self.damaged_routes.remove(&prefix);
         self.pending.push(prefix);
-    }
-
-    /// A next hop that is wanted again is no longer lost.
-    fn vouch_for(&mut self, target: &Target) {
-        if self.lost.is_empty() {
-            return;
-        }
-        let Target::Via(next_hops) = target else { return };
-        let found = next_hops.iter().filter_map(|next_hop| self.links.resolve(next_hop)).collect::<Vec<_>>();
-        let before = self.lost.len();
-        self.lost.retain(|hop| !found.contains(hop));
-        if self.lost.len() != before {
-            self.resolve_again();
-        }
     }
 
     /// Takes a next hop out of use. The message returned moves all routes of its groups at once, so it is written
@@ -331,72 +312,6 @@ impl Fib {
         self.mirror.learned()
     }
 
-    // -- What links and addresses allow.
-
-    fn resolve(&self, wish: &Wish) -> Resolved {
-        let source = wish.source.filter(|address| self.links.is_source(*address));
-        let Target::Via(next_hops) = &wish.target else { return Resolved { aim: Aim::Unreachable, source } };
-        let vouched =
-            next_hops.iter().filter_map(|n| self.links.resolve(n)).filter(|hop| !self.lost.contains(hop));
-        let vouched: BTreeSet<Hop> = vouched.collect();
-        let usable: Vec<Hop> = vouched.iter().filter(|hop| self.is_usable(hop)).copied().collect();
-        let aim =
-            if usable.is_empty() { Aim::Wait(vouched.into_iter().collect()) } else { Aim::Hops(usable) };
-        Resolved { aim, source }
-    }
-
-    fn is_usable(&self, hop: &Hop) -> bool {
-        let waiting = |refusal: &Refusal| refusal.state == RefusalState::Waiting;
-        self.links.usable(hop) && !self.refused.get(hop).is_some_and(waiting)
-    }
-
-    /// Resolves all wishes again and queues the prefixes of those that changed.
-    fn resolve_again(&mut self) {
-        let mut changed = self.update_resolutions();
-        changed.append(&mut self.unsettled);
-        self.queue_wishes(&changed);
-    }
-
-    fn queue_wishes(&mut self, wishes: &BTreeSet<Interned>) {
-        if wishes.is_empty() {
-            return;
-        }
-        for (prefix, wish) in &self.wanted {
-            if wishes.contains(wish) {
-                self.pending.push(*prefix);
-            }
-        }
-    }
-
-    fn update_resolutions(&mut self) -> BTreeSet<Interned> {
-        let mut changed = BTreeSet::new();
-        let mut missing = BTreeSet::new();
-        let now: Vec<(Interned, Resolved)> =
-            self.wishes.iter().map(|(number, wish, _)| (number, self.resolve(wish))).collect();
-        for (number, resolved) in now {
-            if self.resolved.get(&number) != Some(&resolved) {
-                self.resolved.insert(number, resolved);
-                changed.insert(number);
-            }
-        }
-        for (_, wish, _) in self.wishes.iter() {
-            missing.extend(wish.source.filter(|address| !self.links.is_source(*address)));
-        }
-        self.missing_sources.retain(|address| missing.contains(address));
-        changed
-    }
-
-    /// Tells once of each preferred source that the node lacks.
-    fn tell_missing_sources(&mut self) {
-        let lacking = self.wishes.iter().filter_map(|(_, wish, _)| wish.source);
-        let lacking: BTreeSet<IpAddr> = lacking.filter(|address| !self.links.is_source(*address)).collect();
-        for address in lacking {
-            if self.missing_sources.insert(address) {
-                self.events.push(Event::PreferredSourceMissing { address });
-            }
-        }
-    }
-
     // -- Time.
 
     /// When [`Self::handle_timeout`] is due next.
@@ -462,7 +377,6 @@ impl Fib {
     // -- What is told.
 
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
-        self.tell_missing_sources();
         std::mem::take(&mut self.events)
     }
 
@@ -510,22 +424,6 @@ impl Fib {
             overruns: self.overruns,
             checks: self.checks,
         }
-    }
-
-    fn unusable(&self) -> BTreeMap<Hop, Unusable> {
-        let targets = self.wishes.iter().filter_map(|(_, wish, _)| match &wish.target {
-            Target::Via(next_hops) => Some(next_hops),
-            Target::Unreachable => None,
-        });
-        let hops: BTreeSet<Hop> =
-            targets.flatten().filter_map(|next_hop| self.links.resolve(next_hop)).collect();
-        let reason = |hop: &Hop| match () {
-            () if self.lost.contains(hop) => Some(Unusable::Lost),
-            () if !self.links.usable(hop) => Some(Unusable::LinkDown),
-            () if self.refused.contains_key(hop) => Some(Unusable::Refused),
-            () => None,
-        };
-        hops.into_iter().filter_map(|hop| Some((hop, reason(&hop)?))).collect()
     }
 }
 

@@ -1,13 +1,14 @@
 //! The only place that talks to the kernel.
 //!
-//! Three sockets. The first both **writes and watches**: the kernel works through a batch before `send` returns, so
+//! One socket both **writes and watches**: the kernel works through a batch before `send` returns, so
 //! when it does, every refusal lies in the receive queue already, in one line with the changes that others made
 //! meanwhile. Nothing is ever in flight, and no two sockets have to be put in order. Only the last message of a batch
 //! asks for an acknowledgement; the others speak up when they fail, by sequence number. A socket filter keeps the
 //! echoes of our own writes out of the queue, so that a hundred thousand routes cannot overrun it.
 //!
-//! The second lists next hops and routes, step by step between other work. The third belongs to `rtnetlink` and lists
-//! links and addresses; that library has no next-hop messages and sends one request at a time, hence the rest.
+//! Each listing has sockets of its own. Next hops and routes are listed step by step between other work (`dump`); links
+//! and addresses, which are few, by `rtnetlink`. That library has no next-hop messages and sends one request at a time,
+//! hence the rest.
 
 mod dump;
 mod link;
@@ -29,7 +30,6 @@ use nix::{
     sys::socket::{setsockopt, sockopt::RcvBufForce},
 };
 use socket2::{SockFilter, SockRef};
-use tokio::task::JoinHandle;
 
 pub(crate) use self::{
     dump::{Consistency, Dump, DumpStep, Found},
@@ -95,14 +95,6 @@ pub(crate) struct Kernel {
     sequence: u32,
     messages: Messages,
     buffer: Vec<u8>,
-    listing: rtnetlink::Handle,
-    listing_task: JoinHandle<()>,
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        self.listing_task.abort();
-    }
 }
 
 impl Kernel {
@@ -119,33 +111,12 @@ impl Kernel {
         for group in GROUPS {
             socket.socket_mut().add_membership(group).map_err(failed("NETLINK_ADD_MEMBERSHIP"))?;
         }
-        let (connection, listing, _) = rtnetlink::new_connection().map_err(failed("listing socket"))?;
         Ok(Self {
             socket,
             sequence: 0,
             messages: Messages::default(),
             buffer: Vec::with_capacity(BUFFER_LENGTH),
-            listing,
-            listing_task: tokio::spawn(connection),
         })
-    }
-
-    /// All links with their addresses.
-    pub(crate) async fn list_links(&self) -> Result<LinkTable, Error> {
-        let mut table = LinkTable::default();
-        let mut links = self.listing.link().get().execute();
-        while let Some(message) = links.try_next().await? {
-            if let Some(link) = link::link(&message) {
-                table.put_link(link.index, link.name, link.admin_up, link.carrier);
-            }
-        }
-        let mut addresses = self.listing.address().get().execute();
-        while let Some(message) = addresses.try_next().await? {
-            if let Some((index, address)) = link::address(&message) {
-                table.put_address(index, address);
-            }
-        }
-        Ok(table)
     }
 
     /// Sends a batch and collects the kernel's answers. Does not wait: the kernel answers before `send` returns.
@@ -241,6 +212,33 @@ impl Kernel {
             Err(error) => Err(error),
         }
     }
+}
+
+/// All links with their addresses, by a connection that lasts as long as the listing.
+pub(crate) async fn list_links() -> Result<LinkTable, Error> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| Error::Open { what: "listing socket", source })?;
+    tokio::select! {
+        table = read_links(&handle) => table,
+        () = connection => Err(Error::Dump { what: "links", source: io::ErrorKind::ConnectionAborted.into() }),
+    }
+}
+
+async fn read_links(handle: &rtnetlink::Handle) -> Result<LinkTable, Error> {
+    let mut table = LinkTable::default();
+    let mut links = handle.link().get().execute();
+    while let Some(message) = links.try_next().await? {
+        if let Some(link) = link::link(&message) {
+            table.put_link(link.index, link.name, link.admin_up, link.carrier);
+        }
+    }
+    let mut addresses = handle.address().get().execute();
+    while let Some(message) = addresses.try_next().await? {
+        if let Some((index, address)) = link::address(&message) {
+            table.put_address(index, address);
+        }
+    }
+    Ok(table)
 }
 
 /// Beyond the system's limit if we may, else up to it.

@@ -18,7 +18,7 @@ use crate::{
     event::{Event, Snapshot},
     fib::Fib,
     handle::Routes,
-    kernel::{Dump, DumpStep, Kernel, KernelEvent},
+    kernel::{self, Dump, DumpStep, Kernel, KernelEvent},
     links::LinkTable,
     pending::Mark,
     record::Record,
@@ -58,7 +58,7 @@ pub struct Task {
 enum Wake {
     Kernel(Vec<KernelEvent>),
     Command(Option<Command>),
-    Listing(DumpStep),
+    Listing(Result<DumpStep, Error>),
     Timer,
     Work,
 }
@@ -68,7 +68,7 @@ impl Task {
     pub(crate) async fn start(config: Config) -> Result<(Routes, mpsc::Receiver<Event>, Self), Error> {
         let record = Record::open(&config.run_dir)?;
         let kernel = Kernel::open(config.receive_buffer_bytes)?;
-        let links = kernel.list_links().await?;
+        let links = kernel::list_links().await?;
         let (commands, command_queue) = mpsc::channel(config.queue);
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
         let (links_out, links_in) = watch::channel(Arc::new(links.clone()));
@@ -105,7 +105,8 @@ impl Task {
                 Wake::Kernel(events) => self.handle_events(events),
                 Wake::Command(None) => return Ok(()),
                 Wake::Command(Some(command)) => self.handle_commands(command)?,
-                Wake::Listing(step) => self.handle_listing(step),
+                Wake::Listing(Ok(step)) => self.handle_listing(step),
+                Wake::Listing(Err(error)) => self.listing_failed(&error),
                 Wake::Timer | Wake::Work => {}
             }
             self.handle_timers().await?;
@@ -123,19 +124,19 @@ impl Task {
         tokio::select! {
             events = self.kernel.events() => Ok(Wake::Kernel(events?)),
             command = self.commands.recv() => Ok(Wake::Command(command)),
-            step = next_step(&mut self.dump) => Ok(Wake::Listing(step?)),
+            step = next_step(&mut self.dump) => Ok(Wake::Listing(step)),
             () = tokio::time::sleep_until(due.into()) => Ok(Wake::Timer),
             // Lets other tasks of the runtime in between two batches.
             () = tokio::task::yield_now(), if has_work => Ok(Wake::Work),
         }
     }
 
-    /// This command and all that wait behind it: together they are written in fewer batches.
+    /// This command and those that wait behind it: together they are written in fewer batches.
     fn handle_commands(&mut self, first: Command) -> Result<(), Error> {
-        let mut next = Some(first);
-        while let Some(command) = next {
+        self.handle_command(first)?;
+        for _ in 0..self.commands.len() {
+            let Ok(command) = self.commands.try_recv() else { break };
             self.handle_command(command)?;
-            next = self.commands.try_recv().ok();
         }
         Ok(())
     }
@@ -171,8 +172,10 @@ impl Task {
         if self.fib.poll_timeout().is_some_and(|due| due <= now) {
             let ops = self.fib.handle_timeout(now);
             self.write(ops)?;
-            if self.fib.listing_due().is_some_and(|due| due <= now) {
-                self.begin_listing().await?;
+            if self.fib.listing_due().is_some_and(|due| due <= now)
+                && let Err(error) = self.begin_listing().await
+            {
+                self.listing_failed(&error);
             }
         }
         Ok(())
@@ -221,7 +224,7 @@ impl Task {
 
     /// Links are few and come at once; the rest comes step by step.
     async fn begin_listing(&mut self) -> Result<(), Error> {
-        let links = self.kernel.list_links().await?;
+        let links = kernel::list_links().await?;
         let now = Instant::now();
         self.fib.handle_links(&links, now);
         self.fib.begin_listing(now);
@@ -240,6 +243,13 @@ impl Task {
         if !self.fib.is_listing() {
             self.dump = None;
         }
+    }
+
+    /// Events go on, and the listing is tried again.
+    fn listing_failed(&mut self, error: &Error) {
+        warn!(error = %error, "cannot compare with the kernel");
+        self.dump = None;
+        self.fib.abandon_listing(Instant::now());
     }
 
     // -- What others are told.

@@ -106,6 +106,12 @@ impl Fib {
         self.listing.running = Some(Seen::default());
     }
 
+    /// The listing did not come to its end.
+    pub(crate) fn abandon_listing(&mut self, now: Instant) {
+        self.listing.running = None;
+        self.listing.due = Some(now + self.config.settle_delay);
+    }
+
     /// Takes in what the listing shows.
     pub(crate) fn handle_found(&mut self, found: Found, now: Instant) {
         let cause = self.listing.cause.unwrap_or(RepairCause::Check);

@@ -1,0 +1,253 @@
+//! The state machine without a kernel: results are made up, time is counted.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::*;
+use crate::{
+    METRIC, PROTOCOL,
+    event::Unusable,
+    kernel::{Consistency, Found, KernelEvent, KernelLink, KernelRoute, Replaced},
+    links::tests::table,
+    mirror::Shape,
+    next_hops::{LinkIndex, tests::hop},
+    wanted::WantedRoute,
+};
+
+const TOR1: &str = "10.1.0.1";
+const TOR2: &str = "10.2.0.1";
+const NETWORK: &str = "20.0.0.0/24";
+
+fn fib() -> (Fib, Instant) {
+    let links = table(&[(1, "up1", "10.1.0.2/24"), (2, "up2", "10.2.0.2/24")]);
+    (Fib::new(Config::new("/nonexistent"), links), Instant::now())
+}
+
+fn prefix(text: &str) -> Prefix {
+    Prefix::new(text.parse().expect("network"))
+}
+
+fn via(network: &str, gateways: &[&str]) -> Change {
+    let next_hop = |gateway: &&str| NextHop::on_link(gateway.parse().expect("address"));
+    let target = Target::Via(gateways.iter().map(next_hop).collect());
+    Change::Want(WantedRoute::new(network.parse().expect("network"), target, None))
+}
+
+fn link(index: u32, name: &str, carrier: bool) -> KernelEvent {
+    KernelEvent::Link(KernelLink { index: LinkIndex(index), name: name.into(), admin_up: true, carrier })
+}
+
+fn plain(network: &str, gateway: &str, link: u32) -> KernelRoute {
+    let shape = Shape { form: Form::Plain(hop(gateway, link)), source: None };
+    KernelRoute { prefix: prefix(network), metric: METRIC, protocol: PROTOCOL, shape }
+}
+
+/// Writes all that is queued to a kernel that answers as told. Returns what was written.
+fn write(fib: &mut Fib, now: Instant, answer: impl Fn(&Op) -> Option<Errno>) -> Vec<Op> {
+    let mut all = Vec::new();
+    let mut send = |fib: &mut Fib, ops: Vec<Op>| {
+        let refused: Vec<_> = ops.iter().enumerate().filter_map(|(at, op)| Some((at, answer(op)?))).collect();
+        all.extend(ops.clone());
+        fib.applied(ops, &refused, now);
+    };
+    while fib.has_work() {
+        let prefixes = fib.take();
+        let objects = fib.object_ops(&prefixes);
+        send(fib, objects);
+        let groups = fib.group_ops(&prefixes);
+        send(fib, groups);
+        let routes = fib.route_ops(&prefixes, now);
+        send(fib, routes);
+    }
+    all
+}
+
+fn accept(_: &Op) -> Option<Errno> {
+    None
+}
+
+fn refuse_hop(refused: Hop) -> impl Fn(&Op) -> Option<Errno> {
+    move |op| match op {
+        Op::CreateObject { hop, .. } if *hop == refused => Some(Errno::EHOSTUNREACH),
+        Op::CreateRoute { shape, .. } if shape.form == Form::Plain(refused) => Some(Errno::EHOSTUNREACH),
+        _ => None,
+    }
+}
+
+fn form(fib: &Fib) -> Option<Form> {
+    fib.mirror.route(&prefix(NETWORK)).map(|shape| shape.form)
+}
+
+#[test]
+fn refused_next_hop_is_left_out_and_tried_again_until_it_works() {
+    let (mut fib, mut now) = fib();
+    fib.set(via(NETWORK, &[TOR1, TOR2]));
+    for delay_ms in [1, 2, 4] {
+        write(&mut fib, now, refuse_hop(hop(TOR1, 1)));
+        assert_eq!(form(&fib), Some(Form::Plain(hop(TOR2, 2))));
+        assert_eq!(fib.poll_timeout(), Some(now + Duration::from_millis(delay_ms)));
+        assert_eq!(fib.unusable().get(&hop(TOR1, 1)), Some(&Unusable::Refused));
+        now += Duration::from_millis(delay_ms);
+        fib.handle_timeout(now);
+    }
+    write(&mut fib, now, accept);
+    assert!(matches!(form(&fib), Some(Form::Group(_))));
+    assert!(fib.unusable().is_empty());
+}
+
+#[test]
+fn event_of_its_link_tries_a_refused_next_hop_at_once() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, refuse_hop(hop(TOR1, 1)));
+    assert_eq!(form(&fib), None);
+    fib.handle_event(
+        KernelEvent::Address(LinkIndex(1), crate::links::tests::link_address("10.9.0.1/32")),
+        now,
+    );
+    write(&mut fib, now, accept);
+    assert_eq!(form(&fib), Some(Form::Plain(hop(TOR1, 1))));
+}
+
+#[test]
+fn many_refusals_of_one_batch_count_once() {
+    let (mut fib, now) = fib();
+    for n in 0..100 {
+        fib.set(via(&format!("20.0.{n}.0/24"), &[TOR1]));
+    }
+    write(&mut fib, now, refuse_hop(hop(TOR1, 1)));
+    assert_eq!(fib.poll_timeout(), Some(now + Duration::from_millis(1)));
+    assert!(fib.take_events().is_empty(), "a link that needs a moment is no alarm");
+}
+
+#[test]
+fn lost_next_hop_stays_out_until_it_is_wanted_again() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1, TOR2]));
+    write(&mut fib, now, accept);
+    let gateway = NextHop::on_link(TOR1.parse().expect("address"));
+    let ops = fib.next_hop_lost(&gateway, now);
+    assert!(matches!(ops[..], [Op::DeleteNextHop { .. }]), "{ops:?}");
+    fib.applied(ops, &[], now);
+    assert!(!fib.has_work(), "the group does it all");
+    let group = form(&fib);
+    // When things settle, the mirror agrees with what is wanted.
+    let settled = now + fib.config.settle_delay;
+    fib.handle_timeout(settled);
+    assert_eq!(write(&mut fib, settled, accept), []);
+    assert_eq!(form(&fib), group);
+    fib.set(via("20.0.1.0/24", &[TOR1, TOR2]));
+    let ops = write(&mut fib, settled, accept);
+    assert!(ops.iter().any(|op| matches!(op, Op::ReplaceGroup { .. })), "it grows again: {ops:?}");
+}
+
+#[test]
+fn place_found_taken_leads_to_a_look_not_to_a_fight() {
+    let (mut fib, now) = fib();
+    fib.begin_listing(now);
+    fib.end_listing(Consistency::Whole, now);
+    fib.set(via(NETWORK, &[TOR1]));
+    let taken = |op: &Op| matches!(op, Op::CreateRoute { .. }).then_some(Errno::EEXIST);
+    let ops = write(&mut fib, now, taken);
+    assert!(matches!(ops[..], [Op::CreateRoute { .. }]));
+    let due = fib.listing_due().expect("a look");
+    assert!(due < now + fib.config.settle_delay);
+    fib.begin_listing(due);
+    let foreign = KernelRoute { protocol: 4, ..plain(NETWORK, TOR2, 2) };
+    fib.handle_found(Found::Route(foreign), due);
+    fib.end_listing(Consistency::Whole, due);
+    assert_eq!(write(&mut fib, due, accept), []);
+    assert_eq!(fib.take_events(), [Event::ForeignConflict { prefix: prefix(NETWORK), protocol: 4 }]);
+}
+
+#[test]
+fn listing_does_not_judge_what_changed_while_it_ran() {
+    let (mut fib, now) = fib();
+    fib.begin_listing(now);
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    fib.end_listing(Consistency::Whole, now);
+    assert!(form(&fib).is_some(), "written after the listing had passed its place");
+    fib.begin_listing(now);
+    fib.end_listing(Consistency::Whole, now);
+    assert_eq!(form(&fib), None, "not shown, not touched: gone");
+    write(&mut fib, now, accept);
+    assert_eq!(fib.repairs.get(&RepairCause::Check), Some(&1));
+}
+
+#[test]
+fn interrupted_listing_takes_nothing_as_gone() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    fib.begin_listing(now);
+    fib.end_listing(Consistency::Interrupted, now);
+    assert!(form(&fib).is_some());
+    assert!(fib.listing_due().is_some_and(|due| due <= now + fib.config.settle_delay));
+}
+
+#[test]
+fn link_loss_makes_a_running_listing_begin_anew() {
+    let (mut fib, now) = fib();
+    fib.begin_listing(now);
+    fib.handle_event(link(1, "up1", false), now);
+    assert!(!fib.is_listing());
+    assert!(fib.listing_due().is_some());
+}
+
+#[test]
+fn route_of_an_earlier_run_waits_for_the_sweep_but_a_dropped_one_does_not() {
+    let (mut fib, now) = fib();
+    fib.begin_listing(now);
+    for network in [NETWORK, "20.0.1.0/24"] {
+        fib.handle_found(Found::Route(plain(network, TOR1, 1)), now);
+    }
+    fib.end_listing(Consistency::Whole, now);
+    fib.adopt();
+    fib.set(Change::Drop(prefix(NETWORK)));
+    write(&mut fib, now, accept);
+    assert_eq!(form(&fib), None);
+    // Comes back by another hand: nobody wants it.
+    fib.handle_event(KernelEvent::Route { route: plain(NETWORK, TOR1, 1), replaced: Replaced::No }, now);
+    assert_eq!(write(&mut fib, now, accept).len(), 1);
+    assert_eq!(fib.snapshot().stale.ipv4, 1);
+    fib.allow_sweep(Family::Ipv4, now);
+    write(&mut fib, now, accept);
+    assert_eq!(fib.installed().ipv4, 0);
+}
+
+#[test]
+fn deletions_lower_the_record_once_for_all_that_is_queued() {
+    let (mut fib, now) = fib();
+    for n in 0..100 {
+        fib.set(via(&format!("20.0.{n}.0/24"), &[TOR1]));
+    }
+    write(&mut fib, now, accept);
+    fib.config.batch = 10;
+    for n in 0..50 {
+        fib.set(Change::Drop(prefix(&format!("20.0.{n}.0/24"))));
+    }
+    let prefixes = fib.take();
+    let ops = fib.route_ops(&prefixes, now);
+    assert_eq!(fib.installed_during(&ops).ipv4, 50);
+    assert_eq!(fib.installed_during(&[]).ipv4, 100);
+}
+
+#[test]
+fn missing_source_is_told_once_and_again_after_it_was_there() {
+    let (mut fib, now) = fib();
+    let source = crate::links::tests::link_address("192.0.2.7/32");
+    let Change::Want(mut route) = via(NETWORK, &[TOR1]) else { unreachable!("a wish") };
+    route.preferred_source = Some(source.address);
+    let missing = [Event::PreferredSourceMissing { address: source.address }];
+    fib.set(Change::Want(route.clone()));
+    assert_eq!(fib.take_events(), missing);
+    route.prefix = prefix("20.0.1.0/24");
+    fib.set(Change::Want(route));
+    assert_eq!(fib.take_events(), []);
+    fib.handle_event(KernelEvent::Address(LinkIndex(1), source.clone()), now);
+    assert_eq!(fib.take_events(), [Event::AddressesChanged]);
+    fib.handle_event(KernelEvent::AddressGone(LinkIndex(1), source), now);
+    assert!(fib.take_events().contains(&missing[0]));
+}
