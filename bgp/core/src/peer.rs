@@ -312,8 +312,9 @@ impl Peer {
         for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
             self.fail(cx, conn, notification);
         }
-        self.helper.give_up();
-        cx.effects.push(Effect::Down { kept: BTreeSet::new() });
+        if self.helper.give_up() {
+            cx.effects.push(Effect::Down { kept: BTreeSet::new() });
+        }
         self.wait_until(cx.now);
     }
 

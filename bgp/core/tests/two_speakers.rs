@@ -548,6 +548,15 @@ fn ceases(net: &mut Net, from: Host, to: Host) -> Vec<(u8, u8)> {
     net.notifications(from, to).iter().map(|sent| (sent.code, sent.subcode)).collect()
 }
 
+/// The states of [`Action::PeerChanged`], in order.
+fn states(net: &mut Net, host: Host) -> Vec<PeerState> {
+    let state = |step: &Step| match step {
+        Step::Action(Action::PeerChanged { state, .. }) => Some(*state),
+        _ => None,
+    };
+    net.history(host).iter().filter_map(state).collect()
+}
+
 #[test]
 fn new_hold_time_makes_a_new_session() {
     let (mut net, one, other) = pair();
@@ -557,6 +566,7 @@ fn new_hold_time_makes_a_new_session() {
     net.run_until_up(one, other);
     net.run(secs(1));
     assert_eq!(net.peer(one, other).session.expect("up").hold_time.as_secs(), 30);
+    assert_eq!(states(&mut net, one), [PeerState::Active, PeerState::Established]);
     assert_eq!(net.fib(one).len(), 2);
 }
 
@@ -599,6 +609,19 @@ fn removed_peer_is_told_and_its_routes_go() {
     assert!(net.connections(one, other).is_empty());
     net.change(one, |wanted| wanted.peers = a().peers);
     net.run_until_up(one, other);
+}
+
+#[test]
+fn removing_a_peer_that_is_restarting_drops_what_was_kept_for_it() {
+    let (mut net, one, other) = pair();
+    net.stop(other);
+    net.run(secs(1));
+    assert_eq!(net.fib(one).len(), 2);
+    net.history(one);
+    net.change(one, |wanted| wanted.peers.clear());
+    let first = net.history(one).into_iter().find(|step| !matches!(step, Step::Action(Action::Close { .. })));
+    assert_eq!(first, Some(Step::Action(Action::NextHopLost(ip(B)))));
+    assert!(net.fib(one).is_empty());
 }
 
 #[test]

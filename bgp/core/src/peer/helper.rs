@@ -71,9 +71,9 @@ impl Helper {
         kept
     }
 
-    /// The session ended in a way that keeps nothing.
-    pub(crate) fn give_up(&mut self) {
-        *self = Helper::Idle;
+    /// The session ended in a way that keeps nothing; whether something was kept until now.
+    pub(crate) fn give_up(&mut self) -> bool {
+        !matches!(std::mem::take(self), Helper::Idle)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
