@@ -141,12 +141,46 @@ struct PeerTables {
     out: Option<AdjOut>,
 }
 
+impl PeerTables {
+    /// A fifth below the limit, so that a peer at its edge is not asked again and again.
+    fn has_room(&self, counts: &InCounts) -> bool {
+        counts.accepted < self.max_prefixes - self.max_prefixes / 5
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct InCounts {
     accepted: usize,
     refused: usize,
-    /// Told, but over the limit and not kept.
+    /// Of the refused: only for want of room.
+    over_limit: usize,
+    /// Told, and not even kept.
     dropped: usize,
+    /// Of the dropped: only for want of room.
+    missed: usize,
+}
+
+impl InCounts {
+    /// A path that is kept came (1) or went (-1).
+    fn count(&mut self, verdict: Result<(), Refusal>, by: isize) {
+        let counter = if verdict.is_ok() { &mut self.accepted } else { &mut self.refused };
+        *counter = counter.saturating_add_signed(by);
+        if verdict == Err(Refusal::OverMaxPrefixes) {
+            self.over_limit = self.over_limit.saturating_add_signed(by);
+        }
+    }
+
+    /// The peer told a path that is not kept.
+    fn drop_path(&mut self, verdict: Result<(), Refusal>) {
+        self.dropped += 1;
+        self.missed += usize::from(verdict == Err(Refusal::OverMaxPrefixes));
+    }
+
+    /// The peer took a path back that is not kept.
+    fn forget_dropped(&mut self) {
+        self.dropped = self.dropped.saturating_sub(1);
+        self.missed = self.missed.min(self.dropped);
+    }
 }
 
 /// What a peer must do next, beyond being sent routes.
@@ -202,7 +236,8 @@ impl Rib {
         }
         self.view = view;
         self.max_paths = wanted.router.max_paths;
-        self.judge_again(None);
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.policy_changed(peer));
         // Our own addresses may have changed, and they are the next hops that we tell.
         self.advertise_again();
     }
@@ -254,7 +289,7 @@ impl Rib {
         tables.route_refresh = up.session.route_refresh;
         tables.out = Some(AdjOut::new(up.local, &up.session.families));
         for counts in tables.counts.values_mut() {
-            counts.dropped = 0;
+            (counts.dropped, counts.missed) = (0, 0);
         }
         // The stale paths of a peer that came back may rank differently under a new identifier.
         let told = tables.told.clone();
@@ -291,7 +326,7 @@ impl Rib {
         let before = std::mem::replace(&mut tables.policy, policy);
         let limit_before = std::mem::replace(&mut tables.max_prefixes, max_prefixes);
         if before.import != policy.import || limit_before != max_prefixes {
-            self.judge_again(Some(peer));
+            self.policy_changed(peer);
         }
         if before.export != policy.export {
             self.advertise_again_to(peer);
@@ -308,6 +343,7 @@ impl Rib {
                 self.set_path(id, peer, None);
             }
         }
+        self.use_room(peer);
     }
 
     /// The next hops that only `peer` vouches for: with its session they are lost.
@@ -346,10 +382,14 @@ impl Rib {
                 Some(id) if self.dest(id).paths.iter().any(|path| path.peer == peer) => {
                     self.set_path(id, peer, None);
                 }
-                _ => self.count_dropped(peer, prefix.family(), -1),
+                _ => {
+                    if let Some(counts) = self.counts_mut(peer, prefix.family()) {
+                        counts.forget_dropped();
+                    }
+                }
             }
         }
-        self.ask_for_dropped(peer);
+        self.use_room(peer);
     }
 
     /// The verdict over a new path, `None` if it is not even kept: a peer that tells a million routes
@@ -367,31 +407,39 @@ impl Rib {
             verdict = Err(Refusal::OverMaxPrefixes);
         }
         if verdict.is_err() && counts.refused >= tables.max_prefixes {
-            self.count_dropped(peer, prefix.family(), 1);
+            self.counts_mut(peer, prefix.family())?.drop_path(verdict);
             return None;
         }
         Some(verdict)
     }
 
-    fn count_dropped(&mut self, peer: PeerId, family: Family, by: isize) {
-        if let Some(tables) = self.peers.get_mut(&peer) {
-            let counts = tables.counts.entry(family).or_default();
-            counts.dropped = counts.dropped.saturating_add_signed(by);
-        }
+    fn counts_mut(&mut self, peer: PeerId, family: Family) -> Option<&mut InCounts> {
+        Some(self.peers.get_mut(&peer)?.counts.entry(family).or_default())
     }
 
-    /// When there is room again for what was over the limit, the peer is asked to tell all once more.
-    fn ask_for_dropped(&mut self, peer: PeerId) {
+    /// When there is room again for what was over the limit: what was kept is judged once more, and for
+    /// what was not the peer is asked.
+    fn use_room(&mut self, peer: PeerId) {
+        let Some(tables) = self.peers.get(&peer) else { return };
+        let waits = |counts: &InCounts| counts.over_limit > 0 && tables.has_room(counts);
+        if tables.counts.values().any(waits) {
+            self.judge_again(peer);
+        }
+        self.ask_for_dropped(peer, |counts| counts.missed > 0);
+    }
+
+    /// Asks the peer to tell all of a family once more, where there is room and `worth` asking.
+    fn ask_for_dropped(&mut self, peer: PeerId, worth: impl Fn(&InCounts) -> bool) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         if tables.route_refresh == Agreed::No {
             return;
         }
-        let room = tables.max_prefixes - tables.max_prefixes / 5;
-        for (family, counts) in &mut tables.counts {
-            if counts.dropped > 0 && counts.accepted < room {
-                counts.dropped = 0;
-                self.ask_again.push(AskAgain { peer, family: *family });
-            }
+        let asked = |(_, counts): &(&Family, &InCounts)| worth(counts) && tables.has_room(counts);
+        let families: Vec<Family> = tables.counts.iter().filter(asked).map(|(family, _)| *family).collect();
+        for family in families {
+            let counts = tables.counts.entry(family).or_default();
+            (counts.dropped, counts.missed) = (0, 0);
+            self.ask_again.push(AskAgain { peer, family });
         }
     }
 
@@ -404,22 +452,16 @@ impl Rib {
         if let Some(at) = dest.paths.iter().position(|path| path.peer == peer) {
             let old = dest.paths.swap_remove(at);
             tables.told.remove(&id);
-            match old.verdict {
-                Ok(()) => {
-                    counts.accepted -= 1;
-                    release_next_hop(&mut tables.next_hops, old.attributes.next_hop);
-                }
-                Err(_) => counts.refused -= 1,
+            counts.count(old.verdict, -1);
+            if old.verdict.is_ok() {
+                release_next_hop(&mut tables.next_hops, old.attributes.next_hop);
             }
             self.undecided.insert(id);
         }
         if let Some(path) = path {
-            match path.verdict {
-                Ok(()) => {
-                    counts.accepted += 1;
-                    *tables.next_hops.entry(path.attributes.next_hop).or_default() += 1;
-                }
-                Err(_) => counts.refused += 1,
+            counts.count(path.verdict, 1);
+            if path.verdict.is_ok() {
+                *tables.next_hops.entry(path.attributes.next_hop).or_default() += 1;
             }
             tables.told.insert(id);
             dest.paths.push(path);
@@ -434,26 +476,25 @@ impl Rib {
         }
     }
 
-    fn judge_again(&mut self, only: Option<PeerId>) {
-        let all: Vec<(DestId, PeerId)> = self
-            .live()
-            .flat_map(|(id, dest)| dest.paths.iter().map(move |path| (id, path.peer)))
-            .filter(|(_, peer)| only.is_none_or(|only| only == *peer))
-            .collect();
-        for (id, peer) in all {
-            let dest = self.dest_mut(id);
+    /// What the import policy looks at has changed.
+    fn policy_changed(&mut self, peer: PeerId) {
+        self.judge_again(peer);
+        self.ask_for_dropped(peer, |counts| counts.dropped > 0);
+    }
+
+    /// In the order in which the prefixes came, so that a limit hits the same ones in every run.
+    fn judge_again(&mut self, peer: PeerId) {
+        let told = self.peers.get(&peer).map(|tables| tables.told.clone()).unwrap_or_default();
+        for id in told {
+            let dest = self.dest(id);
             let prefix = dest.prefix;
-            let Some(at) = dest.paths.iter().position(|path| path.peer == peer) else { continue };
-            let attributes = Arc::clone(&dest.paths[at].attributes);
-            let stale = dest.paths[at].stale;
+            let Some(path) = dest.paths.iter().find(|path| path.peer == peer) else { continue };
+            let (attributes, stale) = (Arc::clone(&path.attributes), path.stale);
             self.set_path(id, peer, None);
             if let Some(verdict) = self.admit(peer, &prefix, &attributes) {
                 self.set_path(id, peer, Some(Path { peer, attributes, verdict, stale }));
             }
         }
-        // What was dropped over the limit may be wanted now.
-        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.ask_for_dropped(peer));
     }
 
     // --- decision ----------------------------------------------------------------------------------
@@ -612,7 +653,8 @@ impl Rib {
 
     pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
         let Some(tables) = self.peers.get(&peer) else { return Counts::default() };
-        let InCounts { accepted, refused, dropped } = tables.counts.get(&family).copied().unwrap_or_default();
+        let InCounts { accepted, refused, dropped, .. } =
+            tables.counts.get(&family).copied().unwrap_or_default();
         let sent = tables.out.iter().flat_map(|out| out.sent.keys());
         let sent = sent.filter(|id| self.dest(**id).prefix.family() == family).count();
         Counts { received: accepted + refused + dropped, accepted, refused: refused + dropped, sent }

@@ -751,6 +751,58 @@ fn internal_mesh_passes_external_routes_once_and_reflects_nothing() {
 // --- limits ----------------------------------------------------------------------------------------------
 
 #[test]
+fn routes_beyond_the_limit_are_refused_and_taken_when_there_is_room() {
+    let (mut net, one, other) = pair();
+    net.change_peer(one, other, |peer| peer.max_prefixes = 10);
+    let since = net.peer(one, other).since;
+    net.change(other, |wanted| originate(wanted, &prefixes(0..12)));
+    net.run(secs(1));
+    let counts = net.peer(one, other).counts[&Family::Ipv4];
+    assert_eq!((counts.received, counts.accepted, counts.refused), (12, 10, 2));
+    assert_eq!(net.fib(one).len(), 10);
+    // Three of the accepted ones go; the two that were refused take their place.
+    net.change(other, |wanted| originate(wanted, &prefixes(3..12)));
+    net.run(secs(1));
+    let told: Vec<Prefix> = net.fib(one).keys().copied().collect();
+    assert_eq!(told, prefixes(3..12));
+    assert_eq!(net.peer(one, other).since, since, "the session stays");
+}
+
+/// A peer with a full table that nobody wants must not be asked for it at each withdrawal.
+#[test]
+fn routes_refused_for_another_reason_are_not_asked_for_again() {
+    let (mut net, one, other) = pair();
+    net.change_peer(one, other, |peer| {
+        peer.max_prefixes = 10;
+        peer.policy.import = Import::Declared;
+    });
+    net.change(other, |wanted| originate(wanted, &prefixes(0..1000)));
+    net.run(secs(1));
+    net.sent(one, other);
+    net.change(other, |wanted| originate(wanted, &prefixes(0..900)));
+    net.run(secs(1));
+    assert_eq!(net.sent(one, other), []);
+    // But when the cluster declares more, they are.
+    net.change(one, |wanted| wanted.declared.pods = vec![prefix("100.64.0.0/21")]);
+    net.run(secs(1));
+    assert_eq!(net.fib(one).len(), 8);
+}
+
+#[test]
+fn room_that_a_restarted_peer_leaves_is_used() {
+    let (mut net, one, other) = pair();
+    net.change_peer(one, other, |peer| peer.max_prefixes = 10);
+    net.change(other, |wanted| originate(wanted, &prefixes(0..10)));
+    net.run(secs(1));
+    net.stop(other);
+    originate(net.wanted_mut(other), &prefixes(10..20));
+    net.start(other, kept_all());
+    net.run(secs(10));
+    let told: Vec<Prefix> = net.fib(one).keys().copied().collect();
+    assert_eq!(told, prefixes(10..20));
+}
+
+#[test]
 fn routes_far_beyond_the_limit_are_not_kept_and_asked_for_when_there_is_room() {
     let (mut net, one, other) = pair();
     net.change_peer(one, other, |peer| peer.max_prefixes = 10);
