@@ -148,9 +148,9 @@ impl Lab {
     /// # Errors
     /// As [`Self::up`].
     pub fn up_guarded(self, options: &Options, progress: &(dyn Fn(&str) + Sync)) -> Result<Guard> {
-        let guard = Guard(self);
-        guard.up(options, progress)?;
-        Ok(guard)
+        // Not before: a lab that is up already belongs to somebody, and is not to go down.
+        self.up(options, progress)?;
+        Ok(Guard(self))
     }
 
     /// Takes the lab down: nothing is left of it, also after a killed `up`. A lab that is down stays down.
