@@ -9,11 +9,11 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// How often everything is compared with the kernel, besides following its events.
     pub check_interval: Duration,
-    /// How long after a change the work that nobody waits for begins: unused groups, routes of lost next hops, a look
-    /// at what the kernel may have done silently.
+    /// How long after a change the work that nobody waits for begins: unused groups, routes of lost next
+    /// hops, a look at what the kernel may have done silently.
     pub settle_delay: Duration,
-    /// How long a route stays on a group that shrank to one member before it is written plainly. Long, because the
-    /// lost member usually returns, and then one message restores all routes.
+    /// How long a route stays on a group that shrank to one member before it is written plainly. Long,
+    /// because the lost member usually returns, and then one message restores all routes.
     pub merge_delay: Duration,
     /// Messages in one send.
     pub batch: usize,

@@ -1,9 +1,10 @@
 //! Wanted against present: which messages make the kernel right, in which order.
 //!
-//! Plain functions. Order: objects, then groups that name them, then routes that name groups; what nobody names any
-//! more goes last and late. A route that already does what is wanted is left alone, even if it would be written
-//! differently today: a route on a group that shrank to its one remaining member forwards as wanted, and rewriting a
-//! hundred thousand such routes is exactly the work that groups save. [`Merge::Now`] does that rewriting at leisure.
+//! Plain functions. Order: objects, then groups that name them, then routes that name groups; what nobody
+//! names any more goes last and late. A route that already does what is wanted is left alone, even if it
+//! would be written differently today: a route on a group that shrank to its one remaining member forwards as
+//! wanted, and rewriting a hundred thousand such routes is exactly the work that groups save. [`Merge::Now`]
+//! does that rewriting at leisure.
 
 use std::net::IpAddr;
 
@@ -176,8 +177,8 @@ pub(crate) fn plan_objects(
 
 /// The message that makes a group for these hops; none if there is one, or if an object is missing.
 ///
-/// `regrown`: a group that was made for these hops and shrank, all of whose routes still want them. It grows again,
-/// which moves them all at once.
+/// `regrown`: a group that was made for these hops and shrank, all of whose routes still want them. It grows
+/// again, which moves them all at once.
 pub(crate) fn plan_group(
     hops: &[Hop],
     next_hops: &mut NextHopTable,

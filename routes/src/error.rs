@@ -1,6 +1,7 @@
 //! What can go wrong, by who has to act.
 //!
-//! A refused write is not in here: it stays pending, is tried again, and is told as an event. These errors end the task.
+//! A refused write is not in here: it stays pending, is tried again, and is told as an event. These errors
+//! end the task.
 
 use std::{io, path::PathBuf};
 

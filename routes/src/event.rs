@@ -7,8 +7,8 @@ use crate::{
     wanted::{PerFamily, Prefix},
 };
 
-/// Something the caller may want to act on or to show. When nobody takes them, new ones are dropped: all of them
-/// can be seen in the link table or the [`Snapshot`], too.
+/// Something the caller may want to act on or to show. When nobody takes them, new ones are dropped: all of
+/// them can be seen in the link table or the [`Snapshot`], too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An interface stopped carrying packets; its next hops are out of the kernel.

@@ -1,7 +1,7 @@
 //! The owner of all state: takes in changes, events and results, and says what to write next.
 //!
-//! Plain functions over wanted routes, mirror and links; time is an argument. The task around it does the waiting and
-//! the writing:
+//! Plain functions over wanted routes, mirror and links; time is an argument. The task around it does the
+//! waiting and the writing:
 //!
 //! ```text
 //! set, next_hop_lost, allow_sweep --+                        +--> object_ops  \
@@ -9,9 +9,9 @@
 //! handle_timeout (retry, settle)   --+                       +--> route_ops   /
 //! ```
 //!
-//! A prefix is queued whenever it *may* differ; comparing is cheap and done when its turn comes. What depends on the
-//! environment (link up, address present, next hop vouched for) is resolved once for each distinct wish, not for each
-//! route.
+//! A prefix is queued whenever it *may* differ; comparing is cheap and done when its turn comes. What depends
+//! on the environment (link up, address present, next hop vouched for) is resolved once for each distinct
+//! wish, not for each route.
 
 mod events;
 mod listing;
@@ -138,6 +138,7 @@ impl Fib {
     /// Takes in one change.
     pub(crate) fn set(&mut self, change: Change) {
         let prefix = change.prefix();
+        let is_own = matches!(&change, Change::Want(route) if route.target == Target::Unreachable);
         let old = match change {
             Change::Want(route) => {
                 self.vouch_for(&route.target);
@@ -154,12 +155,17 @@ impl Fib {
             self.release_wish(old);
         }
         self.stale.remove(&prefix);
+        self.failed.remove(&FailedWrite::Route(prefix));
         self.damaged_routes.remove(&prefix);
         self.pending.push(prefix);
+        if is_own {
+            self.sweep_stale(prefix.family());
+        }
     }
 
-    /// Takes a next hop out of use. The message returned moves all routes of its groups at once, so it is written
-    /// before anything else; routes that have no group follow with what the caller sets next, or when things settle.
+    /// Takes a next hop out of use. The message returned moves all routes of its groups at once, so it is
+    /// written before anything else; routes that have no group follow with what the caller sets next, or when
+    /// things settle.
     pub(crate) fn next_hop_lost(&mut self, next_hop: &NextHop, now: Instant) -> Vec<Op> {
         let Some(hop) = self.links.resolve(next_hop) else { return Vec::new() };
         self.lost.insert(hop);
@@ -170,25 +176,30 @@ impl Fib {
     }
 
     /// From now on what an earlier run left and nobody wants goes.
-    ///
-    /// An unreachable route protects an own prefix, so it goes only if an own prefix of that family is known by now:
-    /// then it is a former one.
     pub(crate) fn allow_sweep(&mut self, family: Family, now: Instant) {
         *self.sweep.get_mut(family) = Sweep::Allowed;
-        let is_own =
-            |wish: &Interned| self.wishes.get(*wish).is_some_and(|wish| wish.target == Target::Unreachable);
-        let own_prefix_known =
-            self.wanted.iter().any(|(prefix, wish)| prefix.family() == family && is_own(wish));
-        let unreachable =
-            |prefix: &Prefix| self.mirror.route(prefix).is_some_and(|s| s.form == Form::Unreachable);
+        self.sweep_stale(family);
+        self.settle_later(now);
+    }
+
+    /// Queues the stale routes that may go. An unreachable one protects an own prefix, so it goes only if an
+    /// own prefix of that family is known by now: then it is a former one.
+    fn sweep_stale(&mut self, family: Family) {
+        if *self.sweep.get(family) == Sweep::NotYet || self.stale.is_empty() {
+            return;
+        }
+        let own_prefix_known = self.wishes.iter().any(|(number, wish, _)| {
+            let of_family =
+                |(prefix, wish): (&Prefix, &Interned)| *wish == number && prefix.family() == family;
+            wish.target == Target::Unreachable && self.wanted.iter().any(of_family)
+        });
+        let is_unreachable =
+            |prefix: &Prefix| self.mirror.route(prefix).is_some_and(|shape| shape.form == Form::Unreachable);
         let may_go =
-            |prefix: &Prefix| prefix.family() == family && (own_prefix_known || !unreachable(prefix));
-        let swept: Vec<Prefix> = self.stale.iter().filter(|prefix| may_go(prefix)).copied().collect();
-        for prefix in swept {
-            self.stale.remove(&prefix);
+            |prefix: &Prefix| prefix.family() == family && (own_prefix_known || !is_unreachable(prefix));
+        for prefix in self.stale.extract_if(may_go) {
             self.pending.push(prefix);
         }
-        self.settle_later(now);
     }
 
     /// What the kernel holds now, nobody has asked for: it is of an earlier run.
@@ -291,8 +302,8 @@ impl Fib {
         ops
     }
 
-    /// How many learned routes are there for certain while these messages are being written. Counts all that is queued
-    /// as deletions, so that a long run of them lowers the record once.
+    /// How many learned routes are there for certain while these messages are being written. Counts all that
+    /// is queued as deletions, so that a long run of them lowers the record once.
     pub(crate) fn installed_during(&self, ops: &[Op]) -> PerFamily<usize> {
         let installed = self.mirror.learned();
         let takes_one = |op: &&Op| match op {
@@ -324,7 +335,8 @@ impl Fib {
             .min()
     }
 
-    /// Does what is due. A call too early is harmless. Returns what is to be deleted, for nothing names it any more.
+    /// Does what is due. A call too early is harmless. Returns what is to be deleted, for nothing names it
+    /// any more.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Op> {
         self.pending.handle_timeout(now);
         self.retry_refused(now);

@@ -14,7 +14,8 @@ use crate::{
     wanted::{Change, Family, NextHop},
 };
 
-/// Handle to the routes task. Clones speak to the same task; when all are gone it ends and leaves the kernel as it is.
+/// Handle to the routes task. Clones speak to the same task; when all are gone it ends and leaves the kernel
+/// as it is.
 #[derive(Debug, Clone)]
 pub struct Routes {
     commands: mpsc::Sender<Command>,
@@ -25,8 +26,8 @@ pub struct Routes {
 impl Routes {
     /// Opens the sockets in the current network namespace, begins to watch, and lists what the kernel holds.
     ///
-    /// The task does its system calls on the thread that runs it, up to a millisecond at a time while many routes
-    /// change; a daemon that must answer peers meanwhile gives it a runtime on a thread of its own.
+    /// The task does its system calls on the thread that runs it, up to a millisecond at a time while many
+    /// routes change; a daemon that must answer peers meanwhile gives it a runtime on a thread of its own.
     ///
     /// # Errors
     /// When sockets cannot be opened or the kernel cannot be listed.
@@ -55,8 +56,8 @@ impl Routes {
         self.send(Command::Set(changes)).await
     }
 
-    /// Takes a next hop out of use before the routes that name it are set anew: one message, whatever their number.
-    /// It stays out until a later [`Change::Want`] names it.
+    /// Takes a next hop out of use before the routes that name it are set anew: one message, whatever their
+    /// number. It stays out until a later [`Change::Want`] names it.
     ///
     /// # Errors
     /// When the task has ended.
@@ -64,8 +65,8 @@ impl Routes {
         self.send(Command::NextHopLost(NextHop { gateway, interface })).await
     }
 
-    /// Lets go of routes of one family that an earlier run left and nobody wants: after End-of-RIB of all live peers.
-    /// Unused next-hop objects go when both families are allowed.
+    /// Lets go of routes of one family that an earlier run left and nobody wants: after End-of-RIB of all
+    /// live peers. Unused next-hop objects go when both families are allowed.
     ///
     /// # Errors
     /// When the task has ended.
@@ -83,8 +84,8 @@ impl Routes {
         answer.await.map_err(|_| Ended)
     }
 
-    /// Returns when everything set before has been written, or refused by the kernel at least once, or waits for a
-    /// link.
+    /// Returns when everything set before has been written, or refused by the kernel at least once, or waits
+    /// for a link.
     ///
     /// # Errors
     /// When the task has ended.

@@ -1,7 +1,7 @@
 //! A table that gives equal values one small number.
 //!
-//! A hundred thousand routes share a handful of next-hop sets, so a route stores four bytes and the set is kept, and
-//! resolved, once. Numbers are reused after the last user is gone.
+//! A hundred thousand routes share a handful of next-hop sets, so a route stores four bytes and the set is
+//! kept, and resolved, once. Numbers are reused after the last user is gone.
 
 use std::{collections::HashMap, hash::Hash};
 

@@ -1,14 +1,15 @@
 //! The only place that talks to the kernel.
 //!
-//! One socket both **writes and watches**: the kernel works through a batch before `send` returns, so
-//! when it does, every refusal lies in the receive queue already, in one line with the changes that others made
-//! meanwhile. Nothing is ever in flight, and no two sockets have to be put in order. Only the last message of a batch
-//! asks for an acknowledgement; the others speak up when they fail, by sequence number. A socket filter keeps the
-//! echoes of our own writes out of the queue, so that a hundred thousand routes cannot overrun it.
+//! One socket both **writes and watches**: the kernel works through a batch before `send` returns, so when it
+//! does, every refusal lies in the receive queue already, in one line with the changes that others made
+//! meanwhile. Nothing is ever in flight, and no two sockets have to be put in order. Only the last message of
+//! a batch asks for an acknowledgement; the others speak up when they fail, by sequence number. A socket
+//! filter keeps the echoes of our own writes out of the queue, so that a hundred thousand routes cannot
+//! overrun it.
 //!
-//! Each listing has sockets of its own. Next hops and routes are listed step by step between other work (`dump`); links
-//! and addresses, which are few, by `rtnetlink`. That library has no next-hop messages and sends one request at a time,
-//! hence the rest.
+//! Each listing has sockets of its own. Next hops and routes are listed step by step between other work
+//! (`dump`); links and addresses, which are few, by `rtnetlink`. That library has no next-hop messages and
+//! sends one request at a time, hence the rest.
 
 mod dump;
 mod link;
@@ -119,7 +120,8 @@ impl Kernel {
         })
     }
 
-    /// Sends a batch and collects the kernel's answers. Does not wait: the kernel answers before `send` returns.
+    /// Sends a batch and collects the kernel's answers. Does not wait: the kernel answers before `send`
+    /// returns.
     pub(crate) fn write(&mut self, ops: &[Op]) -> Result<Written, Error> {
         let first = self.encode(ops);
         let to_kernel = SocketAddr::new(0, 0);
@@ -249,8 +251,8 @@ fn set_receive_buffer(socket: &netlink_sys::Socket, bytes: usize) -> io::Result<
     }
 }
 
-/// Drops notifications of routes and next hops that our own requests caused: their port number is ours. Answers to
-/// our requests pass, and so do links and addresses, which we never write.
+/// Drops notifications of routes and next hops that our own requests caused: their port number is ours.
+/// Answers to our requests pass, and so do links and addresses, which we never write.
 fn without_own_echo(port: u32) -> [SockFilter; 10] {
     const LOAD_HALF: u16 = 0x28;
     const LOAD_WORD: u16 = 0x20;

@@ -1,7 +1,8 @@
 //! Makes the kernel's FIB equal the wanted routes, and keeps it so.
 //!
-//! The caller says which prefixes it wants and through which next hops ([`Routes::set`]); this crate knows nothing of
-//! BGP. It writes routes of protocol [`PROTOCOL`] and metric [`METRIC`] into the main table, and touches no other.
+//! The caller says which prefixes it wants and through which next hops ([`Routes::set`]); this crate knows
+//! nothing of BGP. It writes routes of protocol [`PROTOCOL`] and metric [`METRIC`] into the main table, and
+//! touches no other.
 //!
 //! # How data passes
 //!
@@ -12,36 +13,37 @@
 //!                 +------- differences ------- events and listings <-----------+
 //! ```
 //!
-//! `mirror` is what the kernel holds: first listed, then followed by events (watch first, then list, then deltas, and
-//! a slow full check beside them). Whatever may differ is queued by prefix, compared when its turn comes, and written
-//! in batches without an acknowledgement for each message. `wanted` and `mirror` are compared by plain functions in
-//! `diff`; `fib` holds all state and does no I/O; `kernel` is the only module that talks to the system, `record` the
-//! only one that touches a file; `task` joins them.
+//! `mirror` is what the kernel holds: first listed, then followed by events (watch first, then list, then
+//! deltas, and a slow full check beside them). Whatever may differ is queued by prefix, compared when its
+//! turn comes, and written in batches without an acknowledgement for each message. `wanted` and `mirror` are
+//! compared by plain functions in `diff`; `fib` holds all state and does no I/O; `kernel` is the only module
+//! that talks to the system, `record` the only one that touches a file; `task` joins them.
 //!
 //! # Next hops
 //!
 //! A route with several usable next hops points to a **group** of next-hop objects. When one of them is lost
-//! ([`Routes::next_hop_lost`]), deleting its object moves all routes of all its groups at once, whatever their number.
-//! The route then stays on the shrunken group; making it plain is left for a quiet moment, for the lost next hop
-//! usually returns and the group then grows again by one message. A route with **one** usable next hop carries it in
-//! itself: such a route survives a carrier flap without us.
+//! ([`Routes::next_hop_lost`]), deleting its object moves all routes of all its groups at once, whatever
+//! their number. The route then stays on the shrunken group; making it plain is left for a quiet moment, for
+//! the lost next hop usually returns and the group then grows again by one message. A route with **one**
+//! usable next hop carries it in itself: such a route survives a carrier flap without us.
 //!
-//! Carrier loss makes the kernel delete objects, groups and their routes without a word. So the link event is the
-//! signal: on down the mirror drops what the kernel dropped, on up all is built again. A next hop whose link is down
-//! is not used; a prefix without any waits for its link. A next hop that the kernel refuses (its link came up, its
-//! address is not valid yet) is tried again on the next event of its link and after 1 ms, doubling up to 1 s.
+//! Carrier loss makes the kernel delete objects, groups and their routes without a word. So the link event is
+//! the signal: on down the mirror drops what the kernel dropped, on up all is built again. A next hop whose
+//! link is down is not used; a prefix without any waits for its link. A next hop that the kernel refuses (its
+//! link came up, its address is not valid yet) is tried again on the next event of its link and after 1 ms,
+//! doubling up to 1 s.
 //!
 //! # Restart
 //!
-//! Nothing is deleted at the end. At the start everything of our protocol is adopted: what is wanted as it stands is
-//! not touched, and what nobody wants stays until [`Routes::allow_sweep`]. [`Routes::kept`] says whether the kernel
-//! still holds what the last run left.
+//! Nothing is deleted at the end. At the start everything of our protocol is adopted: what is wanted as it
+//! stands is not touched, and what nobody wants stays until [`Routes::allow_sweep`]. [`Routes::kept`] says
+//! whether the kernel still holds what the last run left.
 //!
 //! # Deliberately not here
 //!
-//! BGP, other tables, weights, and a precomputed backup next hop (a route with one next hop is rewritten when it
-//! changes). Routes of other programs are never changed or removed: one that has our prefix with our metric is told as
-//! [`Event::ForeignConflict`].
+//! BGP, other tables, weights, and a precomputed backup next hop (a route with one next hop is rewritten when
+//! it changes). Routes of other programs are never changed or removed: one that has our prefix with our
+//! metric is told as [`Event::ForeignConflict`].
 
 #![forbid(unsafe_code)]
 

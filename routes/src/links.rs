@@ -1,7 +1,7 @@
 //! Interfaces of the node, their carrier and their addresses, as the kernel last told.
 //!
-//! From it follow three answers: on which interface a gateway lies, whether that interface can carry packets now, and
-//! whether an address may serve as a preferred source.
+//! From it follow three answers: on which interface a gateway lies, whether that interface can carry packets
+//! now, and whether an address may serve as a preferred source.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -114,7 +114,8 @@ impl LinkTable {
         self.links.get(&hop.link).is_some_and(Link::usable)
     }
 
-    /// Whether the gateway lies in a subnet of the hop's own link. If not, the kernel must be told that it is on link.
+    /// Whether the gateway lies in a subnet of the hop's own link. If not, the kernel must be told that it is
+    /// on link.
     pub(crate) fn reaches(&self, hop: &Hop) -> bool {
         let link_local = matches!(hop.gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
         link_local
@@ -184,8 +185,8 @@ impl LinkTable {
 }
 
 impl LinkAddress {
-    /// Whether a neighbour with this address is reached directly. Link-local subnets exist on every interface, so
-    /// they say nothing about which one.
+    /// Whether a neighbour with this address is reached directly. Link-local subnets exist on every
+    /// interface, so they say nothing about which one.
     fn covers(&self, gateway: IpAddr) -> bool {
         let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
         !link_local && gateway != self.address && self.subnet.network().contains(gateway)

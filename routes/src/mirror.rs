@@ -1,8 +1,8 @@
 //! What the kernel holds, as far as it concerns us.
 //!
-//! Routes of our protocol and metric in the main table, next-hop objects and groups of our protocol, and, for every
-//! place in the table that we might want, whether another program's route stands there. Everything else is not ours to
-//! know. Filled by a dump, kept by events and by our own accepted writes.
+//! Routes of our protocol and metric in the main table, next-hop objects and groups of our protocol, and, for
+//! every place in the table that we might want, whether another program's route stands there. Everything else
+//! is not ours to know. Filled by a dump, kept by events and by our own accepted writes.
 
 use std::{
     collections::{BTreeSet, HashMap},

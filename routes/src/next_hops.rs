@@ -1,11 +1,12 @@
 //! Next-hop objects and groups: what they are keyed by, how they are numbered, what goes when one goes.
 //!
-//! An object is one way out: a gateway on an interface. A group spreads packets over objects. Both carry our protocol
-//! number, so whatever number an earlier run gave them they are found again and adopted; new ones come from a range of
-//! their own, [`OBJECT_IDS`] and [`GROUP_IDS`], chosen to be recognised at a glance in `ip nexthop`.
+//! An object is one way out: a gateway on an interface. A group spreads packets over objects. Both carry our
+//! protocol number, so whatever number an earlier run gave them they are found again and adopted; new ones
+//! come from a range of their own, [`OBJECT_IDS`] and [`GROUP_IDS`], chosen to be recognised at a glance in
+//! `ip nexthop`.
 //!
-//! Deleting an object takes it out of its groups; a group that loses its last member goes, and its routes with it.
-//! The kernel does so without telling about the routes, so this table repeats the rule.
+//! Deleting an object takes it out of its groups; a group that loses its last member goes, and its routes
+//! with it. The kernel does so without telling about the routes, so this table repeats the rule.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -149,14 +150,16 @@ impl NextHopTable {
         }
     }
 
-    /// Works out again what follows from objects and members. Groups are few and change seldom; routes ask often.
+    /// Works out again what follows from objects and members. Groups are few and change seldom; routes ask
+    /// often.
     fn refresh(&mut self) {
         self.by_hops.clear();
         for (id, group) in &mut self.groups {
             group.hops =
                 group.members.iter().filter_map(|member| self.objects.get(member).copied()).collect();
             group.hops.sort_unstable();
-            // A member of another program would make the group forward elsewhere, too: then it equals no set of ours.
+            // A member of another program would make the group forward elsewhere, too: then it equals no set
+            // of ours.
             if group.hops.len() == group.members.len() {
                 self.by_hops.entry(group.hops.clone()).or_insert(*id);
             }

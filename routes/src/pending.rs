@@ -1,8 +1,9 @@
-//! Prefixes that may differ from what is wanted: a queue without duplicates, and those that failed, waiting to be
-//! tried again.
+//! Prefixes that may differ from what is wanted: a queue without duplicates, and those that failed, waiting
+//! to be tried again.
 //!
-//! The queue holds prefixes, not states: what is written is what is wanted when its turn comes, so a prefix that
-//! changes ten times while the kernel is busy is written once. Its size is bounded by the number of prefixes.
+//! The queue holds prefixes, not states: what is written is what is wanted when its turn comes, so a prefix
+//! that changes ten times while the kernel is busy is written once. Its size is bounded by the number of
+//! prefixes.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},

@@ -1,9 +1,9 @@
 //! What the last run left in the kernel, so that the next one can say whether it is still there.
 //!
-//! Graceful restart promises peers that forwarding went on (RFC 4724, the F bit), per family. That is true if this is
-//! the same boot and the kernel holds at least as many learned routes as we recorded. So at any instant the record may
-//! say less than the kernel holds, never more: it goes down before deletions and up after additions. The file lives on
-//! tmpfs and is replaced by rename.
+//! Graceful restart promises peers that forwarding went on (RFC 4724, the F bit), per family. That is true if
+//! this is the same boot and the kernel holds at least as many learned routes as we recorded. So at any
+//! instant the record may say less than the kernel holds, never more: it goes down before deletions and up
+//! after additions. The file lives on tmpfs and is replaced by rename.
 
 use std::{
     fs, io,

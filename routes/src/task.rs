@@ -1,7 +1,7 @@
 //! The loop that joins state, kernel and caller. One task owns it all; others send it messages.
 //!
-//! Each turn takes in whatever there is (kernel events, changes, a piece of a running listing, a timer) and then
-//! writes at most one batch, so that a lost next hop never waits behind more than one batch of routes.
+//! Each turn takes in whatever there is (kernel events, changes, a piece of a running listing, a timer) and
+//! then writes at most one batch, so that a lost next hop never waits behind more than one batch of routes.
 
 use std::{
     sync::Arc,
@@ -27,7 +27,8 @@ use crate::{
 
 /// Events that wait for the caller; beyond that, new ones are dropped.
 const EVENT_QUEUE: usize = 1024;
-/// With nothing to do: longer than any timer that could be set meanwhile without waking the loop, which is none.
+/// With nothing to do: longer than any timer that could be set meanwhile without waking the loop, which is
+/// none.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// What a [`Routes`] handle asks for.
@@ -40,7 +41,8 @@ pub(crate) enum Command {
     Flushed(oneshot::Sender<()>),
 }
 
-/// Looks after the routes for as long as it is run. Ends when all handles are gone, and leaves everything in place.
+/// Looks after the routes for as long as it is run. Ends when all handles are gone, and leaves everything in
+/// place.
 #[must_use = "nothing happens unless it is run"]
 pub struct Task {
     batch: usize,
@@ -117,7 +119,8 @@ impl Task {
         }
     }
 
-    /// Waits for the next thing to do. The branches are tried in random order, so none starves; all are cancel-safe.
+    /// Waits for the next thing to do. The branches are tried in random order, so none starves; all are
+    /// cancel-safe.
     async fn wake(&mut self) -> Result<Wake, Error> {
         let due = self.fib.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
         let has_work = self.fib.has_work();

@@ -129,8 +129,8 @@ impl fmt::Debug for Prefix {
 pub struct NextHop {
     /// Address of the neighbour.
     pub gateway: IpAddr,
-    /// Interface it is reached through. `None`: the one with an on-link subnet that holds the gateway. A link-local
-    /// gateway needs the name.
+    /// Interface it is reached through. `None`: the one with an on-link subnet that holds the gateway. A
+    /// link-local gateway needs the name.
     pub interface: Option<String>,
 }
 
@@ -160,7 +160,8 @@ impl fmt::Display for NextHop {
 pub enum Target {
     /// Forwarded to the usable ones of these next hops, spread evenly.
     Via(BTreeSet<NextHop>),
-    /// Answered with "unreachable": for an own prefix, so that unused addresses do not loop to the router above.
+    /// Answered with "unreachable": for an own prefix, so that unused addresses do not loop to the router
+    /// above.
     Unreachable,
 }
 
@@ -201,7 +202,8 @@ impl Change {
     }
 }
 
-/// The all-zero address of a family: destination of a default route, which the kernel leaves out of its messages.
+/// The all-zero address of a family: destination of a default route, which the kernel leaves out of its
+/// messages.
 pub(crate) fn unspecified(family: Family) -> IpAddr {
     match family {
         Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -113,7 +113,8 @@ fn uplink_set_down_and_up_brings_all_back() {
         ip("link set up1 down");
         until("plain route gone", || shown(SINGLE).is_empty()).await;
         ip("link set up1 up");
-        // The kernel forgets IPv6 addresses of a link that is set down; whoever configured them brings them back.
+        // The kernel forgets IPv6 addresses of a link that is set down; whoever configured them brings them
+        // back.
         ip("addr add 2001:db8:1::2/64 dev up1 nodad");
         println!("back after {:?}", until("all as before", is_usual).await);
         running

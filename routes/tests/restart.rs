@@ -89,6 +89,14 @@ fn former_own_prefix_is_swept_once_the_new_one_is_known() {
         sweep(&second).await;
         assert_eq!(shown("10.244.1.0/24"), "");
         assert!(shown("10.244.2.0/24").starts_with("unreachable"));
+        second.kill().await;
+        // The other order: the API server that knows the own prefix answers after the sweep.
+        let third = start(config(dir.path())).await;
+        sweep(&third).await;
+        assert!(shown("10.244.2.0/24").starts_with("unreachable"));
+        third.set(vec![want("10.244.3.0/24", Target::Unreachable)]).await;
+        assert_eq!(shown("10.244.2.0/24"), "");
+        assert!(shown("10.244.3.0/24").starts_with("unreachable"));
     });
 }
 

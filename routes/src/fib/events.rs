@@ -1,7 +1,7 @@
 //! What the kernel tells, taken into links and mirror.
 //!
-//! An event that agrees with the mirror changes nothing: only what differs is queued. The listing of a check is
-//! replayed through the same functions, with its own cause.
+//! An event that agrees with the mirror changes nothing: only what differs is queued. The listing of a check
+//! is replayed through the same functions, with its own cause.
 
 use std::time::Instant;
 
@@ -41,8 +41,8 @@ impl Fib {
         }
     }
 
-    /// Takes in what was told around a batch of ours. Whether it happened before or after a message of that batch
-    /// cannot be seen, so if it was about our routes, a listing has to say how things stand.
+    /// Takes in what was told around a batch of ours. Whether it happened before or after a message of that
+    /// batch cannot be seen, so if it was about our routes, a listing has to say how things stand.
     pub(crate) fn handle_events_beside_writes(&mut self, events: Vec<KernelEvent>, now: Instant) {
         for event in events {
             let about_ours = match &event {
@@ -137,8 +137,8 @@ impl Fib {
         if !self.links.remove_address(index, address) {
             return;
         }
-        // IPv4 routes with that preferred source are gone without a word, IPv6 ones only lost the source. The check
-        // will tell; what must not wait is queued now.
+        // IPv4 routes with that preferred source are gone without a word, IPv6 ones only lost the source. The
+        // check will tell; what must not wait is queued now.
         let with_source = self.mirror.routes().filter(|(_, shape)| shape.source == Some(address.address));
         let with_source: Vec<Prefix> = with_source.map(|(prefix, _)| prefix).collect();
         if !self.links.is_source(address.address) {
@@ -183,7 +183,8 @@ impl Fib {
                     self.queue_routes_on(id);
                 }
             }
-            // Of another program, or none of our kinds: the number is taken, and routes of ours on it are wrong.
+            // Of another program, or none of our kinds: the number is taken, and routes of ours on it are
+            // wrong.
             NextHopContent::Object(_) | NextHopContent::Group(_) | NextHopContent::Other => {
                 self.note_shrinking_groups(id, cause, now);
                 self.queue_routes_on(id);

@@ -1,8 +1,8 @@
 //! Comparing the mirror with a listing of the kernel: at the start, after lost events, and now and then.
 //!
-//! The listing goes on while routes are written and events come in. What it shows is replayed as events; what it did
-//! not show is taken as gone; and prefixes that changed while it ran are left out, for there the mirror is younger.
-//! When next hops go meanwhile, taking routes with them, it begins anew.
+//! The listing goes on while routes are written and events come in. What it shows is replayed as events; what
+//! it did not show is taken as gone; and prefixes that changed while it ran are left out, for there the
+//! mirror is younger. When next hops go meanwhile, taking routes with them, it begins anew.
 
 use std::{
     collections::{BTreeSet, HashSet},

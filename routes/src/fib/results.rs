@@ -186,7 +186,8 @@ impl Fib {
         }
     }
 
-    /// Takes a hop out of use for a moment. Many messages of one batch may be refused for it: that counts once.
+    /// Takes a hop out of use for a moment. Many messages of one batch may be refused for it: that counts
+    /// once.
     fn hop_refused(&mut self, hop: Hop, errno: Errno, now: Instant) {
         let previous = self.refused.get(&hop).copied();
         if previous.is_some_and(|previous| previous.state == RefusalState::Waiting) {

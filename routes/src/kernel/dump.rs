@@ -67,7 +67,8 @@ impl Stage {
 }
 
 impl Dump {
-    /// Asks for the first part. Each listing has a socket of its own, so that one given up leaves nothing behind.
+    /// Asks for the first part. Each listing has a socket of its own, so that one given up leaves nothing
+    /// behind.
     pub(crate) fn begin() -> Result<Self, Error> {
         let failed = |what| move |source| Error::Open { what, source };
         let socket = TokioSocket::new(NETLINK_ROUTE).map_err(failed("dump socket"))?;

@@ -17,7 +17,8 @@ pub(crate) struct KernelLink {
     pub(crate) carrier: bool,
 }
 
-/// `None` for messages about something else of the interface: a bridge says "link deleted" when a port leaves it.
+/// `None` for messages about something else of the interface: a bridge says "link deleted" when a port leaves
+/// it.
 pub(super) fn link(message: &LinkMessage) -> Option<KernelLink> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;

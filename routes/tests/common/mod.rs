@@ -267,7 +267,8 @@ impl Monitor {
         Self(socket)
     }
 
-    /// All notifications so far. The kernel delivers them while it works, so after a write none is on its way.
+    /// All notifications so far. The kernel delivers them while it works, so after a write none is on its
+    /// way.
     pub(crate) fn heard(&self) -> Vec<Heard> {
         let mut heard = Vec::new();
         let mut buffer = Vec::with_capacity(64 * 1024);
