@@ -245,7 +245,9 @@ fn exec_passes_input_output_and_exit_code() {
     let output = cambric_lab(&["status", "-o", "json", &folder.path().to_string_lossy()], "");
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(status[0]["pid"], lab.node("n1").expect("it runs").pid().as_raw());
-    assert!(lab.up(&options(), &progress).expect_err("it is up").to_string().contains("is up already"));
+    let refused = folder.load().up_guarded(&options(), &progress).expect_err("it is up").to_string();
+    assert!(refused.contains("is up already"), "{refused}");
+    lab.node("n1").expect("the refused one did not take it down");
     lab.down().expect("the lab goes down");
 }
 
