@@ -10,10 +10,11 @@ use std::time::Duration;
 use cambric_bgp::config::{Declared, Export, Import};
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
-use cambric_bgp::router::Restarted;
+use cambric_bgp::router::{Refused, Restarted};
 use cambric_bgp::wire::MessageType;
-use cambric_bgp::{Action, Family, HoldTime, Originated, PeerConfig, PeerPolicy, Prefix, Wanted};
+use cambric_bgp::{Action, ConnId, Family, HoldTime, Originated, PeerConfig, PeerPolicy, Prefix, Wanted};
 use support::net::{Host, Net, Step};
+use support::scripted::{self, Device, Message, capability};
 use support::{ip, neighbor, passive, prefix, router};
 
 const A: &str = "10.2.0.1";
@@ -844,4 +845,121 @@ fn slow_peer_gets_the_last_state_only() {
     assert_eq!(updates.len(), 2, "one withdraws, one announces: {updates:?}");
     let told: Vec<Prefix> = net.fib(other).keys().copied().collect();
     assert_eq!(told, prefixes(9_999..10_002));
+}
+
+// --- octet by octet --------------------------------------------------------------------------------------
+
+/// A device with these prefixes and a peer made of octets, without long messages and graceful restart.
+fn old_speaker(originated: &[Prefix]) -> (Device, ConnId) {
+    let mut wanted = speaker(65001, A, [passive(65002, B)], &[]);
+    originate(&mut wanted, originated);
+    let mut device = Device::new(wanted);
+    let conn = device.accept(ip(A), ip(B));
+    let four_octets = capability::four_octet_as(65002);
+    let offered = [capability::IPV4, capability::IPV6, capability::ROUTE_REFRESH, &four_octets];
+    device.send(conn, &scripted::open(65002, [10, 2, 0, 2], &offered));
+    device.received(conn);
+    device.send(conn, &scripted::keepalive());
+    (device, conn)
+}
+
+/// The bodies of the UPDATEs received, End-of-RIB left out.
+fn updates(device: &mut Device, conn: ConnId) -> Vec<Vec<u8>> {
+    let messages = device.received(conn).into_iter();
+    let updates = messages.filter(|message| message.kind == MessageType::Update);
+    updates.map(|message| message.body).filter(|body| body.len() > 4 && body.len() != 11).collect()
+}
+
+fn ipv6_prefixes(count: u16) -> Vec<Prefix> {
+    (0..count)
+        .map(|n| Prefix::new(IpAddr::from([0xFD00, 0x10, n, 0, 0, 0, 0, 0]), 64).expect("length"))
+        .collect()
+}
+
+#[test]
+fn prefixes_of_one_attribute_set_fill_the_messages() {
+    // Header and lengths: 23 octets; ORIGIN, AS_PATH, NEXT_HOP: 20; a prefix: 4.
+    let per_message = (4096 - 23 - 20) / 4;
+    let (mut device, conn) = old_speaker(&prefixes(0..1000));
+    assert_eq!(updates(&mut device, conn).len(), 1);
+    let (mut device, conn) = old_speaker(&prefixes(0..4000));
+    assert_eq!(updates(&mut device, conn).len(), 4000_usize.div_ceil(per_message));
+    device.apply(speaker(65001, A, [passive(65002, B)], &[]));
+    assert_eq!(updates(&mut device, conn).len(), 4000_usize.div_ceil((4096 - 23) / 4));
+
+    // ORIGIN and AS_PATH: 13 octets; MP_REACH_NLRI before the prefixes: 25; a prefix: 9.
+    let per_message = (4096 - 23 - 13 - 25) / 9;
+    let (mut device, conn) = old_speaker(&ipv6_prefixes(4000));
+    assert_eq!(updates(&mut device, conn).len(), 4000_usize.div_ceil(per_message));
+}
+
+#[test]
+fn long_messages_hold_a_whole_table() {
+    let mut net = Net::new();
+    let mut wanted = a();
+    originate(&mut wanted, &prefixes(0..4000));
+    let (one, other) = (net.add(wanted), net.add(b()));
+    net.run(secs(10));
+    assert_eq!(net.fib(other).len(), 4000);
+    let lengths: Vec<usize> = net.updates(one, other).iter().map(Vec::len).collect();
+    assert_eq!(lengths, [4 + 20 + 4 * 4000, 4, 11], "one UPDATE and two End-of-RIB");
+}
+
+#[test]
+fn route_refresh_tells_all_of_one_family_again() {
+    let mixed = [prefixes(0..10), ipv6_prefixes(10)].concat();
+    let (mut device, conn) = old_speaker(&mixed);
+    let at_first = updates(&mut device, conn);
+    assert_eq!(at_first.len(), 2);
+    device.send(conn, &scripted::message(5, &[0, 1, 0, 1]));
+    assert_eq!(updates(&mut device, conn), at_first[..1]);
+    device.send(conn, &scripted::message(5, &[0, 2, 0, 1]));
+    assert_eq!(updates(&mut device, conn), at_first[1..]);
+    // Of a family that is not spoken, and of subtypes that were not agreed on: nothing.
+    for body in [[0, 1, 0, 2], [0, 1, 1, 1], [0, 1, 2, 1], [0, 1, 9, 1]] {
+        device.send(conn, &scripted::message(5, &body));
+    }
+    assert!(device.received(conn).is_empty());
+}
+
+#[test]
+fn stranger_is_refused_and_a_third_connection_too() {
+    let (mut device, conn) = old_speaker(&[]);
+    let now = device.now;
+    assert_eq!(device.router.handle_accepted(now, ip(A), ip(C)), Err(Refused::UnknownPeer));
+    // Beside a session there is one slot: the newest connection has it.
+    device.advance(secs(1));
+    let second = device.accept(ip(A), ip(B));
+    let third = device.accept(ip(A), ip(B));
+    assert!(device.is_closed(second) && !device.is_closed(third) && !device.is_closed(conn));
+    // Its OPEN shows no restart, so the session stays (RFC 4271 section 6.8).
+    device.send(third, &scripted::open(65002, [10, 2, 0, 2], &[&capability::four_octet_as(65002)]));
+    let last = device.received(third).last().and_then(Message::notification).expect("a NOTIFICATION");
+    assert_eq!((last.code, last.subcode), (6, 7));
+    assert!(device.is_closed(third) && !device.is_closed(conn));
+}
+
+/// FRR#22358: a peer that comes back at once with the same fault must not turn the wheel.
+#[test]
+fn peer_with_a_fault_waits_for_our_open() {
+    let (mut device, conn) = old_speaker(&[]);
+    device.send(conn, &[0; 19]);
+    assert!(device.is_closed(conn));
+    let conn = device.accept(ip(A), ip(B));
+    assert!(device.received(conn).is_empty());
+    device.advance(millis(300));
+    assert!(device.received(conn).is_empty());
+    device.advance(millis(400));
+    assert_eq!(device.received(conn)[0].kind, MessageType::Open);
+}
+
+#[test]
+fn mute_peer_is_given_up_after_half_a_minute() {
+    let mut device = Device::new(speaker(65001, A, [passive(65002, B)], &[]));
+    let conn = device.accept(ip(A), ip(B));
+    device.advance(secs(29));
+    assert!(!device.is_closed(conn));
+    device.advance(secs(2));
+    let last = device.received(conn).last().and_then(Message::notification).expect("a NOTIFICATION");
+    assert_eq!((last.code, last.subcode), (4, 0));
 }
