@@ -424,6 +424,11 @@ impl Guard {
     pub fn down(self) -> Result<()> {
         self.0.down()
     }
+
+    /// Leaves the lab up.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Deref for Guard {
