@@ -368,7 +368,8 @@ impl Fib {
         if !self.unsettled.is_empty() {
             self.resolve_again();
         }
-        if self.has_work() {
+        // Deleting a group takes its routes along, so the mirror must be beyond doubt.
+        if self.has_work() || self.is_listing() || self.is_suspicious(now) {
             self.settle_at = Some(now + self.config.settle_delay);
             return Vec::new();
         }
@@ -414,6 +415,7 @@ impl Fib {
         for prefix in self.stale.iter().filter(|prefix| self.mirror.route(prefix).is_some()) {
             *stale.get_mut(prefix.family()) += 1;
         }
+        let groups = self.mirror.next_hops.groups();
         let group_state =
             |id, hops: &[Hop]| GroupState { hops: hops.to_vec(), routes: self.mirror.users(id) };
         Snapshot {
@@ -424,12 +426,7 @@ impl Fib {
             pending: self.pending.len(),
             failing: self.pending.failed(),
             objects: self.mirror.next_hops.objects().collect(),
-            groups: self
-                .mirror
-                .next_hops
-                .groups()
-                .map(|(id, group)| (id, group_state(id, &group.hops)))
-                .collect(),
+            groups: groups.map(|(id, group)| (id, group_state(id, &group.hops))).collect(),
             conflicts: self.conflicts.clone(),
             unusable: self.unusable(),
             repairs: self.repairs.clone(),

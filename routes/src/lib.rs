@@ -27,6 +27,11 @@
 //! the lost next hop usually returns and the group then grows again by one message. A route with **one**
 //! usable next hop carries it in itself: such a route survives a carrier flap without us.
 //!
+//! New objects are numbered from 203 000 001, new groups from 203 500 001, to be recognised in `ip nexthop`.
+//! With `net.ipv4.nexthop_compat_mode=1`, the kernel's default, programs that know no next-hop objects see
+//! gateways in our routes as ever; with 0 they see a number only, and changing a group costs the kernel
+//! nothing for each route. Both work.
+//!
 //! Carrier loss makes the kernel delete objects, groups and their routes without a word. So the link event is
 //! the signal: on down the mirror drops what the kernel dropped, on up all is built again. A next hop whose
 //! link is down is not used; a prefix without any waits for its link. A next hop that the kernel refuses (its

@@ -151,7 +151,8 @@ impl Task {
             Command::NextHopLost(next_hop) => {
                 let ops = self.fib.next_hop_lost(&next_hop, now);
                 self.write(ops)?;
-                info!(next_hop = %next_hop, elapsed_us = now.elapsed().as_micros() as u64, "next hop taken out of use");
+                let elapsed_us = now.elapsed().as_micros();
+                info!(next_hop = %next_hop, elapsed_us, "next hop taken out of use");
             }
             Command::AllowSweep(family) => self.fib.allow_sweep(family, now),
             // Whoever asked may have gone away; that is their affair.

@@ -98,6 +98,12 @@ impl Fib {
         if self.is_listing() { None } else { self.listing.due }
     }
 
+    /// Whether something asked for a listing sooner than the regular one.
+    pub(super) fn is_suspicious(&self, now: Instant) -> bool {
+        let regular = self.listing.begun.map_or(now, |begun| begun + self.config.check_interval);
+        self.listing.due.is_some_and(|due| due < regular)
+    }
+
     /// A listing begins.
     pub(crate) fn begin_listing(&mut self, now: Instant) {
         self.checks += 1;
