@@ -15,6 +15,8 @@ pub mod open;
 pub mod refresh;
 pub mod update;
 
+#[cfg(test)]
+mod properties;
 mod reader;
 
 pub use capability::{Capability, GracefulRestart, RestartFamily};
