@@ -260,22 +260,22 @@ impl Daemon {
         let (Some(intent), Some(speaker)) = (&self.intent, &self.speaker) else {
             return Ok(vec![format!("the Node object \"{}\"", self.node)]);
         };
-        let mut waiting: Vec<String> = Family::ALL
-            .into_iter()
-            .filter(|family| !self.converged.contains(family))
-            .map(|family| format!("the peers' {family} routes"))
-            .collect();
         // A family that no peer carries is told to nobody, and nobody waits for it.
         let carried = |prefix: &Prefix| {
             intent.wanted.peers.values().any(|peer| peer.families.contains(&prefix.family()))
         };
         let told: Vec<Prefix> = intent.pod_prefixes.iter().copied().filter(carried).collect();
-        let untold = speaker
+        let (in_sync, untold) = speaker
             .handle
             .look(move |router| {
-                told.into_iter().filter(|prefix| !router.is_announced(prefix)).collect::<Vec<_>>()
+                let untold = told.into_iter().filter(|prefix| !router.is_announced(prefix));
+                (router.is_in_sync(Instant::now()), untold.collect::<Vec<_>>())
             })
             .await?;
+        let mut waiting = Vec::new();
+        if !in_sync || self.converged.len() < Family::ALL.len() {
+            waiting.push("the peers' routes".to_owned());
+        }
         waiting.extend(untold.into_iter().map(|prefix| format!("a peer to announce {prefix} to")));
         Ok(waiting)
     }
@@ -299,8 +299,8 @@ async fn next_event(speaker: &mut Option<Speaker>) -> Option<Event> {
 fn log_route_event(event: &cambric_routes::Event) {
     use cambric_routes::Event as E;
     match event {
-        E::LinkDown { name } => tracing::warn!(iface = %name, "link is down"),
-        E::LinkUp { name } => tracing::info!(iface = %name, "link is up"),
+        E::LinkDown { name } => tracing::debug!(iface = %name, "link is down"),
+        E::LinkUp { name } => tracing::debug!(iface = %name, "link is up"),
         E::AddressesChanged => tracing::debug!("addresses changed"),
         E::ForeignConflict { prefix, protocol } => {
             tracing::warn!(prefix = %prefix, protocol, "a foreign route has the place of ours; it stays");

@@ -48,6 +48,7 @@ pub fn links(table: &LinkTable) -> Vec<config::Link> {
         .iter()
         .map(|link| config::Link {
             name: link.name.clone(),
+            state: if link.usable() { config::LinkState::Up } else { config::LinkState::Down },
             addresses: link
                 .addresses
                 .iter()

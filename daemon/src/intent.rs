@@ -359,7 +359,7 @@ fn fnv1a(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cambric_bgp::config::LinkAddress;
+    use cambric_bgp::config::{LinkAddress, LinkState};
 
     fn objects(manifests: &str) -> Objects {
         let folder = tempfile::tempdir().expect("temporary folder");
@@ -371,7 +371,7 @@ mod tests {
         let addresses = addresses.iter().map(|(address, length)| {
             LinkAddress::new(address.parse().expect("address"), *length).expect("length")
         });
-        vec![Link { name: "eth1".to_owned(), addresses: addresses.collect() }]
+        vec![Link { name: "eth1".to_owned(), state: LinkState::Up, addresses: addresses.collect() }]
     }
 
     const NODES: &str = "

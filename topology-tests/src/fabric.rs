@@ -41,16 +41,25 @@ pub fn ask(node: &Node, words: &[&str]) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{}: {}", node.name(), command.join(" ")))
 }
 
-/// Waits until every peer of every node is Established, End-of-RIB included, and every node is ready.
+/// Waits until every peer of every node is Established, every node is ready, and each has a route to the
+/// pods and the address of every other one.
 ///
 /// # Errors
 /// After `limit`, with the first peer that is not.
 pub fn whole(lab: &Lab, limit: Duration) -> Result<()> {
-    for node in cambric_nodes(lab)? {
-        let what = format!("{}: all peers Established and routing ready", node.name());
-        poll::until(&what, limit, || is_whole(&node))?;
+    let nodes = cambric_nodes(lab)?;
+    for node in &nodes {
+        let what = format!("{}: all peers Established, all routes written", node.name());
+        poll::until(&what, limit, || is_whole(node) && knows(node, nodes.len()))?;
     }
     Ok(())
+}
+
+/// Whether a node's kernel has, in both families, its own range and two routes for each of the others.
+fn knows(node: &Node, nodes: usize) -> bool {
+    let Ok(answer) = ask(node, &["show", "status"]) else { return false };
+    let enough = |family: &Value| family["installed"].as_u64().is_some_and(|count| count as usize >= 2 * nodes - 1);
+    answer["status"]["kernel"].as_array().is_some_and(|families| families.iter().all(enough))
 }
 
 /// Whether a node's daemon is ready and all its sessions are up, its routes written.

@@ -194,8 +194,27 @@ pub struct Declared {
 pub struct Link {
     /// Interface name.
     pub name: String,
+    /// Whether it carries packets.
+    pub state: LinkState,
     /// Addresses with the length of their subnet.
     pub addresses: Vec<LinkAddress>,
+}
+
+impl Link {
+    /// Whether `address` is reached through it without a gateway.
+    pub(crate) fn reaches(&self, address: IpAddr) -> bool {
+        let mut subnets = self.addresses.iter().map(|entry| &entry.subnet);
+        subnets.any(|subnet| !subnet.is_host() && subnet.contains(address))
+    }
+}
+
+/// Whether a link carries packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// It is up and has a carrier.
+    Up,
+    /// It does not.
+    Down,
 }
 
 /// One address on a link.

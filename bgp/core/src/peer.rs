@@ -53,6 +53,8 @@ pub(crate) enum Effect {
     Refresh(Family),
     /// Stale routes of a family must go.
     SweepStale(Family),
+    /// What the peer told is a last resort from now on.
+    Doubt,
 }
 
 /// What a call may use: the time, who we are, new names, dice; and where effects go.
@@ -290,6 +292,27 @@ impl Peer {
         }
         for family in self.helper.handle_timeout(cx.now) {
             cx.effects.push(Effect::SweepStale(family));
+        }
+    }
+
+    /// The link to the peer went down. Waiting for the hold timer would mean to believe in a switch that
+    /// has lost its power, and to use it again as soon as its link is back, before it has any route.
+    pub(crate) fn handle_link_down(&mut self, cx: &mut Context<'_>, link: &str) {
+        for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
+            let Some(connection) = self.take_connection(conn) else { continue };
+            cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+            self.note_error(cx.now, format!("link {link} went down"));
+            let kept = connection.established().map(|(session, _)| self.helper.link_lost(cx.now, session));
+            self.ended(cx, &connection, kept.unwrap_or_default());
+        }
+        cx.effects.push(Effect::Doubt);
+    }
+
+    /// The link to the peer came up, or got its address: try at once.
+    pub(crate) fn handle_link_up(&mut self, cx: &mut Context<'_>) {
+        self.backoff.link_is_new();
+        if matches!(self.outgoing, Outgoing::Waiting { .. }) {
+            self.connect(cx);
         }
     }
 

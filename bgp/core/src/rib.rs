@@ -17,15 +17,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::attributes::{Attributes, Interner};
-use crate::config::{PeerPolicy, Wanted};
+use crate::config::{Export, PeerPolicy, Wanted};
 use crate::policy::{Provenance, Refusal, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
 use crate::types::{PeerId, PeerKind, RouterId};
 
-use adj_out::AdjOut;
+use adj_out::{AdjOut, Tells};
 pub use decision::Reason;
-use decision::{Candidate, Decision, Teller, decide};
+use decision::{Candidate, Decision, Standing, Teller, decide};
 
 /// Index of a destination; used again when its prefix is forgotten by everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ pub struct PathInfo {
     pub attributes: Arc<Attributes>,
     /// What became of it.
     pub verdict: Verdict,
-    /// Kept for a peer that is restarting (RFC 4724).
+    /// Kept for a peer that is restarting (RFC 4724), or whose link went down.
     pub stale: bool,
 }
 
@@ -106,7 +106,27 @@ struct Path {
     peer: PeerId,
     attributes: Arc<Attributes>,
     verdict: Result<(), Refusal>,
-    stale: bool,
+    freshness: Freshness,
+}
+
+/// Whether a path is vouched for by a session that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// It is.
+    Fresh,
+    /// Its peer is restarting (RFC 4724): as good as a fresh one.
+    Stale,
+    /// The link to its peer went down: better than nothing.
+    LinkDown,
+}
+
+impl Freshness {
+    fn standing(self) -> Standing {
+        match self {
+            Freshness::Fresh | Freshness::Stale => Standing::Good,
+            Freshness::LinkDown => Standing::LastResort,
+        }
+    }
 }
 
 /// The best path, as export needs it.
@@ -287,7 +307,11 @@ impl Rib {
         tables.policy = up.policy;
         tables.max_prefixes = up.max_prefixes;
         tables.route_refresh = up.session.route_refresh;
-        tables.out = Some(AdjOut::new(up.local, &up.session.families));
+        let tells = match (tables.kind, up.policy.export) {
+            (PeerKind::External, Export::Own) => Tells::Own,
+            _ => Tells::Learned,
+        };
+        tables.out = Some(AdjOut::new(up.local, tells, &up.session.families));
         for counts in tables.counts.values_mut() {
             (counts.dropped, counts.missed) = (0, 0);
         }
@@ -306,7 +330,7 @@ impl Rib {
         let Some(tables) = self.peers.get(&peer) else { return };
         for id in tables.told.clone() {
             if kept.contains(&self.dest(id).prefix.family()) {
-                self.mark_stale(id, peer);
+                self.set_freshness(id, peer, Freshness::Stale);
             } else {
                 self.set_path(id, peer, None);
             }
@@ -333,12 +357,21 @@ impl Rib {
         }
     }
 
+    /// The link to the peer went down: what it told before stays, as a last resort.
+    pub(crate) fn doubt(&mut self, peer: PeerId) {
+        let told = self.peers.get(&peer).map(|tables| tables.told.clone()).unwrap_or_default();
+        for id in told {
+            self.set_freshness(id, peer, Freshness::LinkDown);
+            self.undecided.insert(id);
+        }
+    }
+
     /// Forgets the stale routes of one family: End-of-RIB has come, or time is up.
     pub(crate) fn sweep_stale(&mut self, peer: PeerId, family: Family) {
         let Some(tables) = self.peers.get(&peer) else { return };
         for id in tables.told.clone() {
             let dest = self.dest(id);
-            let stale = dest.paths.iter().any(|path| path.peer == peer && path.stale);
+            let stale = dest.paths.iter().any(|path| path.peer == peer && path.freshness != Freshness::Fresh);
             if dest.prefix.family() == family && stale {
                 self.set_path(id, peer, None);
             }
@@ -367,7 +400,7 @@ impl Rib {
             self.set_path(id, peer, None);
             match self.admit(peer, prefix, &attributes) {
                 Some(verdict) => {
-                    let path = Path { peer, attributes: Arc::clone(&attributes), verdict, stale: false };
+                    let path = Path { peer, attributes: Arc::clone(&attributes), verdict, freshness: Freshness::Fresh };
                     self.set_path(id, peer, Some(path));
                 }
                 None => self.release(id),
@@ -469,10 +502,10 @@ impl Rib {
         }
     }
 
-    fn mark_stale(&mut self, id: DestId, peer: PeerId) {
+    fn set_freshness(&mut self, id: DestId, peer: PeerId, freshness: Freshness) {
         let dest = self.dest_mut(id);
         for path in dest.paths.iter_mut().filter(|path| path.peer == peer) {
-            path.stale = true;
+            path.freshness = freshness;
         }
     }
 
@@ -489,10 +522,10 @@ impl Rib {
             let dest = self.dest(id);
             let prefix = dest.prefix;
             let Some(path) = dest.paths.iter().find(|path| path.peer == peer) else { continue };
-            let (attributes, stale) = (Arc::clone(&path.attributes), path.stale);
+            let (attributes, freshness) = (Arc::clone(&path.attributes), path.freshness);
             self.set_path(id, peer, None);
             if let Some(verdict) = self.admit(peer, &prefix, &attributes) {
-                self.set_path(id, peer, Some(Path { peer, attributes, verdict, stale }));
+                self.set_path(id, peer, Some(Path { peer, attributes, verdict, freshness }));
             }
         }
     }
@@ -541,14 +574,15 @@ impl Rib {
 
     /// The usable paths, and for each its place in `dest.paths`, `None` for our own.
     fn candidates<'a>(&self, dest: &'a Destination) -> (Vec<Candidate<'a>>, Vec<Option<usize>>) {
-        let local = dest.local.as_deref().map(|attributes| Candidate { attributes, from: Teller::Local });
+        let local = dest.local.as_deref().map(|attributes| Candidate { attributes, standing: Standing::Good, from: Teller::Local });
         let mut candidates: Vec<Candidate<'a>> = local.into_iter().collect();
         let mut owners = vec![None; candidates.len()];
         for (at, path) in dest.paths.iter().enumerate().filter(|(_, path)| path.verdict.is_ok()) {
             let Some(tables) = self.peers.get(&path.peer) else { continue };
             let Some(router_id) = tables.router_id else { continue };
             let from = Teller::Peer { kind: tables.kind, router_id, address: tables.address };
-            candidates.push(Candidate { attributes: &path.attributes, from });
+            let standing = path.freshness.standing();
+            candidates.push(Candidate { attributes: &path.attributes, standing, from });
             owners.push(Some(at));
         }
         (candidates, owners)
@@ -628,7 +662,7 @@ impl Rib {
                 Err(refusal) => Verdict::Refused(refusal),
             };
             let attributes = Arc::clone(&path.attributes);
-            Some(PathInfo { peer: Some(path.peer), attributes, verdict, stale: path.stale })
+            Some(PathInfo { peer: Some(path.peer), attributes, verdict, stale: path.freshness != Freshness::Fresh })
         });
         let mut paths: Vec<PathInfo> = local.chain(learned).collect();
         paths.sort_by_key(|path| match path.verdict {

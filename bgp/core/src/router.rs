@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::attributes::Attributes;
-use crate::config::{PeerConfig, Wanted};
+use crate::config::{Link, LinkState, PeerConfig, Wanted};
 use crate::peer::{Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
 use crate::prefix::{Family, Prefix};
 use crate::rib::{Counts, PeerUp, Rib, RouteChange, RouteInfo};
@@ -136,9 +136,11 @@ impl Convergence {
     const FIRST_CONTACT: Duration = Duration::from_secs(10);
     /// How long a peer may tell routes that will not say when it has told all (no RFC 4724).
     const WITHOUT_END_OF_RIB: Duration = Duration::from_secs(3);
+    /// How long one is waited for that has restarted too, and may be waiting for us. RFC 4724 section 4.1
+    /// would not wait at all; but FRR says so of itself for two minutes after its start.
+    const RESTARTED_TOO: Duration = Duration::from_secs(5);
 
-    /// Until when `peer` is waited for; `None` if it is not. Never for one that is down, nor for one
-    /// that has restarted itself and may be waiting for us (RFC 4724 section 4.1).
+    /// Until when `peer` is waited for; `None` if it is not. Never for one that is down.
     fn waits_for(&self, peer: &Peer, family: Family) -> Option<Instant> {
         if !peer.config.families.contains(&family) {
             return None;
@@ -152,7 +154,7 @@ impl Convergence {
         }
         match &session.peer_restart {
             None => Some((since + Self::WITHOUT_END_OF_RIB).min(self.deadline)),
-            Some(restart) if restart.restarted => None,
+            Some(restart) if restart.restarted => Some((since + Self::RESTARTED_TOO).min(self.deadline)),
             Some(_) => Some(self.deadline),
         }
     }
@@ -209,8 +211,35 @@ impl Router {
                 None => self.add_peer(now, *address, config.clone()),
             }
         }
-        self.wanted = wanted;
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        self.follow_links(now, &before.links);
         self.after(now);
+    }
+
+    /// Tells peers of the links they are on: which went down, which came up or got an address.
+    fn follow_links(&mut self, now: Instant, before: &[Link]) {
+        let links = self.wanted.links.clone();
+        let up = |links: &[Link], name: &str| {
+            links.iter().find(|link| link.name == name && link.state == LinkState::Up).cloned()
+        };
+        for old in before.iter().filter(|old| old.state == LinkState::Up && up(&links, &old.name).is_none()) {
+            for id in self.peers_on(old) {
+                self.with_peer(now, id, |peer, cx| peer.handle_link_down(cx, &old.name));
+            }
+        }
+        for new in links.iter().filter(|new| new.state == LinkState::Up) {
+            if up(before, &new.name).as_ref() != Some(new) {
+                for id in self.peers_on(new) {
+                    self.with_peer(now, id, Peer::handle_link_up);
+                }
+            }
+        }
+    }
+
+    /// Peers that are reached through `link` without a gateway.
+    fn peers_on(&self, link: &Link) -> Vec<PeerId> {
+        let on_link = self.by_address.iter().filter(|(address, _)| link.reaches(**address));
+        on_link.map(|(_, id)| *id).collect()
     }
 
     fn add_peer(&mut self, now: Instant, address: IpAddr, config: PeerConfig) {
@@ -349,6 +378,7 @@ impl Router {
             Effect::Update(update) => self.learn(id, update),
             Effect::Refresh(family) => self.rib.refresh(id, family),
             Effect::SweepStale(family) => self.rib.sweep_stale(id, family),
+            Effect::Doubt => self.rib.doubt(id),
         }
     }
 
@@ -509,6 +539,15 @@ impl Router {
     /// Whether at least one peer was told `prefix`.
     pub fn is_announced(&self, prefix: &Prefix) -> bool {
         self.rib.is_announced(prefix)
+    }
+
+    /// Whether every session that is up has told its routes, or had the time to.
+    pub fn is_in_sync(&self, now: Instant) -> bool {
+        let waits = |peer: &Peer| {
+            let mut families = peer.config.families.iter();
+            families.any(|family| self.convergence.waits_for(peer, *family).is_some_and(|until| now < until))
+        };
+        !self.peers.values().any(|peer| peer.established().is_some() && waits(peer))
     }
 
     /// Whether all peers that are there have told their routes of `family`.

@@ -556,3 +556,54 @@ fn one_life_through_the_whole_set_leaves_nothing_behind() {
     assert!(flawed(TESTER) > 200, "{}", flawed(TESTER));
     assert_eq!((flawed(INTERNAL), flawed(EXTERNAL)), (0, 0));
 }
+
+/// Each octet of each message set to 0, to 255, one up and one down, and the message cut before it. The
+/// far end of long messages is sampled.
+fn damaged(message: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let places = (0..message.len()).filter(|at| *at < 96 || at % 61 == 0);
+    places.flat_map(|at| {
+        let octet = message[at];
+        let values = [0, 255, octet.wrapping_add(1), octet.wrapping_sub(1)];
+        let set = values.map(|value| [&message[..at], &[value], &message[at + 1..]].concat());
+        set.into_iter().chain([message[..at].to_vec()])
+    })
+}
+
+#[test]
+fn damaged_messages_of_the_set_disturb_nobody_else() {
+    let mut rig = Rig::new(Side::Ebgp);
+    let mut tried = 0;let t0=std::time::Instant::now();
+    for case in cases() {
+        rig.device.apply(wanted(case.peer));
+        eprintln!("{} {tried} {:?}", case.id, t0.elapsed());
+        let caps: Vec<&str> = case.caps.iter().map(String::as_str).collect();
+        let open = open_from(ip(TESTER), case.peer.asn(), &caps);
+        for octets in damaged(&case.message.0) {
+            let conn = rig.device.accept(ip(DEVICE), ip(TESTER));
+            // After a fault the device holds its OPEN back for a moment.
+            rig.device.advance(Duration::from_millis(700));
+            match case.phase {
+                Phase::OpenSent => {}
+                Phase::OpenConfirm => rig.device.send(conn, &open),
+                Phase::Established => rig.device.send(conn, &[open.as_slice(), &keepalive()].concat()),
+            }
+            if case.id=="attribute-192" {let d=octets.iter().zip(&case.message.0).position(|(a,b)|a!=b); eprintln!("{} {d:?} {:?}", octets.len(), d.map(|d|octets[d]));}
+            rig.device.send(conn, &octets);
+            if case.id=="attribute-192" {eprintln!("sent");}
+            if !rig.device.is_closed(conn) {
+                rig.device.hang_up(conn);
+            }
+            if case.id=="attribute-192" {eprintln!("hung up");}
+            rig.device.received(conn);
+            if case.id=="attribute-192" {eprintln!("received {tried}");}
+            tried += 1;
+            if tried % 64 == 0 {
+                [rig.internal.conn, rig.external.conn].map(|conn| rig.device.send(conn, &keepalive()));
+                rig.listen();
+            }
+        }
+        rig.next_session_comes_up(&case);
+    }
+    assert!(tried > 40_000, "{tried}");
+    assert!(rig.device.router.routes(|_| true).is_empty());
+}

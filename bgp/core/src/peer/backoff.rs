@@ -44,6 +44,11 @@ impl Backoff {
         jitter.spread(wait)
     }
 
+    /// What failed before says nothing about a link that just came up.
+    pub(crate) fn link_is_new(&mut self) {
+        self.failures = 0;
+    }
+
     /// A session ended after it had been up for `lived`.
     pub(crate) fn session_ended(&mut self, lived: Duration) {
         if lived >= Self::STABLE {

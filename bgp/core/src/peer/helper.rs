@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::prefix::Family;
 use crate::session::Session;
+use crate::types::HoldTime;
 
 /// What we keep for a peer.
 #[derive(Debug, Default)]
@@ -14,14 +15,26 @@ pub(crate) enum Helper {
     #[default]
     Idle,
     /// The peer is away; its routes of these families are stale.
-    Away { families: BTreeSet<Family>, until: Instant },
+    Away { families: BTreeSet<Family>, until: Instant, cause: Cause },
     /// It is back; these families wait for its End-of-RIB.
     Back { families: BTreeSet<Family>, until: Instant },
+}
+
+/// Why a peer is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It restarts, as it seems: whether it kept forwarding it must say when it is back.
+    Restart,
+    /// The link to it went down. Its state is as it was, or it lost power: then its routes are not used
+    /// while there are others.
+    Link,
 }
 
 impl Helper {
     /// How long a peer that came back may take to tell its routes; as FRR's stale-path time.
     const RESYNC: Duration = Duration::from_secs(360);
+    /// The same for a peer that will not say when it has told all.
+    const RESYNC_WITHOUT_END_OF_RIB: Duration = Duration::from_secs(3);
 
     /// The TCP connection went without a NOTIFICATION: the families that are kept, none if the peer did
     /// not ask for it.
@@ -38,7 +51,8 @@ impl Helper {
         *self = if families.is_empty() || restart.restart_time().is_zero() {
             Helper::Idle
         } else {
-            Helper::Away { families: families.clone(), until: now + restart.restart_time() }
+            let until = now + restart.restart_time();
+            Helper::Away { families: families.clone(), until, cause: Cause::Restart }
         };
         match self {
             Helper::Away { families, .. } => families.clone(),
@@ -46,17 +60,31 @@ impl Helper {
         }
     }
 
+    /// The link is gone, and the session with it: all families are kept for as long as it would have
+    /// taken to notice without the link's word.
+    pub(crate) fn link_lost(&mut self, now: Instant, session: &Session) -> BTreeSet<Family> {
+        let families = session.families.clone();
+        let hold_time = session.hold_time.duration().or(HoldTime::DEFAULT.duration()).unwrap_or_default();
+        *self = Helper::Away { families: families.clone(), until: now + hold_time, cause: Cause::Link };
+        families
+    }
+
     /// The peer is back with a new session: the families whose stale routes must go at once, because it
     /// did not keep its forwarding state or speaks them no more.
     pub(crate) fn back(&mut self, now: Instant, session: &Session) -> BTreeSet<Family> {
-        let Helper::Away { families, .. } = std::mem::take(self) else { return BTreeSet::new() };
+        let Helper::Away { families, cause, .. } = std::mem::take(self) else { return BTreeSet::new() };
         let kept = |family: &Family| {
             let entry = session.peer_restart.as_ref().and_then(|restart| restart.family(*family));
-            session.families.contains(family) && entry.is_some_and(|entry| entry.forwarding_kept)
+            let kept = cause == Cause::Link || entry.is_some_and(|entry| entry.forwarding_kept);
+            session.families.contains(family) && kept
         };
         let (kept, gone): (BTreeSet<Family>, BTreeSet<Family>) = families.into_iter().partition(kept);
         if !kept.is_empty() {
-            *self = Helper::Back { families: kept, until: now + Self::RESYNC };
+            let resync = match session.peer_restart {
+                Some(_) => Self::RESYNC,
+                None => Self::RESYNC_WITHOUT_END_OF_RIB,
+            };
+            *self = Helper::Back { families: kept, until: now + resync };
         }
         gone
     }
@@ -86,7 +114,7 @@ impl Helper {
     /// The families whose stale routes must go since time is up.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> BTreeSet<Family> {
         match self {
-            Helper::Away { families, until } | Helper::Back { families, until } if now >= *until => {
+            Helper::Away { families, until, .. } | Helper::Back { families, until } if now >= *until => {
                 let families = std::mem::take(families);
                 *self = Helper::Idle;
                 families

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::attributes::Attributes;
-use crate::config::{Declared, Import, Link, Originated, Wanted};
+use crate::config::{Declared, Import, Link, LinkState, Originated, Wanted};
 use crate::prefix::{Family, Prefix};
 use crate::types::Asn;
 
@@ -86,7 +86,8 @@ impl View {
             own_addresses: on_links
                 .chain(of_kind(Originated::NodeAddress).map(|prefix| prefix.address()))
                 .collect(),
-            links: wanted.links.clone(),
+            // A route is not judged by the carrier: it is good again when the link is.
+            links: wanted.links.iter().map(|link| Link { state: LinkState::Up, ..link.clone() }).collect(),
             declared: wanted.declared.clone(),
         }
     }
@@ -221,6 +222,7 @@ mod tests {
             |text: &str, length| LinkAddress::new(text.parse().expect("address"), length).expect("length");
         wanted.links = vec![Link {
             name: "eth1".to_owned(),
+            state: LinkState::Up,
             addresses: vec![address("172.16.11.1", 31), address("fd00:172:16:11::1", 127)],
         }];
         View::of(&wanted)

@@ -17,6 +17,8 @@ use crate::wire::update;
 pub(crate) struct AdjOut {
     /// Our end of the session.
     local: IpAddr,
+    /// What the peer is told of.
+    tells: Tells,
     families: BTreeSet<Family>,
     /// What the peer has from us: the truth for withdrawals.
     pub(crate) sent: BTreeMap<DestId, Arc<Attributes>>,
@@ -29,15 +31,33 @@ pub(crate) struct AdjOut {
 }
 
 impl AdjOut {
-    pub(crate) fn new(local: IpAddr, families: &BTreeSet<Family>) -> AdjOut {
+    pub(crate) fn new(local: IpAddr, tells: Tells, families: &BTreeSet<Family>) -> AdjOut {
         AdjOut {
             local,
+            tells,
             families: families.clone(),
             sent: BTreeMap::new(),
             dirty: BTreeSet::new(),
             resend: BTreeSet::new(),
             end_of_rib: families.clone(),
         }
+    }
+}
+
+/// What a peer is told of, by the export policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// Our own routes: all are known when the session comes up.
+    Own,
+    /// Learned ones too, once they are chosen.
+    Learned,
+}
+
+impl AdjOut {
+    /// Whether what the peer is told of `family` is decided: own routes always are. So a switch need not
+    /// wait for us while we wait for it (RFC 4724 section 4.1).
+    fn knows_all(&self, family: Family, deferring: &BTreeSet<Family>) -> bool {
+        self.tells == Tells::Own || !deferring.contains(&family)
     }
 }
 
@@ -74,7 +94,7 @@ impl Rib {
     /// Whether [`Rib::transmit`] has anything to say.
     pub(crate) fn wants_transmit(&self, peer: PeerId) -> bool {
         self.peers.get(&peer).and_then(|tables| tables.out.as_ref()).is_some_and(|out| {
-            !out.dirty.is_empty() || out.end_of_rib.iter().any(|family| !self.deferring.contains(family))
+            !out.dirty.is_empty() || out.end_of_rib.iter().any(|family| out.knows_all(*family, &self.deferring))
         })
     }
 
@@ -177,13 +197,12 @@ impl Rib {
     fn write_end_of_rib(&mut self, peer: PeerId, bytes: &mut Vec<u8>) {
         let deferring = self.deferring.clone();
         let Some(out) = self.out_mut(peer).filter(|out| out.dirty.is_empty()) else { return };
-        out.end_of_rib.retain(|family| {
-            let due = !deferring.contains(family);
-            if due {
-                update::write_end_of_rib(bytes, *family);
-            }
-            !due
-        });
+        let due = |family: &Family| out.knows_all(*family, &deferring);
+        let due: Vec<Family> = out.end_of_rib.iter().copied().filter(due).collect();
+        for family in due {
+            out.end_of_rib.remove(&family);
+            update::write_end_of_rib(bytes, family);
+        }
     }
 
     /// The peer asked for all routes of a family again (RFC 2918).

@@ -16,7 +16,17 @@ use crate::types::{Asn, LocalPref, Med, PeerKind, RouterId};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) attributes: &'a Attributes,
+    pub(crate) standing: Standing,
     pub(crate) from: Teller,
+}
+
+/// Whether a path may be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// As good as any other.
+    Good,
+    /// Only while there is nothing better.
+    LastResort,
 }
 
 /// Who told a route, as far as it decides.
@@ -31,6 +41,8 @@ pub(crate) enum Teller {
 /// Why a usable path is not the best one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
+    /// The link to its teller went down; it is kept as a last resort until the teller is back.
+    LinkDown,
     /// LOCAL_PREF is lower.
     LowerLocalPref,
     /// Another one is our own.
@@ -59,6 +71,7 @@ impl Reason {
     /// The name, as `show route all` prints it.
     pub fn name(self) -> &'static str {
         match self {
+            Reason::LinkDown => "LinkDown",
             Reason::LowerLocalPref => "LowerLocalPref",
             Reason::NotLocal => "NotLocal",
             Reason::LongerAsPath => "LongerAsPath",
@@ -88,6 +101,7 @@ struct Step {
 
 /// Steps a) to e) of RFC 4271: candidates that survive them are equally good to forward over.
 const DECIDING: &[Step] = &[
+    Step { reason: Reason::LinkDown, keep: keep_best_standing },
     Step { reason: Reason::LowerLocalPref, keep: keep_highest_local_pref },
     Step { reason: Reason::NotLocal, keep: keep_local },
     Step { reason: Reason::LongerAsPath, keep: keep_shortest_as_path },
@@ -173,6 +187,11 @@ fn keep_least<K: Ord>(
     alive.retain(|&index| key(&candidates[index]) == least);
 }
 
+/// Before all of RFC 4271: a path over a link that was lost may lead into nothing.
+fn keep_best_standing(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
+    keep_least(candidates, alive, |candidate| candidate.standing);
+}
+
 fn keep_highest_local_pref(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
     keep_least(candidates, alive, |candidate| {
         Reverse(candidate.attributes.local_pref.unwrap_or(LocalPref::DEFAULT))
@@ -252,6 +271,7 @@ mod tests {
     #[derive(Clone)]
     struct Path {
         attributes: Attributes,
+        standing: Standing,
         from: Teller,
     }
 
@@ -260,7 +280,8 @@ mod tests {
         let mut attributes = Attributes::originated(address);
         attributes.as_path = asns.iter().filter_map(|&asn| Asn::new(asn)).collect::<AsPath>();
         let router_id = RouterId::new(u32::from(last)).expect("not 0");
-        Path { attributes, from: Teller::Peer { kind: PeerKind::External, router_id, address } }
+        let from = Teller::Peer { kind: PeerKind::External, router_id, address };
+        Path { attributes, standing: Standing::Good, from }
     }
 
     fn internal(mut path: Path) -> Path {
@@ -272,7 +293,7 @@ mod tests {
 
     fn decided(paths: &[Path]) -> Decision {
         let candidates: Vec<Candidate<'_>> =
-            paths.iter().map(|path| Candidate { attributes: &path.attributes, from: path.from }).collect();
+            paths.iter().map(|path| Candidate { attributes: &path.attributes, standing: path.standing, from: path.from }).collect();
         decide(&candidates, 16).expect("candidates")
     }
 
@@ -289,7 +310,10 @@ mod tests {
         let mut incomplete = path(3, &[4, 5]);
         incomplete.attributes.origin = Origin::Incomplete;
         let local = Path { from: Teller::Local, ..path(9, &[]) };
+        let mut lost = path(2, &[1]);
+        lost.standing = Standing::LastResort;
         let table = [
+            (vec![lost, plain.clone()], 1, Reason::LinkDown),
             (vec![plain.clone(), preferred], 1, Reason::LowerLocalPref),
             (vec![plain.clone(), local], 1, Reason::NotLocal),
             (vec![path(3, &[1, 2, 3]), plain.clone()], 1, Reason::LongerAsPath),

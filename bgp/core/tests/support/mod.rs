@@ -7,7 +7,7 @@ pub mod scripted;
 
 use std::net::IpAddr;
 
-use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress};
+use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkState, LinkAddress};
 use cambric_bgp::{Asn, Family, PeerConfig, PeerPolicy, Prefix, RouterConfig, RouterId, Wanted};
 
 /// A configured IP address.
@@ -35,7 +35,7 @@ pub fn router(local_asn: u32, address: &str) -> Wanted {
     let [.., host] = router_id.value().to_be_bytes();
     let addresses = [(ip(address), 16), (ip(&format!("fd00:2::{host:x}")), 64)];
     let addresses = addresses.map(|(address, length)| LinkAddress::new(address, length).expect("length"));
-    wanted.links = vec![Link { name: "eth1".to_owned(), addresses: addresses.into() }];
+    wanted.links = vec![Link { name: "eth1".to_owned(), state: LinkState::Up, addresses: addresses.into() }];
     wanted
 }
 
