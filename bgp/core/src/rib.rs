@@ -400,7 +400,12 @@ impl Rib {
             self.set_path(id, peer, None);
             match self.admit(peer, prefix, &attributes) {
                 Some(verdict) => {
-                    let path = Path { peer, attributes: Arc::clone(&attributes), verdict, freshness: Freshness::Fresh };
+                    let path = Path {
+                        peer,
+                        attributes: Arc::clone(&attributes),
+                        verdict,
+                        freshness: Freshness::Fresh,
+                    };
                     self.set_path(id, peer, Some(path));
                 }
                 None => self.release(id),
@@ -574,7 +579,11 @@ impl Rib {
 
     /// The usable paths, and for each its place in `dest.paths`, `None` for our own.
     fn candidates<'a>(&self, dest: &'a Destination) -> (Vec<Candidate<'a>>, Vec<Option<usize>>) {
-        let local = dest.local.as_deref().map(|attributes| Candidate { attributes, standing: Standing::Good, from: Teller::Local });
+        let local = dest.local.as_deref().map(|attributes| Candidate {
+            attributes,
+            standing: Standing::Good,
+            from: Teller::Local,
+        });
         let mut candidates: Vec<Candidate<'a>> = local.into_iter().collect();
         let mut owners = vec![None; candidates.len()];
         for (at, path) in dest.paths.iter().enumerate().filter(|(_, path)| path.verdict.is_ok()) {
@@ -662,7 +671,12 @@ impl Rib {
                 Err(refusal) => Verdict::Refused(refusal),
             };
             let attributes = Arc::clone(&path.attributes);
-            Some(PathInfo { peer: Some(path.peer), attributes, verdict, stale: path.freshness != Freshness::Fresh })
+            Some(PathInfo {
+                peer: Some(path.peer),
+                attributes,
+                verdict,
+                stale: path.freshness != Freshness::Fresh,
+            })
         });
         let mut paths: Vec<PathInfo> = local.chain(learned).collect();
         paths.sort_by_key(|path| match path.verdict {

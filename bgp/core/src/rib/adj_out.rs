@@ -94,7 +94,8 @@ impl Rib {
     /// Whether [`Rib::transmit`] has anything to say.
     pub(crate) fn wants_transmit(&self, peer: PeerId) -> bool {
         self.peers.get(&peer).and_then(|tables| tables.out.as_ref()).is_some_and(|out| {
-            !out.dirty.is_empty() || out.end_of_rib.iter().any(|family| out.knows_all(*family, &self.deferring))
+            !out.dirty.is_empty()
+                || out.end_of_rib.iter().any(|family| out.knows_all(*family, &self.deferring))
         })
     }
 

@@ -292,8 +292,10 @@ mod tests {
     }
 
     fn decided(paths: &[Path]) -> Decision {
-        let candidates: Vec<Candidate<'_>> =
-            paths.iter().map(|path| Candidate { attributes: &path.attributes, standing: path.standing, from: path.from }).collect();
+        let candidates: Vec<Candidate<'_>> = paths
+            .iter()
+            .map(|path| Candidate { attributes: &path.attributes, standing: path.standing, from: path.from })
+            .collect();
         decide(&candidates, 16).expect("candidates")
     }
 

@@ -7,7 +7,7 @@ pub mod scripted;
 
 use std::net::IpAddr;
 
-use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkState, LinkAddress};
+use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkState};
 use cambric_bgp::{Asn, Family, PeerConfig, PeerPolicy, Prefix, RouterConfig, RouterId, Wanted};
 
 /// A configured IP address.
