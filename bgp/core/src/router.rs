@@ -465,6 +465,7 @@ impl Router {
     /// socket has taken what it was given before: what waits here is state, not a queue.
     pub fn poll_transmit(&mut self, conn: ConnId, octets: &mut Vec<u8>) -> bool {
         const ENOUGH: usize = 128 * 1024;
+        let enough = octets.len() + ENOUGH;
         self.ready.remove(&conn);
         let Some(id) = self.by_conn.get(&conn).copied() else { return false };
         let Some(peer) = self.peers.get_mut(&id) else { return false };
@@ -472,7 +473,7 @@ impl Router {
             octets.append(&mut connection.output);
         }
         let Some((_, session, _)) = peer.established().filter(|(up, ..)| *up == conn) else { return false };
-        while octets.len() < ENOUGH && self.rib.wants_transmit(id) {
+        while octets.len() < enough && self.rib.wants_transmit(id) {
             self.rib.transmit(id, session, octets);
         }
         self.rib.wants_transmit(id)

@@ -906,6 +906,25 @@ fn long_messages_hold_a_whole_table() {
 }
 
 #[test]
+fn large_table_goes_out_in_bounded_bites_whatever_the_buffer_holds() {
+    let (mut device, conn) = old_speaker(&[]);
+    device.stall(conn);
+    let mut wanted = speaker(65001, A, [passive(65002, B)], &[]);
+    originate(&mut wanted, &ipv6_prefixes(60_000));
+    device.apply(wanted);
+    let mut octets = Vec::new();
+    for bite in 1.. {
+        let before = octets.len();
+        let more = device.router.poll_transmit(conn, &mut octets);
+        assert!(octets.len() > before && octets.len() - before < 256 * 1024, "bite {bite}");
+        if !more {
+            break;
+        }
+    }
+    assert!(octets.len() > 9 * 60_000);
+}
+
+#[test]
 fn route_refresh_tells_all_of_one_family_again() {
     let mixed = [prefixes(0..10), ipv6_prefixes(10)].concat();
     let (mut device, conn) = old_speaker(&mixed);
