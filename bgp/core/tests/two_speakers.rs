@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cambric_bgp::config::{Declared, Export, Import};
+use cambric_bgp::config::{Declared, Export, Import, Link, LinkAddress, LinkState};
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::{Refused, Restarted};
@@ -541,6 +541,73 @@ fn waiting_for_several_peers_is_one_deadline() {
     net.run_until(secs(1), |net| net.peer(one, left).state == PeerState::OpenConfirm);
     net.stall(left);
     net.run_until(secs(70), |net| net.is_converged(one, Family::Ipv4));
+}
+
+// --- links -----------------------------------------------------------------------------------------------
+
+/// The link that carries `host`'s session goes down or up.
+fn set_link(net: &mut Net, host: Host, link: usize, state: LinkState) {
+    net.change(host, |wanted| wanted.links[link].state = state);
+}
+
+#[test]
+fn link_down_ends_the_session_at_once_and_the_routes_stay_as_a_last_resort() {
+    let (mut net, one, other) = pair();
+    net.silence(one, other);
+    set_link(&mut net, one, 0, LinkState::Down);
+    assert_ne!(net.peer(one, other).state, PeerState::Established);
+    assert_eq!(net.peer(one, other).last_error.expect("a reason").what, "link eth1 went down");
+    net.run(secs(20));
+    set_link(&mut net, one, 0, LinkState::Up);
+    net.mend(one, other);
+    let took = net.run_until_up(one, other);
+    assert!(took < secs(6), "{took:?}");
+    net.run(secs(10));
+    assert_eq!(net.changes(one), [], "the only way is not given up for a moment without a link");
+    assert!(net.notifications(one, other).is_empty());
+}
+
+#[test]
+fn link_that_stays_down_takes_its_routes_with_the_hold_time() {
+    let (mut net, one, other) = pair();
+    net.silence(one, other);
+    set_link(&mut net, one, 0, LinkState::Down);
+    net.run(secs(89));
+    assert_eq!(net.fib(one).len(), 2);
+    net.run(secs(2));
+    assert!(net.fib(one).is_empty());
+}
+
+#[test]
+fn way_over_a_link_that_went_down_is_not_used_beside_another_nor_before_it_is_told_again() {
+    const FAR: &str = "10.3.0.3";
+    let mut net = Net::new();
+    let mut wanted = speaker(65001, A, [neighbor(65002, B), neighbor(65003, FAR)], &[]);
+    let second = LinkAddress::new(ip("10.3.0.1"), 24).expect("length");
+    wanted.links.push(Link { name: "eth2".to_owned(), state: LinkState::Up, addresses: vec![second] });
+    let one = net.add(wanted);
+    let near = net.add(speaker(65002, B, [neighbor(65001, A)], &["10.96.0.0/16"]));
+    let far = net.add(speaker(65003, FAR, [neighbor(65001, A)], &["10.96.0.0/16"]));
+    net.run(secs(10));
+    assert!(net.is_up(one, near) && net.is_up(one, far));
+    assert_eq!(net.changes(one).last(), Some(&route("10.96.0.0/16", [B, FAR])));
+
+    net.silence(one, far);
+    set_link(&mut net, one, 1, LinkState::Down);
+    assert_eq!(net.changes(one), [route("10.96.0.0/16", [B])]);
+    // Power is back at the far switch, and it has no routes yet.
+    net.stop(far);
+    net.wanted_mut(far).originated.clear();
+    net.run(secs(5));
+    net.mend(one, far);
+    net.start(far, Restarted::No);
+    set_link(&mut net, one, 1, LinkState::Up);
+    net.run(secs(10));
+    assert!(net.is_up(one, far));
+    assert_eq!(net.changes(one), []);
+    net.change(far, |wanted| originate(wanted, &[prefix("10.96.0.0/16")]));
+    net.run(secs(1));
+    assert_eq!(net.changes(one), [route("10.96.0.0/16", [B, FAR])]);
 }
 
 // --- the operator ----------------------------------------------------------------------------------------
