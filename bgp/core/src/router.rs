@@ -48,7 +48,7 @@ pub enum Action {
     /// forwarding over it.
     NextHopLost(IpAddr),
     /// All peers that are there have told their routes of this family, or time is up: what is left of
-    /// an earlier run may be swept.
+    /// an earlier run may be swept, once all route changes that wait are taken.
     Converged(Family),
     /// For the log: a session came up or went down.
     PeerChanged {

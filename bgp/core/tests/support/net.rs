@@ -49,6 +49,8 @@ struct Node {
     stalled: Option<BTreeSet<ConnId>>,
     history: Vec<Step>,
     fib: BTreeMap<Prefix, BTreeSet<IpAddr>>,
+    /// Routes of an earlier run that this one has not told: they go when the router has converged.
+    swept: BTreeSet<Prefix>,
 }
 
 /// One end of a TCP connection: 0 opened it.
@@ -71,6 +73,8 @@ struct Stream {
     conns: [Option<ConnId>; 2],
     /// When the last packet towards each end arrives: none overtakes it.
     last: [Instant; 2],
+    /// Whether a packet towards each end was lost: TCP gives the end nothing of what comes behind it.
+    torn: [bool; 2],
 }
 
 /// What arrives at a socket.
@@ -136,6 +140,7 @@ impl Net {
             stalled: None,
             history: Vec::new(),
             fib: BTreeMap::new(),
+            swept: BTreeSet::new(),
         });
         Host(self.nodes.len() - 1)
     }
@@ -144,6 +149,7 @@ impl Net {
     pub fn start(&mut self, host: Host, restarted: Restarted) {
         let seed = self.roll();
         let node = &mut self.nodes[host.0];
+        node.swept = node.fib.keys().copied().collect();
         node.router = Some(Router::new(self.now, node.wanted.clone(), restarted, seed));
         self.work(host);
     }
@@ -196,7 +202,8 @@ impl Net {
         (self.spread, self.dice) = (spread, seed);
     }
 
-    /// Nothing arrives any more between the two, and nobody is told.
+    /// Nothing arrives any more between the two, and nobody is told; a connection that lost a packet does
+    /// not recover.
     pub fn silence(&mut self, one: Host, other: Host) {
         self.set_way(one, other, Way::Silent);
     }
@@ -253,6 +260,10 @@ impl Net {
 
     pub fn router(&self, host: Host) -> &Router {
         self.nodes[host.0].router.as_ref().expect("a running host")
+    }
+
+    pub fn is_running(&self, host: Host) -> bool {
+        self.nodes[host.0].router.is_some()
     }
 
     /// `peer` as `host` sees it.
@@ -378,7 +389,10 @@ impl Net {
     fn send(&mut self, to: Socket, packet: Packet) {
         let stream = &self.streams[to.stream];
         let (from_host, to_host) = (stream.hosts[1 - to.end], stream.hosts[to.end]);
-        if self.ways.get(&(from_host, to_host)) == Some(&Way::Silent) {
+        let is_lost = self.ways.get(&(from_host, to_host)) == Some(&Way::Silent);
+        let torn = &mut self.streams[to.stream].torn[to.end];
+        *torn |= is_lost;
+        if *torn {
             return;
         }
         let mut latency = self.latencies.get(&(from_host, to_host)).copied().unwrap_or_default();
@@ -462,12 +476,18 @@ impl Net {
                     self.transmit(host, *conn);
                     continue;
                 }
-                Action::NextHopLost(_) | Action::Converged(_) | Action::PeerChanged { .. } => {}
+                Action::Converged(family) => self.sweep(host, *family),
+                Action::NextHopLost(_) | Action::PeerChanged { .. } => {}
             }
             self.nodes[host.0].history.push(Step::Action(action));
         }
+        self.take_routes(host);
+    }
+
+    fn take_routes(&mut self, host: Host) {
         while let Some(change) = self.router_mut(host).poll_route_change() {
             let node = &mut self.nodes[host.0];
+            node.swept.remove(&change.prefix);
             match change.next_hops.is_empty() {
                 true => node.fib.remove(&change.prefix),
                 false => node.fib.insert(change.prefix, change.next_hops.clone()),
@@ -476,10 +496,19 @@ impl Net {
         }
     }
 
+    /// Removes what is left of an earlier run.
+    fn sweep(&mut self, host: Host, family: Family) {
+        self.take_routes(host);
+        let node = &mut self.nodes[host.0];
+        for prefix in node.swept.extract_if(.., |prefix| prefix.family() == family) {
+            node.fib.remove(&prefix);
+        }
+    }
+
     fn connect(&mut self, host: Host, conn: ConnId, remote: IpAddr) {
         let Some(other) = self.nodes.iter().position(|node| node.address == remote) else { return };
         let hosts = [host, Host(other)];
-        self.streams.push(Stream { hosts, conns: [None, None], last: [self.now; 2] });
+        self.streams.push(Stream { hosts, conns: [None, None], last: [self.now; 2], torn: [false; 2] });
         let socket = Socket { stream: self.streams.len() - 1, end: 0 };
         self.open(host, conn, socket);
         self.send(socket.other(), Packet::Syn);
