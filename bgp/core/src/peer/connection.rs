@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     pub(crate) local: IpAddr,
     pub(crate) opened_at: Instant,
     input: Vec<u8>,
+    /// Octets of `input` that are read already; they go when what is left is no whole message.
+    read: usize,
     /// Control messages that wait for the socket.
     pub(crate) output: Vec<u8>,
     pub(crate) state: State,
@@ -102,7 +104,8 @@ impl Connection {
     /// Opened by the peer, and silent until `until`.
     pub(crate) fn held(now: Instant, id: ConnId, local: IpAddr, until: Instant) -> Connection {
         let (input, output, opener) = (Vec::new(), Vec::new(), Opener::Peer);
-        Connection { id, opener, local, opened_at: now, input, output, state: State::Held { until } }
+        let state = State::Held { until };
+        Connection { id, opener, local, opened_at: now, input, read: 0, output, state }
     }
 
     pub(crate) fn send_open(&mut self, now: Instant, ours: Open) {
@@ -143,13 +146,16 @@ impl Connection {
                 return None;
             }
             let most = self.session().map_or(STANDARD_MESSAGE_BYTES, |session| session.most_message_bytes);
-            let frame = match frame::next(&self.input, most) {
-                Ok(frame) => frame?,
+            let frame = match frame::next(&self.input[self.read..], most) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    self.input.drain(..std::mem::take(&mut self.read));
+                    return None;
+                }
                 Err(notification) => return Some(Heard::Fault(notification)),
             };
-            let length = frame.length;
+            self.read += frame.length;
             let heard = handle_frame(&mut self.state, now, frame);
-            self.input.drain(..length);
             if heard.is_some() {
                 return heard;
             }
