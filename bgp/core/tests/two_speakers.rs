@@ -1091,6 +1091,41 @@ fn stranger_is_refused_and_a_third_connection_too() {
     assert!(device.is_closed(third) && !device.is_closed(conn));
 }
 
+/// A path that grew too long for a peer's messages is not told, and the shorter one before it goes.
+#[test]
+fn path_too_long_for_the_messages_of_a_peer_is_taken_back_there() {
+    let peers = [passive(65002, B), passive(65001, C)];
+    let mut device = Device::new(speaker(65001, A, peers, &[]));
+    let mut connect = |asn: u32, address: &str, id: [u8; 4], long: &[u8]| {
+        let conn = device.accept(ip(A), ip(address));
+        let offered = [capability::IPV4, &capability::four_octet_as(asn), long];
+        device.send(conn, &scripted::open(asn, id, &offered));
+        device.send(conn, &scripted::keepalive());
+        device.received(conn);
+        conn
+    };
+    let teller = connect(65002, B, [10, 2, 0, 2], capability::EXTENDED_MESSAGE);
+    let listener = connect(65001, C, [10, 2, 0, 3], &[]);
+    let path_of = |count: u8| {
+        // ORIGIN, NEXT_HOP, and an AS_PATH of `count` segments of 100 numbers, the peer's own.
+        let segment = [&[2, 100][..], &65002_u32.to_be_bytes().repeat(100)].concat();
+        let path = segment.repeat(usize::from(count));
+        let length = u16::try_from(path.len()).expect("short").to_be_bytes();
+        let next_hop = [0x40, 3, 4, 10, 2, 0, 2];
+        let attributes = [&[0x40, 1, 1, 0, 0x50, 2][..], &length, &path, &next_hop].concat();
+        let length = u16::try_from(attributes.len()).expect("short").to_be_bytes();
+        scripted::message(2, &[&[0, 0][..], &length, &attributes, &[24, 192, 0, 2]].concat())
+    };
+    for (segments, told) in [(9, true), (11, false), (10, true), (12, false)] {
+        device.send(teller, &path_of(segments));
+        let [body] = &updates(&mut device, listener)[..] else { panic!("one UPDATE") };
+        assert_eq!(body.starts_with(&[0, 0]), told, "{segments} segments: {} octets", body.len());
+        let id = device.router.peer_at(ip(C)).expect("a peer");
+        assert_eq!(device.router.sent(id).len(), usize::from(told));
+        assert_eq!(device.fib.len(), 1, "we use it ourselves");
+    }
+}
+
 /// FRR#22358: a peer that comes back at once with the same fault must not turn the wheel.
 #[test]
 fn peer_with_a_fault_waits_for_our_open() {
