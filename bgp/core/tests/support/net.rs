@@ -208,7 +208,7 @@ impl Net {
         self.set_way(one, other, Way::Silent);
     }
 
-    /// Nobody listens at `to` any more for `from`.
+    /// Nobody listens at `to` any more for `from`; connections that are there stay.
     pub fn refuse(&mut self, from: Host, to: Host) {
         self.ways.insert((from, to), Way::Refused);
     }
@@ -232,7 +232,7 @@ impl Net {
 
     /// The sockets of `host` take nothing until [`Net::resume`].
     pub fn stall(&mut self, host: Host) {
-        self.nodes[host.0].stalled = Some(BTreeSet::new());
+        self.nodes[host.0].stalled.get_or_insert_default();
     }
 
     /// They take everything again.
@@ -410,7 +410,8 @@ impl Net {
         let (host, other) = (stream.hosts[at.end], stream.hosts[1 - at.end]);
         let (local, remote) = (self.address(host), self.address(other));
         let (now, conn) = (self.now, stream.conns[at.end]);
-        let refused = self.ways.get(&(other, host)) == Some(&Way::Refused);
+        let is_closed = self.ways.get(&(other, host)) == Some(&Way::Refused);
+        let refused = is_closed && matches!(packet, Packet::Syn);
         let Some(router) = self.nodes[host.0].router.as_mut().filter(|_| !refused) else {
             if matches!(packet, Packet::Syn) {
                 self.send(at.other(), Packet::Refused);
