@@ -3,36 +3,14 @@
 
 mod common;
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use cambric_lab::clab::Role;
 use cambric_lab::{Lab, Node, poll};
 
-use common::{Need, machine_has, options, progress, stand_in};
+use common::{LabFolder, Need, machine_has, options, progress, stand_in};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A copy under another name: a lab that somebody has up is left alone.
-fn copy() -> tempfile::TempDir {
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../containerlab/two-rack");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for part in ["", "frr", "manifests"] {
-        fs::create_dir_all(folder.path().join(part)).expect("a folder");
-        for entry in fs::read_dir(lab.join(part)).expect("reading the lab").flatten() {
-            if entry.path().is_file() {
-                let target = folder.path().join(part).join(entry.file_name());
-                fs::copy(entry.path(), target).expect("copying the lab");
-            }
-        }
-    }
-    let file = folder.path().join("two-rack.clab.yml");
-    let text = fs::read_to_string(&file).expect("the lab file");
-    let name = format!("name: two-rack-{}", std::process::id());
-    fs::write(&file, text.replace("name: two-rack", &name)).expect("renaming the lab");
-    folder
-}
 
 fn established(node: &Node) -> usize {
     let show = |family: &str| {
@@ -55,10 +33,10 @@ fn spines_and_tors_peer_in_both_families_without_a_default_route() {
     if !machine_has(&[Need::Root, Need::Frr, Need::CniPlugins]) {
         return;
     }
-    let (folder, bin_dir) = (copy(), stand_in());
+    let (folder, bin_dir) = (LabFolder::copy_of("../containerlab/two-rack"), stand_in());
     let mut options = options();
     options.bin_dir = Some(bin_dir.path().to_owned());
-    let lab = Lab::load(folder.path()).expect("the file is good");
+    let lab = folder.load();
     let lab = lab.up_guarded(&options, &progress).expect("the lab comes up");
     for switch in switches(&lab) {
         let links_up = if switch.name().starts_with("spine") { 4 } else { 2 };

@@ -2,10 +2,14 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod monitor;
+pub(crate) mod tables;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use cambric_lab::{Lab, Options};
 
 /// The executable that is tested.
@@ -28,8 +32,12 @@ pub(crate) fn machine_has(needs: &[Need]) -> bool {
 pub(crate) enum Need {
     Root,
     Frr,
+    Bird,
+    Gobgp,
     Busybox,
     CniPlugins,
+    /// Cambric itself, built beside the lab runner.
+    Cambric,
 }
 
 impl Need {
@@ -37,9 +45,16 @@ impl Need {
         let (is_there, what) = match self {
             Self::Root => (nix::unistd::geteuid().is_root(), "root"),
             Self::Frr => (cambric_lab::frr::installed().is_ok(), "the package frr"),
+            Self::Bird => (Path::new("/usr/sbin/bird").exists(), "the package bird2"),
+            Self::Gobgp => (Path::new("/usr/bin/gobgpd").exists(), "the package gobgpd"),
             Self::Busybox => (Path::new("/bin/busybox").exists(), "the package busybox-static"),
             Self::CniPlugins => {
                 (Path::new("/usr/lib/cni/ptp").exists(), "the package containernetworking-plugins")
+            }
+            Self::Cambric => {
+                let built = |name: &&str| Path::new(CAMBRIC_LAB).with_file_name(name).exists();
+                let all = ["cambricd", "cambric", "cambric-cni"].iter().all(built);
+                (all, "Cambric: cargo build -p cambricd -p cambric -p cambric-cni")
             }
         };
         (!is_there).then_some(what)
@@ -62,6 +77,19 @@ impl LabFolder {
         Self { folder, name }
     }
 
+    /// A copy of a lab, its path from this crate, under another name: one that somebody has up is left alone.
+    pub(crate) fn copy_of(lab: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join(lab), folder.path());
+        let name = Path::new(lab).file_name().and_then(|name| name.to_str()).expect("a lab has a name");
+        let file = folder.path().join(format!("{name}.clab.yml"));
+        let text = fs::read_to_string(&file).expect("the lab file");
+        let own_name = format!("{name}-{}", std::process::id());
+        let renamed = text.replace(&format!("name: {name}\n"), &format!("name: {own_name}\n"));
+        fs::write(&file, renamed).expect("renaming the lab");
+        Self { folder, name: own_name }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -75,6 +103,29 @@ impl LabFolder {
     pub(crate) fn load(&self) -> Lab {
         Lab::load(self.path()).unwrap_or_else(|error| panic!("{error:#}"))
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("reading the lab").flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_folder(&source, &target);
+        } else {
+            fs::copy(&source, &target).expect("copying the lab");
+        }
+    }
+}
+
+/// Brings a lab up, does the work and takes it down. If the work fails, the tables and logs of every router are
+/// printed first.
+pub(crate) fn in_lab(folder: &LabFolder, work: impl FnOnce(&Lab) -> Result<()>) {
+    let lab = folder.load().up_guarded(&options(), &progress).unwrap_or_else(|error| panic!("{error:#}"));
+    if let Err(error) = work(&lab) {
+        tables::print(&lab);
+        panic!("{error:#}");
+    }
+    lab.down().expect("the lab goes down");
 }
 
 /// Brings a lab up, and says what it is about.
