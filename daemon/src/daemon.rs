@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
 use cambric_bgp::{Family, Prefix, Router};
 use cambric_routes::{Change, Routes};
@@ -162,6 +163,8 @@ impl Daemon {
     }
 
     async fn apply(&mut self, intent: Intent) -> anyhow::Result<()> {
+        let sources_changed =
+            self.intent.as_ref().is_some_and(|old| old.node_addresses != intent.node_addresses);
         let before: Vec<Prefix> =
             self.intent.as_ref().map(|intent| intent.pod_prefixes.clone()).unwrap_or_default();
         let unreachable: Vec<Change> = intent.pod_prefixes.iter().copied().map(fib::unreachable).collect();
@@ -183,10 +186,27 @@ impl Daemon {
             state.problems = intent.problems.iter().map(ToString::to_string).collect();
         });
         self.intent = Some(intent);
+        if sources_changed {
+            self.write_learned_again().await?;
+        }
         if self.state.borrow().ready {
             self.write_conflist()?;
         }
         Ok(())
+    }
+
+    /// This node's address changed, and with it what its own packets come from.
+    async fn write_learned_again(&self) -> anyhow::Result<()> {
+        let Some(speaker) = &self.speaker else { return Ok(()) };
+        let routes = speaker.handle.look(Router::learned_routes).await?;
+        self.write_learned(routes).await
+    }
+
+    async fn write_learned(&self, changes: Vec<RouteChange>) -> anyhow::Result<()> {
+        let sources = self.intent.as_ref().map(|intent| &intent.node_addresses);
+        let sources = sources.cloned().unwrap_or_default();
+        let changes = changes.into_iter().map(|change| fib::learned(change, &sources)).collect();
+        Ok(self.routes.set(changes).await?)
     }
 
     fn start_speaker(&mut self, intent: &Intent) -> anyhow::Result<()> {
@@ -211,12 +231,7 @@ impl Daemon {
     async fn handle_speaker(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::NextHopLost(next_hop) => self.next_hop_lost(next_hop).await?,
-            Event::Routes(changes) => {
-                let sources =
-                    self.intent.as_ref().map(|intent| intent.node_addresses.clone()).unwrap_or_default();
-                let changes = changes.into_iter().map(|change| fib::learned(change, &sources)).collect();
-                self.routes.set(changes).await?;
-            }
+            Event::Routes(changes) => self.write_learned(changes).await?,
             Event::Converged(family) => {
                 tracing::info!(family = %family, "peers have told their routes");
                 self.routes.allow_sweep(fib::family(family)).await?;

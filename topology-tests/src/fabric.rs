@@ -58,7 +58,8 @@ pub fn whole(lab: &Lab, limit: Duration) -> Result<()> {
 /// Whether a node's kernel has, in both families, its own range and two routes for each of the others.
 fn knows(node: &Node, nodes: usize) -> bool {
     let Ok(answer) = ask(node, &["show", "status"]) else { return false };
-    let enough = |family: &Value| family["installed"].as_u64().is_some_and(|count| count as usize >= 2 * nodes - 1);
+    let enough =
+        |family: &Value| family["installed"].as_u64().is_some_and(|count| count as usize >= 2 * nodes - 1);
     answer["status"]["kernel"].as_array().is_some_and(|families| families.iter().all(enough))
 }
 
@@ -77,9 +78,10 @@ pub fn groups_have(node: &Node, members: usize) -> bool {
     let Ok(text) = node.run_ok(&["ip", "nexthop", "show"]) else { return false };
     let mut groups = text.lines().filter(|line| line.contains(" group ")).peekable();
     let full = |line: &str| {
-        line.split(" group ").nth(1).and_then(|rest| rest.split(' ').next()).is_some_and(|group| {
-            group.split('/').count() == members
-        })
+        line.split(" group ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next())
+            .is_some_and(|group| group.split('/').count() == members)
     };
     groups.peek().is_some() && groups.all(full)
 }
@@ -120,7 +122,8 @@ pub fn reachability(lab: &Lab) -> Result<(usize, Vec<String>)> {
 pub fn node_addresses(node: &Node) -> Result<Vec<IpAddr>> {
     let text = node.run_ok(&["ip", "-json", "address", "show", "dev", "lo", "scope", "global"])?;
     let links: Value = serde_json::from_str(&text).context("ip -json address")?;
-    let entries = links.as_array().into_iter().flatten().filter_map(|link| link["addr_info"].as_array()).flatten();
+    let entries =
+        links.as_array().into_iter().flatten().filter_map(|link| link["addr_info"].as_array()).flatten();
     Ok(entries.filter_map(|entry| entry["local"].as_str()?.parse().ok()).collect())
 }
 

@@ -618,6 +618,12 @@ impl Rib {
         }
     }
 
+    /// What the kernel was told and still should have.
+    pub(crate) fn told_kernel(&self) -> Vec<RouteChange> {
+        let told = self.live().filter(|(_, dest)| !dest.installed.is_empty());
+        told.map(|(_, dest)| RouteChange { prefix: dest.prefix, next_hops: dest.installed.clone() }).collect()
+    }
+
     /// No route of `family` is chosen until [`Rib::stop_deferring`].
     pub(crate) fn defer(&mut self, family: Family) {
         self.deferring.insert(family);

@@ -532,6 +532,12 @@ impl Router {
         self.rib.routes(filter)
     }
 
+    /// The learned routes, as [`Router::poll_route_change`] gave them last: for a caller that has to write
+    /// them all again.
+    pub fn learned_routes(&self) -> Vec<RouteChange> {
+        self.rib.told_kernel()
+    }
+
     /// What `peer` was told.
     pub fn sent(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
         self.rib.sent(peer)

@@ -102,7 +102,10 @@ fn show(lab: &Lab) -> Result<()> {
 fn check_reachability(lab: &Lab) -> Result<Vec<String>> {
     headline("Who reaches whom: every pod and node with every other, UDP and TCP, IPv4 and IPv6");
     let (questions, wrong) = fabric::reachability(lab)?;
-    println!("  {questions} questions asked, {} answered with the asker's own address", questions - wrong.len());
+    println!(
+        "  {questions} questions asked, {} answered with the asker's own address",
+        questions - wrong.len()
+    );
     Ok(wrong)
 }
 
@@ -121,7 +124,10 @@ fn power_cut(lab: &Lab) -> Result<Vec<String>> {
     fabric::send_more(&flows, 500)?;
     let carried = [fabric::packets(&node, "eth1")? - before[0], fabric::packets(&node, "eth2")? - before[1]];
     let victim = if carried[0] >= carried[1] { "tor1a" } else { "tor1b" };
-    println!("  n11 sent and received {} packets by tor1a and {} by tor1b; {victim} goes", carried[0], carried[1]);
+    println!(
+        "  n11 sent and received {} packets by tor1a and {} by tor1b; {victim} goes",
+        carried[0], carried[1]
+    );
     lab.links_down(victim)?;
     fabric::send_more(&flows, AFTER)?;
     let cut = fabric::stop_flows(flows)?;
@@ -146,14 +152,18 @@ fn restart(lab: &Lab, signal: Signal) -> Result<Vec<String>> {
     let (node, switch) = (lab.node("n11")?, lab.node("tor1a")?);
     let flows = fabric::start_flows(&from, &to)?;
     let noticed = || {
-        let stale = fabric::is_stale_at(&switch, "10.244.11.0/24") && fabric::is_stale_at(&switch, "fd00:10:244:11::/64");
+        let stale = fabric::is_stale_at(&switch, "10.244.11.0/24")
+            && fabric::is_stale_at(&switch, "fd00:10:244:11::/64");
         stale && flows.iter().all(|flow| flow.sent() > 3000)
     };
     fabric::restart(&node, signal, noticed)?;
     println!("  tor1a kept the node's routes as stale ones meanwhile");
     fabric::send_more(&flows, AFTER)?;
     let faults = judge("restart", &fabric::stop_flows(flows)?, 0);
-    let fresh = || !fabric::is_stale_at(&switch, "10.244.11.0/24") && !fabric::is_stale_at(&switch, "fd00:10:244:11::/64");
+    let fresh = || {
+        !fabric::is_stale_at(&switch, "10.244.11.0/24")
+            && !fabric::is_stale_at(&switch, "fd00:10:244:11::/64")
+    };
     poll::until("tor1a to hold fresh routes", RECOVERY, fresh)?;
     Ok(faults)
 }
@@ -164,7 +174,11 @@ fn judge(what: &str, reports: &[Report], most: u32) -> Vec<String> {
     let sent: u32 = reports.iter().map(|report| report.sent).sum();
     println!("  packets lost, by flow (two of IPv4, two of IPv6): {lost:?} of {sent} sent in all");
     let worst = lost.into_iter().max().unwrap_or(0);
-    if worst > most { vec![format!("{what}: a flow lost {worst} packets, at most {most} are expected")] } else { Vec::new() }
+    if worst > most {
+        vec![format!("{what}: a flow lost {worst} packets, at most {most} are expected")]
+    } else {
+        Vec::new()
+    }
 }
 
 fn what_to_try(file: &std::path::Path, own: &std::path::Path) -> Result<()> {
