@@ -57,6 +57,13 @@ pub(crate) enum Effect {
     Doubt,
 }
 
+impl Effect {
+    /// Whether it touches the tables; the others concern a connection alone.
+    pub(crate) fn is_table_work(&self) -> bool {
+        !matches!(self, Effect::Connect(_) | Effect::Close { .. })
+    }
+}
+
 /// What a call may use: the time, who we are, new names, dice; and where effects go.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,

@@ -44,8 +44,8 @@ pub enum Action {
     },
     /// [`Router::poll_transmit`] has something for this connection.
     Transmit(ConnId),
-    /// A gateway is lost, with the only session that vouched for it: before anything else, stop
-    /// forwarding over it.
+    /// A gateway is lost, with the only session that vouched for it: stop forwarding over it before the
+    /// next call. The table work, which may take long, is done when no action is left.
     NextHopLost(IpAddr),
     /// All peers that are there have told their routes of this family, or time is up: what is left of
     /// an earlier run may be swept, once all route changes that wait are taken.
@@ -119,8 +119,17 @@ pub struct Router {
     next_conn: u64,
     next_peer: u32,
     actions: VecDeque<Action>,
+    /// Table work behind a lost gateway: the caller gets to turn traffic away before it is done.
+    postponed: Option<Postponed>,
     /// Connections that [`Action::Transmit`] named and nobody has polled yet.
     ready: BTreeSet<ConnId>,
+}
+
+/// Effects that wait until the caller has taken the actions before them.
+#[derive(Debug)]
+struct Postponed {
+    since: Instant,
+    effects: Vec<(PeerId, Effect)>,
 }
 
 /// From the start until all peers have told their routes.
@@ -183,6 +192,7 @@ impl Router {
             next_conn: 0,
             next_peer: 0,
             actions: VecDeque::new(),
+            postponed: None,
             ready: BTreeSet::new(),
         };
         router.apply(now, Wanted { peers, ..router.wanted.clone() });
@@ -265,6 +275,7 @@ impl Router {
         let Some(id) = self.by_address.remove(&address) else { return };
         let notification = Notification::new(code::CEASE, cease::PEER_DECONFIGURED);
         self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification));
+        self.catch_up();
         self.rib.peer_removed(id);
         self.peers.remove(&id);
     }
@@ -335,6 +346,7 @@ impl Router {
 
     /// Runs `run` on a peer and carries out what it wants.
     fn with_peer(&mut self, now: Instant, id: PeerId, run: impl FnOnce(&mut Peer, &mut Context<'_>)) {
+        self.catch_up();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut effects = Vec::new();
         let mut cx = Context {
@@ -346,7 +358,35 @@ impl Router {
         };
         run(peer, &mut cx);
         for effect in effects {
-            self.carry_out(id, effect);
+            self.carry_out_in_order(now, id, effect);
+        }
+    }
+
+    /// First the one message that turns traffic away from a lost gateway, then the table work, however
+    /// much it is: it waits until the caller has taken the actions before it.
+    fn carry_out_in_order(&mut self, now: Instant, id: PeerId, effect: Effect) {
+        if let Effect::Down { kept } = &effect {
+            let only_here = self.rib.next_hops_only_of(id).into_iter();
+            let lost = only_here.filter(|next_hop| !kept.contains(&Family::of(*next_hop)));
+            let lost: Vec<Action> = lost.map(Action::NextHopLost).collect();
+            if !lost.is_empty() {
+                self.actions.extend(lost);
+                self.postponed.get_or_insert_with(|| Postponed { since: now, effects: Vec::new() });
+            }
+        }
+        match &mut self.postponed {
+            Some(postponed) if effect.is_table_work() => postponed.effects.push((id, effect)),
+            _ => self.carry_out(id, effect),
+        }
+    }
+
+    /// Does the table work that was postponed.
+    fn catch_up(&mut self) {
+        if let Some(Postponed { since, effects }) = self.postponed.take() {
+            for (id, effect) in effects {
+                self.carry_out(id, effect);
+            }
+            self.after(since);
         }
     }
 
@@ -382,11 +422,7 @@ impl Router {
         }
     }
 
-    /// First the one message that turns traffic away from a lost gateway, then the table work.
     fn peer_down(&mut self, id: PeerId, kept: &BTreeSet<Family>) {
-        let only_here = self.rib.next_hops_only_of(id);
-        let lost = only_here.into_iter().filter(|next_hop| !kept.contains(&Family::of(*next_hop)));
-        self.actions.extend(lost.map(Action::NextHopLost));
         self.rib.peer_down(id, kept);
         let state = self.peers.get(&id).map_or(PeerState::Idle, |peer| peer.shown().0);
         self.actions.push_back(Action::PeerChanged { peer: id, state });
@@ -401,6 +437,9 @@ impl Router {
 
     /// Ends every call: decides what changed, and names the connections that have something to say.
     fn after(&mut self, now: Instant) {
+        if self.postponed.is_some() {
+            return; // `catch_up` comes back here
+        }
         self.rib.settle();
         self.check_convergence(now);
         for ask in self.rib.take_ask_again() {
@@ -452,12 +491,16 @@ impl Router {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty() {
+            self.catch_up();
+        }
         self.actions.pop_front()
     }
 
     /// The next change of a learned route. Gives the latest state of a prefix, however often it changed
     /// since.
     pub fn poll_route_change(&mut self) -> Option<RouteChange> {
+        self.catch_up();
         self.rib.poll_route_change()
     }
 
@@ -466,6 +509,7 @@ impl Router {
     pub fn poll_transmit(&mut self, conn: ConnId, octets: &mut Vec<u8>) -> bool {
         const ENOUGH: usize = 128 * 1024;
         let enough = octets.len() + ENOUGH;
+        self.catch_up();
         self.ready.remove(&conn);
         let Some(id) = self.by_conn.get(&conn).copied() else { return false };
         let Some(peer) = self.peers.get_mut(&id) else { return false };
@@ -583,4 +627,78 @@ fn identity(wanted: &Wanted, restarted: &Restarted) -> Identity {
 fn restart_time_s(wanted: &Wanted) -> u16 {
     let seconds = wanted.router.restart_time.as_secs();
     u16::try_from(seconds).unwrap_or(u16::MAX).min(GracefulRestart::MOST_RESTART_TIME_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LinkAddress, RouterConfig};
+    use crate::types::{HoldTime, RouterId};
+    use crate::wire::{Capability, Open, capability, frame, update};
+
+    const PEER: [u8; 4] = [192, 0, 2, 2];
+
+    fn asn(value: u32) -> Asn {
+        Asn::new(value).expect("not 0")
+    }
+
+    fn wanted() -> Wanted {
+        let router_id = RouterId::new(1).expect("not 0");
+        let mut wanted = Wanted::new(RouterConfig::new(asn(65001), router_id));
+        let address = LinkAddress::new([192, 0, 2, 1].into(), 24).expect("length");
+        wanted.links = vec![Link { name: "eth1".to_owned(), state: LinkState::Up, addresses: vec![address] }];
+        wanted.declared.pods = vec!["10.244.0.0/16".parse().expect("prefix")];
+        wanted.peers.insert(PEER.into(), PeerConfig::new("peer", PEER.into(), asn(65002)));
+        wanted
+    }
+
+    /// A session over which one route came.
+    fn with_one_route(now: Instant) -> (Router, ConnId) {
+        let mut router = Router::new(now, wanted(), Restarted::No, 7);
+        let conn = router.handle_accepted(now, [192, 0, 2, 1].into(), PEER.into()).expect("a peer");
+        let open = Open {
+            asn: asn(65002),
+            hold_time: HoldTime::DEFAULT,
+            router_id: RouterId::new(2).expect("not 0"),
+            capabilities: vec![
+                Capability::MultiProtocol(Family::Ipv4.into()),
+                capability::four_octet_as(asn(65002)),
+            ],
+        };
+        let mut octets = Vec::new();
+        open.write(&mut octets);
+        frame::write_keepalive(&mut octets);
+        router.handle_bytes(now, conn, &octets);
+        let session = router.peers().into_iter().find_map(|peer| peer.session).expect("established");
+        let mut attributes = Attributes::originated(PEER.into());
+        attributes.as_path = [asn(65002)].into_iter().collect();
+        let prefix: Prefix = "10.244.2.0/24".parse().expect("prefix");
+        octets.clear();
+        update::write_announce(&mut octets, &session, &attributes, &[prefix]).expect("short");
+        router.handle_bytes(now, conn, &octets);
+        while router.poll_action().is_some() {}
+        assert_eq!(router.poll_route_change().expect("learned").next_hops, [PEER.into()].into());
+        (router, conn)
+    }
+
+    #[test]
+    fn a_lost_gateway_is_told_before_the_table_work_is_done() {
+        let now = Instant::now();
+        let (mut router, conn) = with_one_route(now);
+        router.handle_closed(now, conn, "connection lost");
+        assert_eq!(router.poll_action(), Some(Action::NextHopLost(PEER.into())));
+        assert!(!router.routes(|_| true).is_empty(), "the table is as it was");
+        while router.poll_action().is_some() {}
+        assert!(router.routes(|_| true).is_empty());
+        assert!(router.poll_route_change().expect("withdrawn").next_hops.is_empty());
+    }
+
+    #[test]
+    fn table_work_is_not_forgotten_when_another_call_comes_first() {
+        let now = Instant::now();
+        let (mut router, conn) = with_one_route(now);
+        router.handle_closed(now, conn, "connection lost");
+        router.handle_timeout(now + Duration::from_secs(1));
+        assert!(router.poll_route_change().expect("withdrawn").next_hops.is_empty());
+    }
 }

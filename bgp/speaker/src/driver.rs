@@ -129,6 +129,15 @@ enum Backlog {
     Waiting,
 }
 
+/// What is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    /// What waits in the outbox.
+    Events,
+    /// And the route changes that wait in the router.
+    EventsAndRoutes,
+}
+
 struct Driver {
     router: Router,
     connections: BTreeMap<ConnId, Connection>,
@@ -243,7 +252,11 @@ impl Driver {
                     }
                 }
                 Action::Transmit(conn) => self.transmit(conn),
-                Action::NextHopLost(next_hop) => self.outbox.push_back(Event::NextHopLost(next_hop)),
+                Action::NextHopLost(next_hop) => {
+                    // At once: the router does its table work when we ask for more.
+                    self.outbox.push_back(Event::NextHopLost(next_hop));
+                    self.tell(Tell::Events);
+                }
                 Action::Converged(family) => {
                     // Routes that were chosen up to here go before it.
                     let routes = self.route_changes();
@@ -255,7 +268,7 @@ impl Driver {
                 }
             }
         }
-        self.tell();
+        self.tell(Tell::EventsAndRoutes);
     }
 
     fn connect(&mut self, conn: ConnId, remote: SocketAddr, local: Option<IpAddr>) {
@@ -285,7 +298,7 @@ impl Driver {
     }
 
     /// Hands events over as long as the daemon takes them.
-    fn tell(&mut self) {
+    fn tell(&mut self, what: Tell) {
         loop {
             let permit = match self.events.try_reserve() {
                 Ok(permit) => permit,
@@ -294,7 +307,10 @@ impl Driver {
                     return;
                 }
             };
-            let event = self.outbox.pop_front().or_else(|| route_changes(&mut self.router));
+            let event = match what {
+                Tell::Events => self.outbox.pop_front(),
+                Tell::EventsAndRoutes => self.outbox.pop_front().or_else(|| route_changes(&mut self.router)),
+            };
             match event {
                 Some(event) => permit.send(event),
                 None => return,
