@@ -106,7 +106,10 @@ fn print_memory(lab: &Lab) -> Result<()> {
 fn both_ways_are_one_group(node: &Node) -> Result<()> {
     for (family, prefix) in FAR {
         let route = node.run_ok(&["ip", family, "route", "show", prefix])?;
-        ensure!(route.contains("nhid") && route.contains("dev eth1") && route.contains("dev eth2"), "{route}");
+        ensure!(
+            route.contains("nhid") && route.contains("dev eth1") && route.contains("dev eth2"),
+            "{route}"
+        );
         println!("n11: {}", route.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     println!("n11: next hops:\n{}", node.run_ok(&["ip", "nexthop", "show"])?.trim_end());
@@ -131,7 +134,8 @@ fn a_lost_session_costs_one_message_before_any_route(lab: &Lab) -> Result<()> {
             && first.text.contains(&format!("via {of_switch} dev eth1"));
         ensure!(deletes_the_member, "first is not the delete of {of_switch}: {messages:#?}");
         let before_routes = messages.iter().take_while(|message| message.is_of_nexthop());
-        let (before, deletes) = (before_routes.clone().count(), before_routes.filter(|m| m.is_delete()).count());
+        let (before, deletes) =
+            (before_routes.clone().count(), before_routes.filter(|m| m.is_delete()).count());
         ensure!(deletes == 1, "{deletes} next hops deleted before the first route: {messages:#?}");
         let routes = messages.iter().filter(|message| !message.is_of_nexthop()).count();
         println!(
@@ -164,7 +168,9 @@ fn links_flap(lab: &Lab) -> Result<()> {
             table.push((uplinks, daemon, reports));
         }
     }
-    println!("n11's link to tor1a is gone for {FLAP:?}; packets lost of 1 kHz, by flow (two of IPv4, two of IPv6):");
+    println!(
+        "n11's link to tor1a is gone for {FLAP:?}; packets lost of 1 kHz, by flow (two of IPv4, two of IPv6):"
+    );
     for (uplinks, daemon, reports) in &table {
         let lost: Vec<u32> = reports.iter().map(|report| report.lost).collect();
         let sent = reports.iter().map(|report| report.sent).max().unwrap_or(0);

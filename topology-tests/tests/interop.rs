@@ -120,7 +120,10 @@ fn a_neighbour_that_comes_back_after_the_others_keeps_its_routes() {
         node.start()?;
         let kept = wait_while_kept(lab, "all six sessions", |_| fabric::is_whole(&node));
         let messages = monitor.messages()?;
-        ensure!(messages.is_empty(), "the kernel was told about routes: {messages:#?}; the neighbours: {kept:?}");
+        ensure!(
+            messages.is_empty(),
+            "the kernel was told about routes: {messages:#?}; the neighbours: {kept:?}"
+        );
         kept
     });
 }
@@ -162,7 +165,9 @@ fn unwanted_routes_are_refused_with_the_reason(lab: &Lab) -> Result<()> {
             let unwanted = [(DEFAULT[family], "DefaultRoute"), (switch.undeclared[family], "NotDeclared")];
             for (prefix, reason) in unwanted {
                 let what = format!("{prefix} of {peer} to be refused");
-                poll::until(&what, LIMIT, || verdict(&node, prefix, peer).is_ok_and(|found| found.is_some()))?;
+                poll::until(&what, LIMIT, || {
+                    verdict(&node, prefix, peer).is_ok_and(|found| found.is_some())
+                })?;
                 let found = verdict(&node, prefix, peer)?;
                 ensure!(found == Some(("refused".into(), reason.into())), "{prefix} of {peer}: {found:?}");
                 ensure!(kernel_route(&node, prefix)?.is_empty(), "the kernel has {prefix} of {peer}");
@@ -181,7 +186,11 @@ fn what_is_withdrawn_leaves_the_kernel(lab: &Lab) -> Result<()> {
                 let start = Instant::now();
                 switch.say(lab, say, prefix)?;
                 wait_for_kernel(&node, prefix, say)?;
-                println!("{} {prefix} {say:?}: the kernel follows within {:.0?}", switch.name, start.elapsed());
+                println!(
+                    "{} {prefix} {say:?}: the kernel follows within {:.0?}",
+                    switch.name,
+                    start.elapsed()
+                );
             }
         }
     }
@@ -238,7 +247,8 @@ fn verdict(node: &Node, prefix: &str, peer: &str) -> Result<Option<(String, Stri
     let answer = fabric::ask(node, &["show", "route"])?;
     let routes = answer["routes"].as_array().context("routes")?;
     let paths = routes.iter().filter(|route| route["prefix"] == prefix);
-    let path = paths.filter_map(|route| route["paths"].as_array()).flatten().find(|path| path["peer"] == peer);
+    let path =
+        paths.filter_map(|route| route["paths"].as_array()).flatten().find(|path| path["peer"] == peer);
     let word = |path: &Value, key: &str| path[key].as_str().unwrap_or_default().to_owned();
     Ok(path.map(|path| (word(path, "verdict"), word(path, "reason"))))
 }
@@ -302,7 +312,8 @@ impl Switch {
         let node = lab.node(self.name)?;
         match self.kind {
             Kind::Frr => {
-                let family = if is_v6 { "address-family ipv6 unicast" } else { "address-family ipv4 unicast" };
+                let family =
+                    if is_v6 { "address-family ipv6 unicast" } else { "address-family ipv4 unicast" };
                 let no = if say == Say::Withdraw { "no " } else { "" };
                 let network = format!("{no}network {prefix}");
                 let words =
