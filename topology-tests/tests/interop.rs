@@ -12,7 +12,8 @@
 //! - a default route and a prefix that nobody declared are refused, and the node says why;
 //! - what is withdrawn leaves the kernel;
 //! - the node's daemon may be killed and started: each neighbour keeps the node's prefixes all the time (RFC 4724), and
-//!   the kernel is told nothing about the node's own routes.
+//!   the kernel is told nothing about the node's own routes;
+//! - a neighbour's daemon may be killed and started as well: the node keeps what it told, and the kernel hears nothing.
 
 mod common;
 
@@ -100,7 +101,8 @@ fn a_node_peers_with_frr_bird_and_gobgp_at_the_same_time() {
         all_learn(lab)?;
         unwanted_routes_are_refused_with_the_reason(lab)?;
         what_is_withdrawn_leaves_the_kernel(lab)?;
-        a_killed_daemon_costs_nothing(lab)
+        a_killed_daemon_costs_nothing(lab)?;
+        a_killed_neighbour_costs_nothing(lab)
     });
 }
 
@@ -223,6 +225,33 @@ fn a_killed_daemon_costs_nothing(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn a_killed_neighbour_costs_nothing(lab: &Lab) -> Result<()> {
+    let node = lab.node("c1")?;
+    let before = own_routes(&node)?;
+    for switch in &SWITCHES {
+        let monitor = Monitor::start(&node)?;
+        lab.node(switch.name)?.kill(switch.daemon(), Signal::SIGKILL)?;
+        let are = |stale: bool| {
+            let of = |(prefix, peer)| is_stale(&node, prefix, peer).is_ok_and(|found| found == Some(stale));
+            switch.pods.into_iter().zip(switch.peers).all(of)
+        };
+        poll::until("its routes to be stale", LIMIT, || are(true))?;
+        let start = Instant::now();
+        switch.start(lab)?;
+        poll::until("its routes to be fresh", LIMIT, || fabric::is_whole(&node) && are(false))?;
+        let messages = monitor.messages()?;
+        ensure!(messages.is_empty(), "{}: the kernel was told about routes: {messages:#?}", switch.name);
+        ensure!(own_routes(&node)? == before, "{}: the kernel has other routes", switch.name);
+        println!(
+            "{} of {} was killed: its routes stale, fresh {:.1?} after its start, messages of the kernel: 0",
+            switch.daemon(),
+            switch.name,
+            start.elapsed()
+        );
+    }
+    Ok(())
+}
+
 /// Looks until `done` with what the neighbours hold of the node's prefixes; none may ever hold nothing.
 fn wait_while_kept(lab: &Lab, what: &str, done: impl Fn(&[Held]) -> bool) -> Result<()> {
     poll::until_some(what, LIMIT, || {
@@ -244,13 +273,22 @@ fn all_are(wanted: Held) -> impl Fn(&[Held]) -> bool {
 
 /// The verdict on the path to a prefix that a peer told, and the reason.
 fn verdict(node: &Node, prefix: &str, peer: &str) -> Result<Option<(String, String)>> {
+    let word = |path: &Value, key: &str| path[key].as_str().unwrap_or_default().to_owned();
+    Ok(path(node, prefix, peer)?.map(|path| (word(&path, "verdict"), word(&path, "reason"))))
+}
+
+/// Whether the path is kept for a peer that is away.
+fn is_stale(node: &Node, prefix: &str, peer: &str) -> Result<Option<bool>> {
+    Ok(path(node, prefix, peer)?.and_then(|path| path["stale"].as_bool()))
+}
+
+/// The path to a prefix that a peer told.
+fn path(node: &Node, prefix: &str, peer: &str) -> Result<Option<Value>> {
     let answer = fabric::ask(node, &["show", "route"])?;
     let routes = answer["routes"].as_array().context("routes")?;
     let paths = routes.iter().filter(|route| route["prefix"] == prefix);
-    let path =
-        paths.filter_map(|route| route["paths"].as_array()).flatten().find(|path| path["peer"] == peer);
-    let word = |path: &Value, key: &str| path[key].as_str().unwrap_or_default().to_owned();
-    Ok(path.map(|path| (word(path, "verdict"), word(path, "reason"))))
+    let mut paths = paths.filter_map(|route| route["paths"].as_array()).flatten();
+    Ok(paths.find(|path| path["peer"] == peer).cloned())
 }
 
 fn kernel_route(node: &Node, prefix: &str) -> Result<String> {
@@ -304,6 +342,34 @@ impl Switch {
             (true, true) => Held::Stale,
             (true, false) => Held::Fresh,
         })
+    }
+
+    /// The program that speaks BGP.
+    fn daemon(&self) -> &'static str {
+        match self.kind {
+            Kind::Frr => "bgpd",
+            Kind::Bird => "bird",
+            Kind::Gobgp => "gobgpd",
+        }
+    }
+
+    /// Starts its daemon again, so that it says that it has restarted.
+    fn start(&self, lab: &Lab) -> Result<()> {
+        let node = lab.node(self.name)?;
+        let exec = node.spec().exec.last();
+        match self.kind {
+            Kind::Frr => node.start(),
+            Kind::Bird => {
+                let words = exec.context("b1 starts bird")?;
+                node.run_ok(&[&words[..], &["-R".to_owned()]].concat()).map(drop)
+            }
+            Kind::Gobgp => {
+                let script = exec.and_then(|words| words.last()).context("g1 starts gobgpd")?;
+                node.run_ok(&["sh", "-c", &script.replace("gobgpd -f", "gobgpd -r -f")])?;
+                poll::until("gobgpd to answer", LIMIT, || node.run_ok(&["gobgp", "global"]).is_ok())?;
+                self.pods.iter().try_for_each(|prefix| self.say(lab, Say::Announce, prefix))
+            }
+        }
     }
 
     /// Has it announce or withdraw a prefix of its own.
