@@ -20,6 +20,7 @@ if [ "${1:-}" = test ]; then
         [/usr/bin/gobgpd]=gobgpd
         [/usr/lib/cni/ptp]=containernetworking-plugins
         [/bin/ping]=iputils-ping
+        [/sbin/sysctl]=procps
     )
 fi
 
@@ -27,8 +28,8 @@ missing=()
 for file in "${!package[@]}"; do
     [ -e "$file" ] || missing+=("${package[$file]}")
 done
-if [ "${1:-}" = test ] && ! /usr/bin/python3 -c 'import jsonschema' 2>/dev/null; then
-    missing+=(python3-jsonschema)
+if [ "${1:-}" = test ] && ! /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null; then
+    missing+=(python3-jsonschema python3-yaml)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

@@ -118,6 +118,18 @@ impl fmt::Display for PeerState {
     }
 }
 
+/// Whether a peer without a session may be expected soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// No attempt has come to an end yet.
+    Untried,
+    /// It took a connection and closed it again: it is there, and not yet ready for us. GoBGP and BIRD do
+    /// so for some seconds after they have lost a session.
+    TurnedAway,
+    /// TCP cannot reach it, or it is not who it should be.
+    Down,
+}
+
 /// Why a connection or session ended last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
@@ -158,8 +170,8 @@ pub(crate) struct Peer {
     pub(crate) last_error: Option<LastError>,
     /// What was shown last, and since when it holds.
     shown: (PeerState, Instant),
-    /// Attempts of ours that failed since the peer was made.
-    pub(crate) failed_attempts: u32,
+    /// What came of the last attempt.
+    pub(crate) contact: Contact,
     /// What was wrong with UPDATEs and survived (RFC 7606), since the peer was made.
     pub(crate) flawed_updates: u64,
 }
@@ -184,7 +196,7 @@ impl Peer {
             end_of_rib: BTreeSet::new(),
             last_error: None,
             shown: (PeerState::Active, now),
-            failed_attempts: 0,
+            contact: Contact::Untried,
             flawed_updates: 0,
         };
         peer.wait_until(now);
@@ -207,7 +219,7 @@ impl Peer {
     /// TCP did not connect, and why.
     pub(crate) fn handle_connect_failed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
         if matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
-            self.failed_attempts += 1;
+            self.contact = Contact::Down;
             self.note_error(cx.now, format!("connect: {why}"));
             self.retry_later(cx);
         }
@@ -274,7 +286,7 @@ impl Peer {
         let kept = match connection.established() {
             Some((session, _)) => self.helper.lost(cx.now, session),
             None => {
-                self.failed_attempts += 1;
+                self.contact = Contact::TurnedAway;
                 BTreeSet::new()
             }
         };
@@ -506,7 +518,7 @@ impl Peer {
             notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
         if !collision {
             self.note_error(cx.now, format!("received {notification}"));
-            self.failed_attempts += 1;
+            self.contact = Contact::TurnedAway;
         }
         if connection.established().is_some() {
             self.helper.give_up();
@@ -518,7 +530,7 @@ impl Peer {
 
     /// The peer was at fault, or the operator wants it so: NOTIFICATION, and a penalty.
     fn fail(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
-        self.failed_attempts += 1;
+        self.contact = Contact::Down;
         self.penalty_until = cx.now + cx.jitter.spread(Self::PENALTY);
         self.fail_quietly(cx, conn, notification);
     }

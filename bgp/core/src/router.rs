@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::attributes::Attributes;
 use crate::config::{Link, LinkState, PeerConfig, Wanted};
-use crate::peer::{Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
+use crate::peer::{Contact, Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
 use crate::prefix::{Family, Prefix};
 use crate::rib::{Counts, PeerUp, Rib, RouteChange, RouteInfo};
 use crate::session::Session;
@@ -155,8 +155,11 @@ impl Convergence {
             return None;
         }
         let Some((_, session, since)) = peer.established() else {
-            let first_contact = self.started_at + Self::FIRST_CONTACT;
-            return (peer.failed_attempts == 0).then_some(first_contact.min(self.deadline));
+            return match peer.contact {
+                Contact::Untried => Some((self.started_at + Self::FIRST_CONTACT).min(self.deadline)),
+                Contact::TurnedAway => Some(self.deadline),
+                Contact::Down => None,
+            };
         };
         if !session.families.contains(&family) || peer.has_told_all(family) {
             return None;
@@ -700,5 +703,27 @@ mod tests {
         router.handle_closed(now, conn, "connection lost");
         router.handle_timeout(now + Duration::from_secs(1));
         assert!(router.poll_route_change().expect("withdrawn").next_hops.is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_turned_us_away_is_waited_for_and_one_that_tcp_cannot_reach_is_not() {
+        let now = Instant::now();
+        let converged_after = |end: fn(&mut Router, Instant, ConnId)| {
+            let mut router = Router::new(now, wanted(), Restarted::Yes { kept: Family::ALL.into() }, 7);
+            let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
+            end(&mut router, now, conn);
+            (0..120).find(|second| {
+                router.handle_timeout(now + Duration::from_secs(*second));
+                router.is_converged(Family::Ipv4)
+            })
+        };
+        let turned_away = converged_after(|router, now, conn| {
+            router.handle_connected(now, conn, [192, 0, 2, 1].into());
+            router.handle_closed(now, conn, "connection closed by the peer");
+        });
+        let unreachable =
+            converged_after(|router, now, conn| router.handle_connect_failed(now, conn, "refused"));
+        // The next attempt, half a second later, gets no answer at all within 5 s.
+        assert_eq!((turned_away, unreachable), (Some(6), Some(0)));
     }
 }
