@@ -106,9 +106,8 @@ fn a_node_peers_with_frr_bird_and_gobgp_at_the_same_time() {
     });
 }
 
-/// A neighbour that is slow to come back is not one that is down: what it told goes on being used.
+/// A neighbour that turns the node away at first is not down: what it told goes on being used.
 #[test]
-#[ignore = "fails: the node sweeps the routes of a peer that turned its first connection away"]
 fn a_neighbour_that_comes_back_after_the_others_keeps_its_routes() {
     if !ready() {
         return;
@@ -118,15 +117,24 @@ fn a_neighbour_that_comes_back_after_the_others_keeps_its_routes() {
         let node = lab.node("c1")?;
         let monitor = Monitor::start(&node)?;
         node.kill(CAMBRICD, Signal::SIGKILL)?;
+        // The last thread of a killed daemon may outlive the first one for a moment.
+        let lock = ["flock", "--nonblock", "/run/cambric/cambricd.lock", "true"];
+        poll::until("its lock to be free", LIMIT, || node.run_ok(&lock).is_ok())?;
         // At once: GoBGP turns connections away for the next 5 s.
         node.start()?;
+        let start = Instant::now();
         let kept = wait_while_kept(lab, "all six sessions", |_| fabric::is_whole(&node));
         let messages = monitor.messages()?;
         ensure!(
             messages.is_empty(),
             "the kernel was told about routes: {messages:#?}; the neighbours: {kept:?}"
         );
-        kept
+        kept?;
+        println!(
+            "GoBGP turned the node away at first; all six sessions {:.1?} after the start",
+            start.elapsed()
+        );
+        Ok(())
     });
 }
 

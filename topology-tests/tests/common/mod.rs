@@ -8,6 +8,7 @@ pub(crate) mod tables;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use cambric_lab::{Lab, Options};
@@ -84,7 +85,8 @@ impl LabFolder {
         let name = Path::new(lab).file_name().and_then(|name| name.to_str()).expect("a lab has a name");
         let file = folder.path().join(format!("{name}.clab.yml"));
         let text = fs::read_to_string(&file).expect("the lab file");
-        let own_name = format!("{name}-{}", std::process::id());
+        static COPIES: AtomicU32 = AtomicU32::new(1);
+        let own_name = format!("{name}-{}-{}", std::process::id(), COPIES.fetch_add(1, Ordering::Relaxed));
         let renamed = text.replace(&format!("name: {name}\n"), &format!("name: {own_name}\n"));
         fs::write(&file, renamed).expect("renaming the lab");
         Self { folder, name: own_name }
