@@ -118,10 +118,13 @@ impl PeerConfig {
         if self.asn == local_asn { PeerKind::Internal } else { PeerKind::External }
     }
 
-    /// Whether going from `self` to `new` needs a new session; policy and limits do not.
+    /// Whether going from `self` to `new` needs a new session. Policy and limits do not, and timers count
+    /// from the next session on: they are no reason to let go of one.
     pub(crate) fn needs_new_session(&self, new: &PeerConfig) -> bool {
         let session = |config: &PeerConfig| PeerConfig {
             name: String::new(),
+            hold_time: HoldTime::DEFAULT,
+            keepalive: None,
             policy: PeerPolicy::default(),
             max_prefixes: 0,
             ..config.clone()

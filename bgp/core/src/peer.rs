@@ -118,18 +118,6 @@ impl fmt::Display for PeerState {
     }
 }
 
-/// Whether a peer without a session may be expected soon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Contact {
-    /// No attempt has come to an end yet.
-    Untried,
-    /// It took a connection and closed it again: it is there, and not yet ready for us. GoBGP and BIRD do
-    /// so for some seconds after they have lost a session.
-    TurnedAway,
-    /// TCP cannot reach it, or it is not who it should be.
-    Down,
-}
-
 /// Why a connection or session ended last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
@@ -170,10 +158,12 @@ pub(crate) struct Peer {
     pub(crate) last_error: Option<LastError>,
     /// What was shown last, and since when it holds.
     shown: (PeerState, Instant),
-    /// What came of the last attempt.
-    pub(crate) contact: Contact,
+    /// Attempts that came to nothing since the peer was made.
+    pub(crate) failed_attempts: u32,
     /// What was wrong with UPDATEs and survived (RFC 7606), since the peer was made.
     pub(crate) flawed_updates: u64,
+    /// Attributes whose flaws were logged in this session.
+    flaws_told: BTreeSet<u8>,
 }
 
 impl Peer {
@@ -196,8 +186,9 @@ impl Peer {
             end_of_rib: BTreeSet::new(),
             last_error: None,
             shown: (PeerState::Active, now),
-            contact: Contact::Untried,
+            failed_attempts: 0,
             flawed_updates: 0,
+            flaws_told: BTreeSet::new(),
         };
         peer.wait_until(now);
         peer
@@ -219,7 +210,7 @@ impl Peer {
     /// TCP did not connect, and why.
     pub(crate) fn handle_connect_failed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
         if matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
-            self.contact = Contact::Down;
+            self.failed_attempts += 1;
             self.note_error(cx.now, format!("connect: {why}"));
             self.retry_later(cx);
         }
@@ -286,7 +277,7 @@ impl Peer {
         let kept = match connection.established() {
             Some((session, _)) => self.helper.lost(cx.now, session),
             None => {
-                self.contact = Contact::TurnedAway;
+                self.failed_attempts += 1;
                 BTreeSet::new()
             }
         };
@@ -330,7 +321,11 @@ impl Peer {
     /// The link to the peer came up, or got its address: try at once.
     pub(crate) fn handle_link_up(&mut self, cx: &mut Context<'_>) {
         self.backoff.link_is_new();
-        if matches!(self.outgoing, Outgoing::Waiting { .. }) {
+        if let Outgoing::Connecting { conn, .. } = self.outgoing {
+            // Its first packet may have been lost while the link was down.
+            cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+        }
+        if matches!(self.outgoing, Outgoing::Waiting { .. } | Outgoing::Connecting { .. }) {
             self.connect(cx);
         }
     }
@@ -347,12 +342,13 @@ impl Peer {
     }
 
     /// The operator's part: end everything with `notification`.
-    pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification) {
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification, why: &str) {
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         }
         for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
-            self.fail(cx, conn, notification);
+            self.note_error(cx.now, format!("sent {notification}: {why}"));
+            self.fail_quietly(cx, conn, notification);
         }
         if self.helper.give_up() {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
@@ -490,6 +486,7 @@ impl Peer {
         let Some((session, _)) = connection.established() else { return };
         let (session, local) = (session.clone(), connection.local);
         self.end_of_rib.clear();
+        self.flaws_told.clear();
         self.note_state(cx.now);
         let gone = self.helper.back(cx.now, &session);
         cx.effects.push(Effect::Up { session, local });
@@ -497,9 +494,12 @@ impl Peer {
     }
 
     fn handle_update(&mut self, cx: &mut Context<'_>, update: Update) {
-        if let Some(flaw) = update.flaws.first() {
-            self.flawed_updates += 1;
-            tracing::warn!(peer = %self.address, flaw = %flaw, "UPDATE is malformed (RFC 7606)");
+        self.flawed_updates += u64::from(!update.flaws.is_empty());
+        for flaw in &update.flaws {
+            // Once a session and attribute: a peer must not fill the log.
+            if self.flaws_told.insert(flaw.attribute) {
+                tracing::warn!(peer = %self.address, flaw = %flaw, "UPDATE is malformed (RFC 7606)");
+            }
         }
         let end_of_rib = update.end_of_rib;
         cx.effects.push(Effect::Update(update));
@@ -518,7 +518,6 @@ impl Peer {
             notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
         if !collision {
             self.note_error(cx.now, format!("received {notification}"));
-            self.contact = Contact::TurnedAway;
         }
         if connection.established().is_some() {
             self.helper.give_up();
@@ -530,7 +529,6 @@ impl Peer {
 
     /// The peer was at fault, or the operator wants it so: NOTIFICATION, and a penalty.
     fn fail(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
-        self.contact = Contact::Down;
         self.penalty_until = cx.now + cx.jitter.spread(Self::PENALTY);
         self.fail_quietly(cx, conn, notification);
     }

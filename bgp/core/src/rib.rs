@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::attributes::{Attributes, Interner};
-use crate::config::{Export, PeerPolicy, Wanted};
+use crate::config::{PeerPolicy, Wanted};
 use crate::policy::{Provenance, Refusal, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
@@ -97,6 +97,8 @@ struct Destination {
     installed: BTreeSet<IpAddr>,
     /// What the kernel should have.
     next_hops: BTreeSet<IpAddr>,
+    /// The kernel must be told even if nothing changed: a next hop of its route was lost.
+    retell: bool,
     /// How many peers have it in their adj-rib-out.
     sent_to: usize,
 }
@@ -307,10 +309,7 @@ impl Rib {
         tables.policy = up.policy;
         tables.max_prefixes = up.max_prefixes;
         tables.route_refresh = up.session.route_refresh;
-        let tells = match (tables.kind, up.policy.export) {
-            (PeerKind::External, Export::Own) => Tells::Own,
-            _ => Tells::Learned,
-        };
+        let tells = Tells::of(tables.kind, up.policy.export);
         tables.out = Some(AdjOut::new(up.local, tells, &up.session.families));
         for counts in tables.counts.values_mut() {
             (counts.dropped, counts.missed) = (0, 0);
@@ -327,13 +326,25 @@ impl Rib {
     /// The session is gone; its routes of `kept` stay as stale ones, all others are forgotten.
     pub(crate) fn peer_down(&mut self, peer: PeerId, kept: &BTreeSet<Family>) {
         self.forget_sent(peer);
+        let lost = self.lost_with(peer, kept);
         let Some(tables) = self.peers.get(&peer) else { return };
         for id in tables.told.clone() {
+            self.tell_kernel_again(id, &lost);
             if kept.contains(&self.dest(id).prefix.family()) {
                 self.set_freshness(id, peer, Freshness::Stale);
             } else {
                 self.set_path(id, peer, None);
             }
+        }
+    }
+
+    /// The kernel does not use the next hops of `lost` until it is told of them anew: so it must be, even if
+    /// they are back before it hears that they were away.
+    fn tell_kernel_again(&mut self, id: DestId, lost: &BTreeSet<IpAddr>) {
+        let dest = &mut self.destinations[id.0 as usize];
+        if !dest.installed.is_disjoint(lost) {
+            dest.retell = true;
+            self.kernel.entry(dest.prefix.family()).or_default().insert(id);
         }
     }
 
@@ -347,12 +358,17 @@ impl Rib {
     /// Its policy or limit changed; the session stays.
     pub(crate) fn set_policy(&mut self, peer: PeerId, policy: PeerPolicy, max_prefixes: usize) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
+        let kind = tables.kind;
         let before = std::mem::replace(&mut tables.policy, policy);
         let limit_before = std::mem::replace(&mut tables.max_prefixes, max_prefixes);
         if before.import != policy.import || limit_before != max_prefixes {
             self.policy_changed(peer);
         }
         if before.export != policy.export {
+            let tells = Tells::of(kind, policy.export);
+            if let Some(out) = self.out_mut(peer) {
+                out.tells = tells;
+            }
             self.advertise_again_to(peer);
         }
     }
@@ -379,15 +395,16 @@ impl Rib {
         self.use_room(peer);
     }
 
-    /// The next hops that only `peer` vouches for: with its session they are lost.
-    pub(crate) fn next_hops_only_of(&self, peer: PeerId) -> BTreeSet<IpAddr> {
+    /// The next hops that are lost with the session of `peer`: those of families that are not kept for it,
+    /// and that no other peer vouches for, be it one that is restarting.
+    pub(crate) fn lost_with(&self, peer: PeerId, kept: &BTreeSet<Family>) -> BTreeSet<IpAddr> {
         let Some(tables) = self.peers.get(&peer) else { return BTreeSet::new() };
-        let vouched = |next_hop: &IpAddr| {
-            self.peers.iter().any(|(other, tables)| {
-                *other != peer && tables.out.is_some() && tables.next_hops.contains_key(next_hop)
-            })
+        let is_vouched_for = |next_hop: &IpAddr| {
+            let mut others = self.peers.iter().filter(|(other, _)| **other != peer);
+            others.any(|(_, tables)| tables.next_hops.contains_key(next_hop))
         };
-        tables.next_hops.keys().filter(|next_hop| !vouched(next_hop)).copied().collect()
+        let own = tables.next_hops.keys().filter(|next_hop| !kept.contains(&Family::of(**next_hop)));
+        own.filter(|next_hop| !is_vouched_for(next_hop)).copied().collect()
     }
 
     // --- adj-rib-in --------------------------------------------------------------------------------
@@ -443,6 +460,10 @@ impl Rib {
         let mut verdict = judge(prefix, attributes, tables.policy.import, &self.view);
         if verdict.is_ok() && counts.accepted >= tables.max_prefixes {
             verdict = Err(Refusal::OverMaxPrefixes);
+        }
+        if verdict.is_ok() && counts.accepted + 1 == tables.max_prefixes - tables.max_prefixes / 5 {
+            let (peer, limit) = (tables.address, tables.max_prefixes);
+            tracing::warn!(peer = %peer, family = %prefix.family(), limit, "80 % of max-prefix are reached");
         }
         if verdict.is_err() && counts.refused >= tables.max_prefixes {
             self.counts_mut(peer, prefix.family())?.drop_path(verdict);
@@ -608,7 +629,7 @@ impl Rib {
                 .find(|(family, set)| !set.is_empty() && !self.deferring.contains(family))?;
             let id = pending.pop_first()?;
             let dest = &mut self.destinations[id.0 as usize];
-            if dest.installed != dest.next_hops {
+            if std::mem::take(&mut dest.retell) || dest.installed != dest.next_hops {
                 dest.installed = dest.next_hops.clone();
                 let change = RouteChange { prefix: dest.prefix, next_hops: dest.installed.clone() };
                 self.release(id);
@@ -749,6 +770,7 @@ impl Rib {
             best: None,
             installed: BTreeSet::new(),
             next_hops: BTreeSet::new(),
+            retell: false,
             sent_to: 0,
         };
         let id = match self.free.pop() {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::attributes::Attributes;
 use crate::config::{Link, LinkState, PeerConfig, Wanted};
-use crate::peer::{Contact, Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
+use crate::peer::{Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
 use crate::prefix::{Family, Prefix};
 use crate::rib::{Counts, PeerUp, Rib, RouteChange, RouteInfo};
 use crate::session::Session;
@@ -137,11 +137,15 @@ struct Postponed {
 struct Convergence {
     pending: BTreeSet<Family>,
     started_at: Instant,
-    deadline: Instant,
+    /// The Selection_Deferral_Timer.
+    deferral: Duration,
+    /// Whether routes of an earlier run are at stake.
+    restarted: bool,
 }
 
 impl Convergence {
-    /// How long a peer that has not answered at all is waited for.
+    /// How long a peer without a session is waited for. Not less for one that refuses: BIRD and GoBGP turn
+    /// connections away for some seconds after they lost a session, and a node may be restarting too.
     const FIRST_CONTACT: Duration = Duration::from_secs(10);
     /// How long a peer may tell routes that will not say when it has told all (no RFC 4724).
     const WITHOUT_END_OF_RIB: Duration = Duration::from_secs(3);
@@ -149,26 +153,31 @@ impl Convergence {
     /// would not wait at all; but FRR says so of itself for two minutes after its start.
     const RESTARTED_TOO: Duration = Duration::from_secs(5);
 
-    /// Until when `peer` is waited for; `None` if it is not. Never for one that is down.
+    /// Until when `peer` is waited for; `None` if it is not.
     fn waits_for(&self, peer: &Peer, family: Family) -> Option<Instant> {
         if !peer.config.families.contains(&family) {
             return None;
         }
-        let Some((_, session, since)) = peer.established() else {
-            return match peer.contact {
-                Contact::Untried => Some((self.started_at + Self::FIRST_CONTACT).min(self.deadline)),
-                Contact::TurnedAway => Some(self.deadline),
-                Contact::Down => None,
-            };
+        let until = match peer.established() {
+            Some(_) => self.tells_until(peer, family)?,
+            // Nothing is lost by going on without it, and it is not there.
+            None if !self.restarted && peer.failed_attempts > 0 => return None,
+            None => self.started_at + Self::FIRST_CONTACT,
         };
+        Some(until.min(self.started_at + self.deferral))
+    }
+
+    /// Until when an established peer may take to tell its routes; `None` if it has, or tells none.
+    fn tells_until(&self, peer: &Peer, family: Family) -> Option<Instant> {
+        let (_, session, since) = peer.established()?;
         if !session.families.contains(&family) || peer.has_told_all(family) {
             return None;
         }
-        match &session.peer_restart {
-            None => Some((since + Self::WITHOUT_END_OF_RIB).min(self.deadline)),
-            Some(restart) if restart.restarted => Some((since + Self::RESTARTED_TOO).min(self.deadline)),
-            Some(_) => Some(self.deadline),
-        }
+        Some(match &session.peer_restart {
+            None => since + Self::WITHOUT_END_OF_RIB,
+            Some(restart) if restart.restarted => since + Self::RESTARTED_TOO,
+            Some(_) => since + self.deferral,
+        })
     }
 }
 
@@ -176,12 +185,17 @@ impl Router {
     /// `seed` spreads retries; any number will do, another one for each host is best.
     pub fn new(now: Instant, wanted: Wanted, restarted: Restarted, seed: u64) -> Router {
         let mut rib = Rib::new(&wanted);
-        if let Restarted::Yes { .. } = restarted {
+        if let Restarted::Yes { kept } = &restarted {
             // RFC 4724 section 4.1: forwarding goes on as it was until the peers have told all.
-            Family::ALL.into_iter().for_each(|family| rib.defer(family));
+            kept.iter().for_each(|family| rib.defer(*family));
         }
         let identity = identity(&wanted, &restarted);
-        let deadline = now + wanted.router.deferral;
+        let convergence = Convergence {
+            pending: Family::ALL.into(),
+            started_at: now,
+            deferral: wanted.router.deferral,
+            restarted: restarted != Restarted::No,
+        };
         let peers = wanted.peers.clone();
         let mut router = Router {
             wanted: Wanted { peers: BTreeMap::new(), ..wanted },
@@ -190,7 +204,7 @@ impl Router {
             by_address: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             rib,
-            convergence: Convergence { pending: Family::ALL.into(), started_at: now, deadline },
+            convergence,
             jitter: Jitter::new(seed),
             next_conn: 0,
             next_peer: 0,
@@ -270,14 +284,14 @@ impl Router {
         peer.config = config;
         if reset {
             let notification = Notification::new(code::CEASE, cease::OTHER_CONFIGURATION_CHANGE);
-            self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification));
+            self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification, "our configuration changed"));
         }
     }
 
     fn remove_peer(&mut self, now: Instant, address: IpAddr) {
         let Some(id) = self.by_address.remove(&address) else { return };
         let notification = Notification::new(code::CEASE, cease::PEER_DECONFIGURED);
-        self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification));
+        self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification, "removed from our configuration"));
         self.catch_up();
         self.rib.peer_removed(id);
         self.peers.remove(&id);
@@ -293,6 +307,7 @@ impl Router {
     /// It could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, conn: ConnId, why: &str) {
         self.with_conn(now, conn, |peer, cx| peer.handle_connect_failed(cx, conn, why));
+        self.by_conn.remove(&conn);
     }
 
     /// A peer connected to us.
@@ -369,11 +384,9 @@ impl Router {
     /// much it is: it waits until the caller has taken the actions before it.
     fn carry_out_in_order(&mut self, now: Instant, id: PeerId, effect: Effect) {
         if let Effect::Down { kept } = &effect {
-            let only_here = self.rib.next_hops_only_of(id).into_iter();
-            let lost = only_here.filter(|next_hop| !kept.contains(&Family::of(*next_hop)));
-            let lost: Vec<Action> = lost.map(Action::NextHopLost).collect();
+            let lost = self.rib.lost_with(id, kept);
             if !lost.is_empty() {
-                self.actions.extend(lost);
+                self.actions.extend(lost.into_iter().map(Action::NextHopLost));
                 self.postponed.get_or_insert_with(|| Postponed { since: now, effects: Vec::new() });
             }
         }
@@ -599,9 +612,10 @@ impl Router {
     pub fn is_in_sync(&self, now: Instant) -> bool {
         let waits = |peer: &Peer| {
             let mut families = peer.config.families.iter();
-            families.any(|family| self.convergence.waits_for(peer, *family).is_some_and(|until| now < until))
+            families
+                .any(|family| self.convergence.tells_until(peer, *family).is_some_and(|until| now < until))
         };
-        !self.peers.values().any(|peer| peer.established().is_some() && waits(peer))
+        !self.peers.values().any(waits)
     }
 
     /// Whether all peers that are there have told their routes of `family`.
@@ -655,33 +669,82 @@ mod tests {
         wanted
     }
 
-    /// A session over which one route came.
-    fn with_one_route(now: Instant) -> (Router, ConnId) {
-        let mut router = Router::new(now, wanted(), Restarted::No, 7);
-        let conn = router.handle_accepted(now, [192, 0, 2, 1].into(), PEER.into()).expect("a peer");
+    /// A session that `peer` opens.
+    fn establish(router: &mut Router, now: Instant, peer: [u8; 4], more: &[Capability]) -> ConnId {
+        let conn = router.handle_accepted(now, [192, 0, 2, 1].into(), peer.into()).expect("a peer");
+        let [.., last] = peer;
+        let mut capabilities =
+            vec![Capability::MultiProtocol(Family::Ipv4.into()), capability::four_octet_as(asn(65002))];
+        capabilities.extend_from_slice(more);
         let open = Open {
             asn: asn(65002),
             hold_time: HoldTime::DEFAULT,
-            router_id: RouterId::new(2).expect("not 0"),
-            capabilities: vec![
-                Capability::MultiProtocol(Family::Ipv4.into()),
-                capability::four_octet_as(asn(65002)),
-            ],
+            router_id: RouterId::new(u32::from(last)).expect("not 0"),
+            capabilities,
         };
         let mut octets = Vec::new();
         open.write(&mut octets);
         frame::write_keepalive(&mut octets);
         router.handle_bytes(now, conn, &octets);
+        conn
+    }
+
+    /// Tells 10.244.2.0/24 over `next_hop`.
+    fn tell(router: &mut Router, now: Instant, conn: ConnId, next_hop: [u8; 4]) {
         let session = router.peers().into_iter().find_map(|peer| peer.session).expect("established");
-        let mut attributes = Attributes::originated(PEER.into());
+        let mut attributes = Attributes::originated(next_hop.into());
         attributes.as_path = [asn(65002)].into_iter().collect();
         let prefix: Prefix = "10.244.2.0/24".parse().expect("prefix");
-        octets.clear();
+        let mut octets = Vec::new();
         update::write_announce(&mut octets, &session, &attributes, &[prefix]).expect("short");
         router.handle_bytes(now, conn, &octets);
-        while router.poll_action().is_some() {}
+    }
+
+    fn actions(router: &mut Router) -> Vec<Action> {
+        std::iter::from_fn(|| router.poll_action()).collect()
+    }
+
+    /// A session over which one route came.
+    fn with_one_route(now: Instant) -> (Router, ConnId) {
+        let mut router = Router::new(now, wanted(), Restarted::No, 7);
+        let conn = establish(&mut router, now, PEER, &[]);
+        tell(&mut router, now, conn, PEER);
+        actions(&mut router);
         assert_eq!(router.poll_route_change().expect("learned").next_hops, [PEER.into()].into());
         (router, conn)
+    }
+
+    #[test]
+    fn a_route_that_is_back_before_the_kernel_heard_of_its_loss_is_told_again() {
+        let now = Instant::now();
+        let (mut router, conn) = with_one_route(now);
+        router.handle_closed(now, conn, "connection lost");
+        assert!(actions(&mut router).contains(&Action::NextHopLost(PEER.into())));
+        let conn = establish(&mut router, now, PEER, &[]);
+        tell(&mut router, now, conn, PEER);
+        assert_eq!(router.poll_route_change().expect("told again").next_hops, [PEER.into()].into());
+    }
+
+    #[test]
+    fn a_gateway_that_a_restarting_peer_vouches_for_is_not_lost_with_another() {
+        const OTHER: [u8; 4] = [192, 0, 2, 3];
+        const SHARED: [u8; 4] = [192, 0, 2, 9];
+        let now = Instant::now();
+        let mut wanted = wanted();
+        wanted.peers.insert(OTHER.into(), PeerConfig::new("other", OTHER.into(), asn(65002)));
+        let mut router = Router::new(now, wanted, Restarted::No, 7);
+        let restart = Capability::GracefulRestart(GracefulRestart {
+            restarted: false,
+            restart_time_s: 120,
+            families: vec![RestartFamily { family: Family::Ipv4.into(), forwarding_kept: true }],
+        });
+        let restarting = establish(&mut router, now, PEER, &[restart]);
+        tell(&mut router, now, restarting, SHARED);
+        let other = establish(&mut router, now, OTHER, &[]);
+        tell(&mut router, now, other, SHARED);
+        router.handle_closed(now, restarting, "connection lost");
+        router.handle_closed(now, other, "connection lost");
+        assert!(!actions(&mut router).contains(&Action::NextHopLost(SHARED.into())));
     }
 
     #[test]
@@ -705,25 +768,31 @@ mod tests {
         assert!(router.poll_route_change().expect("withdrawn").next_hops.is_empty());
     }
 
-    #[test]
-    fn a_peer_that_turned_us_away_is_waited_for_and_one_that_tcp_cannot_reach_is_not() {
+    /// Seconds after which nothing of an earlier run is held back any more, if the first attempt ends so.
+    fn converged_after(restarted: Restarted, end: fn(&mut Router, Instant, ConnId)) -> Option<u64> {
         let now = Instant::now();
-        let converged_after = |end: fn(&mut Router, Instant, ConnId)| {
-            let mut router = Router::new(now, wanted(), Restarted::Yes { kept: Family::ALL.into() }, 7);
-            let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
-            end(&mut router, now, conn);
-            (0..120).find(|second| {
-                router.handle_timeout(now + Duration::from_secs(*second));
-                router.is_converged(Family::Ipv4)
-            })
+        let mut router = Router::new(now, wanted(), restarted, 7);
+        let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
+        end(&mut router, now, conn);
+        (0..120).find(|second| {
+            router.handle_timeout(now + Duration::from_secs(*second));
+            router.is_converged(Family::Ipv4)
+        })
+    }
+
+    #[test]
+    fn a_peer_that_refuses_is_waited_for_ten_seconds_after_a_restart_and_not_after_a_first_start() {
+        let refused = |router: &mut Router, now: Instant, conn: ConnId| {
+            router.handle_connect_failed(now, conn, "connection refused");
         };
-        let turned_away = converged_after(|router, now, conn| {
+        let turned_away = |router: &mut Router, now: Instant, conn: ConnId| {
             router.handle_connected(now, conn, [192, 0, 2, 1].into());
             router.handle_closed(now, conn, "connection closed by the peer");
-        });
-        let unreachable =
-            converged_after(|router, now, conn| router.handle_connect_failed(now, conn, "refused"));
-        // The next attempt, half a second later, gets no answer at all within 5 s.
-        assert_eq!((turned_away, unreachable), (Some(6), Some(0)));
+        };
+        let restarted = || Restarted::Yes { kept: Family::ALL.into() };
+        assert_eq!(converged_after(restarted(), refused), Some(10));
+        assert_eq!(converged_after(restarted(), turned_away), Some(10));
+        assert_eq!(converged_after(Restarted::No, refused), Some(0));
+        assert_eq!(converged_after(Restarted::No, turned_away), Some(0));
     }
 }

@@ -161,9 +161,14 @@ impl Driver {
         loop {
             self.work();
             let timeout = self.router.poll_timeout();
-            // All branches are cancel-safe: channels, accept and sleep lose nothing when dropped.
+            // Octets that never end must not keep timers from running out.
+            if timeout.is_some_and(|at| at <= Instant::now()) {
+                self.router.handle_timeout(Instant::now());
+                continue;
+            }
+            // All branches are cancel-safe: channels, accept and sleep lose nothing when dropped. They are
+            // tried in random order, so that none starves.
             tokio::select! {
-                biased;
                 permit = self.events.clone().reserve_owned(), if self.backlog == Backlog::Waiting => match permit {
                     Ok(_) => self.backlog = Backlog::Clear,
                     Err(_) => return,
@@ -234,7 +239,7 @@ impl Driver {
             Ok(conn) => {
                 self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
             }
-            Err(refused) => tracing::info!(peer = %remote.ip(), reason = ?refused, "connection not taken"),
+            Err(refused) => tracing::debug!(peer = %remote.ip(), reason = ?refused, "connection not taken"),
         }
     }
 

@@ -143,7 +143,10 @@ impl Connection {
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Heard> {
         loop {
             if matches!(self.state, State::Held { .. }) {
-                return None;
+                // A peer may say its OPEN meanwhile, and no more.
+                let too_much = self.input.len() > STANDARD_MESSAGE_BYTES;
+                let fault = Notification::new(code::CEASE, notification::cease::CONNECTION_REJECTED);
+                return too_much.then_some(Heard::Fault(fault));
             }
             let most = self.session().map_or(STANDARD_MESSAGE_BYTES, |session| session.most_message_bytes);
             let frame = match frame::next(&self.input[self.read..], most) {

@@ -140,6 +140,9 @@ fn sound(prefix: &Prefix, attributes: &Attributes, view: &View) -> Result<(), Re
     if !is_routable(prefix) {
         return Err(Refusal::NotRoutable);
     }
+    if view.own_pods.iter().any(|own| own.covers(prefix)) {
+        return Err(Refusal::OwnPrefix);
+    }
     let next_hop = attributes.next_hop;
     if view.own_addresses.contains(&next_hop) {
         return Err(Refusal::NextHopIsOurs);
@@ -179,9 +182,6 @@ fn is_routable(prefix: &Prefix) -> bool {
 fn declared(prefix: &Prefix, view: &View) -> Result<(), Refusal> {
     if prefix.is_default() {
         return Err(Refusal::DefaultRoute);
-    }
-    if view.own_pods.iter().any(|own| own.covers(prefix)) {
-        return Err(Refusal::OwnPrefix);
     }
     if prefix.is_host() && view.own_addresses.contains(&prefix.address()) {
         return Err(Refusal::OwnAddress);
@@ -264,6 +264,7 @@ mod tests {
         assert_eq!(all("0.0.0.0/0", "172.16.11.0", &[65101]), Ok(()));
         assert_eq!(all("192.0.2.0/24", "172.16.11.0", &[65101]), Ok(()));
         assert_eq!(all("192.0.2.0/24", "172.16.11.0", &[65101, 65111]), Err(Refusal::OwnAsInPath));
+        assert_eq!(all("10.244.11.0/25", "172.16.11.0", &[65101]), Err(Refusal::OwnPrefix));
         assert_eq!(all("192.0.2.0/24", "172.16.11.1", &[65101]), Err(Refusal::NextHopIsOurs));
         assert_eq!(all("192.0.2.0/24", "198.51.100.1", &[65101]), Err(Refusal::NextHopNotOnLink));
         assert_eq!(all("2001:db8::/32", "::ffff:172.16.11.0", &[65101]), Err(Refusal::NextHopMapped));

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::{Best, DestId, Rib};
 use crate::attributes::Attributes;
+use crate::config::Export;
 use crate::policy::{Advertise, export};
 use crate::prefix::{Family, Prefix};
 use crate::session::Session;
-use crate::types::PeerId;
+use crate::types::{PeerId, PeerKind};
 use crate::wire::update;
 
 /// Of one established session.
@@ -18,7 +19,7 @@ pub(crate) struct AdjOut {
     /// Our end of the session.
     local: IpAddr,
     /// What the peer is told of.
-    tells: Tells,
+    pub(crate) tells: Tells,
     families: BTreeSet<Family>,
     /// What the peer has from us: the truth for withdrawals.
     pub(crate) sent: BTreeMap<DestId, Arc<Attributes>>,
@@ -51,6 +52,15 @@ pub(crate) enum Tells {
     Own,
     /// Learned ones too, once they are chosen.
     Learned,
+}
+
+impl Tells {
+    pub(crate) fn of(kind: PeerKind, export: Export) -> Tells {
+        match (kind, export) {
+            (PeerKind::External, Export::Own) => Tells::Own,
+            _ => Tells::Learned,
+        }
+    }
 }
 
 impl AdjOut {
