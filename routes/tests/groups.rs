@@ -112,6 +112,25 @@ fn shrunken_group_becomes_plain_routes_when_it_is_quiet() {
 }
 
 #[test]
+fn group_without_routes_goes_when_it_is_quiet() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = start(config(dir.path())).await;
+        for family in Family::ALL {
+            running.routes.allow_sweep(family).await.expect("sent");
+        }
+        until("nothing left of the start", || next_hops().is_empty()).await;
+        running
+            .set(vec![via("20.0.0.0/24", &[TOR1, TOR2]), via("2001:db8:a::/64", &[TOR1_V6, TOR2_V6])])
+            .await;
+        assert_eq!(groups().len(), 2);
+        // One becomes plain, the other goes: no link and no next hop is lost.
+        running.set(vec![via("20.0.0.0/24", &[TOR2]), Change::Drop(prefix("2001:db8:a::/64"))]).await;
+        until("unused groups and objects gone", || next_hops().is_empty()).await;
+    });
+}
+
+#[test]
 fn ipv4_route_goes_over_an_ipv6_neighbour() {
     in_both_modes(|_| async {
         let dir = tempfile::tempdir().expect("tempdir");

@@ -85,6 +85,8 @@ impl Fib {
         let change = self.links.put_link(index, name.clone(), admin_up, carrier);
         self.links_changed |= change != LinkChange::None;
         match change {
+            // The kernel may have dropped objects in a flap that was over before it told of it.
+            LinkChange::None if self.has_objects_on(index) => self.check_later(now),
             LinkChange::None => {}
             LinkChange::Other => self.resolve_again(),
             LinkChange::Up => {
@@ -110,6 +112,10 @@ impl Fib {
             self.events.push(Event::LinkDown { name });
         }
         self.link_lost(index, change, now);
+    }
+
+    fn has_objects_on(&self, index: LinkIndex) -> bool {
+        self.mirror.next_hops.objects().any(|(_, hop)| hop.link == index)
     }
 
     /// Repeats what the kernel did silently when the link went.

@@ -63,12 +63,21 @@ impl Fib {
                 None
             }
             Op::CreateRoute { prefix, shape, .. } | Op::ReplaceRoute { prefix, shape, .. } => {
+                self.leaves_group(&prefix, now);
                 self.route_written(prefix, &shape)
             }
             Op::DeleteRoute { prefix, metric } => {
+                self.leaves_group(&prefix, now);
                 self.route_deleted(prefix, metric);
                 None
             }
+        }
+    }
+
+    /// Its group may have lost its last route.
+    fn leaves_group(&mut self, prefix: &Prefix, now: Instant) {
+        if matches!(self.mirror.route(prefix), Some(Shape { form: Form::Group(_), .. })) {
+            self.settle_later(now);
         }
     }
 
