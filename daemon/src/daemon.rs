@@ -64,7 +64,7 @@ struct Daemon {
     route_events: mpsc::Receiver<cambric_routes::Event>,
     views: Views,
     speaker: Option<Speaker>,
-    intent: Option<Intent>,
+    intent: Result<Intent, NoIntent>,
     converged: BTreeSet<Family>,
     state: watch::Sender<State>,
 }
@@ -106,13 +106,13 @@ impl Daemon {
         control::start(&args.run_dir, shared).context("opening the control socket")?;
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
         Ok(Daemon {
+            intent: Err(NoIntent::NodeUnknown(node.clone())),
             args,
             node,
             routes,
             route_events,
             views,
             speaker: None,
-            intent: None,
             converged: BTreeSet::new(),
             state,
         })
@@ -148,15 +148,18 @@ impl Daemon {
         let Some(objects) = self.views.borrow_and_update().clone() else { return Ok(()) };
         let links = fib::links(&self.routes.links().borrow().clone());
         match intent(&objects, &self.node, &links) {
-            Ok(intent) if self.intent.as_ref() == Some(&intent) => Ok(()),
+            Ok(intent) if self.intent.as_ref() == Ok(&intent) => Ok(()),
             Ok(intent) => self.apply(intent).await,
-            // With an intent at hand this is a source that lost sight of us: go on as before.
-            Err(error @ NoIntent::NodeUnknown(_)) => {
+            Err(error) => {
                 self.state.send_modify(|state| {
                     state.problems = objects.problems.iter().map(ToString::to_string).collect();
                     state.problems.push(error.to_string());
                 });
                 tracing::warn!(error = %error, "nothing to do yet");
+                // With an intent at hand this is a source that lost sight of us: go on as before.
+                if self.intent.is_err() {
+                    self.intent = Err(error);
+                }
                 Ok(())
             }
         }
@@ -164,7 +167,7 @@ impl Daemon {
 
     async fn apply(&mut self, intent: Intent) -> anyhow::Result<()> {
         let sources_changed =
-            self.intent.as_ref().is_some_and(|old| old.node_addresses != intent.node_addresses);
+            self.intent.as_ref().is_ok_and(|old| old.node_addresses != intent.node_addresses);
         let before: Vec<Prefix> =
             self.intent.as_ref().map(|intent| intent.pod_prefixes.clone()).unwrap_or_default();
         let unreachable: Vec<Change> = intent.pod_prefixes.iter().copied().map(fib::unreachable).collect();
@@ -185,7 +188,7 @@ impl Daemon {
             state.originated = intent.wanted.originated.keys().map(Prefix::to_string).collect();
             state.problems = intent.problems.iter().map(ToString::to_string).collect();
         });
-        self.intent = Some(intent);
+        self.intent = Ok(intent);
         if sources_changed {
             self.write_learned_again().await?;
         }
@@ -272,9 +275,12 @@ impl Daemon {
     }
 
     async fn waiting_for(&self) -> anyhow::Result<Vec<String>> {
-        let (Some(intent), Some(speaker)) = (&self.intent, &self.speaker) else {
-            return Ok(vec![format!("the Node object \"{}\"", self.node)]);
+        let intent = match &self.intent {
+            Ok(intent) => intent,
+            Err(error) => return Ok(error.waits_for()),
         };
+        // The speaker is started with the first intent.
+        let Some(speaker) = &self.speaker else { return Ok(vec!["the BGP speaker".to_owned()]) };
         // A family that no peer carries is told to nobody, and nobody waits for it.
         let carried = |prefix: &Prefix| {
             intent.wanted.peers.values().any(|peer| peer.families.contains(&prefix.family()))
@@ -296,7 +302,7 @@ impl Daemon {
     }
 
     fn write_conflist(&self) -> anyhow::Result<()> {
-        let Some(intent) = &self.intent else { return Ok(()) };
+        let Ok(intent) = &self.intent else { return Ok(()) };
         let folder = &self.args.cni_conf_dir;
         conflist::write(folder, &conflist::render(intent, &self.args.run_dir))
             .with_context(|| format!("writing {}", folder.join(conflist::FILE_NAME).display()))

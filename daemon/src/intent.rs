@@ -47,6 +47,21 @@ pub enum NoIntent {
     /// The cluster does not know us.
     #[error("there is no Node object \"{0}\"")]
     NodeUnknown(String),
+    /// What we do not know yet may say the opposite of what we would do without it.
+    #[error("manifests cannot be read, so nothing is done yet")]
+    Unreadable(Vec<Problem>),
+}
+
+impl NoIntent {
+    /// What has to come before there can be one.
+    pub fn waits_for(&self) -> Vec<String> {
+        match self {
+            NoIntent::NodeUnknown(name) => vec![format!("the Node object \"{name}\"")],
+            NoIntent::Unreadable(faults) => {
+                faults.iter().map(|fault| format!("manifests that can be read: {fault}")).collect()
+            }
+        }
+    }
 }
 
 /// The intent of node `name`, whose links are `links`.
@@ -54,6 +69,9 @@ pub enum NoIntent {
 /// # Errors
 /// [`NoIntent`]
 pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, NoIntent> {
+    if !objects.unknown.is_empty() {
+        return Err(NoIntent::Unreadable(objects.unknown.clone()));
+    }
     let node = objects.nodes.get(name).ok_or_else(|| NoIntent::NodeUnknown(name.to_owned()))?;
     let mut reader = Reader { objects, problems: objects.problems.clone() };
     let config = reader.cluster_config(name, node);
@@ -361,10 +379,12 @@ mod tests {
     use super::*;
     use cambric_bgp::config::{LinkAddress, LinkState};
 
+    use crate::source::dir::Folder;
+
     fn objects(manifests: &str) -> Objects {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("all.yaml"), manifests).expect("temporary file");
-        crate::source::dir::read(folder.path()).expect("own folder")
+        Folder::new(folder.path().to_owned()).view().expect("own folder")
     }
 
     fn links(addresses: &[(&str, u8)]) -> Vec<Link> {
@@ -475,5 +495,20 @@ spec:
     fn an_unknown_node_has_no_intent() {
         let error = intent(&objects(NODES), "n9", &[]).expect_err("unknown");
         assert_eq!(error.to_string(), "there is no Node object \"n9\"");
+    }
+
+    #[test]
+    fn a_manifest_that_was_never_read_is_waited_for_and_no_mesh_is_started() {
+        let ours = "---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPClusterConfig
+metadata: {name: default}
+spec: {mesh: Disabled, colour: red}
+";
+        let error = intent(&objects(&format!("{NODES}{ours}")), "n1", &[]).expect_err("a config is hidden");
+        let waits_for = error.waits_for();
+        let start = "manifests that can be read: BGPClusterConfig default (all.yaml, document 3): ";
+        assert!(waits_for[0].starts_with(start), "{waits_for:?}");
+        assert!(waits_for[0].contains("unknown field `colour`"), "{waits_for:?}");
     }
 }

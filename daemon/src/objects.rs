@@ -20,6 +20,9 @@ pub struct Objects {
     pub node_overrides: BTreeMap<String, BGPNodeOverrideSpec>,
     /// What could not be taken.
     pub problems: Vec<Problem>,
+    /// Of the problems, those that hide what was never seen: any object may be behind them. Empty from the
+    /// first view on that shows all; until then nobody may act on what seems absent.
+    pub unknown: Vec<Problem>,
 }
 
 /// An object's spec under its name.
