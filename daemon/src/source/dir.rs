@@ -11,7 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -29,9 +30,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The folder cannot be watched.
 pub fn start(folder: PathBuf) -> anyhow::Result<(Views, JoinHandle<()>)> {
     let (changed, mut changes) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // Full: a change is noted already.
-        let _ = changed.try_send(());
+    let mut watcher = notify::recommended_watcher(move |event| {
+        if may_change_the_view(&event) {
+            // Full: a change is noted already.
+            let _ = changed.try_send(());
+        }
     })?;
     watcher.watch(&folder, RecursiveMode::NonRecursive)?;
     let (views, latest) = watch::channel(None);
@@ -50,6 +53,15 @@ pub fn start(folder: PathBuf) -> anyhow::Result<(Views, JoinHandle<()>)> {
         }
     });
     Ok((latest, task))
+}
+
+/// Our own reading opens and closes files, too: of accesses only the end of writing counts. A failure of
+/// the watcher may have cost events.
+fn may_change_the_view(event: &notify::Result<Event>) -> bool {
+    match event.as_ref().map(|event| event.kind) {
+        Ok(EventKind::Access(access)) => access == AccessKind::Close(AccessMode::Write),
+        Ok(_) | Err(_) => true,
+    }
 }
 
 /// A folder that cannot be listed leaves the view as it was: it is not an empty one.
@@ -166,6 +178,16 @@ mod tests {
         }
         fs::remove_file(temporary.path().join("a.yaml")).expect("own folder");
         assert_eq!(folder.view().expect("own folder"), Objects::default(), "removing is a wish");
+    }
+
+    #[test]
+    fn reading_the_folder_is_no_change_of_it() {
+        let event = |kind| Ok(Event::new(kind));
+        assert!(!may_change_the_view(&event(EventKind::Access(AccessKind::Open(AccessMode::Any)))));
+        assert!(!may_change_the_view(&event(EventKind::Access(AccessKind::Close(AccessMode::Read)))));
+        assert!(may_change_the_view(&event(EventKind::Access(AccessKind::Close(AccessMode::Write)))));
+        assert!(may_change_the_view(&event(EventKind::Other)), "a rescan");
+        assert!(may_change_the_view(&Err(notify::Error::generic("overrun"))));
     }
 
     #[test]
