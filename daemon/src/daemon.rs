@@ -206,10 +206,10 @@ impl Daemon {
     }
 
     async fn write_learned(&self, changes: Vec<RouteChange>) -> anyhow::Result<()> {
-        let sources = self.intent.as_ref().map(|intent| &intent.node_addresses);
-        let sources = sources.cloned().unwrap_or_default();
-        let changes = changes.into_iter().map(|change| fib::learned(change, &sources)).collect();
-        Ok(self.routes.set(changes).await?)
+        // Only a speaker tells routes, and only an intent starts one.
+        let Ok(Intent { pod_prefixes, node_addresses, .. }) = &self.intent else { return Ok(()) };
+        let changes = changes.into_iter().map(|change| fib::learned(change, pod_prefixes, node_addresses));
+        Ok(self.routes.set(changes.collect()).await?)
     }
 
     fn start_speaker(&mut self, intent: &Intent) -> anyhow::Result<()> {

@@ -8,12 +8,13 @@ use cambric_bgp::{Family, Prefix, config};
 use cambric_routes::{Change, LinkTable, NextHop, Target, WantedRoute};
 use ipnetwork::IpNetwork;
 
-/// A learned route, its own packets coming from the node's address.
-pub fn learned(change: RouteChange, sources: &BTreeMap<Family, IpAddr>) -> Change {
-    let network = IpNetwork::from(change.prefix);
+/// A learned route, its own packets coming from the node's address. An own range that was learned before
+/// stays unreachable when the learned route goes.
+pub fn learned(change: RouteChange, own: &[Prefix], sources: &BTreeMap<Family, IpAddr>) -> Change {
     if change.next_hops.is_empty() {
-        return Change::Drop(network.into());
+        return if own.contains(&change.prefix) { unreachable(change.prefix) } else { drop(change.prefix) };
     }
+    let network = IpNetwork::from(change.prefix);
     let target = Target::Via(change.next_hops.into_iter().map(NextHop::on_link).collect());
     let source = sources.get(&change.prefix.family()).copied();
     Change::Want(WantedRoute::new(network, target, source))
@@ -63,4 +64,19 @@ pub fn links(table: &LinkTable) -> Vec<config::Link> {
         .collect();
     links.sort_by(|one, other| one.name.cmp(&other.name));
     links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn an_own_range_stays_unreachable_when_its_learned_route_goes() {
+        let [own, other] = ["10.244.2.0/24", "10.244.3.0/24"].map(|text| text.parse().expect("prefix"));
+        let gone = |prefix| RouteChange { prefix, next_hops: BTreeSet::new() };
+        let learned = |change| learned(change, &[own], &BTreeMap::new());
+        assert_eq!(learned(gone(own)), unreachable(own));
+        assert_eq!(learned(gone(other)), drop(other));
+    }
 }
