@@ -24,9 +24,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
 use crate::intent::{Intent, NoIntent, intent};
+use crate::readiness::{PeersRoutes, Progress};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
-use crate::{conflist, control, fib, forwarding, router_advertisements};
+use crate::{conflist, control, fib, forwarding, readiness, router_advertisements};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -281,28 +282,24 @@ impl Daemon {
         };
         // The speaker is started with the first intent.
         let Some(speaker) = &self.speaker else { return Ok(vec!["the BGP speaker".to_owned()]) };
-        // A family that no peer carries is told to nobody, and nobody waits for it.
-        let carried = |prefix: &Prefix| {
-            intent.wanted.peers.values().any(|peer| peer.families.contains(&prefix.family()))
-        };
-        let told: Vec<Prefix> = intent.pod_prefixes.iter().copied().filter(carried).collect();
+        let to_announce = readiness::to_announce(intent);
         let (in_sync, untold) = speaker
             .handle
             .look(move |router| {
-                let untold = told.into_iter().filter(|prefix| !router.is_announced(prefix));
+                let untold = to_announce.into_iter().filter(|prefix| !router.is_announced(prefix));
                 (router.is_in_sync(Instant::now()), untold.collect::<Vec<_>>())
             })
             .await?;
-        let mut waiting = Vec::new();
-        if !in_sync || self.converged.len() < Family::ALL.len() {
-            waiting.push("the peers' routes".to_owned());
-        }
-        waiting.extend(untold.into_iter().map(|prefix| format!("a peer to announce {prefix} to")));
-        Ok(waiting)
+        let all_told = in_sync && self.converged.len() == Family::ALL.len();
+        let peers_routes = if all_told { PeersRoutes::Told } else { PeersRoutes::Awaited };
+        Ok(readiness::waiting_for(&self.node, intent, &Progress { peers_routes, untold }))
     }
 
     fn write_conflist(&self) -> anyhow::Result<()> {
         let Ok(intent) = &self.intent else { return Ok(()) };
+        if intent.pod_prefixes.is_empty() {
+            return Ok(()); // pods that run keep the ranges they have
+        }
         let folder = &self.args.cni_conf_dir;
         conflist::write(folder, &conflist::render(intent, &self.args.run_dir))
             .with_context(|| format!("writing {}", folder.join(conflist::FILE_NAME).display()))

@@ -1,0 +1,74 @@
+//! What is missing before pods may start: their ranges, the peers' routes, and a peer that knows of us.
+
+use cambric_bgp::Prefix;
+
+use crate::intent::Intent;
+
+/// What the BGP speaker has achieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether all peers that are there have told their routes, in both families.
+    pub peers_routes: PeersRoutes,
+    /// Those of [`to_announce`] that no peer has been told yet.
+    pub untold: Vec<Prefix>,
+}
+
+/// Whether the peers that are there have told their routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeersRoutes {
+    /// They have.
+    Told,
+    /// Some are missing.
+    Awaited,
+}
+
+/// Own ranges that a peer must know. A family that no peer carries is told to nobody, and nobody waits
+/// for it.
+pub fn to_announce(intent: &Intent) -> Vec<Prefix> {
+    let peers = &intent.wanted.peers;
+    let carried = |prefix: &Prefix| peers.values().any(|peer| peer.families.contains(&prefix.family()));
+    intent.pod_prefixes.iter().copied().filter(carried).collect()
+}
+
+/// What routing on `node` waits for, in words; nothing when it is ready.
+pub fn waiting_for(node: &str, intent: &Intent, progress: &Progress) -> Vec<String> {
+    let mut waiting = Vec::new();
+    if intent.pod_prefixes.is_empty() {
+        waiting.push(format!("podCIDRs of Node {node}"));
+    }
+    if progress.peers_routes == PeersRoutes::Awaited {
+        waiting.push("the peers' routes".to_owned());
+    }
+    waiting.extend(progress.untold.iter().map(|prefix| format!("a peer to announce {prefix} to")));
+    waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::intent;
+    use crate::objects::Objects;
+    use k8s_openapi::api::core::v1::{Node, NodeSpec};
+
+    fn intent_with(pod_cidrs: &[&str]) -> Intent {
+        let spec = NodeSpec {
+            pod_cidrs: Some(pod_cidrs.iter().map(ToString::to_string).collect()),
+            ..NodeSpec::default()
+        };
+        let node = Node { spec: Some(spec), ..Node::default() };
+        let objects = Objects { nodes: [("n1".to_owned(), node)].into(), ..Objects::default() };
+        intent(&objects, "n1", &[]).expect("node is known")
+    }
+
+    #[test]
+    fn a_node_without_pod_ranges_is_not_ready() {
+        let done = Progress { peers_routes: PeersRoutes::Told, untold: Vec::new() };
+        assert_eq!(waiting_for("n1", &intent_with(&[]), &done), ["podCIDRs of Node n1"]);
+        assert_eq!(waiting_for("n1", &intent_with(&["10.1.0.0/24"]), &done), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_family_that_no_peer_carries_is_not_waited_for() {
+        assert_eq!(to_announce(&intent_with(&["10.1.0.0/24"])), Vec::new());
+    }
+}
