@@ -73,6 +73,33 @@ pub fn is_whole(node: &Node) -> bool {
         && status["kernel"].as_array().is_some_and(|families| families.iter().all(written))
 }
 
+/// Whether every learned route of a node, in both families, goes over `ways` next hops of one group.
+pub fn is_spread(node: &Node, ways: usize) -> bool {
+    ["-4", "-6"].iter().all(|family| {
+        let words = ["ip", "-json", family, "route", "show", "proto", "203"];
+        let Ok(text) = node.run_ok(&words) else { return false };
+        let Ok(Value::Array(routes)) = serde_json::from_str::<Value>(&text) else { return false };
+        let mut learned = routes.iter().filter(|route| route["type"] != "unreachable").peekable();
+        let spread = |route: &Value| {
+            route["nhid"].is_u64() && route["nexthops"].as_array().is_some_and(|hops| hops.len() == ways)
+        };
+        learned.peek().is_some() && learned.all(spread)
+    })
+}
+
+/// Waits until the lab is [`whole`] and every node spreads all its routes over `ways` uplinks.
+///
+/// # Errors
+/// After `limit`, with the first node that is not.
+pub fn whole_and_spread(lab: &Lab, ways: usize, limit: Duration) -> Result<()> {
+    whole(lab, limit)?;
+    for node in cambric_nodes(lab)? {
+        let what = format!("{}: every route over {ways} uplinks", node.name());
+        poll::until(&what, limit, || is_spread(&node, ways))?;
+    }
+    Ok(())
+}
+
 /// Whether the node's next-hop groups all have `members` members again.
 pub fn groups_have(node: &Node, members: usize) -> bool {
     let Ok(text) = node.run_ok(&["ip", "nexthop", "show"]) else { return false };
@@ -90,7 +117,7 @@ pub fn groups_have(node: &Node, members: usize) -> bool {
 /// seen with its own address. Gives the number of questions and what was wrong.
 ///
 /// # Errors
-/// When a server cannot be started.
+/// When a server cannot be started, or somebody lacks an address of a family.
 pub fn reachability(lab: &Lab) -> Result<(usize, Vec<String>)> {
     let pods = lab.pods()?;
     let nodes = cambric_nodes(lab)?;
@@ -100,6 +127,12 @@ pub fn reachability(lab: &Lab) -> Result<(usize, Vec<String>)> {
     }
     for node in &nodes {
         clients.push(Client { place: node as &dyn Place, sources: node_addresses(node)? });
+    }
+    let both = |client: &Client<'_>| {
+        [true, false].iter().all(|v4| client.sources.iter().any(|s| s.is_ipv4() == *v4))
+    };
+    if let Some(client) = clients.iter().find(|client| !both(client)) {
+        bail!("{} has no address of one family: {:?}", client.place.name(), client.sources);
     }
     let mut servers = Vec::new();
     for client in &clients {

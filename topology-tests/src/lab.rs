@@ -457,7 +457,8 @@ fn pod_status(node: &Node) -> Vec<PodStatus> {
 
 fn take_down(state: &State) -> Result<()> {
     if !state.exists() {
-        return Ok(());
+        // Inits name the folder in their command line, so they are found without it.
+        return end_inits(state);
     }
     let _lock = state.lock()?;
     clear(state)?;

@@ -22,6 +22,7 @@
 pub mod cambric;
 pub mod clab;
 pub mod cni;
+pub mod demo;
 pub mod fabric;
 pub mod flow;
 pub mod frr;

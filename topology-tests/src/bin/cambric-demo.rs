@@ -3,21 +3,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use cambric_lab::demo::{self, headline};
 use cambric_lab::fabric::{self, RECOVERY};
-use cambric_lab::flow::Report;
-use cambric_lab::{Lab, Node, Options, Pod, poll};
+use cambric_lab::{Lab, Options};
 use clap::Parser;
-use nix::sys::signal::Signal;
-
-/// Packets that a dead switch may cost, at 1 kHz: 300 ms.
-const POWER_CUT_MOST: u32 = 300;
-/// Flows go on this long after a fault is over, so that a late loss is seen.
-const AFTER: u32 = 3000;
+use nix::sys::signal::{SigSet, Signal};
 
 /// Shows Cambric on a lab of this machine.
 #[derive(Parser)]
@@ -31,7 +26,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args) {
+    match clean_up_when_interrupted(&args.lab).and_then(|()| run(&args)) {
         Ok(faults) if faults.is_empty() => {
             println!("\nAll as it should be.");
             ExitCode::SUCCESS
@@ -48,6 +43,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Blocks the signals that end a program, and takes the lab down when one comes. Children get an empty mask
+/// from the standard library, so daemons in the lab are not touched by this.
+fn clean_up_when_interrupted(lab: &Path) -> Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block().context("blocking signals")?;
+    let lab = Lab::load(lab)?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            eprintln!("\ncambric-demo: {signal}: taking the lab down");
+            if let Err(error) = lab.down() {
+                eprintln!("cambric-demo: {error:#}");
+            }
+            std::process::exit(130);
+        }
+    })?;
+    Ok(())
+}
+
 fn run(args: &Args) -> Result<Vec<String>> {
     let own = std::env::current_exe().context("own path")?;
     let options = Options::new(own.with_file_name("cambric-lab"));
@@ -59,17 +72,9 @@ fn run(args: &Args) -> Result<Vec<String>> {
     let lab = lab.up_guarded(&options, &|step| println!("  {step}"))?;
     fabric::whole(&lab, RECOVERY)?;
     println!("  whole after {:.1} s", start.elapsed().as_secs_f64());
-
-    let mut faults = Vec::new();
-    show(&lab)?;
-    faults.extend(check_reachability(&lab)?);
-    faults.extend(power_cut(&lab)?);
-    faults.extend(restart(&lab, Signal::SIGKILL)?);
-    faults.extend(restart(&lab, Signal::SIGTERM)?);
-    headline("Once more: who reaches whom");
-    faults.extend(check_reachability(&lab)?);
+    let faults = demo::run(&lab)?;
     if args.keep {
-        what_to_try(&args.lab, &own)?;
+        what_to_try(&args.lab, &own);
         lab.keep();
     } else {
         headline("Cleaning up");
@@ -78,110 +83,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-fn headline(text: &str) {
-    println!("\n== {text}");
-}
-
-/// Runs a command in a node and prints it as a person would have typed it.
-fn type_in(node: &Node, words: &[&str]) -> Result<()> {
-    println!("\n{}# {}", node.name(), words.join(" "));
-    print!("{}", node.run_ok(words)?);
-    Ok(())
-}
-
-fn show(lab: &Lab) -> Result<()> {
-    headline("A node and its switches");
-    let (node, switch) = (lab.node("n11")?, lab.node("tor1a")?);
-    type_in(&node, &["cambric", "show", "protocols"])?;
-    type_in(&node, &["cambric", "show", "route"])?;
-    type_in(&node, &["ip", "route", "show", "10.244.22.0/24"])?;
-    type_in(&node, &["ip", "nexthop", "show"])?;
-    type_in(&switch, &["vtysh", "-c", "show bgp ipv4 unicast"])
-}
-
-fn check_reachability(lab: &Lab) -> Result<Vec<String>> {
-    headline("Who reaches whom: every pod and node with every other, UDP and TCP, IPv4 and IPv6");
-    let (questions, wrong) = fabric::reachability(lab)?;
-    println!(
-        "  {questions} questions asked, {} answered with the asker's own address",
-        questions - wrong.len()
-    );
-    Ok(wrong)
-}
-
-/// The pods between which flows run: in different racks, so that they cross everything.
-fn ends(lab: &Lab) -> Result<(Pod, Pod)> {
-    Ok((lab.pod("n11", "n11-1")?, lab.pod("n22", "n22-1")?))
-}
-
-fn power_cut(lab: &Lab) -> Result<Vec<String>> {
-    headline("A switch of rack 1 loses power, while pods of n11 and n22 talk at 1 kHz");
-    let (from, to) = ends(lab)?;
-    let node = lab.node("n11")?;
-    let flows = fabric::start_flows(&from, &to)?;
-    // The one that carries more of them, else the cut would cost nothing by luck.
-    let before = [fabric::packets(&node, "eth1")?, fabric::packets(&node, "eth2")?];
-    fabric::send_more(&flows, 500)?;
-    let carried = [fabric::packets(&node, "eth1")? - before[0], fabric::packets(&node, "eth2")? - before[1]];
-    let victim = if carried[0] >= carried[1] { "tor1a" } else { "tor1b" };
-    println!(
-        "  n11 sent and received {} packets by tor1a and {} by tor1b; {victim} goes",
-        carried[0], carried[1]
-    );
-    lab.links_down(victim)?;
-    fabric::send_more(&flows, AFTER)?;
-    let cut = fabric::stop_flows(flows)?;
-    let mut faults = judge("power cut", &cut, POWER_CUT_MOST);
-
-    println!("  {victim} gets power again");
-    let flows = fabric::start_flows(&from, &to)?;
-    lab.links_up(victim)?;
-    fabric::whole(lab, RECOVERY)?;
-    for node in fabric::cambric_nodes(lab)? {
-        poll::until("both ways in every group", RECOVERY, || fabric::groups_have(&node, 2))?;
-    }
-    fabric::send_more(&flows, AFTER)?;
-    faults.extend(judge("return of power", &fabric::stop_flows(flows)?, POWER_CUT_MOST));
-    Ok(faults)
-}
-
-fn restart(lab: &Lab, signal: Signal) -> Result<Vec<String>> {
-    let how = if signal == Signal::SIGKILL { "killed with -9" } else { "ended with SIGTERM" };
-    headline(&format!("cambricd of n11 is {how} and started again, while its pod talks at 1 kHz"));
-    let (from, to) = ends(lab)?;
-    let (node, switch) = (lab.node("n11")?, lab.node("tor1a")?);
-    let flows = fabric::start_flows(&from, &to)?;
-    let noticed = || {
-        let stale = fabric::is_stale_at(&switch, "10.244.11.0/24")
-            && fabric::is_stale_at(&switch, "fd00:10:244:11::/64");
-        stale && flows.iter().all(|flow| flow.sent() > 3000)
-    };
-    fabric::restart(&node, signal, noticed)?;
-    println!("  tor1a kept the node's routes as stale ones meanwhile");
-    fabric::send_more(&flows, AFTER)?;
-    let faults = judge("restart", &fabric::stop_flows(flows)?, 0);
-    let fresh = || {
-        !fabric::is_stale_at(&switch, "10.244.11.0/24")
-            && !fabric::is_stale_at(&switch, "fd00:10:244:11::/64")
-    };
-    poll::until("tor1a to hold fresh routes", RECOVERY, fresh)?;
-    Ok(faults)
-}
-
-/// Prints what flows lost; a fault if one lost more than `most`.
-fn judge(what: &str, reports: &[Report], most: u32) -> Vec<String> {
-    let lost: Vec<u32> = reports.iter().map(|report| report.lost).collect();
-    let sent: u32 = reports.iter().map(|report| report.sent).sum();
-    println!("  packets lost, by flow (two of IPv4, two of IPv6): {lost:?} of {sent} sent in all");
-    let worst = lost.into_iter().max().unwrap_or(0);
-    if worst > most {
-        vec![format!("{what}: a flow lost {worst} packets, at most {most} are expected")]
-    } else {
-        Vec::new()
-    }
-}
-
-fn what_to_try(file: &std::path::Path, own: &std::path::Path) -> Result<()> {
+fn what_to_try(file: &Path, own: &Path) {
     let runner = own.with_file_name("cambric-lab");
     let (runner, file) = (runner.display(), file.display());
     headline("The lab stays up. What to type next:");
@@ -190,5 +92,4 @@ fn what_to_try(file: &std::path::Path, own: &std::path::Path) -> Result<()> {
     println!("  {runner} exec {file} tor1a -- vtysh");
     println!("  {runner} pod exec {file} n11 n11-1 -- sh");
     println!("  {runner} down {file}");
-    Ok(())
 }
