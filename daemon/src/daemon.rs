@@ -24,6 +24,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
 use crate::intent::{Intent, NoIntent, intent};
+use crate::objects::Problem;
+use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
@@ -67,6 +69,7 @@ struct Daemon {
     speaker: Option<Speaker>,
     intent: Result<Intent, NoIntent>,
     converged: BTreeSet<Family>,
+    problems: Problems,
     state: watch::Sender<State>,
 }
 
@@ -115,6 +118,7 @@ impl Daemon {
             views,
             speaker: None,
             converged: BTreeSet::new(),
+            problems: Problems::default(),
             state,
         })
     }
@@ -148,22 +152,27 @@ impl Daemon {
     async fn update_intent(&mut self) -> anyhow::Result<()> {
         let Some(objects) = self.views.borrow_and_update().clone() else { return Ok(()) };
         let links = fib::links(&self.routes.links().borrow().clone());
-        match intent(&objects, &self.node, &links) {
-            Ok(intent) if self.intent.as_ref() == Ok(&intent) => Ok(()),
-            Ok(intent) => self.apply(intent).await,
-            Err(error) => {
-                self.state.send_modify(|state| {
-                    state.problems = objects.problems.iter().map(ToString::to_string).collect();
-                    state.problems.push(error.to_string());
-                });
-                tracing::warn!(error = %error, "nothing to do yet");
-                // With an intent at hand this is a source that lost sight of us: go on as before.
-                if self.intent.is_err() {
-                    self.intent = Err(error);
-                }
-                Ok(())
-            }
+        let found = intent(&objects, &self.node, &links);
+        let problems = match &found {
+            Ok(intent) => intent.problems.clone(),
+            Err(error) => objects.problems.into_iter().chain(error.problem()).collect(),
+        };
+        self.set_problems(Origin::Objects, problems);
+        match found {
+            Ok(intent) if self.intent.as_ref() == Ok(&intent) => {}
+            Ok(intent) => self.apply(intent).await?,
+            // A source that lost sight of us: go on as before.
+            Err(_) if self.intent.is_ok() => {}
+            Err(error) => self.intent = Err(error),
         }
+        Ok(())
+    }
+
+    fn set_problems(&mut self, origin: Origin, problems: impl IntoIterator<Item = Problem>) {
+        for problem in self.problems.set(origin, problems) {
+            tracing::warn!(problem = %problem, "a problem for the operator");
+        }
+        self.state.send_modify(|state| state.problems = self.problems.in_words());
     }
 
     async fn apply(&mut self, intent: Intent) -> anyhow::Result<()> {
@@ -180,14 +189,10 @@ impl Daemon {
         }
         let gone = before.into_iter().filter(|prefix| !intent.pod_prefixes.contains(prefix));
         self.routes.set(gone.map(fib::drop).collect()).await?;
-        for problem in &intent.problems {
-            tracing::warn!(problem = %problem, "manifest is not taken in full");
-        }
         self.state.send_modify(|state| {
             state.router_id = Some(intent.wanted.router.router_id.to_string());
             state.asn = Some(intent.wanted.router.asn.value());
             state.originated = intent.wanted.originated.keys().map(Prefix::to_string).collect();
-            state.problems = intent.problems.iter().map(ToString::to_string).collect();
         });
         self.intent = Ok(intent);
         if sources_changed {

@@ -53,6 +53,14 @@ pub enum NoIntent {
 }
 
 impl NoIntent {
+    /// What the operator should mend, if the objects' own problems do not say it.
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            NoIntent::NodeUnknown(name) => Some(Problem::new(format!("Node {name}"), self.to_string())),
+            NoIntent::Unreadable(_) => None,
+        }
+    }
+
     /// What has to come before there can be one.
     pub fn waits_for(&self) -> Vec<String> {
         match self {

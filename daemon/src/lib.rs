@@ -22,6 +22,7 @@ pub mod forwarding;
 pub mod intent;
 pub mod kinds;
 pub mod objects;
+pub mod problems;
 pub mod readiness;
 pub mod router_advertisements;
 pub mod source;
