@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 CARGO ?= cargo
+# Labs find binaries there, wherever the user's own configuration would put them.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 LAB ?= containerlab/two-rack
 # The plugin is started for every pod: linked statically and at a fixed address it starts in half the time.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
@@ -27,10 +29,10 @@ release:
 	cp target/"$$(rustc -vV | sed -n 's/^host: //p')"/release/cambric-cni target/release/
 
 tools:
-	./deploy/tools.sh demo
+	@./deploy/tools.sh demo
 
 tools-test:
-	./deploy/tools.sh test
+	@./deploy/tools.sh test
 
 lint:
 	$(CARGO) fmt --all --check

@@ -13,14 +13,14 @@ declare -A package=(
     [/usr/lib/frr/bgpd]=frr
     [/usr/bin/vtysh]=frr
     [/bin/ip]=iproute2
+    [/bin/ping]=iputils-ping
+    [/sbin/sysctl]=procps
 )
 if [ "${1:-}" = test ]; then
     package+=(
         [/usr/sbin/bird]=bird2
         [/usr/bin/gobgpd]=gobgpd
         [/usr/lib/cni/ptp]=containernetworking-plugins
-        [/bin/ping]=iputils-ping
-        [/sbin/sysctl]=procps
     )
 fi
 
@@ -36,15 +36,29 @@ if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || { say "please install: ${missing[*]}"; exit 1; }
     say "installing ${missing[*]}"
     apt-get update -qq
+    # Daemons that come along are for the labs: none shall start on this machine.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 # What the kernel must have. A throw-away pair of namespaces tells.
 probe="cambric-probe-$$"
-cleanup() { ip netns del "$probe" 2>/dev/null || true; }
+cleanup() {
+    ip netns del "$probe" 2>/dev/null || true
+    [ -z "${policy:-}" ] || rm -f "$policy"
+}
 trap cleanup EXIT
 ip netns add "$probe" 2>/dev/null || { say "this kernel or container does not allow network namespaces"; exit 1; }
 try() { ip -n "$probe" "$@" 2>/dev/null; }
 try link add probe0 type veth peer name probe1 || { say "this kernel has no veth devices"; exit 1; }
 try address add 192.0.2.1/24 dev probe0 && try link set probe0 up && try link set probe1 up
+[ -d /proc/sys/net/ipv6 ] || { say "this kernel has IPv6 turned off"; exit 1; }
+unshare --mount --pid --fork true 2>/dev/null || { say "this kernel or container does not allow mount and PID namespaces"; exit 1; }
+unshare --mount sh -c 'd=$(mktemp -d) && mount -t tmpfs none "$d" && mkdir "$d/u" "$d/w" "$d/m" &&
+    mount -t overlay -o "lowerdir=/etc,upperdir=$d/u,workdir=$d/w" none "$d/m"; e=$?; umount -l "$d"; rmdir "$d"; exit $e' 2>/dev/null ||
+    { say "this kernel has no overlayfs, or does not allow it here"; exit 1; }
 try nexthop add id 1 via 192.0.2.2 dev probe0 || { say "this kernel has no next-hop objects (Linux 5.3 has)"; exit 1; }
