@@ -198,8 +198,8 @@ impl Daemon {
         if sources_changed {
             self.write_learned_again().await?;
         }
-        if self.state.borrow().ready {
-            self.write_conflist()?;
+        if self.state.borrow().ready && !self.conflist_is_written() {
+            self.state.send_modify(|state| state.ready = false);
         }
         Ok(())
     }
@@ -266,16 +266,18 @@ impl Daemon {
     /// Routing is ready when learned routes are written and the own range is announced to at least one
     /// peer, or no peer is configured. Then pods may start.
     async fn check_readiness(&mut self) -> anyhow::Result<()> {
-        let waiting_for = self.waiting_for().await?;
+        let mut waiting_for = self.waiting_for().await?;
         if waiting_for.is_empty() {
             self.routes.flushed().await?;
-            self.write_conflist()?;
-            tracing::info!("routing is ready");
+            if self.conflist_is_written() {
+                tracing::info!("routing is ready");
+            } else {
+                waiting_for.push("a CNI configuration that can be written".to_owned());
+            }
         }
-        let ready = waiting_for.is_empty();
         self.state.send_modify(|state| {
+            state.ready = waiting_for.is_empty();
             state.waiting_for = waiting_for;
-            state.ready = ready;
         });
         Ok(())
     }
@@ -300,14 +302,26 @@ impl Daemon {
         Ok(readiness::waiting_for(&self.node, intent, &Progress { peers_routes, untold }))
     }
 
-    fn write_conflist(&self) -> anyhow::Result<()> {
-        let Ok(intent) = &self.intent else { return Ok(()) };
-        if intent.pod_prefixes.is_empty() {
-            return Ok(()); // pods that run keep the ranges they have
-        }
+    /// Writes the CNI configuration. What stands in the way is a problem, and is tried again with the next
+    /// look at readiness.
+    fn conflist_is_written(&mut self) -> bool {
+        let Ok(intent) = &self.intent else { return false };
         let folder = &self.args.cni_conf_dir;
-        conflist::write(folder, &conflist::render(intent, &self.args.run_dir))
-            .with_context(|| format!("writing {}", folder.join(conflist::FILE_NAME).display()))
+        // Without ranges there is nothing to write; pods that run keep the ones they have.
+        let written = if intent.pod_prefixes.is_empty() {
+            Ok(())
+        } else {
+            conflist::write(folder, &conflist::render(intent, &self.args.run_dir))
+        };
+        let problem = written.err().map(|error| {
+            Problem::new(
+                folder.join(conflist::FILE_NAME).display().to_string(),
+                format!("cannot be written: {error}"),
+            )
+        });
+        let is_written = problem.is_none();
+        self.set_problems(Origin::Conflist, problem);
+        is_written
     }
 }
 
