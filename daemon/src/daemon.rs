@@ -180,14 +180,17 @@ impl Daemon {
             self.intent.as_ref().is_ok_and(|old| old.node_addresses != intent.node_addresses);
         let before: Vec<Prefix> =
             self.intent.as_ref().map(|intent| intent.pod_prefixes.clone()).unwrap_or_default();
-        let unreachable: Vec<Change> = intent.pod_prefixes.iter().copied().map(fib::unreachable).collect();
-        self.routes.set(unreachable).await?;
-        self.routes.flushed().await?;
+        let new: Vec<Change> = fib::only_in(&intent.pod_prefixes, &before).map(fib::unreachable).collect();
+        // Waits for all that is being written: not for a link that flaps.
+        if !new.is_empty() {
+            self.routes.set(new).await?;
+            self.routes.flushed().await?;
+        }
         match &self.speaker {
             Some(speaker) => speaker.handle.apply(intent.wanted.clone()).await?,
             None => self.start_speaker(&intent)?,
         }
-        let gone = before.into_iter().filter(|prefix| !intent.pod_prefixes.contains(prefix));
+        let gone = fib::only_in(&before, &intent.pod_prefixes);
         self.routes.set(gone.map(fib::drop).collect()).await?;
         self.state.send_modify(|state| {
             state.router_id = Some(intent.wanted.router.router_id.to_string());

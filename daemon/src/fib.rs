@@ -30,6 +30,11 @@ pub fn drop(prefix: Prefix) -> Change {
     Change::Drop(IpNetwork::from(prefix).into())
 }
 
+/// Those of `some` that `others` lack.
+pub fn only_in(some: &[Prefix], others: &[Prefix]) -> impl Iterator<Item = Prefix> {
+    some.iter().filter(|prefix| !others.contains(prefix)).copied()
+}
+
 /// The kernel's family of one of ours.
 pub fn family(family: Family) -> cambric_routes::Family {
     match family {
@@ -78,5 +83,13 @@ mod tests {
         let learned = |change| learned(change, &[own], &BTreeMap::new());
         assert_eq!(learned(gone(own)), unreachable(own));
         assert_eq!(learned(gone(other)), drop(other));
+    }
+
+    #[test]
+    fn only_new_ranges_are_set_and_only_lost_ones_dropped() {
+        let [kept, new, lost] =
+            ["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"].map(|text| text.parse().expect("prefix"));
+        assert!(only_in(&[kept, new], &[kept, lost]).eq([new]));
+        assert!(only_in(&[kept, lost], &[kept, new]).eq([lost]));
     }
 }
