@@ -8,7 +8,8 @@
 //!
 //! Proves:
 //! - manifests apply while the daemon runs: a peer that is added comes up, one that is removed goes;
-//! - a broken file costs what is in it and nothing else, and `show status` names object, file and field;
+//! - a file that is broken counts as it was before, all others as they are, and `show status` names object, file and
+//!   reason;
 //! - SIGTERM leaves kernel routes, CNI configuration and pods, and the pod is reached all the time (RFC 4724);
 //! - a second daemon on the node ends and says why;
 //! - the control socket is for root only.
@@ -124,14 +125,15 @@ fn broken_files_are_named_and_the_others_count(lab: &Lab, folder: &LabFolder) ->
     let sessions_before = sessions(&node)?;
     for (file, text, words) in BROKEN {
         folder.write(&format!("manifests/{file}"), text);
-        let said = poll::until_some(&format!("a problem that says {words:?}"), LIMIT, || {
-            let problems = status(&node)?["problems"].as_array().cloned().unwrap_or_default();
-            let mut problems = problems.iter().filter_map(Value::as_str);
-            Ok(problems.find(|problem| words.iter().all(|word| problem.contains(word))).map(str::to_owned))
-        })?;
-        println!("{file}: {said}");
+        println!("{file}: {}", problem(&node, words)?);
     }
+    // The file that names the peers, too: what it said before goes on.
+    folder.write("manifests/peers.yaml", &PEERS.replace("asn: 65001", "asn: many"));
+    let said =
+        problem(&node, &["BGPNodeOverride c1", "peers.yaml", "\"many\"", "it counts as it was before"])?;
+    println!("peers.yaml, which was good before: {said}");
     ensure!(established(&node) == 2, "a broken file has cost a session");
+    folder.write("manifests/peers.yaml", PEERS);
     for (file, ..) in BROKEN {
         fs::remove_file(folder.path().join("manifests").join(file))?;
     }
@@ -140,6 +142,15 @@ fn broken_files_are_named_and_the_others_count(lab: &Lab, folder: &LabFolder) ->
     })?;
     ensure!(sessions(&node)? == sessions_before, "sessions were interrupted");
     Ok(())
+}
+
+/// Waits for a problem that has all these words.
+fn problem(node: &Node, words: &[&str]) -> Result<String> {
+    poll::until_some(&format!("a problem that says {words:?}"), LIMIT, || {
+        let problems = status(node)?["problems"].as_array().cloned().unwrap_or_default();
+        let mut problems = problems.iter().filter_map(Value::as_str);
+        Ok(problems.find(|problem| words.iter().all(|word| problem.contains(word))).map(str::to_owned))
+    })
 }
 
 fn a_second_daemon_ends_and_says_why(lab: &Lab) -> Result<()> {
