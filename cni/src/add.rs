@@ -1,7 +1,13 @@
-//! ADD: lease, wire, tell. What fails is undone in reverse order, and the answer names every failure.
+//! ADD: pair, lease, wire, tell. What fails is undone, and the answer names every failure.
+//!
+//! Several ADDs and DELs of one attachment may run at once. No lock is held for a whole call; the host end decides:
+//! the kernel lets one call make it, and whoever made it grants the lease. So a lease belongs to the link that is
+//! there, and may be taken back, under the lock of the leases, only while there is none ([`del::release`]). The price:
+//! when no address is free, a pair was made in vain.
 
 use serde_json::Value;
 
+use crate::del;
 use crate::error::{CniError, Code};
 use crate::gateway;
 use crate::kernel::{self, HostRoute, Link, PROTOCOL_POD};
@@ -11,7 +17,7 @@ use crate::netns::Netns;
 use crate::request::{Add, OwnNetns};
 use crate::result::Attached;
 use crate::undo::Undo;
-use crate::wire::{WireError, Wiring};
+use crate::wire::{self, WireError, Wiring};
 
 /// How many addresses are tried that turn out to be in use: a table that is that wrong needs a person.
 const TRIES: u32 = 8;
@@ -69,32 +75,41 @@ impl Call<'_> {
     /// One attempt: done in full or undone.
     fn attach(&mut self) -> Result<Value, Failure> {
         let Add { network, config, attachment, .. } = self.request;
-        let lease = self.lease().map_err(Failure::Other)?;
+        let host_end = wire::create_pair(attachment, &self.netns, config, &mut self.host)
+            .map_err(|error| Failure::Other(wire_error(&error)))?;
         let mut undo = Undo::default();
-        undo.note(|| {
-            let released = lease::release(&network.run_dir, &network.name, &attachment.holder);
-            released.map_err(|error| error.to_string())
-        });
-        undo.note(|| kernel::delete_link(&attachment.host_ifname()).map_err(|error| error.to_string()));
+        undo.note(|| del::release(network, attachment));
+        // By its index: a link of that name may be another call's, if a DEL came between.
+        undo.note(|| kernel::delete_link(&host_end).map_err(|error| error.to_string()));
 
-        let wired = Wiring::new(attachment, &self.netns, config, lease.addresses)
-            .and_then(|wiring| wiring.wire(&mut self.host, &mut self.pod));
-        let error = match wired {
-            Ok(host_end) => return Ok(self.result(host_end, &lease)),
-            Err(error) => error,
+        let failure = match self.lease_and_wire(&host_end) {
+            Ok(lease) => return Ok(self.result(&host_end, &lease)),
+            Err(failure) => failure,
         };
         let left = undo.run();
-        if left.is_empty() && matches!(error, WireError::AddressTaken) {
-            return Err(Failure::AddressTaken(lease));
+        if left.is_empty() {
+            return Err(failure);
         }
         let with_left = |error: CniError, left: &String| error.with_details(format!("undo failed: {left}"));
-        Err(Failure::Other(left.iter().fold(wire_error(&error), with_left)))
+        Err(Failure::Other(left.iter().fold(self.explain(failure), with_left)))
     }
 
-    fn result(&self, host_end: Link, lease: &Lease) -> Value {
+    fn lease_and_wire(&mut self, host_end: &Link) -> Result<Lease, Failure> {
+        let Add { config, attachment, .. } = self.request;
+        let lease = self.lease().map_err(Failure::Other)?;
+        let wired = Wiring::new(attachment, &self.netns, config, host_end, lease.addresses)
+            .and_then(|wiring| wiring.wire(&mut self.host, &mut self.pod));
+        match wired {
+            Ok(()) => Ok(lease),
+            Err(WireError::AddressTaken) => Err(Failure::AddressTaken(lease)),
+            Err(error) => Err(Failure::Other(wire_error(&error))),
+        }
+    }
+
+    fn result(&self, host_end: &Link, lease: &Lease) -> Value {
         let Add { network, attachment, netns, .. } = self.request;
         let attached = Attached {
-            host_ifname: host_end.name,
+            host_ifname: host_end.name.clone(),
             host_mac: gateway::HOST_MAC,
             pod_ifname: attachment.holder.ifname.clone(),
             pod_mac: attachment.pod_mac(),
@@ -187,6 +202,7 @@ fn pod_wiring(error: NetlinkError) -> CniError {
 
 fn wire_error(error: &WireError) -> CniError {
     let (code, msg) = match error {
+        WireError::Exists(_) => (Code::InterfaceExists, "the interface was made by somebody else meanwhile"),
         WireError::AddressTaken => (Code::AddressTaken, "cannot add the pod's route"),
         WireError::Host(_) | WireError::HostSetting(_) => {
             (Code::HostWiring, "cannot wire the pod on the node")

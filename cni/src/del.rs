@@ -4,9 +4,11 @@
 //! end and the host routes with it. Only links by our own name of this container are touched, never the pod's other
 //! interfaces, whatever they are called.
 
+use crate::attachment::Attachment;
+use crate::config::Network;
 use crate::error::{CniError, Code};
 use crate::kernel;
-use crate::lease;
+use crate::lease::{self, Leases};
 use crate::request::Del;
 
 /// Removes the link, then the lease.
@@ -18,9 +20,20 @@ pub(crate) fn del(request: &Del) -> Result<(), CniError> {
 
     // While the link stays its address is in use, so the lease must stay too: the runtime will call again.
     let host_ifname = attachment.host_ifname();
-    kernel::delete_link(&host_ifname).map_err(|error| {
+    kernel::delete_link_named(&host_ifname).map_err(|error| {
         failed(error.to_string()).with_details(format!("{host_ifname} and its lease are kept"))
     })?;
-    lease::release(&network.run_dir, &network.name, &attachment.holder)
-        .map_err(|error| failed(error.to_string()))
+    release(network, attachment).map_err(failed)
+}
+
+/// Takes the lease of an attachment back, unless it has a link: then the lease is that link's.
+///
+/// ADD makes the link before it asks for the lease, so under the lock one look is enough.
+pub(crate) fn release(network: &Network, attachment: &Attachment) -> Result<(), String> {
+    let leases = Leases::open_existing(&network.run_dir, &network.name).map_err(|error| error.to_string())?;
+    let Some(mut leases) = leases else { return Ok(()) };
+    if kernel::has_link(&attachment.host_ifname()).map_err(|error| error.to_string())? {
+        return Ok(());
+    }
+    leases.release(&attachment.holder, lease::now()).map_err(|error| error.to_string())
 }

@@ -1,10 +1,11 @@
-//! What the kernel has: our links and host routes, as it tells them. And the one removal: a link by name.
+//! What the kernel has: our links and host routes, as it tells them. And the one removal: a link.
 
 use std::io;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::net::if_::if_nametoindex;
 
 use crate::attachment::Attachment;
 use crate::lease::Survivor;
@@ -81,10 +82,29 @@ pub(crate) fn survivors(network: &str) -> Result<Vec<Survivor>, NetlinkError> {
     Ok(links(&mut socket)?.into_iter().filter_map(survivor).collect())
 }
 
-/// Deletes a link; its peer and its routes go with it. One that is not there is deleted already.
-pub(crate) fn delete_link(name: &str) -> Result<(), NetlinkError> {
-    let delete = Message::new(format!("delete interface {name}"), libc::RTM_DELLINK, 0, &[0; IFINFO_BYTES])
-        .text(libc::IFLA_IFNAME, name);
+/// Whether there is a link of that name: without the lock of all interfaces, for which a query would wait.
+pub(crate) fn has_link(name: &str) -> io::Result<bool> {
+    match if_nametoindex(name) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENODEV) => Ok(false),
+        Err(errno) => Err(io::Error::other(format!("cannot look for interface {name}: {errno}"))),
+    }
+}
+
+/// Deletes this very link; its peer and its routes go with it. One that is not there is deleted already.
+pub(crate) fn delete_link(link: &Link) -> Result<(), NetlinkError> {
+    let mut header = [0; IFINFO_BYTES];
+    header[4..8].copy_from_slice(&link.index.to_ne_bytes());
+    delete(Message::new(format!("delete interface {}", link.name), libc::RTM_DELLINK, 0, &header))
+}
+
+/// Deletes the link of that name, whoever made it; else as [`delete_link`].
+pub(crate) fn delete_link_named(name: &str) -> Result<(), NetlinkError> {
+    let doing = format!("delete interface {name}");
+    delete(Message::new(doing, libc::RTM_DELLINK, 0, &[0; IFINFO_BYTES]).text(libc::IFLA_IFNAME, name))
+}
+
+fn delete(delete: Message) -> Result<(), NetlinkError> {
     match Socket::open().map_err(io::Error::into).and_then(|mut socket| socket.batch(&[delete])) {
         Err(error) if error.errno() != Some(Errno::ENODEV) => Err(error),
         _ => Ok(()),

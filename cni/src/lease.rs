@@ -202,17 +202,6 @@ impl Leases {
     }
 }
 
-/// Takes all addresses of a holder back, if there are any and there is a table at all.
-///
-/// # Errors
-/// Files that cannot be read or written.
-pub fn release(run_dir: &Path, network: &str, holder: &Holder) -> Result<(), LeaseError> {
-    match Leases::open_existing(run_dir, network)? {
-        Some(mut leases) => leases.release(holder, now()),
-        None => Ok(()),
-    }
-}
-
 /// Time since boot, which no clock setting changes.
 pub fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()

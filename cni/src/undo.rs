@@ -1,7 +1,6 @@
 //! Steps to take back when a later one fails.
 //!
-//! A step is noted *before* it is tried, since a refused batch may have been done in part; so taking back what was
-//! never done must succeed.
+//! A step that may be done in part is noted *before* it is tried; so taking back what was never done must succeed.
 
 /// Notes of what to take back, in the order it was tried.
 #[derive(Default)]

@@ -49,11 +49,12 @@ const HOST_IPV4_SETTINGS: [(u16, u32); 4] = [
     (8, 2), // rp_filter: loose, which also holds where the distribution's `all` is strict (the larger one wins)
 ];
 
-/// What is to be wired.
+/// What is to be wired, on a pair that is there.
 pub(crate) struct Wiring<'a> {
     attachment: &'a Attachment,
     netns: &'a Netns,
     config: &'a PodConfig,
+    host_end: &'a Link,
     addresses: Addresses,
     ipv6: Ipv6,
 }
@@ -61,6 +62,9 @@ pub(crate) struct Wiring<'a> {
 /// Why a pod could not be wired.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
+    /// One of the two interfaces is there, of another call or of somebody else.
+    #[error(transparent)]
+    Exists(NetlinkError),
     /// Somebody has a route to one of the pod's addresses already.
     #[error("the address has a route already")]
     AddressTaken,
@@ -84,43 +88,52 @@ impl<'a> Wiring<'a> {
         attachment: &'a Attachment,
         netns: &'a Netns,
         config: &'a PodConfig,
+        host_end: &'a Link,
         addresses: Addresses,
     ) -> Result<Wiring<'a>, WireError> {
         let ipv6 = Ipv6::wanted(addresses.ipv6.is_some()).map_err(WireError::HostSetting)?;
-        Ok(Wiring { attachment, netns, config, addresses, ipv6 })
+        Ok(Wiring { attachment, netns, config, host_end, addresses, ipv6 })
     }
 
-    /// Wires the pod; `host` and `pod` are sockets in the two namespaces. On failure the pair may be there or not.
-    pub(crate) fn wire(&self, host: &mut Socket, pod: &mut Socket) -> Result<Link, WireError> {
-        let host_end = create_pair(self, host)?;
-        sysctl::set_host_end(&host_end.name, self.ipv6).map_err(WireError::HostSetting)?;
-        configure_host_end(self, &host_end, host)?;
+    /// Wires the pod; `host` and `pod` are sockets in the two namespaces. What fails is taken back with the pair.
+    pub(crate) fn wire(&self, host: &mut Socket, pod: &mut Socket) -> Result<(), WireError> {
+        host.batch(&[describe_host_end(self)]).map_err(WireError::Host)?;
+        sysctl::set_host_end(&self.host_end.name, self.ipv6).map_err(WireError::HostSetting)?;
+        configure_host_end(self, host)?;
 
         let ifname = &self.attachment.holder.ifname;
         let settings = self.netns.enter(|| sysctl::set_pod_end(ifname, self.ipv6));
         settings.flatten().map_err(WireError::PodSetting)?;
-        configure_pod_end(self, host_end.peer, pod)?;
-        Ok(host_end)
+        configure_pod_end(self, pod)
     }
 }
 
-/// One send: the pair, what creation does not take, and the question for the index.
-fn create_pair(wiring: &Wiring<'_>, host: &mut Socket) -> Result<Link, WireError> {
-    let name = wiring.attachment.host_ifname();
-    let replies = host
-        .batch(&[new_pair(wiring, &name), describe_host_end(wiring, &name), kernel::link_query(&name)])
-        .map_err(WireError::Host)?;
+/// Makes the pair and returns the host end. One send: the pair and the question for its index.
+///
+/// The kernel makes a name once, so of several calls for one attachment one succeeds. On failure there is no pair.
+pub(crate) fn create_pair(
+    attachment: &Attachment,
+    netns: &Netns,
+    config: &PodConfig,
+    host: &mut Socket,
+) -> Result<Link, WireError> {
+    let name = attachment.host_ifname();
+    let pair = new_pair(attachment, netns, config);
+    let replies = host.batch(&[pair, kernel::link_query(&name)]).map_err(|error| match error {
+        NetlinkError::Refused { nth: 0, errno: Errno::EEXIST, .. } => WireError::Exists(error),
+        error => WireError::Host(error),
+    })?;
     replies.iter().find_map(kernel::parse_link).ok_or_else(|| {
         WireError::HostSetting(io::Error::other(format!("the kernel tells nothing about {name}")))
     })
 }
 
-fn new_pair(wiring: &Wiring<'_>, name: &str) -> Message {
-    let Wiring { attachment, netns, config, .. } = wiring;
+fn new_pair(attachment: &Attachment, netns: &Netns, config: &PodConfig) -> Message {
+    let name = attachment.host_ifname();
     let ifname = &attachment.holder.ifname;
     let doing = format!("create {name} with {ifname} in {}", netns.path().display());
     Message::new(doing, libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &ifinfo(0, LinkState::Up))
-        .text(libc::IFLA_IFNAME, name)
+        .text(libc::IFLA_IFNAME, &name)
         .bytes(libc::IFLA_ADDRESS, &gateway::HOST_MAC.0)
         .maybe_u32(libc::IFLA_MTU, config.mtu_bytes)
         .nest(libc::IFLA_LINKINFO, &[], |m| {
@@ -136,9 +149,9 @@ fn new_pair(wiring: &Wiring<'_>, name: &str) -> Message {
 }
 
 /// Alias and settings are not taken at creation. The host end makes no link-local address of its own: it has fe80::1.
-fn describe_host_end(wiring: &Wiring<'_>, name: &str) -> Message {
-    Message::new(format!("configure {name}"), libc::RTM_SETLINK, 0, &ifinfo(0, LinkState::AsIs))
-        .text(libc::IFLA_IFNAME, name)
+fn describe_host_end(wiring: &Wiring<'_>) -> Message {
+    let Link { index, name, .. } = wiring.host_end;
+    Message::new(format!("configure {name}"), libc::RTM_SETLINK, 0, &ifinfo(*index, LinkState::AsIs))
         .text(libc::IFLA_IFALIAS, &wiring.attachment.alias())
         .nest(libc::IFLA_AF_SPEC, &[], |m| {
             let m = m.nest(libc::AF_INET as u16, &[], |m| {
@@ -156,7 +169,8 @@ fn describe_host_end(wiring: &Wiring<'_>, name: &str) -> Message {
 }
 
 /// One send: neighbour settings, the pod's IPv6 gateway, the host routes.
-fn configure_host_end(wiring: &Wiring<'_>, host_end: &Link, host: &mut Socket) -> Result<(), WireError> {
+fn configure_host_end(wiring: &Wiring<'_>, host: &mut Socket) -> Result<(), WireError> {
+    let host_end = wiring.host_end;
     let mut batch = vec![no_proxy_delay(host_end)];
     if wiring.ipv6 == Ipv6::Granted {
         // Not fe80::1/64: on an interface that forwards that would join the subnet-router anycast address, and its
@@ -178,8 +192,8 @@ fn configure_host_end(wiring: &Wiring<'_>, host_end: &Link, host: &mut Socket) -
 }
 
 /// One send: the link comes up, and with it the carrier; addresses, neighbours and routes follow.
-fn configure_pod_end(wiring: &Wiring<'_>, index: u32, pod: &mut Socket) -> Result<(), WireError> {
-    let ifname = &wiring.attachment.holder.ifname;
+fn configure_pod_end(wiring: &Wiring<'_>, pod: &mut Socket) -> Result<(), WireError> {
+    let (ifname, index) = (&wiring.attachment.holder.ifname, wiring.host_end.peer);
     let up = Message::new(format!("set {ifname} up"), libc::RTM_SETLINK, 0, &ifinfo(index, LinkState::Up));
     let of_family = wiring.addresses.iter().flat_map(|address| {
         let gateway = gateway::of(address);

@@ -146,6 +146,7 @@ impl Drop for Host {
 }
 
 /// A pod's network namespace.
+#[derive(Clone)]
 pub(crate) struct Pod {
     pub(crate) id: String,
     pub(crate) netns: PathBuf,

@@ -66,6 +66,55 @@ fn fifty_pods_at_once_share_thirty_addresses_without_a_duplicate() {
 }
 
 #[test]
+fn of_adds_of_one_attachment_at_once_exactly_one_succeeds_and_works() {
+    on_a_host(|host| {
+        for round in 0..20 {
+            let pod = host.pod(&format!("pod{round}"));
+            let calls: Vec<_> = (0..8).map(|_| pod.clone()).collect();
+            let (granted, refused): (Vec<_>, Vec<_>) =
+                eight_at_a_time(host, &calls, "ADD").into_iter().partition(|answer| answer.success);
+            for answer in &refused {
+                answer.expect_error(100, "EEXIST");
+            }
+            let [granted] = &granted[..] else { panic!("{} succeeded", granted.len()) };
+            let addresses = granted.addresses();
+            let leased: Vec<IpAddr> = host.leases().iter().flat_map(|lease| lease.addresses.iter()).collect();
+            assert_eq!(leased, addresses, "the lease is kept");
+            for address in addresses {
+                tcp(host, &pod, address);
+            }
+            host.call("DEL", &pod).run().expect_success();
+            host.assert_clean();
+        }
+    });
+}
+
+#[test]
+fn a_del_among_adds_of_one_attachment_leaves_a_link_with_its_lease_or_neither() {
+    on_a_host(|host| {
+        let pod = host.pod("a1");
+        for _ in 0..40 {
+            let call = |command| host.call(command, &pod).config("ranges", small());
+            let commands = ["ADD", "ADD", "DEL", "ADD", "DEL", "ADD", "ADD", "DEL"];
+            thread::scope(|scope| {
+                for command in commands {
+                    let call = call(command);
+                    scope.spawn(|| call.run());
+                }
+            });
+            let leased: BTreeSet<IpAddr> =
+                host.leases().iter().flat_map(|lease| lease.addresses.iter()).collect();
+            let routed: BTreeSet<IpAddr> =
+                host.pod_routes().iter().filter_map(|route| route.split(' ').next()?.parse().ok()).collect();
+            assert_eq!(leased, routed);
+            assert_eq!(host.links().len(), leased.len() / 2);
+            call("DEL").run().expect_success();
+            host.assert_clean();
+        }
+    });
+}
+
+#[test]
 fn an_add_killed_after_the_lease_is_taken_up_again() {
     on_a_host(|host| {
         let pod = host.pod("a1");
