@@ -2,6 +2,7 @@
 //! them is for others to find out.
 
 pub mod dir;
+mod folder_watch;
 mod manifest;
 
 use tokio::sync::watch;

@@ -2,84 +2,67 @@
 //!
 //! Files are read in the order of their names, so that "older" has a meaning. A typing error must not cost
 //! sessions: a file with a fault is a [`Problem`] and counts as it was before. A file that had one from the
-//! start has nothing it could count as: the view says so, and nobody acts on it. The folder is watched; a
-//! change is looked at when writing has paused for a moment.
+//! start has nothing it could count as: the view says so, and nobody acts on it. A folder that
+//! cannot be listed leaves all as it was, until it or another one of its name can.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecursiveMode, Watcher};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::Views;
+use super::folder_watch::Watch;
 use super::manifest::Manifest;
 use crate::objects::{Objects, Problem};
-
-/// Editors write a file in several steps; the view is taken when none came for this long.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Watches `folder`. The task ends when nobody looks at the views any more.
 ///
 /// # Errors
 /// The folder cannot be watched.
 pub fn start(folder: PathBuf) -> anyhow::Result<(Views, JoinHandle<()>)> {
-    let (changed, mut changes) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |event| {
-        if may_change_the_view(&event) {
-            // Full: a change is noted already.
-            let _ = changed.try_send(());
-        }
-    })?;
-    watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    let mut watch = Watch::new(folder.clone())?;
+    watch.renew()?;
     let (views, latest) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let _watcher = watcher; // ends with the task
         let mut folder = Folder::new(folder);
-        loop {
+        while !views.is_closed() {
+            // A watch that cannot be had is tried again; listing fails for the same reason and says it.
+            let _ = watch.renew();
             publish(&views, &mut folder);
-            if changes.recv().await.is_none() {
-                return;
-            }
-            while let Ok(Some(())) = timeout(PAUSE, changes.recv()).await {}
-            if views.is_closed() {
-                return;
-            }
+            watch.changed().await;
         }
     });
     Ok((latest, task))
 }
 
-/// Our own reading opens and closes files, too: of accesses only the end of writing counts. A failure of
-/// the watcher may have cost events.
-fn may_change_the_view(event: &notify::Result<Event>) -> bool {
-    match event.as_ref().map(|event| event.kind) {
-        Ok(EventKind::Access(access)) => access == AccessKind::Close(AccessMode::Write),
-        Ok(_) | Err(_) => true,
-    }
+fn publish(views: &watch::Sender<Option<Objects>>, folder: &mut Folder) {
+    let view = folder.view();
+    views.send_if_modified(|latest| {
+        let view = match view {
+            Ok(objects) => objects,
+            Err(error) => not_listed(latest.as_ref(), folder, &error),
+        };
+        let modified = latest.as_ref() != Some(&view);
+        *latest = Some(view);
+        modified
+    });
 }
 
-/// A folder that cannot be listed leaves the view as it was: it is not an empty one.
-fn publish(views: &watch::Sender<Option<Objects>>, folder: &mut Folder) {
-    match folder.view() {
-        Ok(objects) => {
-            views.send_if_modified(|view| {
-                let modified = view.as_ref() != Some(&objects);
-                if modified {
-                    *view = Some(objects);
-                }
-                modified
-            });
-        }
-        Err(error) => {
-            tracing::error!(folder = %folder.path.display(), error = %error, "folder cannot be listed");
-        }
+/// A folder that cannot be listed is not an empty one: the view stays, with a problem.
+fn not_listed(latest: Option<&Objects>, folder: &Folder, error: &io::Error) -> Objects {
+    let problem =
+        Problem::new(folder.path.display().to_string(), format!("folder cannot be listed: {error}"));
+    let mut view = latest.cloned().unwrap_or_default();
+    if !folder.seen_whole {
+        view.unknown = vec![problem.clone()];
     }
+    if !view.problems.contains(&problem) {
+        view.problems.push(problem);
+    }
+    view
 }
 
 /// A folder, and what its files said when each could last be read.
@@ -156,6 +139,7 @@ fn is_manifest(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const CONFIG: &str = "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {mesh: Disabled}\n";
 
@@ -181,16 +165,6 @@ mod tests {
     }
 
     #[test]
-    fn reading_the_folder_is_no_change_of_it() {
-        let event = |kind| Ok(Event::new(kind));
-        assert!(!may_change_the_view(&event(EventKind::Access(AccessKind::Open(AccessMode::Any)))));
-        assert!(!may_change_the_view(&event(EventKind::Access(AccessKind::Close(AccessMode::Read)))));
-        assert!(may_change_the_view(&event(EventKind::Access(AccessKind::Close(AccessMode::Write)))));
-        assert!(may_change_the_view(&event(EventKind::Other)), "a rescan");
-        assert!(may_change_the_view(&Err(notify::Error::generic("overrun"))));
-    }
-
-    #[test]
     fn a_fault_in_the_first_view_hides_something_until_it_is_mended() {
         let temporary = tempfile::tempdir().expect("temporary folder");
         let mut folder = Folder::new(temporary.path().to_owned());
@@ -207,5 +181,32 @@ mod tests {
             (1, 0),
             "a new file hides nothing that was known"
         );
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_replaced_is_missed_and_then_followed() {
+        let temporary = tempfile::tempdir().expect("temporary folder");
+        let path = temporary.path().join("manifests");
+        fs::create_dir(&path).expect("own folder");
+        fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
+        let (mut views, task) = start(path.clone()).expect("own folder");
+        let mut view_where = async |fits: fn(&Objects) -> bool| {
+            let view = views.wait_for(|view| view.as_ref().is_some_and(fits));
+            let view = tokio::time::timeout(Duration::from_secs(10), view).await.expect("in time");
+            view.expect("the task runs").clone().expect("just looked at")
+        };
+        view_where(|view| view.cluster_configs.len() == 1).await;
+
+        fs::rename(&path, temporary.path().join("old")).expect("own folder");
+        let view = view_where(|view| !view.problems.is_empty()).await;
+        assert!(view.problems[0].what.starts_with("folder cannot be listed"), "{}", view.problems[0]);
+        assert_eq!((view.cluster_configs.len(), view.unknown.len()), (1, 0), "it is not an empty folder");
+
+        fs::create_dir(&path).expect("own folder");
+        let view = view_where(|view| view.problems.is_empty()).await;
+        assert_eq!(view.cluster_configs, Vec::new());
+        fs::write(path.join("b.yaml"), CONFIG).expect("own folder");
+        view_where(|view| view.cluster_configs.len() == 1).await;
+        task.abort();
     }
 }

@@ -1,0 +1,120 @@
+//! Notices that a folder, or anything in it, has changed.
+//!
+//! The kernel watches a folder and not a name: when another folder takes the name, the watch stays with the
+//! old one. So the name is looked at now and then, and the watch is renewed with each look at the content.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Editors write a file in several steps; a change is over when no further one came for this long.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Somebody who writes all the time does not keep us from looking.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often the name is looked at.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+pub(super) struct Watch {
+    path: PathBuf,
+    watcher: RecommendedWatcher,
+    changes: mpsc::Receiver<()>,
+    /// The folder that is watched; `None` when the last attempt failed.
+    watched: Option<Identity>,
+}
+
+impl Watch {
+    /// For the folder at `path`, which is watched from the first [`Watch::renew`] on.
+    pub(super) fn new(path: PathBuf) -> notify::Result<Watch> {
+        let (changed, changes) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event| {
+            if may_change_the_view(&event) {
+                // Full: a change is noted already.
+                let _ = changed.try_send(());
+            }
+        })?;
+        Ok(Watch { path, watcher, changes, watched: None })
+    }
+
+    /// Watches the folder that has the name now. To be called before its content is read.
+    pub(super) fn renew(&mut self) -> notify::Result<()> {
+        let now = self.identity();
+        if self.watched != now {
+            // Fails when the old folder is gone, and its watch with it.
+            let _ = self.watcher.unwatch(&self.path);
+        }
+        self.watched = None;
+        // The same folder may have been removed and made again: the kernel uses inodes anew.
+        self.watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
+        self.watched = now;
+        Ok(())
+    }
+
+    /// Returns when there is reason to look at the content.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            match timeout(INTERVAL, self.changes.recv()).await {
+                Ok(_) => return self.settled().await,
+                Err(_) if self.watched.is_none() || self.watched != self.identity() => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn settled(&mut self) {
+        let quiet = async { while let Ok(Some(())) = timeout(PAUSE, self.changes.recv()).await {} };
+        let _ = timeout(LONGEST_PAUSE, quiet).await;
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+}
+
+/// Our own reading opens and closes files, too: of accesses only the end of writing counts. A failure of
+/// the watcher may have cost events.
+fn may_change_the_view(event: &notify::Result<Event>) -> bool {
+    match event.as_ref().map(|event| event.kind) {
+        Ok(EventKind::Access(access)) => access == AccessKind::Close(AccessMode::Write),
+        Ok(_) | Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_the_folder_is_no_change_of_it() {
+        let event = |kind| Ok(Event::new(kind));
+        assert!(!may_change_the_view(&event(EventKind::Access(AccessKind::Open(AccessMode::Any)))));
+        assert!(!may_change_the_view(&event(EventKind::Access(AccessKind::Close(AccessMode::Read)))));
+        assert!(may_change_the_view(&event(EventKind::Access(AccessKind::Close(AccessMode::Write)))));
+        assert!(may_change_the_view(&event(EventKind::Other)), "a rescan");
+        assert!(may_change_the_view(&Err(notify::Error::generic("overrun"))));
+    }
+
+    #[tokio::test]
+    async fn somebody_who_writes_all_the_time_does_not_keep_us_from_looking() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut watch = Watch::new(folder.path().to_owned()).expect("inotify");
+        watch.renew().expect("own folder");
+        let file = folder.path().join("busy");
+        let writer = tokio::spawn(async move {
+            loop {
+                fs::write(&file, "x").expect("own folder");
+                tokio::time::sleep(PAUSE / 5).await;
+            }
+        });
+        timeout(3 * LONGEST_PAUSE, watch.changed()).await.expect("a change");
+        writer.abort();
+    }
+}
