@@ -12,7 +12,7 @@ use cambric_api::{Reply, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::state::Shared;
 
@@ -22,8 +22,10 @@ pub const SOCKET_NAME: &str = "cambricd.sock";
 const MOST_REQUEST_BYTES: usize = 64 * 1024;
 /// Clients served at once; further ones wait in the kernel's queue.
 const MOST_CLIENTS: usize = 32;
-/// A client that takes no answer is hung up on.
-const WRITE_WAIT: Duration = Duration::from_secs(30);
+/// A client that asks nothing, or takes no answer, for this long is hung up on: it has the place of another.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Accepting fails for want of files or memory, and goes on failing for a while.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens and serves. The socket is made under another name and moved, so that it is never seen with
 /// wider permissions than 0600.
@@ -57,7 +59,10 @@ async fn serve(listener: UnixListener, shared: Shared) {
                     });
                 }
                 Ok(_) => tracing::warn!("control client of another user is refused"),
-                Err(error) => tracing::warn!(error = %error, "control socket: accept failed"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "control socket: accept failed");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             },
             Some(_) = clients.join_next() => {}
         }
@@ -74,14 +79,14 @@ async fn serve_client(stream: UnixStream, shared: &Shared) -> io::Result<()> {
     let (read_half, mut write_half) = stream.into_split();
     let mut lines = BufReader::new(read_half);
     loop {
-        let Some(line) = read_line(&mut lines).await? else { return Ok(()) };
+        let Some(line) = timeout(PATIENCE, read_line(&mut lines)).await?? else { return Ok(()) };
         let reply = match serde_json::from_slice::<Request>(&line) {
             Ok(request) => answer::answer(request, shared).await,
             Err(error) => Reply::not_understood(error),
         };
         let mut text = serde_json::to_vec(&reply)?;
         text.push(b'\n');
-        timeout(WRITE_WAIT, write_half.write_all(&text)).await.map_err(io::Error::other)??;
+        timeout(PATIENCE, write_half.write_all(&text)).await??;
     }
 }
 
