@@ -20,6 +20,7 @@ use cambric_speaker::{Event, Handle, SpeakerConfig};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
@@ -43,8 +44,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let _lock = lock(&args.run_dir)?;
-    let mut daemon = Daemon::start(args).await?;
+    let (mut daemon, routes_task) = Daemon::start(args).await?;
     tokio::select! {
+        biased;
+        ended = routes_task => Err(why_routes_ended(ended)),
         result = daemon.run() => result,
         _ = stop.recv() => { tracing::info!("SIGTERM: stopping; routes, pods and configuration stay"); Ok(()) }
         _ = interrupt.recv() => { tracing::info!("SIGINT: stopping; routes, pods and configuration stay"); Ok(()) }
@@ -73,13 +76,15 @@ struct Daemon {
     state: watch::Sender<State>,
 }
 
+type RoutesTask = JoinHandle<Result<(), cambric_routes::Error>>;
+
 struct Speaker {
     handle: Handle,
     events: mpsc::Receiver<Event>,
 }
 
 impl Daemon {
-    async fn start(args: Args) -> anyhow::Result<Daemon> {
+    async fn start(args: Args) -> anyhow::Result<(Daemon, RoutesTask)> {
         let node = match &args.node {
             Some(node) => node.clone(),
             None => {
@@ -89,11 +94,7 @@ impl Daemon {
         let config = cambric_routes::Config::new(&args.run_dir);
         let (routes, route_events, task) =
             Routes::start(config).await.context("opening the kernel's routing table")?;
-        tokio::spawn(async move {
-            if let Err(error) = task.run().await {
-                tracing::error!(error = %error, "routes are not kept any more");
-            }
-        });
+        let routes_task = tokio::spawn(task.run());
         let from_ra = router_advertisements::interfaces(&routes.links().borrow().clone()).await?;
         forwarding::start(args.sysctl_dir.clone(), &from_ra);
         let SourceArg::Dir(folder) = &args.source;
@@ -109,7 +110,7 @@ impl Daemon {
         };
         control::start(&args.run_dir, shared).context("opening the control socket")?;
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
-        Ok(Daemon {
+        let daemon = Daemon {
             intent: Err(NoIntent::NodeUnknown(node.clone())),
             args,
             node,
@@ -120,7 +121,8 @@ impl Daemon {
             converged: BTreeSet::new(),
             problems: Problems::default(),
             state,
-        })
+        };
+        Ok((daemon, routes_task))
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {
@@ -132,7 +134,9 @@ impl Daemon {
             // All branches are cancel-safe: channels and watches lose nothing when dropped.
             tokio::select! {
                 biased;
-                Some(event) = next_event(&mut self.speaker) => self.handle_speaker(event).await?,
+                event = next_event(&mut self.speaker) => {
+                    self.handle_speaker(event.context("the BGP speaker has ended")?).await?;
+                }
                 changed = self.views.changed() => {
                     changed.context("the source has ended")?;
                     self.update_intent().await?;
@@ -334,6 +338,16 @@ async fn next_event(speaker: &mut Option<Speaker>) -> Option<Event> {
         Some(speaker) => speaker.events.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// The task lives as long as a handle, and we hold one.
+fn why_routes_ended(ended: Result<Result<(), cambric_routes::Error>, JoinError>) -> anyhow::Error {
+    let error = match ended {
+        Ok(Ok(())) => return anyhow::anyhow!("the routes task has ended"),
+        Ok(Err(error)) => anyhow::Error::new(error),
+        Err(panicked) => anyhow::Error::new(panicked),
+    };
+    error.context("the routes task has ended")
 }
 
 fn log_route_event(event: &cambric_routes::Event) {
