@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
 use cambric_bgp::{Family, Prefix, Router};
@@ -146,7 +147,7 @@ impl Daemon {
                     links.mark_unchanged();
                     self.update_intent().await?;
                 }
-                Some(event) = self.route_events.recv() => log_route_event(&event),
+                Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,
             }
         }
@@ -256,7 +257,9 @@ impl Daemon {
             Event::PeerChanged { peer, state } => {
                 let Some(speaker) = &self.speaker else { return Ok(()) };
                 if let Some(status) = speaker.handle.look(move |router| router.peer(peer)).await? {
-                    let reason = status.last_error.map(|error| error.what).unwrap_or_default();
+                    // An error from before the session says nothing about the session.
+                    let error = status.last_error.filter(|_| state != PeerState::Established);
+                    let reason = error.map(|error| error.what);
                     let name = status.config.name;
                     tracing::info!(peer = %name, address = %status.address, to = %state, reason, "peer state changed");
                 }
@@ -348,23 +351,4 @@ fn why_routes_ended(ended: Result<Result<(), cambric_routes::Error>, JoinError>)
         Err(panicked) => anyhow::Error::new(panicked),
     };
     error.context("the routes task has ended")
-}
-
-fn log_route_event(event: &cambric_routes::Event) {
-    use cambric_routes::Event as E;
-    match event {
-        E::LinkDown { name } => tracing::debug!(iface = %name, "link is down"),
-        E::LinkUp { name } => tracing::debug!(iface = %name, "link is up"),
-        E::AddressesChanged => tracing::debug!("addresses changed"),
-        E::ForeignConflict { prefix, protocol } => {
-            tracing::warn!(prefix = %prefix, protocol, "a foreign route has the place of ours; it stays");
-        }
-        E::WriteFailed { what, errno } => {
-            tracing::warn!(what = ?what, errno, "the kernel refused a write; retrying")
-        }
-        E::PreferredSourceMissing { address } => {
-            tracing::warn!(address = %address, "the node lacks its own address; routes go without a source");
-        }
-        E::Repaired { cause, count } => tracing::warn!(cause = %cause, count, "routes were repaired"),
-    }
 }
