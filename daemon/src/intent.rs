@@ -4,7 +4,7 @@
 //! A fault in one place costs that place only: a peer with a bad address is left out and named, the
 //! others are served.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -107,7 +107,7 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     if let Some(config) = config {
         reader.peers(&mut wanted, &format!("BGPClusterConfig {}", config.name), &config.spec.peers);
     }
-    if config.is_none_or(|config| config.spec.mesh == Mesh::Enabled) {
+    if has_mesh(config) {
         reader.mesh(&mut wanted, name, &node_addresses);
     }
     reader.problems.sort();
@@ -339,18 +339,20 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// A session with every other node for each family that both have an address of.
+    /// A session with every other node of the mesh for each family that both have an address of.
     fn mesh(&mut self, wanted: &mut Wanted, own_name: &str, own: &BTreeMap<Family, IpAddr>) {
         let objects = self.objects;
-        let others: BTreeSet<&String> = objects.nodes.keys().filter(|name| *name != own_name).collect();
+        let config_of =
+            |node: &Node| objects.cluster_configs.iter().find(|config| selects(&config.spec, node));
+        let mut others: BTreeMap<&String, &Node> = objects.nodes.iter().collect();
+        // A node that is told to have no mesh would turn us away.
+        others.retain(|name, node| *name != own_name && has_mesh(config_of(node)));
         if others.len() >= LARGE_MESH {
             let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
             self.problem("BGPClusterConfig", what);
         }
-        for name in others {
-            let node = &objects.nodes[name];
-            let config = objects.cluster_configs.iter().find(|config| selects(&config.spec, node));
-            let asn = self.asn(name, config, objects.node_overrides.get(name));
+        for (name, node) in others {
+            let asn = self.asn(name, config_of(node), objects.node_overrides.get(name));
             for (family, address) in self.node_addresses(name, node) {
                 let Some(local) = own.get(&family) else { continue };
                 let suffix = if family == Family::Ipv6 { "-v6" } else { "" };
@@ -362,6 +364,10 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+fn has_mesh(config: Option<&Named<BGPClusterConfigSpec>>) -> bool {
+    config.is_none_or(|config| config.spec.mesh == Mesh::Enabled)
 }
 
 fn selects(config: &BGPClusterConfigSpec, node: &Node) -> bool {
@@ -432,6 +438,21 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}, {type: InternalIP, 
             "addresses on a link are not announced"
         );
         assert!(intent.wanted.declared.pods.contains(&"10.244.2.0/24".parse().expect("prefix")));
+    }
+
+    #[test]
+    fn nodes_that_are_told_to_have_no_mesh_are_not_dialled() {
+        let ours = "---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPClusterConfig
+metadata: {name: rack-1}
+spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
+";
+        let objects = objects(&format!("{NODES}{ours}"));
+        for name in ["n1", "n2"] {
+            let intent = intent(&objects, name, &[]).expect("node is known");
+            assert!(intent.wanted.peers.is_empty(), "{name}: {:?}", intent.wanted.peers);
+        }
     }
 
     #[test]
