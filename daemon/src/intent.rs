@@ -84,6 +84,7 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     let mut reader = Reader { objects, problems: objects.problems.clone() };
     let config = reader.cluster_config(name, node);
     let overrides = objects.node_overrides.get(name);
+    reader.overrides_have_nodes();
 
     let node_addresses = reader.node_addresses(name, node);
     let pod_prefixes = reader.pod_prefixes(name, node);
@@ -152,6 +153,15 @@ impl<'a> Reader<'a> {
             self.problems.push(Problem::new(format!("BGPClusterConfig {}", younger.name), what));
         }
         Some(first)
+    }
+
+    /// A name with a typing error must not pass in silence.
+    fn overrides_have_nodes(&mut self) {
+        let objects = self.objects;
+        for name in objects.node_overrides.keys().filter(|name| !objects.nodes.contains_key(*name)) {
+            let what = format!("metadata.name: there is no Node \"{name}\"");
+            self.problem(format!("BGPNodeOverride {name}"), what);
+        }
     }
 
     /// The first InternalIP of each family.
@@ -273,11 +283,19 @@ impl<'a> Reader<'a> {
             return None;
         };
         let mut config = PeerConfig::new(name, address, asn);
-        if let Some(port) = entry.port {
-            config.port = port;
+        if entry.port == Some(0) {
+            self.problem(place, format!("peer {name}: port: 0: at least 1"));
+            return None;
         }
+        config.port = entry.port.unwrap_or(config.port);
         if let Some(local) = &entry.local_address {
-            config.local_address = Some(self.parse(place, &format!("peer {name}: localAddress"), local)?);
+            let local: IpAddr = self.parse(place, &format!("peer {name}: localAddress"), local)?;
+            if Family::of(local) != Family::of(address) {
+                let what = format!("peer {name}: localAddress: {local}: not of the family of {address}");
+                self.problem(place, what);
+                return None;
+            }
+            config.local_address = Some(local);
         }
         if let Some(peer_config) = &entry.peer_config {
             let Some(common) = self.objects.peer_configs.get(peer_config) else {
@@ -333,6 +351,10 @@ impl<'a> Reader<'a> {
                 ExportPolicy::All => Export::All,
             },
         };
+        if common.max_prefixes == Some(0) {
+            self.problem(place, "spec.maxPrefixes: 0: at least 1");
+            return None;
+        }
         if let Some(most) = common.max_prefixes {
             config.max_prefixes = usize::try_from(most).unwrap_or(usize::MAX);
         }
@@ -505,6 +527,19 @@ spec:
   - {name: c, address: 172.16.11.4, asn: 0}
   - {name: d, address: 172.16.11.6, asn: 65101}
   - {name: e, address: 172.16.11.6, asn: 65101}
+  - {name: f, address: 172.16.11.8, asn: 65101, port: 0}
+  - {name: g, address: 172.16.11.10, asn: 65101, localAddress: 'fd00::1'}
+  - {name: h, address: 172.16.11.12, asn: 65101, peerConfig: none}
+---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPPeerConfig
+metadata: {name: none}
+spec: {maxPrefixes: 0}
+---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPNodeOverride
+metadata: {name: n11}
+spec: {}
 ";
         let intent = intent(&objects(&format!("{NODES}{ours}")), "n1", &[]).expect("node is known");
         let problems: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
@@ -515,9 +550,14 @@ spec:
                 "BGPNodeOverride n1: peer a: address: \"172.16.11.300\": invalid IP address syntax",
                 "BGPNodeOverride n1: peer b: there is no BGPPeerConfig \"absent\"",
                 "BGPNodeOverride n1: peer c: asn: 0 is reserved (RFC 7607)",
+                "BGPNodeOverride n1: peer f: port: 0: at least 1",
+                "BGPNodeOverride n1: peer g: localAddress: fd00::1: not of the family of 172.16.11.10",
+                "BGPNodeOverride n11: metadata.name: there is no Node \"n11\"",
+                "BGPPeerConfig none: spec.maxPrefixes: 0: at least 1",
             ]
         );
-        assert!(intent.wanted.peers.values().any(|peer| peer.name == "d"));
+        let peers = intent.wanted.peers.values().map(|peer| peer.name.as_str());
+        assert_eq!(peers.collect::<Vec<_>>(), ["d", "n2", "n2-v6"]);
     }
 
     #[test]

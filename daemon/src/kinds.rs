@@ -10,6 +10,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The group of all our kinds.
+pub const GROUP: &str = "cambric.dev";
 /// The group and version of all our kinds.
 pub const API_VERSION: &str = "cambric.dev/v1alpha1";
 

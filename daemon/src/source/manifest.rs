@@ -13,7 +13,7 @@ use serde_yaml_ng::Value;
 
 use crate::kinds::{
     API_VERSION, BGPClusterConfig, BGPClusterConfigSpec, BGPNodeOverride, BGPNodeOverrideSpec, BGPPeerConfig,
-    BGPPeerConfigSpec,
+    BGPPeerConfigSpec, GROUP,
 };
 use crate::objects::{Named, Objects, Problem};
 
@@ -94,27 +94,27 @@ impl Manifest {
         let Head { api_version, kind, metadata } = typed(place, value.clone())?;
         let is_node = api_version == "v1" && kind == "Node";
         // What other parts of a cluster are made of is no business of ours.
-        if !is_node && !api_version.starts_with("cambric.dev/") {
+        if !is_node && api_version.split('/').next() != Some(GROUP) {
             return Ok(());
         }
         let name = metadata.and_then(|metadata| metadata.name);
         let name = name.ok_or_else(|| Problem::new(place, format!("{kind}: metadata.name is missing")))?;
         let place = format!("{kind} {name} ({place})");
-        let object = match (api_version.as_str(), kind.as_str()) {
-            ("v1", "Node") => Object::Node(typed(&place, value)?),
-            (API_VERSION, "BGPClusterConfig") => {
-                Object::ClusterConfig(typed::<BGPClusterConfig>(&place, value)?.spec)
-            }
-            (API_VERSION, "BGPPeerConfig") => Object::PeerConfig(typed::<BGPPeerConfig>(&place, value)?.spec),
-            (API_VERSION, "BGPNodeOverride") => {
-                Object::NodeOverride(typed::<BGPNodeOverride>(&place, value)?.spec)
-            }
-            (API_VERSION, to_come) if TO_COME.contains(&to_come) => {
+        if !is_node && api_version != API_VERSION {
+            let what = format!("apiVersion: \"{api_version}\": this version serves {API_VERSION}");
+            return Err(Problem::new(place, what));
+        }
+        let object = match kind.as_str() {
+            "Node" if is_node => Object::Node(typed(&place, value)?),
+            "BGPClusterConfig" => Object::ClusterConfig(typed::<BGPClusterConfig>(&place, value)?.spec),
+            "BGPPeerConfig" => Object::PeerConfig(typed::<BGPPeerConfig>(&place, value)?.spec),
+            "BGPNodeOverride" => Object::NodeOverride(typed::<BGPNodeOverride>(&place, value)?.spec),
+            to_come if TO_COME.contains(&to_come) => {
                 let what = format!("NotImplemented: this version does not serve kind \"{kind}\"");
                 self.refused.push(Problem::new(place, what));
                 return Ok(());
             }
-            _ => return Err(Problem::new(place, format!("there is no kind \"{kind}\" of {api_version}"))),
+            _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
         };
         self.documents.push(Document { place, name, object });
         Ok(())
@@ -183,9 +183,21 @@ mod tests {
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(faults[0].starts_with("BGPPeerConfig tor (a.yaml, document 1): "), "{}", faults[0]);
         assert!(faults[0].contains("unknown field `bfd`"), "{}", faults[0]);
-        assert!(faults[1].contains("there is no kind \"BGPClusterConfg\""), "{}", faults[1]);
+        assert!(faults[1].starts_with("BGPClusterConfg x"), "{}", faults[1]);
+        assert!(faults[1].ends_with("has no such kind"), "{}", faults[1]);
         assert!(faults[2].contains("apiVersion"), "{}", faults[2]);
         assert_eq!(objects.node_overrides["n1"].asn, Some(65001));
+    }
+
+    #[test]
+    fn another_version_of_our_group_is_a_fault() {
+        for version in ["cambric.dev", "cambric.dev/v1", "cambric.dev/"] {
+            let (_, faults) = decode(&format!(
+                "apiVersion: {version}\nkind: BGPPeerConfig\nmetadata: {{name: tor}}\nspec: {{}}\n"
+            ));
+            let says = format!("apiVersion: \"{version}\": this version serves cambric.dev/v1alpha1");
+            assert!(faults.len() == 1 && faults[0].ends_with(&says), "{faults:?}");
+        }
     }
 
     #[test]
