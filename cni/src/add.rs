@@ -127,21 +127,18 @@ impl Call<'_> {
 
     fn leases(&self) -> Result<Leases, CniError> {
         let Add { network, config, .. } = self.request;
-        let survivors = || kernel::survivors(&network.name).map_err(|error| error.to_string());
-        Leases::open(&network.run_dir, &network.name, &config.ranges, survivors).map_err(lease_error)
+        Leases::open(&network.run_dir, &network.name, &config.ranges, || self.survivors())
+            .map_err(lease_error)
     }
 
     /// If the address is used by a pod of ours without a lease, gives that pod the lease; false if by anybody else.
-    fn give_to_owner(&mut self, lease: &Lease) -> Result<bool, CniError> {
-        let survivors = kernel::survivors(&self.request.network.name).map_err(host_wiring)?;
-        let uses = |survivor: &&Survivor| lease.addresses.iter().any(|own| survivor.addresses.contains(&own));
-        let Some(owner) = survivors.iter().find(uses) else { return Ok(false) };
+    fn give_to_owner(&self, lease: &Lease) -> Result<bool, CniError> {
         let mut leases = self.leases()?;
-        if leases.of(&owner.holder).is_some() {
-            return Ok(false);
-        }
-        leases.adopt(owner, lease::now()).map_err(lease_error)?;
-        Ok(true)
+        leases.adopt_user(lease.addresses, || self.survivors(), lease::now()).map_err(lease_error)
+    }
+
+    fn survivors(&self) -> Result<Vec<Survivor>, String> {
+        kernel::survivors(&self.request.network.name).map_err(|error| error.to_string())
     }
 
     /// Names who has the address.

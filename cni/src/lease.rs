@@ -68,7 +68,7 @@ pub enum LeaseError {
         source: io::Error,
     },
     /// The kernel could not be asked who is alive.
-    #[error("cannot rebuild the lease table: {0}")]
+    #[error("cannot tell which pods are alive: {0}")]
     Survivors(String),
     /// Every slot of every range is leased.
     #[error("no free address in {ranges}: all {leased} are leased")]
@@ -170,17 +170,31 @@ impl Leases {
         Ok(Lease { holder: holder.clone(), addresses, granted_at: now })
     }
 
-    /// Gives a slot to somebody who is found to use its addresses already.
+    /// Gives the slots of a survivor that uses one of these addresses, but has no lease, to it; false if none does.
+    ///
+    /// Survivors are asked for here, under the lock: one seen earlier may be gone, its DEL over, and nobody would
+    /// release what it is given now.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn adopt(&mut self, survivor: &Survivor, now: Duration) -> Result<(), LeaseError> {
+    /// Survivors that cannot be told, or a file that cannot be written.
+    pub fn adopt_user(
+        &mut self,
+        addresses: Addresses,
+        survivors: impl FnOnce() -> Result<Vec<Survivor>, String>,
+        now: Duration,
+    ) -> Result<bool, LeaseError> {
+        let survivors = survivors().map_err(LeaseError::Survivors)?;
+        let uses = |survivor: &&Survivor| addresses.iter().any(|used| survivor.addresses.contains(&used));
+        let Some(user) = survivors.iter().find(uses) else { return Ok(false) };
+        if self.of(&user.holder).is_some() {
+            return Ok(false);
+        }
         for nth in 0..self.tables.len() {
-            for slot in slots_of(survivor, self.tables[nth].range()) {
-                self.write(nth, slot, Slot::Leased { holder: survivor.holder.clone(), granted_at: now })?;
+            for slot in slots_of(user, self.tables[nth].range()) {
+                self.write(nth, slot, Slot::Leased { holder: user.holder.clone(), granted_at: now })?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes all slots of a holder back; one that has none is no error.
@@ -406,6 +420,26 @@ mod tests {
             Leases::open(run_dir.path(), "net", &[range("10.0.0.0/30")], survivors).expect("leases");
         assert_eq!(only(leases.of(&alive.holder).expect("leased")), alive.addresses[0]);
         assert_eq!(only(leases.grant(&holder("new"), MINUTE).expect("granted")).to_string(), "10.0.0.2");
+    }
+
+    #[test]
+    fn who_uses_an_address_without_a_lease_is_looked_for_under_the_lock() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let mut leases = open(&run_dir, &[range("10.0.0.0/30")]);
+        let lease = leases.grant(&holder("new"), MINUTE).expect("granted");
+        leases.release(&lease.holder, MINUTE).expect("released");
+        let alive = || Survivor { holder: holder("alive"), addresses: lease.addresses.iter().collect() };
+        let survivors = || {
+            let file = File::open(folder(run_dir.path(), "net").join(LOCK)).expect("lock");
+            assert!(Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err(), "a DEL must wait");
+            Ok(vec![alive()])
+        };
+        let gone = leases.adopt_user(lease.addresses, || Ok(Vec::new()), MINUTE).expect("asked");
+        assert!(!gone, "whose DEL was first gets nothing");
+        assert!(leases.adopt_user(lease.addresses, survivors, MINUTE).expect("adopted"));
+        assert_eq!(leases.of(&alive().holder).expect("lease").addresses, lease.addresses);
+        let twice = leases.adopt_user(lease.addresses, survivors, MINUTE).expect("asked");
+        assert!(!twice, "it has its lease");
     }
 
     #[test]
