@@ -31,7 +31,7 @@ use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
-use crate::{conflist, control, fib, forwarding, readiness, router_advertisements};
+use crate::{conflist, control, fib, forwarding, readiness};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -96,8 +96,7 @@ impl Daemon {
         let (routes, route_events, task) =
             Routes::start(config).await.context("opening the kernel's routing table")?;
         let routes_task = tokio::spawn(task.run());
-        let from_ra = router_advertisements::interfaces(&routes.links().borrow().clone()).await?;
-        forwarding::start(args.sysctl_dir.clone(), &from_ra);
+        forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
         let SourceArg::Dir(folder) = &args.source;
         let (views, _task) =
             dir::start(folder.clone()).with_context(|| format!("watching {}", folder.display()))?;
