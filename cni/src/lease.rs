@@ -273,14 +273,16 @@ fn slots_of(survivor: &Survivor, range: &Range) -> Vec<u32> {
     slots
 }
 
-/// Tables of this boot in the folder beside those of `ranges`.
+/// Tables of this boot in the folder beside those of `ranges`. What else lies there is passed over: the lock, a table
+/// that was never finished, what a person left.
 fn other_tables(folder: &Path, ranges: &[Range], boot_id: BootId) -> Result<Vec<Table>, LeaseError> {
     let mut tables = Vec::new();
     let known: Vec<String> = ranges.iter().map(table::file_name).collect();
     for entry in fs::read_dir(folder).map_err(in_path(folder))? {
         let entry = entry.map_err(in_path(folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name == LOCK || is_unfinished(&entry.path()) || known.contains(&name) {
+        let regular = entry.file_type().map_err(in_path(&entry.path()))?.is_file();
+        if !regular || !table::is_file_name(&name) || known.contains(&name) {
             continue;
         }
         match Table::open(&entry.path()) {
@@ -292,10 +294,6 @@ fn other_tables(folder: &Path, ranges: &[Range], boot_id: BootId) -> Result<Vec<
     }
     tables.sort_by(|a, b| a.path().cmp(b.path()));
     Ok(tables)
-}
-
-fn is_unfinished(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == table::UNFINISHED)
 }
 
 fn folder(run_dir: &Path, network: &str) -> PathBuf {
@@ -397,6 +395,23 @@ mod tests {
         let table = folder(run_dir.path(), "net").join("10.0.0.0-30");
         fs::copy(&table, table.with_added_extension("new")).expect("copied");
         assert_eq!(open(&run_dir, &[range("10.0.0.0/30")]).iter().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_table_is_passed_over() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        open(&run_dir, &[range("10.0.0.0/30")]).grant(&holder("a"), MINUTE).expect("granted");
+        let folder = folder(run_dir.path(), "net");
+        for name in ["old", "10.1.0.0-30"] {
+            fs::create_dir(folder.join(name)).expect("folder");
+        }
+        fs::copy(folder.join("10.0.0.0-30"), folder.join("backup of 10.0.0.0-30")).expect("copied");
+        std::os::unix::fs::symlink("loop", folder.join("loop")).expect("link");
+        let fifo = folder.join("10.2.0.0-30");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("FIFO");
+        assert_eq!(open(&run_dir, &[range("10.0.0.0/30")]).iter().count(), 1);
+        let existing = Leases::open_existing(run_dir.path(), "net").expect("opens").expect("is there");
+        assert_eq!(existing.iter().count(), 1);
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crc::crc32;
 pub const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Extension of the name of a table that is being made.
-pub(super) const UNFINISHED: &str = "new";
+const UNFINISHED: &str = "new";
 
 const MAGIC: &[u8; 8] = b"CAMLEASE";
 const VERSION: u32 = 1;
@@ -290,6 +290,15 @@ pub fn file_name(range: &Range) -> String {
     ipv4.into_iter().chain(ipv6).collect::<Vec<_>>().join("+")
 }
 
+/// Whether [`file_name`] gives such names. The range itself is in the file.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let is_network = |part: &str| match part.rsplit_once('-') {
+        Some((address, prefix)) => address.parse::<IpAddr>().is_ok() && prefix.parse::<u8>().is_ok(),
+        None => false,
+    };
+    name.split('+').all(is_network)
+}
+
 fn encode_header(boot_id: BootId, range: &Range) -> [u8; RECORD_BYTES] {
     let mut header = [0; RECORD_BYTES];
     header[..8].copy_from_slice(MAGIC);
@@ -375,6 +384,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join(file_name(&range()));
         assert!(path.ends_with("10.244.1.0-28+fd00:10:244:1::-64"));
+        assert!(is_file_name("10.244.1.0-28+fd00:10:244:1::-64"));
+        assert!(!is_file_name("10.244.1.0-28+fd00:10:244:1::-64.new"));
         let mut made = Table::create(&path, &range(), BOOT, [(3, leased())]).expect("made");
         made.set(4, leased()).expect("set");
         let read = Table::open(&path).expect("read");
