@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use crate::objects::{Named, Objects, Problem};
 
 /// AS of a mesh for which nobody chose one.
 pub const DEFAULT_ASN: u32 = 64512;
+/// BGP identifier of a node without an IPv4 address whose name makes 0.
+const LAST_RESORT: RouterId = RouterId::new(1).expect("1 is not 0, as the compiler finds out");
 /// Above this many nodes a mesh is warned about: reflectors or switches serve better.
 const LARGE_MESH: usize = 200;
 
@@ -221,13 +223,10 @@ impl<'a> Reader<'a> {
             return id;
         }
         let address = match addresses.get(&Family::Ipv4) {
-            Some(IpAddr::V4(address)) => *address,
-            _ => Ipv4Addr::from(fnv1a(name.as_bytes()) | 1),
+            Some(IpAddr::V4(address)) => RouterId::try_from(*address).ok(),
+            _ => None,
         };
-        RouterId::try_from(address)
-            .ok()
-            .or_else(|| RouterId::new(1))
-            .unwrap_or_else(|| unreachable!("1 is not 0"))
+        address.or_else(|| RouterId::new(fnv1a(name.as_bytes()))).unwrap_or(LAST_RESORT)
     }
 
     /// What routers of the fabric may tell us.

@@ -10,7 +10,8 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {}", args.log))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    // One thread for the speaker's decisions, one for the kernel's messages.
+    // Two: while one makes system calls for many routes, the other goes on answering peers. Which task runs
+    // on which is up to tokio.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
