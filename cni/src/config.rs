@@ -2,7 +2,8 @@
 //!
 //! Every command needs to know the [`Network`]; only ADD needs the [`PodConfig`], so that a DEL works even under a
 //! configuration that could grant nothing. Unknown keys at the top belong to somebody else and are ignored, as the
-//! specification demands; unknown keys inside our own objects are mistakes and named.
+//! specification demands; unknown keys inside our own objects are mistakes and named, and so are wishes for fixed
+//! addresses by CNI's conventions: a pod that needs a certain address must not get another one in silence.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,12 +11,16 @@ use std::path::PathBuf;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::attachment::MAX_NETWORK_NAME;
 use crate::error::{CniError, Code};
 use crate::range::Range;
 use crate::version::CniVersion;
+
+/// Wishes for addresses (CNI's CONVENTIONS.md, "capabilities" and "args"); none is served.
+const ADDRESS_WISHES: [&str; 4] =
+    ["runtimeConfig.ips", "runtimeConfig.mac", "runtimeConfig.ipRanges", "args.cni.ips"];
 
 const DEFAULT_RUN_DIR: &str = "/run/cambric";
 /// IPv6 does not exist on links with less (RFC 8200 section 5).
@@ -105,8 +110,9 @@ impl Network {
     /// Reads what ADD needs beside.
     ///
     /// # Errors
-    /// Code 2 for unknown keys in our own objects, 7 for values that cannot be.
+    /// Code 2 for unknown keys in our own objects and wishes for fixed addresses, 7 for values that cannot be.
     pub fn pod_config(&self) -> Result<PodConfig, CniError> {
+        refuse_address_wishes(&self.document)?;
         let body: Body = typed(&self.document)?;
         let ranges = body.ranges.into_iter().map(RawRange::parse).collect::<Result<Vec<_>, _>>()?;
         if ranges.is_empty() {
@@ -173,6 +179,22 @@ fn parse_version(document: &Map<String, Value>) -> Result<CniVersion, CniError> 
     }
 }
 
+/// An empty value wishes nothing.
+fn refuse_address_wishes(document: &Map<String, Value>) -> Result<(), CniError> {
+    let value_at = |path: &str| {
+        let mut words = path.split('.');
+        let top = document.get(words.next()?)?;
+        words.try_fold(top, |value, word| value.get(word))
+    };
+    let is_wish = |value: &&Value| ![json!(null), json!(""), json!([])].contains(value);
+    let wish = ADDRESS_WISHES.iter().find_map(|path| Some((path, value_at(path).filter(is_wish)?)));
+    wish.map_or(Ok(()), |(path, value)| {
+        let msg = format!("unsupported field {path:?} with value {value}");
+        Err(CniError::new(Code::UnsupportedField, msg)
+            .with_details("fixed addresses are not implemented yet"))
+    })
+}
+
 fn parse_node_addresses(given: &[String]) -> Result<NodeAddresses, CniError> {
     let mut addresses = NodeAddresses::default();
     for text in given {
@@ -222,8 +244,6 @@ fn invalid(key: &str, value: impl ToString, why: &str) -> CniError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn network(extra: Value) -> Result<Network, CniError> {
@@ -283,6 +303,41 @@ mod tests {
             let error = pod_config(extra.clone()).expect_err("refused");
             assert_eq!(error.code as u32, code, "{extra}: {error}");
             assert!(error.to_string().contains(words), "{extra}: {error}");
+        }
+    }
+
+    #[test]
+    fn wishes_for_addresses_are_refused_and_other_wishes_are_not_ours() {
+        let config =
+            |key: &str, value: Value| pod_config(json!({"ranges": [{"ipv4": "10.244.1.0/24"}], key: value}));
+        for (key, value, words) in [
+            (
+                "runtimeConfig",
+                json!({"ips": ["10.1.0.9/24"]}),
+                r#""runtimeConfig.ips" with value ["10.1.0.9/24"]"#,
+            ),
+            (
+                "runtimeConfig",
+                json!({"mac": "0a:00:00:00:00:01"}),
+                r#""runtimeConfig.mac" with value "0a:00"#,
+            ),
+            (
+                "runtimeConfig",
+                json!({"ipRanges": [[{"subnet": "10.1.0.0/24"}]]}),
+                r#""runtimeConfig.ipRanges" with value [[{"subnet""#,
+            ),
+            ("args", json!({"cni": {"ips": ["10.1.0.9"]}}), r#""args.cni.ips" with value ["10.1.0.9"]"#),
+        ] {
+            let error = config(key, value).expect_err("refused");
+            assert_eq!(error.code, Code::UnsupportedField);
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        for (key, value) in [
+            ("runtimeConfig", json!({"ips": [], "mac": "", "ipRanges": null, "portMappings": [{}]})),
+            ("runtimeConfig", Value::Null),
+            ("args", json!({"cni": {"labels": []}, "ips": ["10.1.0.9"]})),
+        ] {
+            assert!(config(key, value).is_ok());
         }
     }
 

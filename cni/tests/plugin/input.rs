@@ -85,6 +85,7 @@ fn bad_documents_are_named_by_code() {
         with("ranges", json!([{"ipv4": "10.244.1.0/31"}])).expect_error(7, "too small");
         with("ranges", json!([{"ipv4": "10.244.1.7/24"}])).expect_error(7, "10.244.1.0/24 is meant?");
         with("ranges", json!([{"ipv4": "10.244.1.0/24", "gw": "x"}])).expect_error(2, "gw");
+        with("runtimeConfig", json!({"ips": ["10.244.1.9/24"]})).expect_error(2, "runtimeConfig.ips");
         with("mtu", json!(1279)).expect_error(7, "must be 1280 to 65535");
         with("runDir", json!("relative")).expect_error(7, "absolute");
     });
