@@ -47,8 +47,8 @@ topology:
 
 test: tools-test build lint unit topology
 
-demo: tools release
-	target/release/cambric-demo $(if $(KEEP),--keep) $(LAB)
+demo: tools build
+	target/debug/cambric-demo $(if $(KEEP),--keep) $(LAB)
 
 clean:
 	$(CARGO) clean

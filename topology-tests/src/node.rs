@@ -162,7 +162,8 @@ impl Node {
         let Some(pid) = self.daemon_pid(daemon) else { bail!("{}: {daemon} does not run", self.name()) };
         kill(pid, signal).with_context(|| format!("{}: sending {signal} to {daemon}", self.name()))?;
         if signal == Signal::SIGKILL {
-            let gone = || processes::pid_namespace(pid).is_none();
+            // Not before its last thread is gone does it let go of locks and sockets.
+            let gone = || !Path::new("/proc").join(pid.to_string()).exists();
             poll::until(&format!("{daemon} of {} to be gone", self.name()), Duration::from_secs(10), gone)?;
         }
         Ok(())

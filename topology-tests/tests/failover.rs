@@ -66,7 +66,7 @@ fn a_dual_homed_node_survives_what_happens_to_its_uplinks() {
     if !machine_has(&[Need::Root, Need::Frr, Need::Cambric]) {
         return;
     }
-    in_lab(&two_rack(), |lab| {
+    in_lab(&LabFolder::copy_of("../containerlab/two-rack"), |lab| {
         let start = Instant::now();
         be_whole(lab)?;
         println!("whole {:.1?} after the lab was up", start.elapsed());
@@ -75,18 +75,6 @@ fn a_dual_homed_node_survives_what_happens_to_its_uplinks() {
         a_lost_session_costs_one_message_before_any_route(lab)?;
         links_flap(lab)
     });
-}
-
-/// The lab, its switches announcing what they know at once. With `bgp suppress-fib-pending` FRR 8.4.4 may keep a route to
-/// itself for ever that left and came back within 100 ms, though it says `fibInstalled`; until `clear bgp … soft out`.
-fn two_rack() -> LabFolder {
-    let folder = LabFolder::copy_of("../containerlab/two-rack");
-    for switch in ["spine1", "spine2", "tor1a", "tor1b", "tor2a", "tor2b"] {
-        let file = format!("frr/{switch}.conf");
-        let text = std::fs::read_to_string(folder.path().join(&file)).expect("the switch's configuration");
-        folder.write(&file, &text.replace(" bgp suppress-fib-pending\n", ""));
-    }
-    folder
 }
 
 /// All sessions, all routes, and two ways in every group of every node.

@@ -169,6 +169,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// How long TCP may take to connect; on the links of a fabric it takes no time at all.
     const CONNECT_WAIT: Duration = Duration::from_secs(5);
+    /// How long a peer may take to connect first when a link comes up.
+    const LINK_SETTLES: Duration = Duration::from_millis(200);
     /// Enough that a peer which comes back at once with the same fault costs next to nothing.
     const PENALTY: Duration = Duration::from_millis(500);
 
@@ -318,7 +320,10 @@ impl Peer {
         cx.effects.push(Effect::Doubt);
     }
 
-    /// The link to the peer came up, or got its address: try at once.
+    /// The link to the peer came up, or got its address: try soon.
+    ///
+    /// Not at once, for the peer does so: FRR connects in the moment its link is up, and where the two
+    /// connections cross it may give up both.
     pub(crate) fn handle_link_up(&mut self, cx: &mut Context<'_>) {
         self.backoff.link_is_new();
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
@@ -326,7 +331,8 @@ impl Peer {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         }
         if matches!(self.outgoing, Outgoing::Waiting { .. } | Outgoing::Connecting { .. }) {
-            self.connect(cx);
+            self.wait_until(cx.now + cx.jitter.spread(Self::LINK_SETTLES));
+            self.note_state(cx.now);
         }
     }
 

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,8 @@ use cambric_lab::demo::{self, headline};
 use cambric_lab::fabric::{self, RECOVERY};
 use cambric_lab::{Lab, Options};
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 
 /// Shows Cambric on a lab of this machine.
 #[derive(Parser)]
@@ -20,45 +21,63 @@ struct Args {
     /// Leave the lab up and say what to try.
     #[arg(long)]
     keep: bool,
+    /// Run the steps; without it a child is started that does, and this process clears up behind it.
+    #[arg(long, hide = true)]
+    steps: bool,
     /// Folder or file of the lab.
     lab: PathBuf,
 }
 
+/// What ends a program from outside.
+fn ending_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    match clean_up_when_interrupted(&args.lab).and_then(|()| run(&args)) {
-        Ok(faults) if faults.is_empty() => {
-            println!("\nAll as it should be.");
-            ExitCode::SUCCESS
+    let done = if args.steps { run_steps(&args) } else { run_guarded(&args) };
+    done.unwrap_or_else(|error| {
+        eprintln!("cambric-demo: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the steps in a child, and takes the lab down if that does not come to its own end: interrupted, or killed
+/// by whatever else.
+fn run_guarded(args: &Args) -> Result<ExitCode> {
+    let signals = ending_signals();
+    signals.thread_block().context("blocking signals")?;
+    let own = std::env::current_exe().context("own path")?;
+    let mut child = Command::new(own).arg("--steps").args(std::env::args_os().skip(1)).spawn()?;
+    let steps = Pid::from_raw(i32::try_from(child.id()).context("a process number")?);
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        while signals.wait().is_ok() {
+            // Gone already: then its end is being dealt with.
+            let _ = kill(steps, Signal::SIGKILL);
         }
-        Ok(faults) => {
-            println!("\nNot as it should be:");
-            faults.iter().for_each(|fault| println!("  {fault}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("cambric-demo: {error:#}");
-            ExitCode::FAILURE
+    })?;
+    match child.wait()?.code() {
+        Some(0) => Ok(ExitCode::SUCCESS),
+        Some(_) => Ok(ExitCode::FAILURE),
+        None => {
+            eprintln!("\ncambric-demo: interrupted; taking the lab down");
+            Lab::load(&args.lab)?.down()?;
+            Ok(ExitCode::from(130))
         }
     }
 }
 
-/// Blocks the signals that end a program, and takes the lab down when one comes. Children get an empty mask
-/// from the standard library, so daemons in the lab are not touched by this.
-fn clean_up_when_interrupted(lab: &Path) -> Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    signals.thread_block().context("blocking signals")?;
-    let lab = Lab::load(lab)?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if let Ok(signal) = signals.wait() {
-            eprintln!("\ncambric-demo: {signal}: taking the lab down");
-            if let Err(error) = lab.down() {
-                eprintln!("cambric-demo: {error:#}");
-            }
-            std::process::exit(130);
-        }
-    })?;
-    Ok(())
+fn run_steps(args: &Args) -> Result<ExitCode> {
+    // The parent had them blocked; daemons in the lab would inherit that.
+    ending_signals().thread_unblock().context("unblocking signals")?;
+    let faults = run(args)?;
+    if faults.is_empty() {
+        println!("\nAll as it should be.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("\nNot as it should be:");
+    faults.iter().for_each(|fault| println!("  {fault}"));
+    Ok(ExitCode::FAILURE)
 }
 
 fn run(args: &Args) -> Result<Vec<String>> {
