@@ -201,7 +201,7 @@ fn wire_error(error: &WireError) -> CniError {
     let (code, msg) = match error {
         WireError::Exists(_) => (Code::InterfaceExists, "the interface was made by somebody else meanwhile"),
         WireError::AddressTaken => (Code::AddressTaken, "cannot add the pod's route"),
-        WireError::Host(_) | WireError::HostSetting(_) => {
+        WireError::SourceMissing { .. } | WireError::Host(_) | WireError::HostSetting(_) => {
             (Code::HostWiring, "cannot wire the pod on the node")
         }
         WireError::Pod(_) | WireError::PodSetting(_) => {

@@ -48,7 +48,8 @@ pub struct Network {
 pub struct PodConfig {
     /// Where addresses come from, in order of preference; they do not overlap.
     pub ranges: Vec<Range>,
-    /// The node's own addresses: sources of what it sends to its pods.
+    /// The node's own addresses: sources of what it sends to its pods. Each must be on an interface of the node, not
+    /// tentative, when a pod comes; else the kernel refuses the pod's route and ADD answers 104 with the address.
     pub node_addresses: NodeAddresses,
     /// MTU of both ends in bytes; the kernel's default if absent.
     pub mtu_bytes: Option<u32>,

@@ -34,7 +34,7 @@ pub enum Code {
     AddressTaken = 102,
     /// The lease table could not be read or written.
     LeaseTable = 103,
-    /// The kernel refused something on the node's side.
+    /// The kernel refused something on the node's side, or one of `nodeAddresses` is not there.
     HostWiring = 104,
     /// The kernel refused something in the pod's namespace.
     PodWiring = 105,

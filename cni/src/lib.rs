@@ -18,6 +18,9 @@
 //! Served are ADD, DEL and VERSION, for versions 0.3.1 to 1.1.0. Not here: CHECK, STATUS and GC (they answer with an
 //! error), policy, masquerading, delegation to other plugins.
 //!
+//! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
+//! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
+//!
 //! What the plugin creates, and how it is known again without memory: host ends of veth pairs named `cam` + 12 hex
 //! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, and lease
 //! tables under `/run/cambric/ipam` ([`lease`]).

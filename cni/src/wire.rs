@@ -68,6 +68,9 @@ pub(crate) enum WireError {
     /// Somebody has a route to one of the pod's addresses already.
     #[error("the address has a route already")]
     AddressTaken,
+    /// A configured source of the node is none of its addresses.
+    #[error("{address} in nodeAddresses is not on the node: {refusal}")]
+    SourceMissing { address: IpAddr, refusal: NetlinkError },
     /// The kernel refused something on the node.
     #[error(transparent)]
     Host(NetlinkError),
@@ -179,15 +182,20 @@ fn configure_host_end(wiring: &Wiring<'_>, host: &mut Socket) -> Result<(), Wire
         batch.push(link_local_route(host_end));
     }
     let first_route = batch.len();
-    batch.extend(wiring.addresses.iter().map(|address| {
-        let source = wiring.config.node_addresses.towards(address);
-        host_route(address, host_end, source)
-    }));
-    host.batch(&batch).map(drop).map_err(|error| match error {
-        NetlinkError::Refused { nth, errno: Errno::EEXIST, .. } if nth >= first_route => {
-            WireError::AddressTaken
-        }
-        error => WireError::Host(error),
+    let source_of = |address| wiring.config.node_addresses.towards(address);
+    batch.extend(wiring.addresses.iter().map(|address| host_route(address, host_end, source_of(address))));
+    let Err(refusal) = host.batch(&batch) else { return Ok(()) };
+
+    let NetlinkError::Refused { nth, errno, .. } = refusal else { return Err(WireError::Host(refusal)) };
+    let refused = nth.checked_sub(first_route).and_then(|nth| wiring.addresses.iter().nth(nth));
+    Err(match (refused, errno) {
+        (Some(_), Errno::EEXIST) => WireError::AddressTaken,
+        // The rest of the route is always the same, so the source it is.
+        (Some(address), Errno::EINVAL) => match source_of(address) {
+            Some(address) => WireError::SourceMissing { address, refusal },
+            None => WireError::Host(refusal),
+        },
+        _ => WireError::Host(refusal),
     })
 }
 

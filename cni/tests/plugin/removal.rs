@@ -129,10 +129,11 @@ fn a_foreign_route_to_the_address_fails_the_add_and_stays() {
 fn failures_in_the_middle_are_undone() {
     on_a_host(|host| {
         let pod = host.pod("a1");
-        // A source address the node does not have.
-        let answer = host.call("ADD", &pod).config("nodeAddresses", json!(["192.0.2.1"])).run();
-        answer.expect_error(104, "with source 192.0.2.1");
-        host.assert_clean();
+        for source in ["192.0.2.1", "2001:db8::1"] {
+            let answer = host.call("ADD", &pod).config("nodeAddresses", json!([source])).run();
+            answer.expect_error(104, &format!("{source} in nodeAddresses is not on the node"));
+            host.assert_clean();
+        }
         // A default route in the pod already.
         pod.run(|| ip("route add default dev lo"));
         host.call("ADD", &pod).run().expect_error(105, "default route");
