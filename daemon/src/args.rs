@@ -21,10 +21,6 @@ pub struct Args {
     #[arg(long, default_value = "/run/cambric", value_name = "DIR")]
     pub run_dir: PathBuf,
 
-    /// Last known state of the cluster.
-    #[arg(long, default_value = "/var/lib/cambric", value_name = "DIR")]
-    pub state_dir: PathBuf,
-
     /// Where the container runtime looks for CNI configuration.
     #[arg(long, default_value = "/etc/cni/net.d", value_name = "DIR")]
     pub cni_conf_dir: PathBuf,
