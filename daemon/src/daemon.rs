@@ -71,6 +71,7 @@ struct Daemon {
     route_events: mpsc::Receiver<cambric_routes::Event>,
     views: Views,
     speaker: Option<Speaker>,
+    /// The last one that could be made; before the first, what is missing.
     intent: Result<Intent, NoIntent>,
     converged: BTreeSet<Family>,
     problems: Problems,
@@ -205,7 +206,7 @@ impl Daemon {
         if sources_changed {
             self.write_learned_again().await?;
         }
-        if self.state.borrow().ready && !self.conflist_is_written() {
+        if self.state.borrow().ready && !self.write_conflist() {
             self.state.send_modify(|state| state.ready = false);
         }
         Ok(())
@@ -278,7 +279,7 @@ impl Daemon {
         let mut waiting_for = self.waiting_for().await?;
         if waiting_for.is_empty() {
             self.routes.flushed().await?;
-            if self.conflist_is_written() {
+            if self.write_conflist() {
                 tracing::info!("routing is ready");
             } else {
                 waiting_for.push("a CNI configuration that can be written".to_owned());
@@ -311,9 +312,9 @@ impl Daemon {
         Ok(readiness::waiting_for(&self.node, intent, &Progress { peers_routes, untold }))
     }
 
-    /// Writes the CNI configuration. What stands in the way is a problem, and is tried again with the next
-    /// look at readiness.
-    fn conflist_is_written(&mut self) -> bool {
+    /// Writes the CNI configuration; whether it stands as it should. What is in the way is a problem, and
+    /// it is tried again with the next look at readiness.
+    fn write_conflist(&mut self) -> bool {
         let Ok(intent) = &self.intent else { return false };
         let folder = &self.args.cni_conf_dir;
         // Without ranges there is nothing to write; pods that run keep the ones they have.
