@@ -43,7 +43,7 @@ unit:
 	$(CARGO) test --locked --workspace --exclude cambric-lab
 
 topology:
-	$(CARGO) test --locked -p cambric-lab
+	$(CARGO) test --locked -p cambric-lab -- --nocapture
 
 test: tools-test build lint unit topology
 
