@@ -331,7 +331,7 @@ impl Rib {
         for id in tables.told.clone() {
             self.tell_kernel_again(id, &lost);
             if kept.contains(&self.dest(id).prefix.family()) {
-                self.set_freshness(id, peer, Freshness::Stale);
+                self.mark_stale(id, peer);
             } else {
                 self.set_path(id, peer, None);
             }
@@ -525,6 +525,14 @@ impl Rib {
             tables.told.insert(id);
             dest.paths.push(path);
             self.undecided.insert(id);
+        }
+    }
+
+    /// A path over a link that was lost is no better for a second loss.
+    fn mark_stale(&mut self, id: DestId, peer: PeerId) {
+        let paths = self.dest_mut(id).paths.iter_mut();
+        for path in paths.filter(|path| path.peer == peer && path.freshness == Freshness::Fresh) {
+            path.freshness = Freshness::Stale;
         }
     }
 

@@ -578,9 +578,10 @@ fn link_that_stays_down_takes_its_routes_with_the_hold_time() {
     assert!(net.fib(one).is_empty());
 }
 
-#[test]
-fn way_over_a_link_that_went_down_is_not_used_beside_another_nor_before_it_is_told_again() {
-    const FAR: &str = "10.3.0.3";
+const FAR: &str = "10.3.0.3";
+
+/// A router that learns one prefix over two links, and the two that tell it.
+fn two_links() -> (Net, Host, Host, Host) {
     let mut net = Net::new();
     let mut wanted = speaker(65001, A, [neighbor(65002, B), neighbor(65003, FAR)], &[]);
     let second = LinkAddress::new(ip("10.3.0.1"), 24).expect("length");
@@ -591,7 +592,31 @@ fn way_over_a_link_that_went_down_is_not_used_beside_another_nor_before_it_is_to
     net.run(secs(10));
     assert!(net.is_up(one, near) && net.is_up(one, far));
     assert_eq!(net.changes(one).last(), Some(&route("10.96.0.0/16", [B, FAR])));
+    (net, one, near, far)
+}
 
+#[test]
+fn way_over_a_link_that_went_down_is_no_better_for_losing_its_next_session_too() {
+    let (mut net, one, _, far) = two_links();
+    net.silence(one, far);
+    set_link(&mut net, one, 1, LinkState::Down);
+    assert_eq!(net.changes(one), [route("10.96.0.0/16", [B])]);
+    net.run(secs(1));
+    net.mend(one, far);
+    net.latency(one, far, secs(1));
+    set_link(&mut net, one, 1, LinkState::Up);
+    // Lost again before the first route or End-of-RIB has come, and back once more.
+    let is_up = |net: &Net| net.peer(one, far).state == PeerState::Established;
+    net.run_until(secs(30), is_up);
+    net.cut(one, far);
+    net.run_until(secs(30), |net| !is_up(net));
+    net.run_until(secs(30), is_up);
+    assert_eq!(net.changes(one), []);
+}
+
+#[test]
+fn way_over_a_link_that_went_down_is_not_used_beside_another_nor_before_it_is_told_again() {
+    let (mut net, one, _, far) = two_links();
     net.silence(one, far);
     set_link(&mut net, one, 1, LinkState::Down);
     assert_eq!(net.changes(one), [route("10.96.0.0/16", [B])]);
