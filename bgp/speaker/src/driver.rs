@@ -93,6 +93,8 @@ impl Handle {
     }
 }
 
+/// Events that may wait for the daemon. Few: what is in the channel cannot be overtaken by a lost gateway.
+const EVENTS_AHEAD: usize = 4;
 /// Route changes handed over at once.
 const ROUTES_AT_ONCE: usize = 512;
 
@@ -107,7 +109,7 @@ pub fn start(
 ) -> io::Result<(Handle, mpsc::Receiver<Event>, JoinHandle<()>)> {
     let listeners = socket::listen(config.port)?;
     let (commands, from_handles) = mpsc::channel(16);
-    let (events, to_daemon) = mpsc::channel(64);
+    let (events, to_daemon) = mpsc::channel(EVENTS_AHEAD);
     let (to_driver, from_wire) = mpsc::channel(64);
     let driver = Driver {
         router,
@@ -116,6 +118,7 @@ pub fn start(
         to_driver,
         events,
         outbox: VecDeque::new(),
+        converged: VecDeque::new(),
         backlog: Backlog::Clear,
     };
     let task = tokio::spawn(driver.run(listeners, from_handles, from_wire));
@@ -146,6 +149,8 @@ struct Driver {
     events: mpsc::Sender<Event>,
     /// Events in order; routes are not among them, they stay in the router.
     outbox: VecDeque<Event>,
+    /// To be told when the routes that were chosen up to now are: nothing is swept before.
+    converged: VecDeque<Family>,
     backlog: Backlog,
 }
 
@@ -262,12 +267,7 @@ impl Driver {
                     self.outbox.push_back(Event::NextHopLost(next_hop));
                     self.tell(Tell::Events);
                 }
-                Action::Converged(family) => {
-                    // Routes that were chosen up to here go before it.
-                    let routes = self.route_changes();
-                    self.outbox.extend(routes);
-                    self.outbox.push_back(Event::Converged(family));
-                }
+                Action::Converged(family) => self.converged.push_back(family),
                 Action::PeerChanged { peer, state } => {
                     self.outbox.push_back(Event::PeerChanged { peer, state });
                 }
@@ -312,19 +312,16 @@ impl Driver {
                     return;
                 }
             };
-            let event = match what {
-                Tell::Events => self.outbox.pop_front(),
-                Tell::EventsAndRoutes => self.outbox.pop_front().or_else(|| route_changes(&mut self.router)),
-            };
+            let event = self.outbox.pop_front().or_else(|| match what {
+                Tell::Events => None,
+                Tell::EventsAndRoutes => route_changes(&mut self.router)
+                    .or_else(|| self.converged.pop_front().map(Event::Converged)),
+            });
             match event {
                 Some(event) => permit.send(event),
                 None => return,
             }
         }
-    }
-
-    fn route_changes(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| route_changes(&mut self.router)).collect()
     }
 }
 
