@@ -18,7 +18,7 @@ help:
 	@echo 'make test     every test, topologies included (root)'
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
-	@echo 'make lint     formatting, clippy, what bgp/core may depend on'
+	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
 
 build:
 	$(CARGO) build --locked --workspace
@@ -38,6 +38,8 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	./bgp/core/pure.sh
+	if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
+	else python3 -B -m doctest .ci/dependencies.py && python3 -B .ci/dependencies.py; fi
 
 unit:
 	$(CARGO) test --locked --workspace --exclude cambric-lab
