@@ -32,6 +32,9 @@ pub enum Error {
     /// Links or addresses could not be listed.
     #[error("cannot list links and addresses")]
     Links(#[from] rtnetlink::Error),
+    /// The kernel's neighbour entries could not be listed.
+    #[error("cannot list neighbours")]
+    Neighbors(#[source] rtnetlink::Error),
     /// The record of installed routes cannot be written.
     #[error("cannot write {}", path.display())]
     Record {

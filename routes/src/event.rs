@@ -114,6 +114,8 @@ pub struct Snapshot {
     pub objects: BTreeMap<NextHopId, Hop>,
     /// Groups: what they spread over, and how many routes use them.
     pub groups: BTreeMap<NextHopId, GroupState>,
+    /// Learned routes by the next hop that carries them; one over several next hops counts for each.
+    pub by_gateway: BTreeMap<Hop, usize>,
     /// Wanted prefixes whose place a route of another program has, with its protocol.
     pub conflicts: BTreeMap<Prefix, u8>,
     /// Next hops that are not used, and why.

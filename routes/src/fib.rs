@@ -427,6 +427,7 @@ impl Fib {
             failing: self.pending.failed(),
             objects: self.mirror.next_hops.objects().collect(),
             groups: groups.map(|(id, group)| (id, group_state(id, &group.hops))).collect(),
+            by_gateway: self.mirror.users_by_hop(),
             conflicts: self.conflicts.clone(),
             unusable: self.unusable(),
             repairs: self.repairs.clone(),

@@ -8,7 +8,9 @@ use crate::{
     config::Config,
     error::{Ended, Error},
     event::{Event, Snapshot},
+    kernel,
     links::LinkTable,
+    neighbors::Neighbor,
     record::Kept,
     task::{Command, Task},
     wanted::{Change, Family, NextHop},
@@ -82,6 +84,16 @@ impl Routes {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Snapshot(reply)).await?;
         answer.await.map_err(|_| Ended)
+    }
+
+    /// The neighbour entries (ARP, NDP) of unicast addresses as the kernel has them at this moment, in order of
+    /// interface and address. Which of them are gateways in use, [`Snapshot::by_gateway`] says. Lists them on
+    /// the caller's thread: the task goes on meanwhile.
+    ///
+    /// # Errors
+    /// When the kernel does not list them.
+    pub async fn neighbors(&self) -> Result<Vec<Neighbor>, Error> {
+        kernel::list_neighbors().await
     }
 
     /// Returns when everything set before has been written, or refused by the kernel at least once, or waits

@@ -8,12 +8,13 @@
 //! overrun it.
 //!
 //! Each listing has sockets of its own. Next hops and routes are listed step by step between other work
-//! (`dump`); links and addresses, which are few, by `rtnetlink`. That library has no next-hop messages and
+//! (`dump`); links, addresses and neighbours by `rtnetlink`. That library has no next-hop messages and
 //! sends one request at a time, hence the rest.
 
 mod dump;
 mod link;
 mod message;
+mod neighbor;
 mod next_hop;
 mod route;
 
@@ -34,7 +35,6 @@ use socket2::{SockFilter, SockRef};
 
 pub(crate) use self::{
     dump::{Consistency, Dump, DumpStep, Found},
-    link::KernelLink,
     next_hop::{KernelNextHop, NextHopContent},
     route::KernelRoute,
 };
@@ -46,7 +46,8 @@ use self::{
 use crate::{
     diff::Op,
     error::Error,
-    links::{LinkAddress, LinkTable},
+    links::{Link, LinkAddress, LinkTable},
+    neighbors::Neighbor,
     next_hops::{LinkIndex, NextHopId},
 };
 
@@ -60,7 +61,7 @@ const DATAGRAMS_A_TURN: usize = 256;
 /// What the kernel told without being asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KernelEvent {
-    Link(KernelLink),
+    Link(Link),
     LinkGone(LinkIndex),
     Address(LinkIndex, LinkAddress),
     AddressGone(LinkIndex, LinkAddress),
@@ -231,7 +232,7 @@ async fn read_links(handle: &rtnetlink::Handle) -> Result<LinkTable, Error> {
     let mut links = handle.link().get().execute();
     while let Some(message) = links.try_next().await? {
         if let Some(link) = link::link(&message) {
-            table.put_link(link.index, link.name, link.admin_up, link.carrier);
+            table.put_link(link);
         }
     }
     let mut addresses = handle.address().get().execute();
@@ -241,6 +242,24 @@ async fn read_links(handle: &rtnetlink::Handle) -> Result<LinkTable, Error> {
         }
     }
     Ok(table)
+}
+
+/// All unicast neighbours, by a connection that lasts as long as the listing.
+pub(crate) async fn list_neighbors() -> Result<Vec<Neighbor>, Error> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| Error::Open { what: "listing socket", source })?;
+    tokio::select! {
+        neighbors = read_neighbors(&handle) => neighbors.map_err(Error::Neighbors),
+        () = connection => Err(Error::Dump { what: "neighbours", source: io::ErrorKind::ConnectionAborted.into() }),
+    }
+}
+
+async fn read_neighbors(handle: &rtnetlink::Handle) -> Result<Vec<Neighbor>, rtnetlink::Error> {
+    let messages = handle.neighbours().get().execute();
+    let found = messages.try_filter_map(|message| std::future::ready(Ok(neighbor::neighbor(&message))));
+    let mut neighbors: Vec<Neighbor> = found.try_collect().await?;
+    neighbors.sort_by_key(|neighbor| (neighbor.interface, neighbor.address));
+    Ok(neighbors)
 }
 
 /// Beyond the system's limit if we may, else up to it.

@@ -62,6 +62,7 @@ mod intern;
 mod kernel;
 mod links;
 mod mirror;
+mod neighbors;
 mod next_hops;
 mod pending;
 mod record;
@@ -74,6 +75,7 @@ pub use self::{
     event::{Event, FailedWrite, GroupState, RepairCause, Snapshot, Unusable},
     handle::Routes,
     links::{Link, LinkAddress, LinkTable},
+    neighbors::{Neighbor, NeighborState},
     next_hops::{Hop, LinkIndex, NextHopId},
     record::Kept,
     task::Task,

@@ -30,6 +30,10 @@ pub struct Link {
     pub admin_up: bool,
     /// Whether the lower layer carries signal (`IFF_LOWER_UP`).
     pub carrier: bool,
+    /// The longest packet it takes, in octets.
+    pub mtu_bytes: u32,
+    /// Its Ethernet address; `None` if it has no such thing (loopback, tunnel).
+    pub mac: Option<[u8; 6]>,
     /// Its addresses.
     pub addresses: BTreeSet<LinkAddress>,
 }
@@ -59,7 +63,7 @@ pub(crate) enum LinkLoss {
 pub(crate) enum LinkChange {
     Up,
     Down(LinkLoss),
-    /// Name or something else; the ability to carry is as before.
+    /// Name, MTU or something else; the ability to carry is as before.
     Other,
     None,
 }
@@ -130,27 +134,21 @@ impl LinkTable {
         self.links.values().any(|link| link.addresses.iter().any(|a| a.address == address && !a.tentative))
     }
 
-    /// Takes in a link message. Addresses stay with the index.
-    pub(crate) fn put_link(
-        &mut self,
-        index: LinkIndex,
-        name: String,
-        admin_up: bool,
-        carrier: bool,
-    ) -> LinkChange {
-        let new = Link { index, name, admin_up, carrier, addresses: BTreeSet::new() };
-        let Some(old) = self.links.get_mut(&index) else {
+    /// Takes in what is told of an interface but for its addresses: those stay with the index.
+    pub(crate) fn put_link(&mut self, told: Link) -> LinkChange {
+        let Some(old) = self.links.get_mut(&told.index) else {
+            let new = Link { addresses: BTreeSet::new(), ..told };
             let change = if new.usable() { LinkChange::Up } else { LinkChange::Other };
-            self.links.insert(index, new);
+            self.links.insert(new.index, new);
             return change;
         };
-        let new = Link { addresses: std::mem::take(&mut old.addresses), ..new };
+        let new = Link { addresses: std::mem::take(&mut old.addresses), ..told };
         let change = match (old.usable(), new.usable()) {
             (false, true) => LinkChange::Up,
             // The second message of an administrative shutdown takes the plain routes, too.
             _ if old.admin_up && !new.admin_up => LinkChange::Down(LinkLoss::Admin),
             (true, false) => LinkChange::Down(LinkLoss::Carrier),
-            _ if old.name != new.name || old.admin_up != new.admin_up => LinkChange::Other,
+            _ if *old != Link { addresses: BTreeSet::new(), ..new.clone() } => LinkChange::Other,
             _ => LinkChange::None,
         };
         *old = new;
@@ -201,10 +199,23 @@ pub(crate) mod tests {
     pub(crate) fn table(links: &[(u32, &str, &str)]) -> LinkTable {
         let mut table = LinkTable::default();
         for (index, name, address) in links {
-            table.put_link(LinkIndex(*index), (*name).to_owned(), true, true);
+            table.put_link(link(*index, name));
             table.put_address(LinkIndex(*index), link_address(address));
         }
         table
+    }
+
+    /// An interface that is up, without addresses.
+    pub(crate) fn link(index: u32, name: &str) -> Link {
+        Link {
+            index: LinkIndex(index),
+            name: name.to_owned(),
+            admin_up: true,
+            carrier: true,
+            mtu_bytes: 1500,
+            mac: None,
+            addresses: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn link_address(text: &str) -> LinkAddress {
@@ -241,19 +252,20 @@ pub(crate) mod tests {
     fn two_links_with_one_subnet_give_the_usable_one() {
         let mut table = table(&[(2, "up1", "10.1.0.1/24"), (3, "up2", "10.1.0.2/24")]);
         assert_eq!(on_link(&table, "10.1.0.9"), Some(2));
-        table.put_link(LinkIndex(2), "up1".into(), true, false);
+        table.put_link(Link { carrier: false, ..link(2, "up1") });
         assert_eq!(on_link(&table, "10.1.0.9"), Some(3));
     }
 
     #[test]
     fn changes_say_what_the_kernel_does_with_routes() {
         let mut table = table(&[(2, "up1", "10.1.0.1/24")]);
-        let mut put = |admin_up, carrier| table.put_link(LinkIndex(2), "up1".into(), admin_up, carrier);
+        let mut put = |admin_up, carrier| table.put_link(Link { admin_up, carrier, ..link(2, "up1") });
         assert_eq!(put(true, false), LinkChange::Down(LinkLoss::Carrier));
         assert_eq!(put(false, false), LinkChange::Down(LinkLoss::Admin));
         assert_eq!(put(true, false), LinkChange::Other);
         assert_eq!(put(true, true), LinkChange::Up);
         assert_eq!(put(true, true), LinkChange::None);
+        assert_eq!(table.put_link(Link { mtu_bytes: 9000, ..link(2, "up1") }), LinkChange::Other);
         assert_eq!(table.remove_link(LinkIndex(2)), LinkChange::Down(LinkLoss::Admin));
     }
 

@@ -5,7 +5,7 @@
 //! is not ours to know. Filled by a dump, kept by events and by our own accepted writes.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -85,6 +85,22 @@ impl Mirror {
             .filter(|(_, shape, _)| shape.form == Form::Group(group))
             .map(|(_, _, users)| users)
             .sum()
+    }
+
+    /// How many routes each next hop carries, alone or with others.
+    pub(crate) fn users_by_hop(&self) -> BTreeMap<Hop, usize> {
+        let mut users = BTreeMap::new();
+        for (_, shape, routes) in self.shapes.iter() {
+            let hops = match &shape.form {
+                Form::Plain(hop) => std::slice::from_ref(hop),
+                Form::Group(id) => self.next_hops.hops(*id),
+                Form::Unreachable | Form::Odd => &[],
+            };
+            for hop in hops {
+                *users.entry(*hop).or_default() += routes;
+            }
+        }
+        users
     }
 
     /// The kernel holds this route of ours.

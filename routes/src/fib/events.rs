@@ -9,7 +9,7 @@ use super::{Fib, RefusalState};
 use crate::{
     METRIC, PROTOCOL,
     event::{Event, RepairCause},
-    kernel::{KernelEvent, KernelLink, KernelNextHop, KernelRoute, NextHopContent, Replaced},
+    kernel::{KernelEvent, KernelNextHop, KernelRoute, NextHopContent, Replaced},
     links::{Link, LinkAddress, LinkChange, LinkTable},
     next_hops::{LinkIndex, NextHopId},
     wanted::Prefix,
@@ -67,26 +67,28 @@ impl Fib {
             self.handle_link_gone(index, now);
         }
         for link in listed.iter() {
-            let Link { index, name, admin_up, carrier, addresses } = link.clone();
-            self.handle_link(KernelLink { index, name, admin_up, carrier }, now);
+            let index = link.index;
+            self.handle_link(link.clone(), now);
             let known = self.links.get(index).map(|link| link.addresses.clone()).unwrap_or_default();
-            for address in known.difference(&addresses) {
+            for address in known.difference(&link.addresses) {
                 self.handle_event(KernelEvent::AddressGone(index, address.clone()), now);
             }
-            for address in addresses.difference(&known) {
+            for address in link.addresses.difference(&known) {
                 self.handle_event(KernelEvent::Address(index, address.clone()), now);
             }
         }
     }
 
-    fn handle_link(&mut self, link: KernelLink, now: Instant) {
-        let KernelLink { index, name, admin_up, carrier } = link;
+    fn handle_link(&mut self, link: Link, now: Instant) {
+        let (index, name) = (link.index, link.name.clone());
         let was_usable = self.links.get(index).is_some_and(|link| link.usable());
-        let change = self.links.put_link(index, name.clone(), admin_up, carrier);
+        let change = self.links.put_link(link);
         self.links_changed |= change != LinkChange::None;
+        // The kernel may have dropped objects in a flap that was over before it told of it.
+        if matches!(change, LinkChange::None | LinkChange::Other) && self.has_objects_on(index) {
+            self.check_later(now);
+        }
         match change {
-            // The kernel may have dropped objects in a flap that was over before it told of it.
-            LinkChange::None if self.has_objects_on(index) => self.check_later(now),
             LinkChange::None => {}
             LinkChange::Other => self.resolve_again(),
             LinkChange::Up => {

@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     METRIC, PROTOCOL,
     event::Unusable,
-    kernel::{Consistency, Found, KernelEvent, KernelLink, KernelRoute, Replaced},
-    links::tests::table,
+    kernel::{Consistency, Found, KernelEvent, KernelRoute, Replaced},
+    links::{self, Link, tests::table},
     mirror::Shape,
     next_hops::{LinkIndex, tests::hop},
     wanted::WantedRoute,
@@ -35,7 +35,7 @@ fn via(network: &str, gateways: &[&str]) -> Change {
 }
 
 fn link(index: u32, name: &str, carrier: bool) -> KernelEvent {
-    KernelEvent::Link(KernelLink { index: LinkIndex(index), name: name.into(), admin_up: true, carrier })
+    KernelEvent::Link(Link { carrier, ..links::tests::link(index, name) })
 }
 
 fn plain(network: &str, gateway: &str, link: u32) -> KernelRoute {
@@ -102,10 +102,7 @@ fn event_of_its_link_tries_a_refused_next_hop_at_once() {
     fib.set(via(NETWORK, &[TOR1]));
     write(&mut fib, now, refuse_hop(hop(TOR1, 1)));
     assert_eq!(form(&fib), None);
-    fib.handle_event(
-        KernelEvent::Address(LinkIndex(1), crate::links::tests::link_address("10.9.0.1/32")),
-        now,
-    );
+    fib.handle_event(KernelEvent::Address(LinkIndex(1), links::tests::link_address("10.9.0.1/32")), now);
     write(&mut fib, now, accept);
     assert_eq!(form(&fib), Some(Form::Plain(hop(TOR1, 1))));
 }
@@ -237,7 +234,7 @@ fn deletions_lower_the_record_once_for_all_that_is_queued() {
 #[test]
 fn missing_source_is_told_once_and_again_after_it_was_there() {
     let (mut fib, now) = fib();
-    let source = crate::links::tests::link_address("192.0.2.7/32");
+    let source = links::tests::link_address("192.0.2.7/32");
     let Change::Want(mut route) = via(NETWORK, &[TOR1]) else { unreachable!("a wish") };
     route.preferred_source = Some(source.address);
     let missing = [Event::PreferredSourceMissing { address: source.address }];
