@@ -37,6 +37,7 @@ pub mod wire;
 
 pub use attributes::Attributes;
 pub use config::{Families, Originated, PeerConfig, PeerPolicy, RouterConfig, Wanted};
+pub use peer::Admin;
 pub use prefix::{Family, Prefix};
 pub use router::{Action, Router};
 pub use types::{Asn, ConnId, HoldTime, LocalPref, Med, PeerId, RouterId};

@@ -91,7 +91,7 @@ pub(crate) struct Identity {
 /// The states of RFC 4271 section 8.2.2, of the connection that is furthest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerState {
-    /// Nothing is attempted.
+    /// Nothing is attempted: the peer is disabled.
     Idle,
     /// Waiting for the next attempt, or for the peer's.
     Active,
@@ -116,6 +116,15 @@ impl fmt::Display for PeerState {
             PeerState::Established => "Established",
         })
     }
+}
+
+/// Whether the operator lets a peer be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// It may have a session.
+    Enabled,
+    /// It may not, until the operator enables it: neither do we connect nor may it.
+    Disabled,
 }
 
 /// Why a connection or session ended last.
@@ -147,6 +156,7 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) address: IpAddr,
     pub(crate) config: PeerConfig,
+    admin: Admin,
     outgoing: Outgoing,
     incoming: Option<Connection>,
     backoff: Backoff,
@@ -174,12 +184,13 @@ impl Peer {
     /// Enough that a peer which comes back at once with the same fault costs next to nothing.
     const PENALTY: Duration = Duration::from_millis(500);
 
-    /// With the first attempt due at once.
-    pub(crate) fn new(now: Instant, id: PeerId, address: IpAddr, config: PeerConfig) -> Peer {
+    /// With the first attempt due at once, if it is enabled.
+    pub(crate) fn new(now: Instant, id: PeerId, address: IpAddr, config: PeerConfig, admin: Admin) -> Peer {
         let mut peer = Peer {
             id,
             address,
             config,
+            admin,
             outgoing: Outgoing::Off,
             incoming: None,
             backoff: Backoff::default(),
@@ -193,6 +204,7 @@ impl Peer {
             flaws_told: BTreeSet::new(),
         };
         peer.wait_until(now);
+        peer.note_state(now);
         peer
     }
 
@@ -220,6 +232,9 @@ impl Peer {
 
     /// The peer connected to us; `None` if one connection of its is there already and lives.
     pub(crate) fn handle_accepted(&mut self, cx: &mut Context<'_>, local: IpAddr) -> Option<ConnId> {
+        if self.admin == Admin::Disabled {
+            return Some(self.turn_away(cx));
+        }
         if let Some(old) = self.incoming.take() {
             if old.established().is_some() {
                 // It may have restarted and lost the old one: its OPEN will tell.
@@ -232,6 +247,15 @@ impl Peer {
         self.incoming = Some(self.answer(cx, conn, local));
         self.note_state(cx.now);
         Some(conn)
+    }
+
+    /// The peer is told why, so that its operator need not guess (RFC 4486 section 4).
+    fn turn_away(&mut self, cx: &mut Context<'_>) -> ConnId {
+        let conn = cx.new_conn();
+        let mut last_words = Vec::new();
+        frame::write_notification(&mut last_words, &administrative_shutdown());
+        cx.effects.push(Effect::Close { conn, last_words });
+        conn
     }
 
     /// The incoming slot holds the session: it moves to the other one, if that is free.
@@ -325,7 +349,7 @@ impl Peer {
     /// Not at once, for the peer does so: FRR connects in the moment its link is up, and where the two
     /// connections cross it may give up both.
     pub(crate) fn handle_link_up(&mut self, cx: &mut Context<'_>) {
-        self.backoff.link_is_new();
+        self.backoff.reset();
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
             // Its first packet may have been lost while the link was down.
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
@@ -347,6 +371,34 @@ impl Peer {
         connections.chain(outgoing).chain(self.helper.poll_timeout()).min()
     }
 
+    /// The operator switches the peer off or on.
+    pub(crate) fn set_admin(&mut self, cx: &mut Context<'_>, admin: Admin) {
+        match (std::mem::replace(&mut self.admin, admin), admin) {
+            (Admin::Enabled, Admin::Disabled) => {
+                self.stop(cx, &administrative_shutdown(), "disabled by the operator");
+            }
+            (Admin::Disabled, Admin::Enabled) => self.start_afresh(cx),
+            (Admin::Enabled, Admin::Enabled) | (Admin::Disabled, Admin::Disabled) => {}
+        }
+    }
+
+    /// The operator wants a new session.
+    pub(crate) fn restart(&mut self, cx: &mut Context<'_>) {
+        if self.admin == Admin::Enabled {
+            let notification = Notification::new(code::CEASE, cease::ADMINISTRATIVE_RESET);
+            self.stop(cx, &notification, "restarted by the operator");
+            self.start_afresh(cx);
+        }
+    }
+
+    /// Connects at once: the operator mended what failed before.
+    fn start_afresh(&mut self, cx: &mut Context<'_>) {
+        self.backoff.reset();
+        self.penalty_until = cx.now;
+        self.wait_until(cx.now);
+        self.handle_timeout(cx);
+    }
+
     /// The operator's part: end everything with `notification`.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification, why: &str) {
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
@@ -360,6 +412,7 @@ impl Peer {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
         self.wait_until(cx.now);
+        self.note_state(cx.now);
     }
 
     // --- what a connection heard -------------------------------------------------------------------
@@ -573,9 +626,9 @@ impl Peer {
     }
 
     fn wait_until(&mut self, until: Instant) {
-        self.outgoing = match self.config.connect {
-            ConnectMode::Both => Outgoing::Waiting { until },
-            ConnectMode::Passive => Outgoing::Off,
+        self.outgoing = match (self.admin, self.config.connect) {
+            (Admin::Enabled, ConnectMode::Both) => Outgoing::Waiting { until },
+            (Admin::Enabled, ConnectMode::Passive) | (Admin::Disabled, _) => Outgoing::Off,
         };
     }
 
@@ -603,6 +656,11 @@ impl Peer {
         }
     }
 
+    /// Whether this connection is in one of the slots.
+    pub(crate) fn has(&self, conn: ConnId) -> bool {
+        self.connections().any(|connection| connection.id == conn)
+    }
+
     fn take_connection(&mut self, conn: ConnId) -> Option<Connection> {
         match std::mem::replace(&mut self.outgoing, Outgoing::Off) {
             Outgoing::Open(connection) if connection.id == conn => Some(connection),
@@ -614,6 +672,11 @@ impl Peer {
     }
 
     // --- looks -------------------------------------------------------------------------------------
+
+    /// Whether the operator lets it be.
+    pub(crate) fn admin(&self) -> Admin {
+        self.admin
+    }
 
     /// The session, if one is up, and since when.
     pub(crate) fn established(&self) -> Option<(ConnId, &Session, Instant)> {
@@ -634,9 +697,10 @@ impl Peer {
             State::OpenConfirm { .. } => PeerState::OpenConfirm,
             State::Established { .. } => PeerState::Established,
         };
-        let slot = match self.outgoing {
-            Outgoing::Connecting { .. } => PeerState::Connect,
-            _ => PeerState::Active,
+        let slot = match (self.admin, &self.outgoing) {
+            (Admin::Disabled, _) => PeerState::Idle,
+            (Admin::Enabled, Outgoing::Connecting { .. }) => PeerState::Connect,
+            (Admin::Enabled, _) => PeerState::Active,
         };
         self.connections().map(of_connection).max().map_or(slot, |state| state.max(slot))
     }
@@ -680,4 +744,9 @@ impl Peer {
         });
         restart
     }
+}
+
+/// RFC 4486 section 4: the operator does not want the session.
+fn administrative_shutdown() -> Notification {
+    Notification::new(code::CEASE, cease::ADMINISTRATIVE_SHUTDOWN)
 }

@@ -11,6 +11,7 @@
 
 pub(crate) mod adj_out;
 pub(crate) mod decision;
+mod listing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -25,7 +26,8 @@ use crate::types::{PeerId, PeerKind, RouterId};
 
 use adj_out::{AdjOut, Tells};
 pub use decision::Reason;
-use decision::{Candidate, Decision, Standing, Teller, decide};
+use decision::{Candidate, Standing, Teller, decide};
+pub use listing::{Counts, PathInfo, RouteInfo, Verdict};
 
 /// Index of a destination; used again when its prefix is forgotten by everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,52 +40,6 @@ pub struct RouteChange {
     pub prefix: Prefix,
     /// Over these gateways; empty: no learned route any more.
     pub next_hops: BTreeSet<IpAddr>,
-}
-
-/// Numbers of one peer and family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Routes the peer told, those not kept among them.
-    pub received: usize,
-    /// Of these: fit for use.
-    pub accepted: usize,
-    /// Of these: refused.
-    pub refused: usize,
-    /// Routes it was told.
-    pub sent: usize,
-}
-
-/// One path to a prefix, for display.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathInfo {
-    /// Who told it; `None` for our own.
-    pub peer: Option<PeerId>,
-    /// With what.
-    pub attributes: Arc<Attributes>,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Kept for a peer that is restarting (RFC 4724), or whose link went down.
-    pub stale: bool,
-}
-
-/// What became of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The one that is told on.
-    Best,
-    /// Usable, not best.
-    Lost(Reason),
-    /// Not usable.
-    Refused(Refusal),
-}
-
-/// A prefix with all its paths, the best first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteInfo {
-    /// Which.
-    pub prefix: Prefix,
-    /// At least one.
-    pub paths: Vec<PathInfo>,
 }
 
 #[derive(Debug)]
@@ -667,85 +623,6 @@ impl Rib {
 
     pub(crate) fn take_ask_again(&mut self) -> Vec<AskAgain> {
         std::mem::take(&mut self.ask_again)
-    }
-
-    // --- display -----------------------------------------------------------------------------------
-
-    /// Routes by prefix, those that `wanted` lets through.
-    pub(crate) fn routes(&self, wanted: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
-        let mut routes: Vec<RouteInfo> = self
-            .live()
-            .filter(|(_, dest)| wanted(&dest.prefix))
-            .filter_map(|(_, dest)| self.route_info(dest))
-            .collect();
-        routes.sort_by_key(|route| route.prefix);
-        routes
-    }
-
-    fn route_info(&self, dest: &Destination) -> Option<RouteInfo> {
-        let (candidates, owners) = self.candidates(dest);
-        let decision = decide(&candidates, self.max_paths);
-        let verdict = |owner: Option<usize>| match &decision {
-            Some(Decision { best, losers, .. }) => {
-                let index = owners.iter().position(|entry| *entry == owner)?;
-                if index == *best {
-                    Some(Verdict::Best)
-                } else {
-                    losers.get(&index).copied().map(Verdict::Lost)
-                }
-            }
-            None => None,
-        };
-        let local = dest.local.iter().filter_map(|attributes| {
-            let verdict = verdict(None)?;
-            Some(PathInfo { peer: None, attributes: Arc::clone(attributes), verdict, stale: false })
-        });
-        let learned = dest.paths.iter().enumerate().filter_map(|(at, path)| {
-            let verdict = match path.verdict {
-                Ok(()) => verdict(Some(at))?,
-                Err(refusal) => Verdict::Refused(refusal),
-            };
-            let attributes = Arc::clone(&path.attributes);
-            Some(PathInfo {
-                peer: Some(path.peer),
-                attributes,
-                verdict,
-                stale: path.freshness != Freshness::Fresh,
-            })
-        });
-        let mut paths: Vec<PathInfo> = local.chain(learned).collect();
-        paths.sort_by_key(|path| match path.verdict {
-            Verdict::Best => (0, None, path.peer),
-            Verdict::Lost(reason) => (1, Some(std::cmp::Reverse(reason)), path.peer),
-            Verdict::Refused(_) => (2, None, path.peer),
-        });
-        (!paths.is_empty()).then_some(RouteInfo { prefix: dest.prefix, paths })
-    }
-
-    /// What `peer` was told, with the attributes that were sent.
-    pub(crate) fn sent(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
-        let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
-        let mut sent: Vec<(Prefix, Arc<Attributes>)> = out
-            .into_iter()
-            .flat_map(|out| &out.sent)
-            .map(|(id, attributes)| (self.dest(*id).prefix, Arc::clone(attributes)))
-            .collect();
-        sent.sort_by_key(|(prefix, _)| *prefix);
-        sent
-    }
-
-    pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
-        let Some(tables) = self.peers.get(&peer) else { return Counts::default() };
-        let InCounts { accepted, refused, dropped, .. } =
-            tables.counts.get(&family).copied().unwrap_or_default();
-        let sent = tables.out.iter().flat_map(|out| out.sent.keys());
-        let sent = sent.filter(|id| self.dest(**id).prefix.family() == family).count();
-        Counts { received: accepted + refused + dropped, accepted, refused: refused + dropped, sent }
-    }
-
-    /// Whether at least one peer was told `prefix`.
-    pub(crate) fn is_announced(&self, prefix: &Prefix) -> bool {
-        self.index.get(prefix).is_some_and(|id| self.dest(*id).sent_to > 0)
     }
 
     // --- destinations ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::attributes::Attributes;
 use crate::config::{Link, LinkState, PeerConfig, Wanted};
-use crate::peer::{Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
+use crate::peer::{Admin, Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
 use crate::prefix::{Family, Prefix};
 use crate::rib::{Counts, PeerUp, Rib, RouteChange, RouteInfo};
 use crate::session::Session;
@@ -91,7 +91,9 @@ pub struct PeerStatus {
     pub config: PeerConfig,
     /// Same AS or another.
     pub kind: PeerKind,
-    /// State of the connection that is furthest.
+    /// Whether the operator lets it be.
+    pub admin: Admin,
+    /// State of the connection that is furthest; Idle where it is disabled.
     pub state: PeerState,
     /// Since when.
     pub since: Instant,
@@ -113,6 +115,8 @@ pub struct Router {
     peers: BTreeMap<PeerId, Peer>,
     by_address: BTreeMap<IpAddr, PeerId>,
     by_conn: BTreeMap<ConnId, PeerId>,
+    /// Addresses the operator switched off, those among them that no manifest names at the moment.
+    disabled: BTreeSet<IpAddr>,
     rib: Rib,
     convergence: Convergence,
     jitter: Jitter,
@@ -155,7 +159,7 @@ impl Convergence {
 
     /// Until when `peer` is waited for; `None` if it is not.
     fn waits_for(&self, peer: &Peer, family: Family) -> Option<Instant> {
-        if !peer.config.families.contains(&family) {
+        if peer.admin() == Admin::Disabled || !peer.config.families.contains(&family) {
             return None;
         }
         let until = match peer.established() {
@@ -203,6 +207,7 @@ impl Router {
             peers: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_conn: BTreeMap::new(),
+            disabled: BTreeSet::new(),
             rib,
             convergence,
             jitter: Jitter::new(seed),
@@ -273,7 +278,8 @@ impl Router {
         self.next_peer += 1;
         let id = PeerId(self.next_peer);
         self.by_address.insert(address, id);
-        self.peers.insert(id, Peer::new(now, id, address, config));
+        let admin = if self.disabled.contains(&address) { Admin::Disabled } else { Admin::Enabled };
+        self.peers.insert(id, Peer::new(now, id, address, config, admin));
         self.with_peer(now, id, |peer, cx| peer.handle_timeout(cx));
     }
 
@@ -297,6 +303,35 @@ impl Router {
         self.peers.remove(&id);
     }
 
+    /// Switches a peer off or on. It stays so whatever [`Router::apply`] says, by its address, also when it
+    /// is removed and comes back.
+    pub fn set_admin(&mut self, now: Instant, id: PeerId, admin: Admin) {
+        let Some(address) = self.peers.get(&id).map(|peer| peer.address) else { return };
+        match admin {
+            Admin::Enabled => self.disabled.remove(&address),
+            Admin::Disabled => self.disabled.insert(address),
+        };
+        self.with_peer(now, id, |peer, cx| peer.set_admin(cx, admin));
+        self.after(now);
+    }
+
+    /// Switches the peers at these addresses off, those too that are not there yet: for a process that
+    /// follows another one.
+    pub fn disable(&mut self, now: Instant, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            self.disabled.insert(address);
+            if let Some(id) = self.peer_at(address) {
+                self.set_admin(now, id, Admin::Disabled);
+            }
+        }
+    }
+
+    /// Ends the session with a peer and connects again at once; nothing, if it is disabled.
+    pub fn restart(&mut self, now: Instant, id: PeerId) {
+        self.with_peer(now, id, Peer::restart);
+        self.after(now);
+    }
+
     // --- events ------------------------------------------------------------------------------------
 
     /// The connection asked for by [`Action::Connect`] is there; `local` is our end.
@@ -310,7 +345,7 @@ impl Router {
         self.by_conn.remove(&conn);
     }
 
-    /// A peer connected to us.
+    /// A peer connected to us. One that is disabled is told so, by an [`Action::Close`] of the connection.
     ///
     /// # Errors
     /// The connection is not wanted; close it.
@@ -323,7 +358,7 @@ impl Router {
         let id = self.by_address.get(&remote).copied().ok_or(Refused::UnknownPeer)?;
         let mut accepted = None;
         self.with_peer(now, id, |peer, cx| accepted = peer.handle_accepted(cx, local));
-        if let Some(conn) = accepted {
+        if let Some(conn) = accepted.filter(|conn| self.peers.get(&id).is_some_and(|peer| peer.has(*conn))) {
             self.by_conn.insert(conn, id);
         }
         self.after(now);
@@ -563,6 +598,7 @@ impl Router {
             address: peer.address,
             config: peer.config.clone(),
             kind: peer.config.kind(self.identity.asn),
+            admin: peer.admin(),
             state,
             since,
             session: peer.established().map(|(_, session, _)| session.clone()),
@@ -570,6 +606,11 @@ impl Router {
             flawed_updates: peer.flawed_updates,
             counts: families.map(|family| (*family, self.rib.counts(id, *family))).collect(),
         })
+    }
+
+    /// Addresses that the operator switched off, those among them that are not configured now.
+    pub fn disabled(&self) -> &BTreeSet<IpAddr> {
+        &self.disabled
     }
 
     /// The peer with this address.
@@ -598,9 +639,19 @@ impl Router {
         self.rib.told_kernel()
     }
 
-    /// What `peer` was told.
-    pub fn sent(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
-        self.rib.sent(peer)
+    /// What `peer` told, by prefix: each route as it came, before our policy, and what became of it.
+    pub fn adj_rib_in(&self, peer: PeerId) -> Vec<RouteInfo> {
+        self.rib.adj_rib_in(peer)
+    }
+
+    /// What `peer` was told, by prefix, with the attributes that were sent.
+    pub fn adj_rib_out(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
+        self.rib.adj_rib_out(peer)
+    }
+
+    /// The refused paths of all peers, by prefix, each with its reason.
+    pub fn refused(&self) -> Vec<RouteInfo> {
+        self.rib.refused()
     }
 
     /// Whether at least one peer was told `prefix`.

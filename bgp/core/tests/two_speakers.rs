@@ -1159,7 +1159,7 @@ fn path_too_long_for_the_messages_of_a_peer_is_taken_back_there() {
         let [body] = &updates(&mut device, listener)[..] else { panic!("one UPDATE") };
         assert_eq!(body.starts_with(&[0, 0]), told, "{segments} segments: {} octets", body.len());
         let id = device.router.peer_at(ip(C)).expect("a peer");
-        assert_eq!(device.router.sent(id).len(), usize::from(told));
+        assert_eq!(device.router.adj_rib_out(id).len(), usize::from(told));
         assert_eq!(device.fib.len(), 1, "we use it ourselves");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
-use cambric_bgp::{Action, ConnId, Family, PeerId, Router, Wanted};
+use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, Router, Wanted};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -57,6 +57,8 @@ type Look = Box<dyn FnOnce(&Router) + Send>;
 
 enum Command {
     Apply(Box<Wanted>),
+    SetAdmin(PeerId, Admin),
+    Restart(PeerId),
     Look(Look),
 }
 
@@ -73,6 +75,22 @@ impl Handle {
     /// [`Gone`]
     pub async fn apply(&self, wanted: Wanted) -> Result<(), Gone> {
         self.commands.send(Command::Apply(Box::new(wanted))).await.map_err(|_| Gone)
+    }
+
+    /// Switches a peer off or on; see [`Router::set_admin`].
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn set_admin(&self, peer: PeerId, admin: Admin) -> Result<(), Gone> {
+        self.commands.send(Command::SetAdmin(peer, admin)).await.map_err(|_| Gone)
+    }
+
+    /// Ends the session with a peer and connects again; see [`Router::restart`].
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn restart(&self, peer: PeerId) -> Result<(), Gone> {
+        self.commands.send(Command::Restart(peer)).await.map_err(|_| Gone)
     }
 
     /// Runs `look` on the router, between two events, and gives what it gives.
@@ -179,8 +197,7 @@ impl Driver {
                     Err(_) => return,
                 },
                 command = commands.recv() => match command {
-                    Some(Command::Apply(wanted)) => self.router.apply(Instant::now(), *wanted),
-                    Some(Command::Look(look)) => look(&self.router),
+                    Some(command) => self.handle_command(command),
                     None => return,
                 },
                 Some(event) = from_wire.recv() => self.handle_wire(event),
@@ -190,6 +207,16 @@ impl Driver {
                     self.router.handle_timeout(Instant::now());
                 }
             }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Apply(wanted) => self.router.apply(now, *wanted),
+            Command::SetAdmin(peer, admin) => self.router.set_admin(now, peer, admin),
+            Command::Restart(peer) => self.router.restart(now, peer),
+            Command::Look(look) => look(&self.router),
         }
     }
 

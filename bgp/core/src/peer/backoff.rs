@@ -44,8 +44,8 @@ impl Backoff {
         jitter.spread(wait)
     }
 
-    /// What failed before says nothing about a link that just came up.
-    pub(crate) fn link_is_new(&mut self) {
+    /// What failed before says nothing any more: a link just came up, or the operator says so.
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 

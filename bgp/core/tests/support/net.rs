@@ -12,7 +12,7 @@ use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::{PeerStatus, Restarted};
 use cambric_bgp::wire::{MessageType, Notification, frame};
-use cambric_bgp::{Action, ConnId, Family, PeerConfig, Prefix, Router, Wanted};
+use cambric_bgp::{Action, Admin, ConnId, Family, PeerConfig, Prefix, Router, Wanted};
 
 use super::scripted::Message;
 
@@ -170,6 +170,20 @@ impl Net {
         let wanted = node.wanted.clone();
         let now = self.now;
         self.router_mut(host).apply(now, wanted);
+        self.work(host);
+    }
+
+    /// The operator of `host` switches `peer` off or on.
+    pub fn set_admin(&mut self, host: Host, peer: Host, admin: Admin) {
+        let (id, now) = (self.peer(host, peer).id, self.now);
+        self.router_mut(host).set_admin(now, id, admin);
+        self.work(host);
+    }
+
+    /// The operator of `host` wants a new session with `peer`.
+    pub fn restart_peer(&mut self, host: Host, peer: Host) {
+        let (id, now) = (self.peer(host, peer).id, self.now);
+        self.router_mut(host).restart(now, id);
         self.work(host);
     }
 

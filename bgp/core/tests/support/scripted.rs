@@ -76,7 +76,12 @@ impl Device {
 
     /// Says what should be.
     pub fn apply(&mut self, wanted: Wanted) {
-        self.router.apply(self.now, wanted);
+        self.call(|router, now| router.apply(now, wanted));
+    }
+
+    /// The operator's wish, or the driver's word.
+    pub fn call(&mut self, call: impl FnOnce(&mut Router, Instant)) {
+        call(&mut self.router, self.now);
         self.work();
     }
 

@@ -1,0 +1,163 @@
+//! The tables as an operator looks at them: all routes, what one peer told and was told, what is refused.
+
+use std::sync::Arc;
+
+use super::decision::{Decision, decide};
+use super::{Destination, Freshness, InCounts, Reason, Rib};
+use crate::attributes::Attributes;
+use crate::policy::Refusal;
+use crate::prefix::{Family, Prefix};
+use crate::types::PeerId;
+
+/// Numbers of one peer and family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Routes the peer told, those not kept among them.
+    pub received: usize,
+    /// Of these: fit for use.
+    pub accepted: usize,
+    /// Of these: refused.
+    pub refused: usize,
+    /// Of the refused: counted and not kept, since the peer told more of them than its limit. No listing
+    /// has them.
+    pub not_kept: usize,
+    /// Routes it was told.
+    pub sent: usize,
+}
+
+/// One path to a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathInfo {
+    /// Who told it; `None` for our own.
+    pub peer: Option<PeerId>,
+    /// With what: as the peer told it, before our policy.
+    pub attributes: Arc<Attributes>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Kept for a peer that is restarting (RFC 4724), or whose link went down.
+    pub stale: bool,
+}
+
+/// What became of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The one that is told on.
+    Best,
+    /// Usable, not best.
+    Lost(Reason),
+    /// Not usable.
+    Refused(Refusal),
+}
+
+/// A prefix with its paths, the best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Which.
+    pub prefix: Prefix,
+    /// At least one.
+    pub paths: Vec<PathInfo>,
+}
+
+impl Rib {
+    /// Routes by prefix, those that `wanted` lets through.
+    pub(crate) fn routes(&self, wanted: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
+        let live = self.live().map(|(_, dest)| dest);
+        self.listed(live.filter(|dest| wanted(&dest.prefix)), |_| true)
+    }
+
+    /// What `peer` told, by prefix, each with this one path.
+    pub(crate) fn adj_rib_in(&self, peer: PeerId) -> Vec<RouteInfo> {
+        let told = self.peers.get(&peer).into_iter().flat_map(|tables| &tables.told);
+        self.listed(told.map(|id| self.dest(*id)), |path| path.peer == Some(peer))
+    }
+
+    /// The refused paths of all peers, by prefix.
+    pub(crate) fn refused(&self) -> Vec<RouteInfo> {
+        let live = self.live().map(|(_, dest)| dest);
+        let holds_one = live.filter(|dest| dest.paths.iter().any(|path| path.verdict.is_err()));
+        self.listed(holds_one, |path| matches!(path.verdict, Verdict::Refused(_)))
+    }
+
+    /// What `peer` was told, with the attributes that were sent.
+    pub(crate) fn adj_rib_out(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
+        let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
+        let mut sent: Vec<(Prefix, Arc<Attributes>)> = out
+            .into_iter()
+            .flat_map(|out| &out.sent)
+            .map(|(id, attributes)| (self.dest(*id).prefix, Arc::clone(attributes)))
+            .collect();
+        sent.sort_by_key(|(prefix, _)| *prefix);
+        sent
+    }
+
+    pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
+        let Some(tables) = self.peers.get(&peer) else { return Counts::default() };
+        let InCounts { accepted, refused, dropped, .. } =
+            tables.counts.get(&family).copied().unwrap_or_default();
+        let sent = tables.out.iter().flat_map(|out| out.sent.keys());
+        let sent = sent.filter(|id| self.dest(**id).prefix.family() == family).count();
+        let (received, refused) = (accepted + refused + dropped, refused + dropped);
+        Counts { received, accepted, refused, not_kept: dropped, sent }
+    }
+
+    /// Whether at least one peer was told `prefix`.
+    pub(crate) fn is_announced(&self, prefix: &Prefix) -> bool {
+        self.index.get(prefix).is_some_and(|id| self.dest(*id).sent_to > 0)
+    }
+
+    fn listed<'a>(
+        &self,
+        destinations: impl Iterator<Item = &'a Destination>,
+        wanted: impl Fn(&PathInfo) -> bool,
+    ) -> Vec<RouteInfo> {
+        let listed = destinations.filter_map(|dest| {
+            let mut paths = self.paths(dest);
+            paths.retain(&wanted);
+            (!paths.is_empty()).then_some(RouteInfo { prefix: dest.prefix, paths })
+        });
+        let mut routes: Vec<RouteInfo> = listed.collect();
+        routes.sort_by_key(|route| route.prefix);
+        routes
+    }
+
+    /// All paths of a destination with what became of them.
+    fn paths(&self, dest: &Destination) -> Vec<PathInfo> {
+        let (candidates, owners) = self.candidates(dest);
+        let decision = decide(&candidates, self.max_paths);
+        let verdict = |owner: Option<usize>| match &decision {
+            Some(Decision { best, losers, .. }) => {
+                let index = owners.iter().position(|entry| *entry == owner)?;
+                if index == *best {
+                    Some(Verdict::Best)
+                } else {
+                    losers.get(&index).copied().map(Verdict::Lost)
+                }
+            }
+            None => None,
+        };
+        let local = dest.local.iter().filter_map(|attributes| {
+            let verdict = verdict(None)?;
+            Some(PathInfo { peer: None, attributes: Arc::clone(attributes), verdict, stale: false })
+        });
+        let learned = dest.paths.iter().enumerate().filter_map(|(at, path)| {
+            let verdict = match path.verdict {
+                Ok(()) => verdict(Some(at))?,
+                Err(refusal) => Verdict::Refused(refusal),
+            };
+            let attributes = Arc::clone(&path.attributes);
+            Some(PathInfo {
+                peer: Some(path.peer),
+                attributes,
+                verdict,
+                stale: path.freshness != Freshness::Fresh,
+            })
+        });
+        let mut paths: Vec<PathInfo> = local.chain(learned).collect();
+        paths.sort_by_key(|path| match path.verdict {
+            Verdict::Best => (0, None, path.peer),
+            Verdict::Lost(reason) => (1, Some(std::cmp::Reverse(reason)), path.peer),
+            Verdict::Refused(_) => (2, None, path.peer),
+        });
+        paths
+    }
+}
