@@ -27,7 +27,7 @@ use crate::types::{PeerId, PeerKind, RouterId};
 use adj_out::{AdjOut, Tells};
 pub use decision::Reason;
 use decision::{Candidate, Standing, Teller, decide};
-pub use listing::{Counts, PathInfo, RouteInfo, Verdict};
+pub use listing::{Counts, Part, PathInfo, RouteInfo, Verdict};
 
 /// Index of a destination; used again when its prefix is forgotten by everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,7 +16,7 @@ use crate::attributes::Attributes;
 use crate::config::{Link, LinkState, PeerConfig, Wanted};
 use crate::peer::{Admin, Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
 use crate::prefix::{Family, Prefix};
-use crate::rib::{Counts, PeerUp, Rib, RouteChange, RouteInfo};
+use crate::rib::{Counts, Part, PeerUp, Rib, RouteChange, RouteInfo};
 use crate::session::Session;
 use crate::types::{Asn, ConnId, PeerId, PeerKind};
 use crate::wire::notification::{cease, code};
@@ -313,6 +313,15 @@ impl Router {
         };
         self.with_peer(now, id, |peer, cx| peer.set_admin(cx, admin));
         self.after(now);
+    }
+
+    /// [`Router::set_admin`] by address, also where no peer is at the moment.
+    pub fn set_admin_at(&mut self, now: Instant, address: IpAddr, admin: Admin) {
+        match (self.peer_at(address), admin) {
+            (Some(id), _) => self.set_admin(now, id, admin),
+            (None, Admin::Disabled) => drop(self.disabled.insert(address)),
+            (None, Admin::Enabled) => drop(self.disabled.remove(&address)),
+        }
     }
 
     /// Switches the peers at these addresses off, those too that are not there yet: for a process that
@@ -633,6 +642,21 @@ impl Router {
         self.rib.routes(filter)
     }
 
+    /// The prefixes of a part of the tables, in no order: for a listing in pieces, of a table however large.
+    pub fn prefixes(&self, part: Part) -> Vec<Prefix> {
+        self.rib.prefixes(part)
+    }
+
+    /// The routes to these prefixes, as far as they are still there.
+    pub fn routes_to(&self, prefixes: &[Prefix]) -> Vec<RouteInfo> {
+        self.rib.routes_to(prefixes)
+    }
+
+    /// What `peer` was told of these prefixes, with the attributes that were sent.
+    pub fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<Attributes>)> {
+        self.rib.sent(peer, prefixes)
+    }
+
     /// The learned routes, as [`Router::poll_route_change`] gave them last: for a caller that has to write
     /// them all again.
     pub fn learned_routes(&self) -> Vec<RouteChange> {
@@ -845,5 +869,37 @@ mod tests {
         assert_eq!(converged_after(restarted(), turned_away), Some(10));
         assert_eq!(converged_after(Restarted::No, refused), Some(0));
         assert_eq!(converged_after(Restarted::No, turned_away), Some(0));
+    }
+
+    #[test]
+    fn listing_in_pieces_is_the_listing_at_once() {
+        let now = Instant::now();
+        let mut router = Router::new(now, wanted(), Restarted::No, 1);
+        let conn = establish(&mut router, now, PEER, &[]);
+        tell(&mut router, now, conn, PEER);
+        let peer = router.peer_at(PEER.into()).expect("configured");
+        let (all, told) = (router.prefixes(Part::All), router.prefixes(Part::ToldBy(peer)));
+        assert_eq!(router.routes_to(&all), router.routes(|_| true));
+        assert_eq!(router.routes_to(&told), router.adj_rib_in(peer));
+        assert_eq!(router.prefixes(Part::Refused), []);
+        let sent = router.prefixes(Part::ToldTo(peer));
+        assert_eq!(router.sent(peer, &sent), router.adj_rib_out(peer));
+        let unknown: Prefix = "198.51.100.0/24".parse().expect("prefix");
+        assert_eq!((router.routes_to(&[unknown]).len(), router.sent(peer, &[unknown]).len()), (0, 0));
+    }
+
+    #[test]
+    fn address_without_peer_can_be_disabled_and_enabled() {
+        let now = Instant::now();
+        let mut router = Router::new(now, wanted(), Restarted::No, 1);
+        let absent = IpAddr::from([192, 0, 2, 9]);
+        router.set_admin_at(now, absent, Admin::Disabled);
+        router.set_admin_at(now, PEER.into(), Admin::Disabled);
+        assert_eq!(router.disabled(), &BTreeSet::from([absent, PEER.into()]));
+        assert!(router.peers().iter().all(|peer| peer.admin == Admin::Disabled));
+        router.set_admin_at(now, absent, Admin::Enabled);
+        router.set_admin_at(now, PEER.into(), Admin::Enabled);
+        assert_eq!(router.disabled(), &BTreeSet::new());
+        assert!(router.peers().iter().all(|peer| peer.admin == Admin::Enabled));
     }
 }

@@ -58,6 +58,7 @@ type Look = Box<dyn FnOnce(&Router) + Send>;
 enum Command {
     Apply(Box<Wanted>),
     SetAdmin(PeerId, Admin),
+    SetAdminAt(IpAddr, Admin),
     Restart(PeerId),
     Look(Look),
 }
@@ -83,6 +84,14 @@ impl Handle {
     /// [`Gone`]
     pub async fn set_admin(&self, peer: PeerId, admin: Admin) -> Result<(), Gone> {
         self.commands.send(Command::SetAdmin(peer, admin)).await.map_err(|_| Gone)
+    }
+
+    /// Switches off or on whoever has or gets this address; see [`Router::set_admin_at`].
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn set_admin_at(&self, address: IpAddr, admin: Admin) -> Result<(), Gone> {
+        self.commands.send(Command::SetAdminAt(address, admin)).await.map_err(|_| Gone)
     }
 
     /// Ends the session with a peer and connects again; see [`Router::restart`].
@@ -215,6 +224,7 @@ impl Driver {
         match command {
             Command::Apply(wanted) => self.router.apply(now, *wanted),
             Command::SetAdmin(peer, admin) => self.router.set_admin(now, peer, admin),
+            Command::SetAdminAt(address, admin) => self.router.set_admin_at(now, address, admin),
             Command::Restart(peer) => self.router.restart(now, peer),
             Command::Look(look) => look(&self.router),
         }

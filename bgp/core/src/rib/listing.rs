@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::decision::{Decision, decide};
-use super::{Destination, Freshness, InCounts, Reason, Rib};
+use super::{DestId, Destination, Freshness, InCounts, Reason, Rib};
 use crate::attributes::Attributes;
 use crate::policy::Refusal;
 use crate::prefix::{Family, Prefix};
@@ -58,7 +58,56 @@ pub struct RouteInfo {
     pub paths: Vec<PathInfo>,
 }
 
+/// Which part of the tables is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    All,
+    /// What this peer told.
+    ToldBy(PeerId),
+    /// What this peer was told.
+    ToldTo(PeerId),
+    /// What is refused.
+    Refused,
+}
+
 impl Rib {
+    /// The prefixes of a part, in no order: a small thing to take away even from a large table. Their routes
+    /// can then be asked for in pieces.
+    pub(crate) fn prefixes(&self, part: Part) -> Vec<Prefix> {
+        let of = |id: &DestId| self.dest(*id).prefix;
+        match part {
+            Part::All => self.index.keys().copied().collect(),
+            Part::ToldBy(peer) => {
+                self.peers.get(&peer).into_iter().flat_map(|tables| &tables.told).map(of).collect()
+            }
+            Part::ToldTo(peer) => {
+                let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
+                out.into_iter().flat_map(|out| out.sent.keys()).map(of).collect()
+            }
+            Part::Refused => {
+                let live = self.live().map(|(_, dest)| dest);
+                let holds_one = live.filter(|dest| dest.paths.iter().any(|path| path.verdict.is_err()));
+                holds_one.map(|dest| dest.prefix).collect()
+            }
+        }
+    }
+
+    /// The routes to these prefixes, as far as they are still there.
+    pub(crate) fn routes_to(&self, prefixes: &[Prefix]) -> Vec<RouteInfo> {
+        let found = prefixes.iter().filter_map(|prefix| self.index.get(prefix));
+        self.listed(found.map(|id| self.dest(*id)), |_| true)
+    }
+
+    /// What `peer` was told of these prefixes.
+    pub(crate) fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<Attributes>)> {
+        let Some(out) = self.peers.get(&peer).and_then(|tables| tables.out.as_ref()) else {
+            return Vec::new();
+        };
+        let found = prefixes.iter().filter_map(|prefix| Some((*prefix, self.index.get(prefix)?)));
+        found.filter_map(|(prefix, id)| Some((prefix, Arc::clone(out.sent.get(id)?)))).collect()
+    }
+
     /// Routes by prefix, those that `wanted` lets through.
     pub(crate) fn routes(&self, wanted: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
         let live = self.live().map(|(_, dest)| dest);
