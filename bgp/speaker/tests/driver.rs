@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cambric_bgp::config::ConnectMode;
 use cambric_bgp::router::Restarted;
-use cambric_bgp::{Asn, HoldTime, PeerConfig, Router, RouterConfig, RouterId, Wanted};
+use cambric_bgp::{Admin, Asn, HoldTime, PeerConfig, Router, RouterConfig, RouterId, Wanted};
 use cambric_speaker::{Handle, SpeakerConfig, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -59,11 +59,15 @@ async fn next(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((header[18], body))
 }
 
-/// A session from `source`: both OPENs and KEEPALIVEs are exchanged.
-async fn establish(speaker: SocketAddr, source: IpAddr) -> TcpStream {
+async fn connect(speaker: SocketAddr, source: IpAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::new(source, 0)).expect("loopback");
-    let mut stream = socket.connect(speaker).await.expect("it listens");
+    socket.connect(speaker).await.expect("it listens")
+}
+
+/// A session from `source`: both OPENs and KEEPALIVEs are exchanged.
+async fn establish(speaker: SocketAddr, source: IpAddr) -> TcpStream {
+    let mut stream = connect(speaker, source).await;
     let open = [&[4][..], &65002_u16.to_be_bytes(), &3_u16.to_be_bytes(), &[10, 0, 0, 2], &[0]].concat();
     let octets = [message(OPEN, &open), message(KEEPALIVE, &[])].concat();
     stream.write_all(&octets).await.expect("open");
@@ -111,4 +115,29 @@ async fn stopping_says_nothing() {
     while let Some((kind, _)) = next(&mut stream).await {
         assert_ne!(kind, NOTIFICATION);
     }
+}
+
+#[tokio::test]
+async fn disabled_peer_is_told_so_on_its_session_and_on_each_new_connection() {
+    let (address, handle, _task) = speaker().await;
+    let mut session = establish(address, OTHER).await;
+    let peer = handle.look(|router| router.peer_at(OTHER)).await.expect("it runs").expect("configured");
+    handle.set_admin(peer, Admin::Disabled).await.expect("it runs");
+    assert_eq!(last_words(&mut session).await, [6, 2]);
+    let mut refused = connect(address, OTHER).await;
+    assert_eq!(last_words(&mut refused).await, [6, 2]);
+    handle.set_admin(peer, Admin::Enabled).await.expect("it runs");
+    let mut session = establish(address, OTHER).await;
+    handle.restart(peer).await.expect("it runs");
+    assert_eq!(last_words(&mut session).await, [6, 4]);
+    establish(address, OTHER).await;
+}
+
+/// The body of the NOTIFICATION before the connection ends.
+async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
+    let mut last = None;
+    while let Some((kind, body)) = next(stream).await {
+        last = (kind == NOTIFICATION).then_some(body);
+    }
+    last.expect("a NOTIFICATION is the last message")
 }
