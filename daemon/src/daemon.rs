@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -105,6 +106,7 @@ impl Daemon {
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
+            manifests: folder.clone(),
             started_at: Instant::now(),
             routes: routes.clone(),
             state: published,
@@ -200,6 +202,7 @@ impl Daemon {
         self.state.send_modify(|state| {
             state.router_id = Some(intent.wanted.router.router_id.to_string());
             state.asn = Some(intent.wanted.router.asn.value());
+            state.intent = Some(Arc::new(intent.clone()));
             state.originated = intent.wanted.originated.keys().map(Prefix::to_string).collect();
         });
         self.intent = Ok(intent);

@@ -1,10 +1,14 @@
 //! What the daemon knows of itself, for the CLI.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cambric_routes::Routes;
 use cambric_speaker::Handle;
 use tokio::sync::watch;
+
+use crate::intent::Intent;
 
 /// Published by the main loop, read by the control socket.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +27,8 @@ pub struct State {
     pub waiting_for: Vec<String>,
     /// The speaker, once it runs.
     pub speaker: Option<Handle>,
+    /// What this node does now, once that is known.
+    pub intent: Option<Arc<Intent>>,
 }
 
 /// All that an answer is made from.
@@ -32,6 +38,8 @@ pub struct Shared {
     pub node: String,
     /// As on the command line.
     pub source: String,
+    /// The folder of manifests that is its source.
+    pub manifests: PathBuf,
     /// When the daemon started.
     pub started_at: Instant,
     /// The kernel's side.
