@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::del;
 use crate::error::{CniError, Code};
 use crate::gateway;
-use crate::kernel::{self, HostRoute, Link, PROTOCOL_POD};
+use crate::kernel::{self, Link, PROTOCOL_POD, Route};
 use crate::lease::{self, Lease, LeaseError, Leases, Survivor};
 use crate::netlink::{NetlinkError, Socket};
-use crate::netns::Netns;
-use crate::request::{Add, OwnNetns};
+use crate::netns::{self, Netns};
+use crate::request::Add;
 use crate::result::Attached;
 use crate::undo::Undo;
 use crate::wire::{self, WireError, Wiring};
@@ -24,11 +24,11 @@ const TRIES: u32 = 8;
 
 /// Attaches the pod and returns the result object.
 pub(crate) fn add(request: &Add) -> Result<Value, CniError> {
-    let netns = open_netns(request)?;
+    let netns = netns::open_of_pod(&request.netns, request.own_netns)?;
     let mut call = Call {
         request,
         host: Socket::open().map_err(|error| host_wiring(error.into()))?,
-        pod: netns.enter(Socket::open).flatten().map_err(|error| invalid_netns(request, error))?,
+        pod: netns.enter(Socket::open).flatten().map_err(|error| netns::invalid(&request.netns, error))?,
         netns,
     };
     call.refuse_second()?;
@@ -155,16 +155,16 @@ impl Call<'_> {
             Ok(routes) => routes,
             Err(unknown) => return error.with_details(unknown),
         };
-        let wanted = |route: &HostRoute| lease.addresses.iter().any(|own| own == route.destination);
+        let wanted = |route: &Route| lease.addresses.iter().any(|own| own == route.destination);
         routes
             .iter()
             .filter(|route| wanted(route))
             .fold(error, |error, route| error.with_details(self.describe(route)))
     }
 
-    fn describe(&mut self, route: &HostRoute) -> String {
+    fn describe(&mut self, route: &Route) -> String {
         let links = kernel::links(&mut self.host).unwrap_or_default();
-        let HostRoute { destination, protocol, link } = route;
+        let Route { destination, protocol, link, .. } = route;
         let owner = if *protocol == PROTOCOL_POD { "a pod's" } else { "not ours" };
         let by =
             links.iter().find(|candidate| Some(candidate.index) == *link).map_or_else(String::new, |link| {
@@ -173,20 +173,6 @@ impl Call<'_> {
             });
         format!("{destination}{by}, protocol {protocol}: {owner}")
     }
-}
-
-fn open_netns(request: &Add) -> Result<Netns, CniError> {
-    let netns = Netns::open(&request.netns).map_err(|error| invalid_netns(request, error))?;
-    let own = netns.is_own().map_err(|error| invalid_netns(request, error))?;
-    if own && request.own_netns == OwnNetns::Refused {
-        return Err(invalid_netns(request, "it is the plugin's own; CNI_NETNS_OVERRIDE=1 would permit that"));
-    }
-    Ok(netns)
-}
-
-fn invalid_netns(request: &Add, why: impl ToString) -> CniError {
-    let msg = format!("cannot use the network namespace {}", request.netns.display());
-    CniError::new(Code::InvalidNetns, msg).with_details(why)
 }
 
 fn host_wiring(error: NetlinkError) -> CniError {

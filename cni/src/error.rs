@@ -16,6 +16,8 @@ pub enum Code {
     IncompatibleVersion = 1,
     /// A field of the configuration is not served; the message names key and value.
     UnsupportedField = 2,
+    /// CHECK finds nothing of this container: there is nothing that a DEL could remove either.
+    UnknownContainer = 3,
     /// Environment variables are missing or invalid; the message names them.
     BadEnvironment = 4,
     /// stdin could not be read.
@@ -40,6 +42,8 @@ pub enum Code {
     PodWiring = 105,
     /// DEL could not remove everything; the details name what is left.
     CleanUp = 106,
+    /// CHECK found the attachment otherwise than ADD left it; the details name every difference.
+    Differs = 107,
 }
 
 /// An error as the runtime gets it.

@@ -1,4 +1,4 @@
-//! What the kernel has: our links and host routes, as it tells them. And the one removal: a link.
+//! What the kernel has: links, addresses, routes and neighbours, as it tells them. And the one removal: a link.
 
 use std::io;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, Mac};
 use crate::lease::Survivor;
 use crate::netlink::{Message, NetlinkError, Reply, Socket};
 
@@ -18,6 +18,12 @@ pub(crate) const PROTOCOL_POD: u8 = 204;
 pub(crate) const IFINFO_BYTES: usize = 16;
 /// Size of `struct rtmsg`.
 pub(crate) const RTMSG_BYTES: usize = 12;
+/// Size of `struct ifaddrmsg`.
+const IFADDR_BYTES: usize = 8;
+/// Size of `struct ndmsg`.
+const NDMSG_BYTES: usize = 12;
+/// `NDA_IFINDEX`, which `libc` lacks.
+const NDA_IFINDEX: u16 = 8;
 
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,17 +31,49 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
+    /// Absent on links that have none of 6 bytes.
+    pub(crate) mac: Option<Mac>,
     pub(crate) mtu_bytes: u32,
+    /// As the operator has it (`IFF_UP`).
+    pub(crate) up: bool,
     /// Index of the other end of a veth pair, in that end's namespace; 0 for links that have none.
     pub(crate) peer: u32,
 }
 
-/// A route to one address in the main table.
+/// A route in the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostRoute {
+pub(crate) struct Route {
+    /// The unspecified address in a default route.
     pub(crate) destination: IpAddr,
+    pub(crate) prefix: u8,
     pub(crate) protocol: u8,
     pub(crate) link: Option<u32>,
+    pub(crate) gateway: Option<IpAddr>,
+    /// What the node's own packets on it come from.
+    pub(crate) source: Option<IpAddr>,
+}
+
+impl Route {
+    fn is_to_one_address(&self) -> bool {
+        self.prefix == if self.destination.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) address: IpAddr,
+    pub(crate) prefix: u8,
+    /// Not tentative, and no duplicate.
+    pub(crate) usable: bool,
+}
+
+/// What an interface knows of a neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    pub(crate) address: IpAddr,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) permanent: bool,
 }
 
 /// The query for a link by name, to be put into a batch.
@@ -59,10 +97,51 @@ pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
     Ok(socket.dump(&query)?.iter().filter_map(parse_link).collect())
 }
 
-/// All routes to single addresses, both families.
-pub(crate) fn host_routes(socket: &mut Socket) -> Result<Vec<HostRoute>, NetlinkError> {
+/// All routes of the main table, both families.
+pub(crate) fn routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError> {
     let query = Message::new("list routes", libc::RTM_GETROUTE, 0, &[0; RTMSG_BYTES]);
-    Ok(socket.dump(&query)?.iter().filter_map(parse_host_route).collect())
+    Ok(socket.dump(&query)?.iter().filter_map(parse_route).collect())
+}
+
+/// All routes to single addresses, both families.
+pub(crate) fn host_routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError> {
+    Ok(routes(socket)?.into_iter().filter(Route::is_to_one_address).collect())
+}
+
+/// The host routes of pods, both families. The kernel leaves out all others, of which there may be very many.
+pub(crate) fn pod_routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let header = [family as u8, 0, 0, 0, libc::RT_TABLE_MAIN, PROTOCOL_POD, 0, 0, 0, 0, 0, 0];
+        let query = Message::new("list the routes of pods", libc::RTM_GETROUTE, 0, &header);
+        let replies = match socket.dump(&query) {
+            // Nobody has put a route into the table yet.
+            Err(error) if error.errno() == Some(Errno::ENOENT) => continue,
+            replies => replies?,
+        };
+        // A kernel before 4.20 lists all, one without the family lists the other.
+        let wanted = |route: &Route| {
+            route.is_to_one_address()
+                && route.protocol == PROTOCOL_POD
+                && route.destination.is_ipv4() == (family == libc::AF_INET)
+        };
+        found.extend(replies.iter().filter_map(parse_route).filter(wanted));
+    }
+    Ok(found)
+}
+
+/// The addresses of a link, both families.
+pub(crate) fn addresses(socket: &mut Socket, link: u32) -> Result<Vec<Address>, NetlinkError> {
+    let [a, b, c, d] = link.to_ne_bytes();
+    let query = Message::new("list addresses", libc::RTM_GETADDR, 0, &[0, 0, 0, 0, a, b, c, d]);
+    Ok(socket.dump(&query)?.iter().filter_map(|reply| parse_address(reply, link)).collect())
+}
+
+/// What a link knows of its neighbours, both families.
+pub(crate) fn neighbours(socket: &mut Socket, link: u32) -> Result<Vec<Neighbour>, NetlinkError> {
+    let query = Message::new("list neighbours", libc::RTM_GETNEIGH, 0, &[0; NDMSG_BYTES]);
+    let replies = socket.dump(&query.u32(NDA_IFINDEX, link))?;
+    Ok(replies.iter().filter_map(|reply| parse_neighbour(reply, link)).collect())
 }
 
 /// Pods of a network that are alive, from links' aliases and host routes: the second copy of the leases.
@@ -116,28 +195,71 @@ pub(crate) fn parse_link(reply: &Reply) -> Option<Link> {
     if reply.kind != libc::RTM_NEWLINK {
         return None;
     }
-    let [_, _, _, _, a, b, c, d, ..] = reply.header::<IFINFO_BYTES>()?;
+    let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = reply.header::<IFINFO_BYTES>()?;
     let attributes = reply.attributes(IFINFO_BYTES);
     Some(Link {
         index: u32::from_ne_bytes([a, b, c, d]),
         name: attributes.text(libc::IFLA_IFNAME)?,
         alias: attributes.text(libc::IFLA_IFALIAS),
+        mac: attributes.bytes(libc::IFLA_ADDRESS).and_then(mac),
         mtu_bytes: attributes.u32(libc::IFLA_MTU)?,
+        up: i32::from_ne_bytes([e, f, g, h]) & libc::IFF_UP != 0,
         peer: attributes.u32(libc::IFLA_LINK).unwrap_or(0),
     })
 }
 
-fn parse_host_route(reply: &Reply) -> Option<HostRoute> {
+fn parse_route(reply: &Reply) -> Option<Route> {
     if reply.kind != libc::RTM_NEWROUTE {
         return None;
     }
-    let [_, prefix, _, _, table, protocol, ..] = reply.header::<RTMSG_BYTES>()?;
+    let [family, prefix, _, _, table, protocol, ..] = reply.header::<RTMSG_BYTES>()?;
+    let everything = || match i32::from(family) {
+        libc::AF_INET => Some(IpAddr::from([0; 4])),
+        libc::AF_INET6 => Some(IpAddr::from([0; 16])),
+        _ => None,
+    };
     let attributes = reply.attributes(RTMSG_BYTES);
-    let destination = attributes.address(libc::RTA_DST)?;
-    let whole = if destination.is_ipv4() { 32 } else { 128 };
-    (prefix == whole && table == libc::RT_TABLE_MAIN).then(|| HostRoute {
+    let destination = attributes.address(libc::RTA_DST).or_else(everything)?;
+    (table == libc::RT_TABLE_MAIN).then(|| Route {
         destination,
+        prefix,
         protocol,
         link: attributes.u32(libc::RTA_OIF),
+        gateway: attributes.address(libc::RTA_GATEWAY),
+        source: attributes.address(libc::RTA_PREFSRC),
     })
+}
+
+fn parse_address(reply: &Reply, link: u32) -> Option<Address> {
+    if reply.kind != libc::RTM_NEWADDR {
+        return None;
+    }
+    let [_, prefix, flags, _, a, b, c, d] = reply.header::<IFADDR_BYTES>()?;
+    let attributes = reply.attributes(IFADDR_BYTES);
+    // IFA_ADDRESS is the far end of a point-to-point link; on other links IPv6 tells it alone.
+    let address = attributes.address(libc::IFA_LOCAL).or_else(|| attributes.address(libc::IFA_ADDRESS))?;
+    let unusable = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
+    (u32::from_ne_bytes([a, b, c, d]) == link).then(|| Address {
+        address,
+        prefix,
+        usable: u32::from(flags) & unusable == 0,
+    })
+}
+
+fn parse_neighbour(reply: &Reply, link: u32) -> Option<Neighbour> {
+    if reply.kind != libc::RTM_NEWNEIGH {
+        return None;
+    }
+    let [_, _, _, _, a, b, c, d, low, high, ..] = reply.header::<NDMSG_BYTES>()?;
+    let attributes = reply.attributes(NDMSG_BYTES);
+    let address = attributes.address(libc::NDA_DST)?;
+    (u32::from_ne_bytes([a, b, c, d]) == link).then(|| Neighbour {
+        address,
+        mac: attributes.bytes(libc::NDA_LLADDR).and_then(mac),
+        permanent: u16::from_ne_bytes([low, high]) & libc::NUD_PERMANENT != 0,
+    })
+}
+
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    bytes.try_into().ok().map(Mac)
 }

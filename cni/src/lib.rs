@@ -4,9 +4,9 @@
 //! stdin, and reads a result or an error from stdout (CNI specification 1.1.0). One call goes through these files:
 //!
 //! ```text
-//! environment + stdin -> request -> config, range      (parsed once, then trusted)
+//! environment + stdin -> request -> config, range, previous   (parsed once, then trusted)
 //!                           |
-//!                        add / del
+//!                    add / del / check
 //!                        /   |    \
 //!                   lease  wire   undo                 (address from a table; links and routes by netlink)
 //!                     |      |
@@ -15,8 +15,8 @@
 //!                   result or error -> stdout
 //! ```
 //!
-//! Served are ADD, DEL and VERSION, for versions 0.3.1 to 1.1.0. Not here: CHECK, STATUS and GC (they answer with an
-//! error), policy, masquerading, delegation to other plugins.
+//! Served are ADD, DEL and VERSION for versions 0.3.1 to 1.1.0, and CHECK from 0.4.0. Not here: STATUS and GC (they
+//! answer with an error), policy, masquerading, delegation to other plugins.
 //!
 //! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
@@ -32,12 +32,14 @@ pub mod attachment;
 pub mod config;
 pub mod error;
 pub mod lease;
+pub mod previous;
 pub mod range;
 pub mod request;
 pub mod result;
 pub mod version;
 
 mod add;
+mod check;
 mod del;
 mod gateway;
 mod kernel;
@@ -90,6 +92,10 @@ fn serve(request: Request) -> Result<Answer, CniError> {
         }
         Request::Del(del) => {
             del::del(&del).map(|()| Answer::Silence).map_err(|error| error.in_version(del.network.version))
+        }
+        Request::Check(check) => {
+            let version = check.add.network.version;
+            check::check(&check).map(|()| Answer::Silence).map_err(|error| error.in_version(version))
         }
     }
 }

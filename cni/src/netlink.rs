@@ -57,6 +57,8 @@ impl Socket {
         inner.connect(&SocketAddr::new(0, 0))?;
         inner.set_cap_ack(true)?;
         inner.set_ext_ack(true)?;
+        // Filters in dumps; a kernel before 4.20 tells too much instead.
+        let _ = inner.set_netlink_get_strict_chk(true);
         Ok(Socket { inner, next_sequence: 1, buffer: Vec::with_capacity(RECEIVE_BYTES) })
     }
 

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::error::{CniError, Code};
+use crate::request::OwnNetns;
+
 /// The calling thread's namespace; `self` would be the main thread's.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -54,6 +57,22 @@ impl Netns {
         setns(&own, CloneFlags::CLONE_NEWNET)?;
         Ok(outcome)
     }
+}
+
+/// Opens the namespace of a pod, which is the plugin's own only by permission.
+pub(crate) fn open_of_pod(path: &Path, own_netns: OwnNetns) -> Result<Netns, CniError> {
+    let netns = Netns::open(path).map_err(|error| invalid(path, error))?;
+    let own = netns.is_own().map_err(|error| invalid(path, error))?;
+    if own && own_netns == OwnNetns::Refused {
+        return Err(invalid(path, "it is the plugin's own; CNI_NETNS_OVERRIDE=1 would permit that"));
+    }
+    Ok(netns)
+}
+
+/// The answer to `CNI_NETNS` that cannot be used.
+pub(crate) fn invalid(path: &Path, why: impl ToString) -> CniError {
+    let msg = format!("cannot use the network namespace {}", path.display());
+    CniError::new(Code::InvalidNetns, msg).with_details(why)
 }
 
 #[cfg(test)]

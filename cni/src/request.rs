@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use crate::attachment::{Attachment, Holder, MAX_CONTAINER_ID};
 use crate::config::{Network, PodConfig, is_identifier};
 use crate::error::{CniError, Code};
+use crate::previous::Previous;
+use crate::version::CniVersion;
 
 /// Bytes of the longest interface name (the kernel's IFNAMSIZ, less the final zero).
 const MAX_IFNAME: usize = 15;
@@ -27,6 +29,8 @@ pub enum Request {
     Add(Box<Add>),
     /// Take everything of an attachment away.
     Del(Box<Del>),
+    /// Say whether an attachment is as ADD left it.
+    Check(Box<Check>),
 }
 
 /// A valid ADD.
@@ -53,6 +57,15 @@ pub struct Del {
     pub attachment: Attachment,
 }
 
+/// A valid CHECK: all that ADD was given, and what it answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// As ADD had it.
+    pub add: Add,
+    /// `prevResult`, the answer of the last plugin of the list.
+    pub previous: Previous,
+}
+
 /// `CNI_NETNS_OVERRIDE`, an extension of the reference library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnNetns {
@@ -62,7 +75,7 @@ pub enum OwnNetns {
     Allowed,
 }
 
-/// Reads the request. Only ADD and DEL touch stdin.
+/// Reads the request. Only ADD, CHECK and DEL touch stdin.
 ///
 /// # Errors
 /// Codes 1, 2 and 4 to 7; see [`Code`].
@@ -73,7 +86,8 @@ pub fn read(variable: Variable<'_>, stdin: impl Read) -> Result<Request, CniErro
         Some("VERSION") => Ok(Request::Version),
         Some("ADD") => read_add(&get, stdin).map(|add| Request::Add(Box::new(add))),
         Some("DEL") => read_del(&get, stdin).map(|del| Request::Del(Box::new(del))),
-        Some(command @ ("CHECK" | "GC" | "STATUS")) => {
+        Some("CHECK") => read_check(&get, stdin).map(|check| Request::Check(Box::new(check))),
+        Some(command @ ("GC" | "STATUS")) => {
             Err(bad_environment(format!("CNI_COMMAND {command} is not implemented yet")))
         }
         Some(command) => Err(bad_environment(format!("unknown CNI_COMMAND {command:?}"))),
@@ -83,13 +97,30 @@ pub fn read(variable: Variable<'_>, stdin: impl Read) -> Result<Request, CniErro
 fn read_add(get: Variable<'_>, stdin: impl Read) -> Result<Add, CniError> {
     refuse_missing(get, &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"])?;
     let network = read_network(stdin)?;
+    let version = network.version;
+    parse_add(get, network).map_err(|error| error.in_version(version))
+}
+
+fn parse_add(get: Variable<'_>, network: Network) -> Result<Add, CniError> {
+    let attachment = read_attachment(get, &network)?;
+    let config = network.pod_config()?;
+    let netns = get("CNI_NETNS").unwrap_or_default().into();
+    Ok(Add { config, attachment, netns, own_netns: read_own_netns(get), network })
+}
+
+fn read_check(get: Variable<'_>, stdin: impl Read) -> Result<Check, CniError> {
+    refuse_missing(get, &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"])?;
+    let network = read_network(stdin)?;
+    let version = network.version;
     let parse = || {
-        let attachment = read_attachment(get, &network)?;
-        let config = network.pod_config()?;
-        let netns = get("CNI_NETNS").unwrap_or_default().into();
-        Ok(Add { config, attachment, netns, own_netns: read_own_netns(get), network: network.clone() })
+        if version < CniVersion::V0_4_0 {
+            let msg = format!("CNI_COMMAND CHECK came with version 0.4.0, the configuration has {version}");
+            return Err(CniError::new(Code::IncompatibleVersion, msg));
+        }
+        let previous = Previous::parse(network.prev_result.as_ref())?;
+        Ok(Check { add: parse_add(get, network)?, previous })
     };
-    parse().map_err(|error: CniError| error.in_version(network.version))
+    parse().map_err(|error: CniError| error.in_version(version))
 }
 
 fn read_del(get: Variable<'_>, stdin: impl Read) -> Result<Del, CniError> {
@@ -264,8 +295,28 @@ mod tests {
     }
 
     #[test]
+    fn check_needs_all_that_add_needs_and_its_answer() {
+        let check = [("CNI_COMMAND", "CHECK")];
+        assert_eq!(read_with(&check).expect_err("refused").code, Code::InvalidConfig);
+        let missing = read_with(&[("CNI_COMMAND", "CHECK"), ("CNI_NETNS", "")]).expect_err("refused");
+        assert_eq!(missing.msg, "required environment variables missing: CNI_NETNS");
+
+        let variable = |name: &str| {
+            let all = check.iter().chain(&GOOD);
+            all.clone().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let with_result = CONFIG.replace("\"name\"", "\"prevResult\":{},\"name\"");
+        assert!(matches!(read(&variable, with_result.as_bytes()), Ok(Request::Check(_))));
+        let error = read(&variable, with_result.replace("0.4.0", "0.3.1").as_bytes()).expect_err("refused");
+        assert_eq!(
+            (error.code, &error.to_json()["cniVersion"]),
+            (Code::IncompatibleVersion, &"0.3.1".into())
+        );
+    }
+
+    #[test]
     fn commands_not_served_say_so() {
-        for command in ["CHECK", "GC", "STATUS", "add"] {
+        for command in ["GC", "STATUS", "add"] {
             assert_eq!(
                 read_with(&[("CNI_COMMAND", command)]).expect_err("refused").code,
                 Code::BadEnvironment

@@ -1,4 +1,5 @@
-//! IPv6 settings of an interface, by files under `/proc/sys`: netlink has no message for them.
+//! IPv6 settings of an interface, by files under `/proc/sys`: netlink has no message for them. And how any setting is
+//! looked at.
 //!
 //! `/proc/sys/net` shows the namespace of the calling thread.
 
@@ -6,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+const NET: &str = "/proc/sys/net";
 const IPV6: &str = "/proc/sys/net/ipv6/conf";
 
 /// What a pod has to do with IPv6.
@@ -49,6 +51,21 @@ pub(crate) fn set_pod_end(ifname: &str, ipv6: Ipv6) -> io::Result<()> {
     set(ifname, "accept_ra", "0")?;
     // After the others, since it makes a link-local address by the settings of that moment.
     if ipv6 == Ipv6::Granted { set(ifname, "disable_ipv6", "0") } else { Ok(()) }
+}
+
+/// How a setting, by its path under `net`, is other than wanted, in words.
+pub(crate) fn differs(path: &str, wanted: &str) -> Option<String> {
+    let file = Path::new(NET).join(path);
+    match fs::read_to_string(&file) {
+        Ok(current) if current.trim_end() == wanted => None,
+        Ok(current) => Some(format!("{} is {}, must be {wanted}", file.display(), current.trim_end())),
+        Err(error) => Some(format!("{} cannot be read: {error}", file.display())),
+    }
+}
+
+/// As [`differs`], for an IPv6 setting of an interface.
+pub(crate) fn differs_ipv6(ifname: &str, setting: &str, wanted: &str) -> Option<String> {
+    differs(&format!("ipv6/conf/{ifname}/{setting}"), wanted)
 }
 
 /// Writes only what differs: some writes wait for the lock of all interfaces, which a busy node hands around.

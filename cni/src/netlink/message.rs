@@ -144,6 +144,11 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// A value as it is.
+    pub(crate) fn bytes(self, kind: u16) -> Option<&'a [u8]> {
+        self.find(kind)
+    }
+
     /// A number.
     pub(crate) fn u32(self, kind: u16) -> Option<u32> {
         u32_at(self.find(kind)?, 0)

@@ -5,6 +5,7 @@
 
 mod host;
 
+mod check;
 mod input;
 mod leases;
 mod removal;

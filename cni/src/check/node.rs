@@ -1,0 +1,134 @@
+//! The node's side.
+
+use std::net::IpAddr;
+
+use super::{Differences, Wanted, compare_link};
+use crate::attachment::Attachment;
+use crate::gateway;
+use crate::kernel::{self, Link, PROTOCOL_POD, Route};
+use crate::netlink::{NetlinkError, Socket};
+use crate::sysctl;
+
+/// Tells what differs.
+pub(super) fn compare(
+    wanted: &Wanted<'_>,
+    socket: &mut Socket,
+    host_end: Option<&Link>,
+    pod_end: Option<&Link>,
+    found: &mut Differences,
+) -> Result<(), NetlinkError> {
+    compare_told(wanted, host_end, found);
+    let Some(link) = host_end else {
+        found.tell(format!("{} is not on the node", wanted.add.attachment.host_ifname()));
+        return Ok(());
+    };
+    compare_end(wanted, link, pod_end, found);
+    if wanted.has_ipv6() {
+        let addresses = kernel::addresses(socket, link.index)?;
+        if !addresses.iter().any(|there| there.address == IpAddr::from(gateway::IPV6)) {
+            found.tell(format!("{} on the node lacks {}", link.name, gateway::IPV6));
+        }
+    }
+    compare_routes(wanted, socket, link, found)?;
+    compare_settings(wanted, link, found);
+    Ok(())
+}
+
+fn compare_told(wanted: &Wanted<'_>, host_end: Option<&Link>, found: &mut Differences) {
+    let name = wanted.add.attachment.host_ifname();
+    match (wanted.previous.on_node(&name), host_end) {
+        (None, _) => found.tell(format!("prevResult has no interface {name} on the node")),
+        (Some(told), Some(link)) => {
+            compare_link(link, told, "on the node", found);
+            if let (None, Some(wanted)) = (told.mtu, wanted.config().mtu_bytes) {
+                let what = format!("MTU of {name} on the node");
+                found.expect(&what, link.mtu_bytes, wanted, "the configuration has");
+            }
+        }
+        (Some(_), None) => {}
+    }
+}
+
+fn compare_end(wanted: &Wanted<'_>, link: &Link, pod_end: Option<&Link>, found: &mut Differences) {
+    let Link { name, .. } = link;
+    let attachment = &wanted.add.attachment;
+    if link.mac != Some(gateway::HOST_MAC) {
+        let mac = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+        found.tell(format!("MAC of {name} on the node is {mac}, pods know {}", gateway::HOST_MAC));
+    }
+    // The name of the pod is for people.
+    let alias = link.alias.as_deref().unwrap_or_default();
+    let says_ours = Attachment::from_alias(alias)
+        .is_some_and(|there| (&there.holder, &there.network) == (&attachment.holder, &attachment.network));
+    if !says_ours {
+        found.tell(format!("alias of {name} on the node is {alias:?}, must be {:?}", attachment.alias()));
+    }
+    if let Some(pod_end) = pod_end
+        && (link.peer, pod_end.peer) != (pod_end.index, link.index)
+    {
+        found.tell(format!(
+            "{name} on the node and {} in the pod are not the two ends of one link",
+            pod_end.name
+        ));
+    }
+}
+
+fn compare_routes(
+    wanted: &Wanted<'_>,
+    socket: &mut Socket,
+    link: &Link,
+    found: &mut Differences,
+) -> Result<(), NetlinkError> {
+    let present = kernel::pod_routes(socket)?;
+    for address in &wanted.addresses {
+        let ours = |route: &&Route| route.destination == *address && route.link == Some(link.index);
+        let Some(route) = present.iter().find(ours) else {
+            let others =
+                kernel::host_routes(socket)?.into_iter().filter(|route| route.destination == *address);
+            let others: String = others.map(|route| in_words(&route)).collect();
+            found.tell(format!(
+                "the node has no route of protocol {PROTOCOL_POD} to {address} by {}{others}",
+                link.name
+            ));
+            continue;
+        };
+        let source = wanted.config().node_addresses.towards(*address);
+        if let Some(wanted) = source.filter(|wanted| route.source != Some(*wanted)) {
+            let is = route.source.map_or_else(|| "none".to_owned(), |source| source.to_string());
+            found.tell(format!(
+                "source of the node's route to {address} is {is}, the configuration has {wanted}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn in_words(route: &Route) -> String {
+    let link = route.link.unwrap_or_default();
+    format!(", it has one of protocol {} by interface {link}", route.protocol)
+}
+
+/// Only what pods cannot do without: a distribution may well be stricter or laxer in the rest.
+fn compare_settings(wanted: &Wanted<'_>, link: &Link, found: &mut Differences) {
+    let Link { name, .. } = link;
+    if wanted.addresses.iter().any(IpAddr::is_ipv4) {
+        for (path, value) in [
+            (format!("ipv4/conf/{name}/forwarding"), "1"),
+            (format!("ipv4/conf/{name}/proxy_arp"), "1"),
+            (format!("ipv4/neigh/{name}/proxy_delay"), "0"),
+        ] {
+            found.0.extend(sysctl::differs(&path, value));
+        }
+    }
+    if wanted.has_ipv6() {
+        // Without the last one nothing is forwarded at all: it is the daemon's to keep on.
+        for (whose, setting, value) in [
+            (name.as_str(), "disable_ipv6", "0"),
+            (name, "accept_ra", "0"),
+            (name, "forwarding", "1"),
+            ("all", "forwarding", "1"),
+        ] {
+            found.0.extend(sysctl::differs_ipv6(whose, setting, value));
+        }
+    }
+}
