@@ -28,7 +28,7 @@ use crate::session::Session;
 use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId};
 use crate::wire::capability::four_octet_as;
 use crate::wire::notification::{self, cease, code};
-use crate::wire::{Capability, GracefulRestart, Notification, Open, Update, frame};
+use crate::wire::{Capability, Fault, GracefulRestart, Notification, Open, Update, frame};
 
 use backoff::Backoff;
 pub(crate) use backoff::Jitter;
@@ -127,7 +127,7 @@ pub enum Admin {
     Disabled,
 }
 
-/// Why a connection or session ended last.
+/// Why a connection or session ended last, or what was wrong with an UPDATE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
     /// When.
@@ -172,6 +172,8 @@ pub(crate) struct Peer {
     pub(crate) failed_attempts: u32,
     /// What was wrong with UPDATEs and survived (RFC 7606), since the peer was made.
     pub(crate) flawed_updates: u64,
+    /// The last of these.
+    pub(crate) last_flaw: Option<LastError>,
     /// Attributes whose flaws were logged in this session.
     flaws_told: BTreeSet<u8>,
 }
@@ -201,6 +203,7 @@ impl Peer {
             shown: (PeerState::Active, now),
             failed_attempts: 0,
             flawed_updates: 0,
+            last_flaw: None,
             flaws_told: BTreeSet::new(),
         };
         peer.wait_until(now);
@@ -429,9 +432,9 @@ impl Peer {
                 }
             }
             Heard::Notification(notification) => self.handle_notification(cx, conn, &notification),
-            Heard::Fault(notification) => {
-                self.note_error(cx.now, format!("sent {notification}"));
-                self.fail(cx, conn, &notification);
+            Heard::Fault(fault) => {
+                self.note_error(cx.now, format!("sent {fault}"));
+                self.fail(cx, conn, &fault.notification);
             }
             Heard::HoldTimerExpired => {
                 self.note_error(cx.now, "hold timer expired: nothing heard from the peer".to_owned());
@@ -450,9 +453,9 @@ impl Peer {
 
     /// A well-formed OPEN: is it the right peer, and is this the connection to keep?
     fn handle_open(&mut self, cx: &mut Context<'_>, conn: ConnId, open: Open) {
-        if let Err(notification) = self.check_open(cx.identity, &open) {
-            self.note_error(cx.now, format!("sent {notification}: {}", self.open_in_words(&open)));
-            self.fail(cx, conn, &notification);
+        if let Err(fault) = self.check_open(cx.identity, &open) {
+            self.note_error(cx.now, format!("sent {fault}"));
+            self.fail(cx, conn, &fault.notification);
             return;
         }
         if !self.survives_collision(cx, conn, &open) {
@@ -469,20 +472,18 @@ impl Peer {
         self.note_state(cx.now);
     }
 
-    fn check_open(&self, identity: &Identity, open: &Open) -> Result<(), Notification> {
+    fn check_open(&self, identity: &Identity, open: &Open) -> Result<(), Fault> {
+        let bad = |subcode, what| Err(Fault::new(Notification::new(code::OPEN, subcode), what));
         if open.asn != self.config.asn {
-            return Err(Notification::new(code::OPEN, notification::open::BAD_PEER_AS));
+            let what = format!("peer announced AS {}, configured {}", open.asn, self.config.asn);
+            return bad(notification::open::BAD_PEER_AS, what);
         }
         let internal = self.config.kind(identity.asn) == PeerKind::Internal;
         if internal && open.router_id == identity.router_id {
-            return Err(Notification::new(code::OPEN, notification::open::BAD_BGP_IDENTIFIER));
+            let what = format!("peer announced identifier {}, which is our own", open.router_id);
+            return bad(notification::open::BAD_BGP_IDENTIFIER, what);
         }
         Ok(())
-    }
-
-    fn open_in_words(&self, open: &Open) -> String {
-        let Open { asn, router_id, .. } = open;
-        format!("peer says AS {asn}, identifier {router_id}; AS {} is configured", self.config.asn)
     }
 
     /// RFC 4271 section 6.8 for the connection that just got its OPEN. The loser is closed here if it is
@@ -554,6 +555,10 @@ impl Peer {
 
     fn handle_update(&mut self, cx: &mut Context<'_>, update: Update) {
         self.flawed_updates += u64::from(!update.flaws.is_empty());
+        // Of several that are as bad the first: one that could not be read counts as missing, too.
+        if let Some(flaw) = update.flaws.iter().rev().max_by_key(|flaw| flaw.treatment) {
+            self.last_flaw = Some(LastError { at: cx.now, what: format!("{flaw}; {}", flaw.treatment) });
+        }
         for flaw in &update.flaws {
             // Once a session and attribute: a peer must not fill the log.
             if self.flaws_told.insert(flaw.attribute) {
@@ -576,12 +581,31 @@ impl Peer {
         let collision =
             notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
         if !collision {
-            self.note_error(cx.now, format!("received {notification}"));
+            let about = self.what_it_is_about(cx.identity, notification);
+            let about = about.map_or_else(String::new, |about| format!(": {about}"));
+            self.note_error(cx.now, format!("received {notification}{about}"));
         }
         if connection.established().is_some() {
             self.helper.give_up();
         }
         self.ended(cx, &connection, BTreeSet::new());
+    }
+
+    /// The field of our OPEN, or the attribute, that the peer finds fault with.
+    fn what_it_is_about(&self, identity: &Identity, notification: &Notification) -> Option<String> {
+        match (notification.code, notification.subcode) {
+            (code::OPEN, notification::open::BAD_PEER_AS) => {
+                Some(format!("we announced AS {}", identity.asn))
+            }
+            (code::OPEN, notification::open::BAD_BGP_IDENTIFIER) => {
+                Some(format!("we announced identifier {}", identity.router_id))
+            }
+            (code::OPEN, notification::open::UNACCEPTABLE_HOLD_TIME) => {
+                Some(format!("we proposed a hold time of {} s", self.config.hold_time.as_secs()))
+            }
+            (code::UPDATE, _) => notification.attribute(),
+            _ => None,
+        }
     }
 
     // --- ends --------------------------------------------------------------------------------------

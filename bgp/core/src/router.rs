@@ -103,6 +103,8 @@ pub struct PeerStatus {
     pub last_error: Option<LastError>,
     /// UPDATEs with a fault that RFC 7606 lets a session survive.
     pub flawed_updates: u64,
+    /// What was wrong with the last of these, and what was done.
+    pub last_flaw: Option<LastError>,
     /// By family.
     pub counts: BTreeMap<Family, Counts>,
 }
@@ -613,6 +615,7 @@ impl Router {
             session: peer.established().map(|(_, session, _)| session.clone()),
             last_error: peer.last_error.clone(),
             flawed_updates: peer.flawed_updates,
+            last_flaw: peer.last_flaw.clone(),
             counts: families.map(|family| (*family, self.rib.counts(id, *family))).collect(),
         })
     }

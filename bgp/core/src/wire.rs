@@ -1,6 +1,6 @@
 //! What is on the line: framing, decoding and encoding of the five messages.
 //!
-//! Decoding gives types that cannot hold nonsense, or says who gets told what: a [`Notification`] where
+//! Decoding gives types that cannot hold nonsense, or says who gets told what: a [`Fault`] where
 //! the session must close, and for UPDATE the gentler treatments of RFC 7606. The encoder and decoder of
 //! UPDATE take the [`Session`](crate::session::Session) that was negotiated, never flags.
 //!
@@ -8,6 +8,7 @@
 
 pub mod attribute;
 pub mod capability;
+pub mod fault;
 pub mod frame;
 pub mod nlri;
 pub mod notification;
@@ -20,6 +21,7 @@ mod properties;
 mod reader;
 
 pub use capability::{Capability, GracefulRestart, RestartFamily};
+pub use fault::Fault;
 pub use frame::{Frame, MessageType};
 pub use notification::Notification;
 pub use open::Open;

@@ -211,10 +211,10 @@ fn wrong_as_is_refused_in_words_and_with_growing_waits() {
     assert_eq!(
         reason,
         "sent OPEN Message Error: Bad Peer AS (2/2): \
-         peer says AS 65002, identifier 10.2.0.2; AS 65009 is configured"
+         peer announced AS 65002, configured 65009"
     );
     let heard = net.peer(other, one).last_error.expect("a reason").what;
-    assert_eq!(heard, "received OPEN Message Error: Bad Peer AS (2/2)");
+    assert_eq!(heard, "received OPEN Message Error: Bad Peer AS (2/2): we announced AS 65002");
     // Mended by the operator, it comes up without delay.
     net.change_peer(one, other, |peer| peer.asn = support::asn(65002));
     assert!(net.run_until_up(one, other) < secs(2));

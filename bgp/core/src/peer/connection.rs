@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::types::{ConnId, HoldTime};
 use crate::wire::frame::{self, Frame, MessageType, STANDARD_MESSAGE_BYTES};
 use crate::wire::notification::{self, code};
-use crate::wire::{Notification, Open, RouteRefresh, Update};
+use crate::wire::{Fault, Notification, Open, RouteRefresh, Update};
 
 /// A connection that TCP has established.
 #[derive(Debug)]
@@ -81,8 +81,8 @@ pub(crate) enum Heard {
     Refresh(RouteRefresh),
     /// The peer ends the session.
     Notification(Notification),
-    /// The peer broke a rule: this is to be sent.
-    Fault(Notification),
+    /// The peer broke a rule.
+    Fault(Fault),
     /// Nothing was heard for the hold time.
     HoldTimerExpired,
     /// The time in [`State::Held`] is over.
@@ -145,8 +145,9 @@ impl Connection {
             if matches!(self.state, State::Held { .. }) {
                 // A peer may say its OPEN meanwhile, and no more.
                 let too_much = self.input.len() > STANDARD_MESSAGE_BYTES;
-                let fault = Notification::new(code::CEASE, notification::cease::CONNECTION_REJECTED);
-                return too_much.then_some(Heard::Fault(fault));
+                let answer = Notification::new(code::CEASE, notification::cease::CONNECTION_REJECTED);
+                let what = "more than an OPEN while ours is held back";
+                return too_much.then(|| Heard::Fault(Fault::new(answer, what)));
             }
             let most = self.session().map_or(STANDARD_MESSAGE_BYTES, |session| session.most_message_bytes);
             let frame = match frame::next(&self.input[self.read..], most) {
@@ -155,7 +156,7 @@ impl Connection {
                     self.input.drain(..std::mem::take(&mut self.read));
                     return None;
                 }
-                Err(notification) => return Some(Heard::Fault(notification)),
+                Err(fault) => return Some(Heard::Fault(fault)),
             };
             self.read += frame.length;
             let heard = handle_frame(&mut self.state, now, frame);
@@ -231,5 +232,6 @@ fn handle_frame(state: &mut State, now: Instant, frame: Frame<'_>) -> Option<Hea
 }
 
 fn unexpected(subcode: u8, kind: MessageType) -> Heard {
-    Heard::Fault(Notification::with(code::FSM, subcode, [kind.octet()]))
+    let answer = Notification::with(code::FSM, subcode, [kind.octet()]);
+    Heard::Fault(Fault::new(answer, format!("{kind} does not belong there")))
 }

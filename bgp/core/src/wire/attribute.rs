@@ -1,9 +1,11 @@
 //! Path attributes on the wire: one table says of each its flags, its shape and what happens when it is
 //! malformed (RFC 7606 section 7 and the RFC of each attribute).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::notification::update as subcode;
+use super::fault::Fault;
+use super::notification::{Notification, code as error, update as subcode};
 use super::reader::Reader;
 use crate::attributes::{Aggregator, AsPath, Attributes, Opaque, Origin};
 use crate::session::{AsWidth, Session};
@@ -52,6 +54,16 @@ pub enum Treatment {
     Reset,
 }
 
+impl std::fmt::Display for Treatment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Treatment::Discard => "attribute dropped",
+            Treatment::Withdraw => "routes treated as withdrawn",
+            Treatment::Reset => "session closed",
+        })
+    }
+}
+
 /// One thing that is wrong with an UPDATE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
@@ -61,21 +73,54 @@ pub struct Flaw {
     pub treatment: Treatment,
     /// UPDATE error subcode that goes out if the session must close.
     pub subcode: u8,
+    /// What goes beside the subcode then.
+    pub data: Vec<u8>,
     /// In words, for the operator.
     pub what: &'static str,
 }
 
-impl std::fmt::Display for Flaw {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match rule(self.attribute) {
-            Some(rule) => write!(f, "{}: {}", rule.name, self.what),
-            None => write!(f, "attribute {}: {}", self.attribute, self.what),
-        }
+impl Flaw {
+    /// Of an attribute that is there.
+    pub(crate) fn of(raw: Raw<'_>, Bad(treatment, subcode, what): Bad) -> Flaw {
+        let data = data(subcode, raw.octets);
+        Flaw { attribute: raw.code, treatment, subcode, data, what }
+    }
+
+    /// Of one that must be there (RFC 7606 section 3 d).
+    pub(crate) fn missing(attribute: u8) -> Flaw {
+        let (treatment, subcode) = (Treatment::Withdraw, subcode::MISSING_WELL_KNOWN);
+        Flaw { attribute, treatment, subcode, data: vec![attribute], what: "missing" }
+    }
+
+    /// The session must close over it.
+    pub(crate) fn fault(&self) -> Fault {
+        let answer = Notification::with(error::UPDATE, self.subcode, self.data.as_slice());
+        Fault::new(answer, self.to_string())
     }
 }
 
+/// The Data field of an UPDATE error (RFC 4271 section 6.3): the attribute, but for errors of the list as a
+/// whole and of AS_PATH.
+fn data(subcode: u8, attribute: &[u8]) -> Vec<u8> {
+    match subcode {
+        subcode::MALFORMED_ATTRIBUTE_LIST | subcode::MALFORMED_AS_PATH => Vec::new(),
+        _ => attribute.to_vec(),
+    }
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", name(self.attribute), self.what)
+    }
+}
+
+/// The attribute's name, or its number.
+pub(crate) fn name(attribute: u8) -> Cow<'static, str> {
+    rule(attribute).map_or_else(|| format!("attribute {attribute}").into(), |rule| rule.name.into())
+}
+
 /// What is wrong with a value; the table adds the rest.
-struct Bad(Treatment, u8, &'static str);
+pub(crate) struct Bad(pub(crate) Treatment, pub(crate) u8, pub(crate) &'static str);
 
 const fn withdraw(subcode: u8, what: &'static str) -> Bad {
     Bad(Treatment::Withdraw, subcode, what)
@@ -91,10 +136,13 @@ pub(crate) struct Raw<'a> {
     pub(crate) flags: u8,
     pub(crate) code: u8,
     pub(crate) value: &'a [u8],
+    /// All of it as it came.
+    pub(crate) octets: &'a [u8],
 }
 
 /// Reads the next attribute header and value.
 pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Flaw> {
+    let list = reader.rest();
     let cut = |attribute: u8, what: &'static str| {
         // Where the prefixes themselves are lost there is nothing left to treat as withdrawn.
         let treatment = if carries_prefixes(attribute) { Treatment::Reset } else { Treatment::Withdraw };
@@ -103,7 +151,7 @@ pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Flaw> {
         } else {
             subcode::MALFORMED_ATTRIBUTE_LIST
         };
-        Flaw { attribute, treatment, subcode, what }
+        Flaw { attribute, treatment, subcode, data: data(subcode, list), what }
     };
     let (Some(flags), Some(code)) = (reader.u8(), reader.u8()) else {
         return Err(cut(0, "the attribute list ends inside a header"));
@@ -112,7 +160,8 @@ pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Flaw> {
     let length = length.ok_or_else(|| cut(code, "the attribute list ends inside the header"))?;
     let value =
         reader.take(usize::from(length)).ok_or_else(|| cut(code, "longer than the attribute list"))?;
-    Ok(Raw { flags, code, value })
+    let octets = &list[..list.len() - reader.rest().len()];
+    Ok(Raw { flags, code, value, octets })
 }
 
 /// MP_REACH_NLRI and MP_UNREACH_NLRI: read by `update`, since they carry prefixes.
@@ -142,8 +191,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Takes one attribute in, or says what is wrong with it.
     pub(crate) fn take(&mut self, raw: Raw<'_>, session: &Session) -> Result<(), Flaw> {
-        let flaw =
-            |Bad(treatment, subcode, what): Bad| Flaw { attribute: raw.code, treatment, subcode, what };
+        let flaw = |bad: Bad| Flaw::of(raw, bad);
         let Some(rule) = rule(raw.code) else {
             return self.take_unknown(raw).map_err(flaw);
         };
@@ -167,21 +215,10 @@ impl Draft {
 
     /// What is missing for a route (RFC 7606 section 3 d). `next_hop` is looked at by the caller.
     pub(crate) fn missing(&self) -> Option<Flaw> {
-        let missing = |attribute, what| {
-            Some(Flaw {
-                attribute,
-                treatment: Treatment::Withdraw,
-                subcode: subcode::MISSING_WELL_KNOWN,
-                what,
-            })
-        };
         if self.origin.is_none() {
-            return missing(code::ORIGIN, "missing");
+            return Some(Flaw::missing(code::ORIGIN));
         }
-        if self.as_path.is_none() {
-            return missing(code::AS_PATH, "missing");
-        }
-        None
+        self.as_path.is_none().then(|| Flaw::missing(code::AS_PATH))
     }
 
     /// The finished set; `None` while something mandatory is missing.

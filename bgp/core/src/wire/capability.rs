@@ -100,7 +100,10 @@ const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
 
 /// The value has not the shape that the capability's RFC gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MalformedCapability;
+pub(crate) struct MalformedCapability {
+    /// Its code.
+    pub(crate) code: u8,
+}
 
 impl Capability {
     /// All capabilities of one optional parameter.
@@ -108,8 +111,8 @@ impl Capability {
         let mut reader = Reader::new(parameter);
         let mut all = Vec::new();
         while let Some(code) = reader.u8() {
-            let length = reader.u8().ok_or(MalformedCapability)?;
-            let value = reader.take(usize::from(length)).ok_or(MalformedCapability)?;
+            let length = reader.u8().ok_or(MalformedCapability { code })?;
+            let value = reader.take(usize::from(length)).ok_or(MalformedCapability { code })?;
             all.push(Capability::decode(code, value)?);
         }
         Ok(all)
@@ -127,7 +130,7 @@ impl Capability {
             _ => true,
         };
         if !well_shaped {
-            return Err(MalformedCapability);
+            return Err(MalformedCapability { code });
         }
         let mut reader = Reader::new(value);
         let known = match code {
@@ -248,7 +251,11 @@ mod tests {
             vec![1],
             vec![1, 9, 0],
         ] {
-            assert_eq!(Capability::decode_all(&bytes), Err(MalformedCapability), "{bytes:?}");
+            assert_eq!(
+                Capability::decode_all(&bytes),
+                Err(MalformedCapability { code: bytes[0] }),
+                "{bytes:?}"
+            );
         }
         assert!(Capability::decode_all(&[73, 2, 200, 1]).is_ok());
         assert!(Capability::decode_all(&[69, 4, 0, 1, 1, 7]).is_ok());

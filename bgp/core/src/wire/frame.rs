@@ -1,5 +1,6 @@
 //! Framing: the 19-octet header and what may follow it (RFC 4271 section 4.1 and 6.1).
 
+use super::fault::Fault;
 use super::notification::{self, Notification, code};
 
 /// Marker, length, type.
@@ -22,6 +23,18 @@ pub enum MessageType {
     Keepalive,
     /// 5 (RFC 2918)
     RouteRefresh,
+}
+
+impl std::fmt::Display for MessageType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MessageType::Open => "OPEN",
+            MessageType::Update => "UPDATE",
+            MessageType::Notification => "NOTIFICATION",
+            MessageType::Keepalive => "KEEPALIVE",
+            MessageType::RouteRefresh => "ROUTE-REFRESH",
+        })
+    }
 }
 
 impl MessageType {
@@ -76,25 +89,36 @@ pub struct Frame<'a> {
 ///
 /// # Errors
 /// What RFC 4271 section 6.1 asks to answer; the stream cannot be used any further.
-pub fn next(stream: &[u8], most: usize) -> Result<Option<Frame<'_>>, Notification> {
+pub fn next(stream: &[u8], most: usize) -> Result<Option<Frame<'_>>, Fault> {
     if stream.iter().take(16).any(|&octet| octet != 0xFF) {
-        return Err(Notification::new(code::MESSAGE_HEADER, notification::header::NOT_SYNCHRONIZED));
+        let answer = Notification::new(code::MESSAGE_HEADER, notification::header::NOT_SYNCHRONIZED);
+        return Err(Fault::new(
+            answer,
+            "no marker of ones before a message: it speaks no BGP, or lost its place",
+        ));
     }
     let Some((header, rest)) = stream.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
     let (length, kind) = (u16::from_be_bytes([header[16], header[17]]), header[18]);
     let bad_length = || {
         let data = length.to_be_bytes();
-        Notification::with(code::MESSAGE_HEADER, notification::header::BAD_LENGTH, data)
+        let answer = Notification::with(code::MESSAGE_HEADER, notification::header::BAD_LENGTH, data);
+        Fault::new(
+            answer,
+            format!("a message of {length} octets and type {kind}, on a session for up to {most}"),
+        )
     };
+    if !(HEADER_BYTES..=most).contains(&usize::from(length)) {
+        return Err(bad_length());
+    }
+    let bad_type = || {
+        let answer = Notification::with(code::MESSAGE_HEADER, notification::header::BAD_TYPE, [kind]);
+        Fault::new(answer, format!("a message of type {kind}"))
+    };
+    let kind = MessageType::from_octet(kind).ok_or_else(bad_type)?;
+    if !kind.length_is_possible(length.into()) {
+        return Err(bad_length());
+    }
     let length = usize::from(length);
-    if !(HEADER_BYTES..=most).contains(&length) {
-        return Err(bad_length());
-    }
-    let kind = MessageType::from_octet(kind)
-        .ok_or_else(|| Notification::with(code::MESSAGE_HEADER, notification::header::BAD_TYPE, [kind]))?;
-    if !kind.length_is_possible(length) {
-        return Err(bad_length());
-    }
     Ok(rest.get(..length - HEADER_BYTES).map(|body| Frame { kind, body, length }))
 }
 
@@ -147,14 +171,16 @@ mod tests {
 
     #[test]
     fn wrong_marker_is_seen_at_the_first_octet() {
-        let error = next(&[0x16, 0x03, 0x01], STANDARD_MESSAGE_BYTES).expect_err("no marker");
+        let error = next(&[0x16, 0x03, 0x01], STANDARD_MESSAGE_BYTES).expect_err("no marker").notification;
         assert_eq!((error.code, error.subcode), (1, 1));
     }
 
     #[test]
     fn impossible_lengths_are_refused_with_the_length_as_data() {
         for (length, kind) in [(18, 4), (20, 4), (28, 1), (22, 2), (20, 3), (22, 5), (4097, 2), (0, 4)] {
-            let error = next(&message(length, kind, &[0; 40]), STANDARD_MESSAGE_BYTES).expect_err("length");
+            let error = next(&message(length, kind, &[0; 40]), STANDARD_MESSAGE_BYTES)
+                .expect_err("length")
+                .notification;
             assert_eq!((error.code, error.subcode), (1, 2), "{length} {kind}");
             assert_eq!(error.data, length.to_be_bytes());
         }

@@ -5,9 +5,22 @@ use crate::prefix::{Family, Prefix};
 
 use super::reader::Reader;
 
-/// A length over the family's, or a prefix cut short: the list cannot be read on.
+/// The list cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MalformedNlri;
+pub(crate) enum MalformedNlri {
+    TooLong,
+    Cut,
+}
+
+impl MalformedNlri {
+    /// In words, for the operator.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            MalformedNlri::TooLong => "a prefix is longer than an address",
+            MalformedNlri::Cut => "a prefix is cut short",
+        }
+    }
+}
 
 /// All prefixes of `bytes`. Host bits that are set are cleared (RFC 4271 section 4.3: "irrelevant").
 pub(crate) fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, MalformedNlri> {
@@ -15,9 +28,9 @@ pub(crate) fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, Malfor
     let mut prefixes = Vec::with_capacity(bytes.len() / 4);
     while let Some(length) = reader.u8() {
         if length > family.bits() {
-            return Err(MalformedNlri);
+            return Err(MalformedNlri::TooLong);
         }
-        let significant = reader.take(usize::from(length).div_ceil(8)).ok_or(MalformedNlri)?;
+        let significant = reader.take(usize::from(length).div_ceil(8)).ok_or(MalformedNlri::Cut)?;
         prefixes.push(Prefix::from_wire(family, length, significant));
     }
     Ok(prefixes)
@@ -59,10 +72,10 @@ mod tests {
 
     #[test]
     fn too_long_and_cut_prefixes_are_malformed() {
-        assert_eq!(decode(Family::Ipv4, &[33, 1, 2, 3, 4, 5]), Err(MalformedNlri));
-        assert_eq!(decode(Family::Ipv4, &[24, 10, 1]), Err(MalformedNlri));
-        assert_eq!(decode(Family::Ipv4, &[24]), Err(MalformedNlri));
-        assert_eq!(decode(Family::Ipv6, &[129; 20]), Err(MalformedNlri));
+        assert_eq!(decode(Family::Ipv4, &[33, 1, 2, 3, 4, 5]), Err(MalformedNlri::TooLong));
+        assert_eq!(decode(Family::Ipv4, &[24, 10, 1]), Err(MalformedNlri::Cut));
+        assert_eq!(decode(Family::Ipv4, &[24]), Err(MalformedNlri::Cut));
+        assert_eq!(decode(Family::Ipv6, &[129; 20]), Err(MalformedNlri::TooLong));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::attribute;
+
 /// Error code, subcode and data of a NOTIFICATION.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
@@ -113,6 +115,20 @@ impl Notification {
         let text = text.get(..usize::from(length))?;
         let text: String = String::from_utf8_lossy(text).chars().flat_map(char::escape_debug).collect();
         (!text.is_empty()).then_some(text)
+    }
+
+    /// The attribute that an UPDATE error names in its data (RFC 4271 section 6.3), if it names one.
+    pub fn attribute(&self) -> Option<String> {
+        let at = match (self.code, self.subcode) {
+            (
+                code::UPDATE,
+                update::MALFORMED_ATTRIBUTE_LIST | update::INVALID_NETWORK_FIELD | update::MALFORMED_AS_PATH,
+            ) => return None,
+            (code::UPDATE, update::MISSING_WELL_KNOWN) => 0,
+            (code::UPDATE, _) => 1, // behind the flags
+            _ => return None,
+        };
+        self.data.get(at).map(|attribute| attribute::name(*attribute).into_owned())
     }
 
     fn name(&self) -> (&'static str, Option<&'static str>) {

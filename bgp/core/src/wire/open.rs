@@ -1,6 +1,9 @@
 //! OPEN (RFC 4271 section 4.2), with long parameters (RFC 9072).
 
-use super::capability::{AfiSafi, Capability, GracefulRestart};
+use std::borrow::Cow;
+
+use super::capability::{AfiSafi, Capability, GracefulRestart, MalformedCapability};
+use super::fault::Fault;
 use super::frame::{self, MessageType};
 use super::notification::{self, Notification, code};
 use super::reader::Reader;
@@ -28,32 +31,37 @@ pub struct Open {
 impl Open {
     /// # Errors
     /// The OPEN error of RFC 4271 section 6.2 that fits.
-    pub fn decode(body: &[u8]) -> Result<Open, Notification> {
+    pub fn decode(body: &[u8]) -> Result<Open, Fault> {
         let mut reader = Reader::new(body);
         let fields = (reader.u8(), reader.u16(), reader.u16(), reader.u32(), reader.u8());
         let (Some(version), Some(as_field), Some(hold), Some(router_id), Some(length)) = fields else {
-            return Err(open_error(notification::open::UNSPECIFIC));
+            return Err(unreadable("shorter than its fields"));
         };
         if version != VERSION {
             let newest = u16::from(VERSION).to_be_bytes();
             let subcode = notification::open::UNSUPPORTED_VERSION;
-            return Err(Notification::with(code::OPEN, subcode, newest));
+            let answer = Notification::with(code::OPEN, subcode, newest);
+            return Err(Fault::new(answer, format!("peer speaks BGP version {version}, we speak {VERSION}")));
         }
         let capabilities = decode_parameters(length, reader)?;
         let four_octets = capabilities.iter().find_map(|capability| match capability {
             Capability::FourOctetAs(asn) => Some(*asn),
             _ => None,
         });
-        let bad_as = || open_error(notification::open::BAD_PEER_AS);
+        let bad_as = |what: String| open_error(notification::open::BAD_PEER_AS, what);
         // RFC 6793 section 4.2.3: the capability's number counts; the field must hold it or AS_TRANS.
-        let asn = Asn::new(four_octets.unwrap_or(u32::from(as_field))).ok_or_else(bad_as)?;
+        let asn = Asn::new(four_octets.unwrap_or(u32::from(as_field)))
+            .ok_or_else(|| bad_as("peer announced AS 0, which is reserved (RFC 7607)".to_owned()))?;
         if as_field != asn.two_octets() && u32::from(as_field) != Asn::TRANS.value() {
-            return Err(bad_as());
+            return Err(bad_as(format!("peer announced AS {as_field} and, as its four-octet one, AS {asn}")));
         }
-        let hold_time = HoldTime::from_secs(hold)
-            .ok_or_else(|| open_error(notification::open::UNACCEPTABLE_HOLD_TIME))?;
-        let router_id =
-            RouterId::new(router_id).ok_or_else(|| open_error(notification::open::BAD_BGP_IDENTIFIER))?;
+        let hold_time = HoldTime::from_secs(hold).ok_or_else(|| {
+            let what = format!("peer proposed a hold time of {hold} s; 0 or at least 3 s are allowed");
+            open_error(notification::open::UNACCEPTABLE_HOLD_TIME, what)
+        })?;
+        let router_id = RouterId::new(router_id).ok_or_else(|| {
+            open_error(notification::open::BAD_BGP_IDENTIFIER, "peer announced identifier 0.0.0.0")
+        })?;
         Ok(Open { asn, hold_time, router_id, capabilities })
     }
 
@@ -116,32 +124,40 @@ impl Open {
     }
 }
 
-fn open_error(subcode: u8) -> Notification {
-    Notification::new(code::OPEN, subcode)
+fn open_error(subcode: u8, what: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::new(Notification::new(code::OPEN, subcode), what)
+}
+
+fn unreadable(what: &'static str) -> Fault {
+    open_error(notification::open::UNSPECIFIC, format!("OPEN: {what}"))
 }
 
 /// `length` is the octet that says how long all parameters are; `reader` stands behind it.
-fn decode_parameters(length: u8, mut reader: Reader<'_>) -> Result<Vec<Capability>, Notification> {
-    let malformed = || open_error(notification::open::UNSPECIFIC);
+fn decode_parameters(length: u8, mut reader: Reader<'_>) -> Result<Vec<Capability>, Fault> {
+    let cut = || unreadable("a parameter is cut short");
     let extended = length == EXTENDED && reader.rest().first() == Some(&EXTENDED);
     let total = if extended {
         reader.u8();
-        usize::from(reader.u16().ok_or_else(malformed)?)
+        usize::from(reader.u16().ok_or_else(cut)?)
     } else {
         usize::from(length)
     };
     // The parameters end where the message ends, neither earlier nor later.
     if reader.rest().len() != total {
-        return Err(malformed());
+        return Err(unreadable("its parameters do not end where the message does"));
     }
     let mut capabilities = Vec::new();
     while let Some(kind) = reader.u8() {
         let length = if extended { reader.u16() } else { reader.u8().map(u16::from) };
-        let value = length.and_then(|length| reader.take(usize::from(length))).ok_or_else(malformed)?;
+        let value = length.and_then(|length| reader.take(usize::from(length))).ok_or_else(cut)?;
         if kind != PARAMETER_CAPABILITIES {
-            return Err(open_error(notification::open::UNSUPPORTED_PARAMETER));
+            let what = format!("OPEN: parameter of type {kind}");
+            return Err(open_error(notification::open::UNSUPPORTED_PARAMETER, what));
         }
-        capabilities.extend(Capability::decode_all(value).map_err(|_| malformed())?);
+        let malformed = |MalformedCapability { code }| {
+            open_error(notification::open::UNSPECIFIC, format!("OPEN: capability {code} is malformed"))
+        };
+        capabilities.extend(Capability::decode_all(value).map_err(malformed)?);
     }
     Ok(capabilities)
 }
@@ -188,7 +204,7 @@ mod tests {
     fn parameters_must_end_with_the_message() {
         let mut bytes = body(&open(vec![four_octet_as(Asn::new(4_200_000_001).expect("not 0"))]));
         bytes[9] -= 1;
-        let error = Open::decode(&bytes).expect_err("one octet too many");
+        let error = Open::decode(&bytes).expect_err("one octet too many").notification;
         assert_eq!((error.code, error.subcode), (2, 0));
     }
 }

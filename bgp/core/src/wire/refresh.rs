@@ -1,5 +1,6 @@
 //! ROUTE-REFRESH (RFC 2918), with the subtypes of RFC 7313 told apart.
 
+use super::fault::Fault;
 use super::frame::{self, MessageType};
 use super::notification::{self, Notification, code};
 use super::reader::Reader;
@@ -19,15 +20,20 @@ impl RouteRefresh {
     /// # Errors
     /// A demarcation of RFC 7313 with another length (7/1). An ORF list behind subtype 0 (RFC 5291) is
     /// not looked at: we never offer it.
-    pub fn decode(body: &[u8]) -> Result<RouteRefresh, Notification> {
+    pub fn decode(body: &[u8]) -> Result<RouteRefresh, Fault> {
         let mut reader = Reader::new(body);
         let fields = (reader.u16(), reader.u8(), reader.u8());
         // The frame has made sure of four octets.
         let (Some(afi), Some(subtype), Some(safi)) = fields else {
-            return Err(Notification::new(code::MESSAGE_HEADER, notification::header::BAD_LENGTH));
+            let answer = Notification::new(code::MESSAGE_HEADER, notification::header::BAD_LENGTH);
+            return Err(Fault::new(answer, "ROUTE-REFRESH: shorter than its fields"));
         };
         if matches!(subtype, 1 | 2) && !reader.is_empty() {
-            return Err(Notification::with(code::ROUTE_REFRESH, notification::refresh::INVALID_LENGTH, body));
+            let answer = Notification::with(code::ROUTE_REFRESH, notification::refresh::INVALID_LENGTH, body);
+            return Err(Fault::new(
+                answer,
+                format!("ROUTE-REFRESH: subtype {subtype} with more than its fields"),
+            ));
         }
         Ok(RouteRefresh { family: AfiSafi { afi, safi }, subtype })
     }

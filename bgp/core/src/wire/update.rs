@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::attribute::{self, Draft, Flaw, Raw, Treatment, code as attribute_code};
+use super::attribute::{self, Bad, Draft, Flaw, Raw, Treatment, code as attribute_code};
 use super::capability::AfiSafi;
+use super::fault::Fault;
 use super::frame::{self, HEADER_BYTES, MessageType};
 use super::nlri;
 use super::notification::{Notification, code, update as subcode};
@@ -38,15 +39,14 @@ pub struct Announcement {
 impl Update {
     /// # Errors
     /// Only what leaves no gentler way (RFC 7606 sections 3, 4 and 5): the prefixes cannot be told.
-    pub fn decode(body: &[u8], session: &Session) -> Result<Update, Notification> {
+    pub fn decode(body: &[u8], session: &Session) -> Result<Update, Fault> {
         let (withdrawn, attributes, announced) = split(body)?;
         if withdrawn.is_empty() && attributes.is_empty() && announced.is_empty() {
             return Ok(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() });
         }
-        let invalid_network = |_| Notification::new(code::UPDATE, subcode::INVALID_NETWORK_FIELD);
         let mut read = Parts {
-            withdrawn: nlri::decode(Family::Ipv4, withdrawn).map_err(invalid_network)?,
-            classic: nlri::decode(Family::Ipv4, announced).map_err(invalid_network)?,
+            withdrawn: decode_field("withdrawn routes", withdrawn)?,
+            classic: decode_field("announced routes", announced)?,
             ..Parts::default()
         };
         read.attributes(attributes, session)?;
@@ -54,16 +54,26 @@ impl Update {
     }
 }
 
+/// One of the two fields of IPv4 prefixes.
+fn decode_field(name: &str, octets: &[u8]) -> Result<Vec<Prefix>, Fault> {
+    let invalid = Notification::new(code::UPDATE, subcode::INVALID_NETWORK_FIELD);
+    nlri::decode(Family::Ipv4, octets)
+        .map_err(|error| Fault::new(invalid, format!("{name}: {}", error.what())))
+}
+
 /// Withdrawn routes, path attributes, NLRI.
 type Fields<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
 /// The three variable fields (RFC 4271 section 4.3).
-fn split(body: &[u8]) -> Result<Fields<'_>, Notification> {
+fn split(body: &[u8]) -> Result<Fields<'_>, Fault> {
     let mut reader = Reader::new(body);
     let mut counted = || reader.u16().and_then(|length| reader.take(usize::from(length)));
     match (counted(), counted()) {
         (Some(withdrawn), Some(attributes)) => Ok((withdrawn, attributes, reader.rest())),
-        _ => Err(Notification::new(code::UPDATE, subcode::MALFORMED_ATTRIBUTE_LIST)),
+        _ => {
+            let answer = Notification::new(code::UPDATE, subcode::MALFORMED_ATTRIBUTE_LIST);
+            Err(Fault::new(answer, "withdrawn routes and path attributes are longer than the message"))
+        }
     }
 }
 
@@ -95,7 +105,7 @@ enum Unreach {
 }
 
 impl Parts {
-    fn attributes(&mut self, list: &[u8], session: &Session) -> Result<(), Notification> {
+    fn attributes(&mut self, list: &[u8], session: &Session) -> Result<(), Fault> {
         let mut reader = Reader::new(list);
         let mut seen = [false; 256];
         while !reader.is_empty() {
@@ -114,35 +124,32 @@ impl Parts {
             }
             match raw.code {
                 attribute_code::MP_REACH_NLRI => {
-                    self.reach = Some(read_reach(raw.value, session, &mut self.flaws)?)
+                    self.reach = Some(read_reach(raw, session, &mut self.flaws)?)
                 }
-                attribute_code::MP_UNREACH_NLRI => self.unreach = Some(read_unreach(raw.value, session)?),
+                attribute_code::MP_UNREACH_NLRI => self.unreach = Some(read_unreach(raw, session)?),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, flaw: Flaw) -> Result<(), Notification> {
+    fn note(&mut self, flaw: Flaw) -> Result<(), Fault> {
         if flaw.treatment == Treatment::Reset {
-            return Err(Notification::new(code::UPDATE, flaw.subcode));
+            return Err(flaw.fault());
         }
         self.flaws.push(flaw);
         Ok(())
     }
 
     /// RFC 7606 section 3 g: the first stays; twice the prefixes is beyond repair.
-    fn duplicate(&mut self, raw: Raw<'_>) -> Result<(), Notification> {
+    fn duplicate(&mut self, raw: Raw<'_>) -> Result<(), Fault> {
         let twice = attribute::carries_prefixes(raw.code);
-        self.note(Flaw {
-            attribute: raw.code,
-            treatment: if twice { Treatment::Reset } else { Treatment::Discard },
-            subcode: subcode::MALFORMED_ATTRIBUTE_LIST,
-            what: "more than once in a message",
-        })
+        let treatment = if twice { Treatment::Reset } else { Treatment::Discard };
+        let subcode = subcode::MALFORMED_ATTRIBUTE_LIST;
+        self.note(Flaw::of(raw, Bad(treatment, subcode, "more than once in a message")))
     }
 
-    fn finish(mut self, session: &Session) -> Result<Update, Notification> {
+    fn finish(mut self, session: &Session) -> Result<Update, Fault> {
         if self.is_end_of_rib() {
             if let Some(Unreach::Ours { family, .. }) = self.unreach {
                 return Ok(Update { end_of_rib: Some(family), ..Update::default() });
@@ -157,7 +164,7 @@ impl Parts {
         if let Some(flaw) = withdraw {
             // RFC 7606 section 5.2: nothing to withdraw means that something was lost.
             if self.classic.is_empty() && self.reach.is_none() {
-                return Err(Notification::new(code::UPDATE, flaw.subcode));
+                return Err(flaw.fault());
             }
             return Ok(self.treated_as_withdraw());
         }
@@ -185,12 +192,7 @@ impl Parts {
         }
         let faulty = |flaw: &Flaw| flaw.attribute == attribute_code::NEXT_HOP;
         if !self.classic.is_empty() && self.draft.next_hop.is_none() && !self.flaws.iter().any(faulty) {
-            self.flaws.push(Flaw {
-                attribute: attribute_code::NEXT_HOP,
-                treatment: Treatment::Withdraw,
-                subcode: subcode::MISSING_WELL_KNOWN,
-                what: "missing",
-            });
+            self.flaws.push(Flaw::missing(attribute_code::NEXT_HOP));
         }
     }
 
@@ -229,53 +231,49 @@ impl Parts {
 
 /// RFC 7606 section 7.11: what cannot be read leaves the family unknown, so the session closes
 /// (disabling the family instead, as section 5.1 allows, would hide the fault).
-fn mp_error() -> Notification {
-    Notification::new(code::UPDATE, subcode::OPTIONAL_ATTRIBUTE)
-}
-
-fn read_family(reader: &mut Reader<'_>) -> Result<AfiSafi, Notification> {
-    match (reader.u16(), reader.u8()) {
-        (Some(afi), Some(safi)) => Ok(AfiSafi { afi, safi }),
-        _ => Err(mp_error()),
-    }
+fn unreadable(what: &'static str) -> Bad {
+    Bad(Treatment::Reset, subcode::OPTIONAL_ATTRIBUTE, what)
 }
 
 fn spoken(family: AfiSafi, session: &Session) -> Option<Family> {
     family.family().filter(|family| session.families.contains(family))
 }
 
-fn read_reach(value: &[u8], session: &Session, flaws: &mut Vec<Flaw>) -> Result<Reach, Notification> {
-    let mut reader = Reader::new(value);
-    let family = read_family(&mut reader)?;
-    let length = reader.u8().ok_or_else(mp_error)?;
-    let next_hop = reader.take(usize::from(length)).ok_or_else(mp_error)?;
-    reader.u8().ok_or_else(mp_error)?; // reserved
+fn read_reach(raw: Raw<'_>, session: &Session, flaws: &mut Vec<Flaw>) -> Result<Reach, Fault> {
+    let fault = |what| Flaw::of(raw, unreadable(what)).fault();
+    let mut reader = Reader::new(raw.value);
+    let family = read_family(&mut reader).ok_or_else(|| fault("shorter than AFI and SAFI"))?;
+    let next_hop = reader.u8().and_then(|length| reader.take(usize::from(length)));
+    let (Some(next_hop), Some(_reserved)) = (next_hop, reader.u8()) else {
+        return Err(fault("ends inside the next hop"));
+    };
     let Some(family) = spoken(family, session) else { return Ok(Reach::Foreign) };
-    let (next_hop, link_local) = read_next_hop(family, next_hop)?;
+    let (next_hop, link_local) = read_next_hop(family, next_hop).map_err(fault)?;
     if !is_usable(next_hop) {
-        flaws.push(Flaw {
-            attribute: attribute_code::MP_REACH_NLRI,
-            treatment: Treatment::Withdraw,
-            subcode: subcode::INVALID_NEXT_HOP,
-            what: "next hop is not the address of a host",
-        });
+        let what = "next hop is not the address of a host";
+        flaws.push(Flaw::of(raw, Bad(Treatment::Withdraw, subcode::INVALID_NEXT_HOP, what)));
     }
-    let prefixes = nlri::decode(family, reader.rest()).map_err(|_| mp_error())?;
+    let prefixes = nlri::decode(family, reader.rest()).map_err(|error| fault(error.what()))?;
     Ok(Reach::Ours { next_hop, link_local, prefixes })
+}
+
+fn read_family(reader: &mut Reader<'_>) -> Option<AfiSafi> {
+    Some(AfiSafi { afi: reader.u16()?, safi: reader.u8()? })
 }
 
 /// IPv4 has four octets (RFC 8950 was not agreed on); IPv6 has a global address and perhaps a
 /// link-local one (RFC 2545 section 3).
-fn read_next_hop(family: Family, octets: &[u8]) -> Result<(IpAddr, Option<Ipv6Addr>), Notification> {
+fn read_next_hop(family: Family, octets: &[u8]) -> Result<(IpAddr, Option<Ipv6Addr>), &'static str> {
+    const NEITHER: &str = "next hop of neither 16 nor 32 octets";
     if family == Family::Ipv4 {
-        let octets = <[u8; 4]>::try_from(octets).map_err(|_| mp_error())?;
+        let octets = <[u8; 4]>::try_from(octets).map_err(|_| "next hop of other than 4 octets")?;
         return Ok((IpAddr::from(octets), None));
     }
-    let (global, rest) = octets.split_first_chunk::<16>().ok_or_else(mp_error)?;
+    let (global, rest) = octets.split_first_chunk::<16>().ok_or(NEITHER)?;
     let link_local = match rest.len() {
         0 => None,
         16 => <[u8; 16]>::try_from(rest).ok().map(Ipv6Addr::from),
-        _ => return Err(mp_error()),
+        _ => return Err(NEITHER),
     };
     Ok((IpAddr::from(*global), link_local.filter(Ipv6Addr::is_unicast_link_local)))
 }
@@ -290,11 +288,12 @@ fn is_usable(next_hop: IpAddr) -> bool {
     }
 }
 
-fn read_unreach(value: &[u8], session: &Session) -> Result<Unreach, Notification> {
-    let mut reader = Reader::new(value);
-    let family = read_family(&mut reader)?;
+fn read_unreach(raw: Raw<'_>, session: &Session) -> Result<Unreach, Fault> {
+    let fault = |what| Flaw::of(raw, unreadable(what)).fault();
+    let mut reader = Reader::new(raw.value);
+    let family = read_family(&mut reader).ok_or_else(|| fault("shorter than AFI and SAFI"))?;
     let Some(family) = spoken(family, session) else { return Ok(Unreach::Foreign) };
-    let prefixes = nlri::decode(family, reader.rest()).map_err(|_| mp_error())?;
+    let prefixes = nlri::decode(family, reader.rest()).map_err(|error| fault(error.what()))?;
     Ok(Unreach::Ours { family, prefixes })
 }
 
