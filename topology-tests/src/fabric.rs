@@ -21,6 +21,11 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// The daemon that is killed and started.
 const CAMBRICD: &str = "cambricd";
 
+const LOOPBACK: &str = "lo";
+
+/// Name of a node's first link in every lab.
+const FIRST_LINK: &str = "eth1";
+
 /// The nodes of a lab that run Cambric.
 ///
 /// # Errors
@@ -55,11 +60,13 @@ pub fn whole(lab: &Lab, limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Whether a node's kernel has, in both families, its own range and two routes for each of the others.
+/// Whether a node's kernel has, in both families, its own range and the routes for each of the others: to its range
+/// and, unless all know it from their link, to its address.
 fn knows(node: &Node, nodes: usize) -> bool {
     let Ok(answer) = ask(node, &["show", "status"]) else { return false };
-    let enough =
-        |family: &Value| family["installed"].as_u64().is_some_and(|count| count as usize >= 2 * nodes - 1);
+    let of_each = if global_addresses(node, LOOPBACK).is_ok_and(|all| all.is_empty()) { 1 } else { 2 };
+    let wanted = 1 + of_each * nodes.saturating_sub(1);
+    let enough = |family: &Value| family["installed"].as_u64().is_some_and(|count| count as usize >= wanted);
     answer["status"]["kernel"].as_array().is_some_and(|families| families.iter().all(enough))
 }
 
@@ -148,12 +155,17 @@ pub fn reachability(lab: &Lab) -> Result<(usize, Vec<String>)> {
     Ok((questions, matrix(&clients, &servers, ANSWER)))
 }
 
-/// The addresses on a node's loopback, which are its InternalIPs.
+/// A node's InternalIPs: the addresses on its loopback or, where that has none, on its first link.
 ///
 /// # Errors
 /// When the node does not answer.
 pub fn node_addresses(node: &Node) -> Result<Vec<IpAddr>> {
-    let text = node.run_ok(&["ip", "-json", "address", "show", "dev", "lo", "scope", "global"])?;
+    let own = global_addresses(node, LOOPBACK)?;
+    if own.is_empty() { global_addresses(node, FIRST_LINK) } else { Ok(own) }
+}
+
+fn global_addresses(node: &Node, interface: &str) -> Result<Vec<IpAddr>> {
+    let text = node.run_ok(&["ip", "-json", "address", "show", "dev", interface, "scope", "global"])?;
     let links: Value = serde_json::from_str(&text).context("ip -json address")?;
     let entries =
         links.as_array().into_iter().flatten().filter_map(|link| link["addr_info"].as_array()).flatten();

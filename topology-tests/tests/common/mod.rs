@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod monitor;
+pub(crate) mod operator;
 pub(crate) mod tables;
 
 use std::fs;
