@@ -1,5 +1,5 @@
-//! Every lab of `containerlab/` is valid for containerlab itself: by its JSON schema (`schema/`, BSD-3-Clause, Nokia),
-//! and by what this crate checks beyond it.
+//! Every lab of `containerlab/` and of `labs/` is valid for containerlab itself: by its JSON schema (`schema/`,
+//! BSD-3-Clause, Nokia), and by what this crate checks beyond it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,15 +23,23 @@ for name in sys.argv[2:]:
 sys.exit(wrong)
 "#;
 
+/// Where labs are: those to be shown, and those that only tests use.
+const FOLDERS: [&str; 2] = ["../containerlab", "labs"];
+
 fn lab_files() -> Vec<PathBuf> {
-    let labs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../containerlab");
-    let folders = fs::read_dir(labs).expect("reading containerlab/").flatten();
-    let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
-    let mut files: Vec<_> =
-        files.map(|file| file.path()).filter(|file| file.to_string_lossy().ends_with(".clab.yml")).collect();
-    files.sort();
-    assert!(!files.is_empty(), "there are labs");
-    files
+    let mut all: Vec<_> = FOLDERS.into_iter().flat_map(lab_files_in).collect();
+    all.sort();
+    all
+}
+
+fn lab_files_in(folder: &str) -> Vec<PathBuf> {
+    let labs =
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("reading labs").flatten();
+    let files =
+        labs.filter_map(|lab| fs::read_dir(lab.path()).ok()).flatten().flatten().map(|file| file.path());
+    let found: Vec<_> = files.filter(|file| file.to_string_lossy().ends_with(".clab.yml")).collect();
+    assert!(!found.is_empty(), "there are labs in {folder}");
+    found
 }
 
 #[test]
