@@ -19,7 +19,7 @@ pub struct Counts {
     /// Of these: refused.
     pub refused: usize,
     /// Of the refused: counted and not kept, since the peer told more of them than its limit. No listing
-    /// has them.
+    /// has them, and one that is told twice counts twice.
     pub not_kept: usize,
     /// Routes it was told.
     pub sent: usize,
