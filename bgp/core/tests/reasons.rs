@@ -237,11 +237,11 @@ fn own_routes_of_a_family_are_told_once_there_is_an_address_for_them() {
     let address = rig.wanted.links[0].addresses.remove(1);
     let without = rig.wanted.clone();
     rig.device.apply(without);
-    rig.change(|wanted| drop(wanted.originated.insert(prefix(own), Originated::Pods)));
+    rig.change(|wanted| wanted.originated.extend([(prefix(own), Originated::Pods)]));
     assert_eq!(rig.heard(), (vec![], vec![]));
     rig.change(|wanted| wanted.links[0].addresses.push(address));
     assert_eq!(rig.heard(), (vec![], all([own])));
-    rig.change(|wanted| drop(wanted.links[0].addresses.remove(1)));
+    rig.change(|wanted| wanted.links[0].addresses.truncate(1));
     assert_eq!(rig.heard(), (all([own]), vec![]));
 }
 
@@ -256,7 +256,7 @@ fn range_that_is_ours_no_more_may_come_from_a_peer() {
     rig.change(|wanted| wanted.originated.clear());
     assert_eq!((rig.verdict(OWN), rig.kernel()), (Ok(()), vec![(prefix(OWN), 1)]));
     assert_eq!(rig.heard(), (all([OWN]), vec![]));
-    rig.change(|wanted| drop(wanted.originated.insert(prefix(OWN), Originated::Pods)));
+    rig.change(|wanted| wanted.originated.extend([(prefix(OWN), Originated::Pods)]));
     assert_eq!((rig.verdict(OWN), rig.kernel()), (Err(Refusal::OwnPrefix), vec![(prefix(OWN), 0)]));
     assert_eq!(rig.heard(), (vec![], all([OWN])));
     rig.device.received(rig.teller);
