@@ -72,6 +72,11 @@ impl Attachment {
         })
     }
 
+    /// Whether both are of one holder in one network; the pod's name is for people.
+    pub fn is_same(&self, other: &Attachment) -> bool {
+        (&self.holder, &self.network) == (&other.holder, &other.network)
+    }
+
     /// FNV-1a with a final mix: stable over releases, since DEL must find what another release's ADD made.
     fn hash(&self) -> u64 {
         let Holder { container_id, ifname } = &self.holder;

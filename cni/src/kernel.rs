@@ -62,6 +62,7 @@ impl Route {
 /// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
+    pub(crate) link: u32,
     pub(crate) address: IpAddr,
     pub(crate) prefix: u8,
     /// Not tentative, and no duplicate.
@@ -130,11 +131,15 @@ pub(crate) fn pod_routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError
     Ok(found)
 }
 
-/// The addresses of a link, both families.
-pub(crate) fn addresses(socket: &mut Socket, link: u32) -> Result<Vec<Address>, NetlinkError> {
-    let [a, b, c, d] = link.to_ne_bytes();
-    let query = Message::new("list addresses", libc::RTM_GETADDR, 0, &[0, 0, 0, 0, a, b, c, d]);
-    Ok(socket.dump(&query)?.iter().filter_map(|reply| parse_address(reply, link)).collect())
+/// The addresses of all links, both families.
+pub(crate) fn addresses(socket: &mut Socket) -> Result<Vec<Address>, NetlinkError> {
+    let query = Message::new("list addresses", libc::RTM_GETADDR, 0, &[0; IFADDR_BYTES]);
+    Ok(socket.dump(&query)?.iter().filter_map(parse_address).collect())
+}
+
+/// The addresses of one link, both families.
+pub(crate) fn addresses_of(socket: &mut Socket, link: u32) -> Result<Vec<Address>, NetlinkError> {
+    Ok(addresses(socket)?.into_iter().filter(|address| address.link == link).collect())
 }
 
 /// What a link knows of its neighbours, both families.
@@ -230,7 +235,7 @@ fn parse_route(reply: &Reply) -> Option<Route> {
     })
 }
 
-fn parse_address(reply: &Reply, link: u32) -> Option<Address> {
+fn parse_address(reply: &Reply) -> Option<Address> {
     if reply.kind != libc::RTM_NEWADDR {
         return None;
     }
@@ -239,7 +244,8 @@ fn parse_address(reply: &Reply, link: u32) -> Option<Address> {
     // IFA_ADDRESS is the far end of a point-to-point link; on other links IPv6 tells it alone.
     let address = attributes.address(libc::IFA_LOCAL).or_else(|| attributes.address(libc::IFA_ADDRESS))?;
     let unusable = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
-    (u32::from_ne_bytes([a, b, c, d]) == link).then(|| Address {
+    Some(Address {
+        link: u32::from_ne_bytes([a, b, c, d]),
         address,
         prefix,
         usable: u32::from(flags) & unusable == 0,

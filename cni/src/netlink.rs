@@ -86,6 +86,9 @@ impl Socket {
                 match record.outcome {
                     record::Outcome::Data(reply) => replies.push(reply),
                     record::Outcome::Acknowledged | record::Outcome::DumpDone => unanswered -= 1,
+                    record::Outcome::Refused { errno: Errno::EEXIST, .. } if message.is_done_if_there() => {
+                        unanswered -= 1;
+                    }
                     record::Outcome::Refused { errno, words } => {
                         unanswered -= 1;
                         let doing = message.doing().to_owned();

@@ -24,7 +24,7 @@ pub(super) fn compare(
     };
     compare_end(wanted, link, pod_end, found);
     if wanted.has_ipv6() {
-        let addresses = kernel::addresses(socket, link.index)?;
+        let addresses = kernel::addresses_of(socket, link.index)?;
         if !addresses.iter().any(|there| there.address == IpAddr::from(gateway::IPV6)) {
             found.tell(format!("{} on the node lacks {}", link.name, gateway::IPV6));
         }
@@ -56,10 +56,8 @@ fn compare_end(wanted: &Wanted<'_>, link: &Link, pod_end: Option<&Link>, found: 
         let mac = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
         found.tell(format!("MAC of {name} on the node is {mac}, pods know {}", gateway::HOST_MAC));
     }
-    // The name of the pod is for people.
     let alias = link.alias.as_deref().unwrap_or_default();
-    let says_ours = Attachment::from_alias(alias)
-        .is_some_and(|there| (&there.holder, &there.network) == (&attachment.holder, &attachment.network));
+    let says_ours = Attachment::from_alias(alias).is_some_and(|there| there.is_same(attachment));
     if !says_ours {
         found.tell(format!("alias of {name} on the node is {alias:?}, must be {:?}", attachment.alias()));
     }

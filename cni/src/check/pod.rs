@@ -21,7 +21,7 @@ pub(super) fn compare(
         return Ok(None);
     };
     compare_end(wanted, &link, host_end, found);
-    compare_addresses(wanted, &link, &kernel::addresses(&mut socket, link.index)?, found);
+    compare_addresses(wanted, &link, &kernel::addresses_of(&mut socket, link.index)?, found);
     compare_routes(wanted, &link, &kernel::routes(&mut socket)?, found);
     compare_neighbours(wanted, &link, &kernel::neighbours(&mut socket, link.index)?, found);
     if wanted.has_ipv6() {

@@ -16,16 +16,31 @@ pub(crate) struct Message {
     doing: String,
     kind: u16,
     flags: u16,
+    done_if_there: bool,
     body: Vec<u8>,
 }
 
 impl Message {
     /// A message that starts with the family's fixed header. `doing` completes "cannot ...".
     pub(crate) fn new(doing: impl Into<String>, kind: u16, flags: i32, header: &[u8]) -> Message {
-        let mut message =
-            Message { doing: doing.into(), kind, flags: flags as u16, body: Vec::with_capacity(128) };
+        let mut message = Message {
+            doing: doing.into(),
+            kind,
+            flags: flags as u16,
+            done_if_there: false,
+            body: Vec::with_capacity(128),
+        };
         message.append(header);
         message
+    }
+
+    /// Makes what is there already count as made.
+    pub(crate) fn or_there(self) -> Message {
+        Message { done_if_there: true, ..self }
+    }
+
+    pub(super) fn is_done_if_there(&self) -> bool {
+        self.done_if_there
     }
 
     /// What it does, completing "cannot ...".

@@ -1,0 +1,215 @@
+//! Puts host routes of pods back that the kernel or somebody took away.
+//!
+//! The kernel drops a pod's IPv4 route for good when the node loses the address that is its preferred source, and
+//! all routes of a link that is set down, with the link's IPv6 address; it takes a lost source off an IPv6 route.
+//! The plugin runs only when pods
+//! come and go, so the daemon, which is always there, calls this.
+//!
+//! What should be follows from two things that are on the node already: a lease, and a link that is named and
+//! labelled for its holder. Nobody else's routes are touched, and nothing is taken away.
+//!
+//! **It brings no pod back.** Leases are held under their lock, so none is released meanwhile; a DEL that has deleted
+//! the link and waits for the lock is no danger, since a route is put on the very link that was seen, by its index:
+//! the kernel refuses that once the link is gone, and takes the route with the link if it goes a moment later. An
+//! ADD that has its lease but not yet its routes finds them there: it takes them for its own, which they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::attachment::Attachment;
+use crate::config::NodeAddresses;
+use crate::gateway;
+use crate::kernel::{self, Link, Route};
+use crate::lease::{self, Lease, LeaseError, Leases};
+use crate::netlink::{NetlinkError, Socket};
+use crate::wire::{self, Placing};
+
+/// An ADD that takes longer is stuck: until then what fails may only be unfinished.
+const ADD_MAY_TAKE: Duration = Duration::from_secs(10);
+
+/// What was to be done, and what could not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Missing routes that are there again.
+    pub put_back: usize,
+    /// Host ends that are the IPv6 gateway of their pod again.
+    pub gateways: usize,
+    /// Routes that have the node's address as their source again.
+    pub sourced: usize,
+    /// Routes that go without the source they should have: the node lacks that address.
+    pub unsourced: usize,
+    /// Pods that are cut off.
+    pub failing: Vec<Failing>,
+}
+
+/// A pod with a lease and a link, but no route.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Failing {
+    /// Where to the route is missing.
+    pub address: IpAddr,
+    /// Whose it is: the pod's name if it is known, and its container.
+    pub pod: String,
+    /// Why it cannot be put back.
+    pub why: String,
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no route to {} of {}: {}", self.address, self.pod, self.why)
+    }
+}
+
+/// Why nothing could be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The leases cannot be read.
+    #[error("leases: {0}")]
+    Leases(#[from] LeaseError),
+    /// The kernel does not tell what there is.
+    #[error("{0}")]
+    Kernel(String),
+}
+
+impl From<NetlinkError> for RestoreError {
+    fn from(error: NetlinkError) -> Self {
+        RestoreError::Kernel(error.to_string())
+    }
+}
+
+impl From<io::Error> for RestoreError {
+    fn from(error: io::Error) -> Self {
+        NetlinkError::from(error).into()
+    }
+}
+
+/// Compares the leases of a network with the kernel's links and routes, in the namespace of the calling thread, and
+/// puts back what is missing. A route gets the node's address of its family as its source; while the node lacks
+/// that address, it goes without. Where no address is given, sources stay as they are.
+///
+/// Blocks: for the lock of the leases, and for the kernel.
+///
+/// # Errors
+/// Leases or kernel that cannot be read. What can be read but not mended is in the answer.
+pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<Restored, RestoreError> {
+    let Some(leases) = Leases::open_existing(run_dir, network)? else { return Ok(Restored::default()) };
+    let mut socket = Socket::open()?;
+    let links = kernel::links(&mut socket)?.into_iter().map(|link| (link.name.clone(), link)).collect();
+    let routes = kernel::pod_routes(&mut socket)?;
+    let addresses = kernel::addresses(&mut socket)?.into_iter();
+    let gateways: BTreeSet<u32> = addresses
+        .filter(|address| address.address == IpAddr::from(gateway::IPV6))
+        .map(|address| address.link)
+        .collect();
+    let mut work = Work { socket, sources, restored: Restored::default() };
+    for lease in leases.iter() {
+        let Some((pod, link)) = link_of(&lease, network, &links) else { continue };
+        if lease.addresses.ipv6.is_some() && link.up && !gateways.contains(&link.index) {
+            work.make_gateway(link);
+        }
+        for address in lease.addresses.iter() {
+            let is_there = |route: &&Route| (route.destination, route.link) == (address, Some(link.index));
+            match routes.iter().find(is_there) {
+                None => work.put_back(&lease, &pod, address, link),
+                Some(route) => work.set_source(route, link),
+            }
+        }
+    }
+    Ok(work.restored)
+}
+
+/// The link of a lease and the words on it. None without one, and as long as its ADD has not labelled it.
+fn link_of<'a>(
+    lease: &Lease,
+    network: &str,
+    links: &'a BTreeMap<String, Link>,
+) -> Option<(Attachment, &'a Link)> {
+    let attachment = Attachment { holder: lease.holder.clone(), network: network.to_owned(), pod: None };
+    let link = links.get(&attachment.host_ifname())?;
+    let labelled = Attachment::from_alias(link.alias.as_deref()?)?;
+    labelled.is_same(&attachment).then_some((labelled, link))
+}
+
+struct Work {
+    socket: Socket,
+    sources: NodeAddresses,
+    restored: Restored,
+}
+
+impl Work {
+    fn put_back(&mut self, lease: &Lease, pod: &Attachment, address: IpAddr, link: &Link) {
+        match self.insert(address, link) {
+            Ok(()) => self.restored.put_back += 1,
+            // Its DEL came between.
+            Err(error) if error.errno() == Some(Errno::ENODEV) => {}
+            Err(_) if lease::now().saturating_sub(lease.granted_at) < ADD_MAY_TAKE => {}
+            Err(error) => {
+                let why = self.explain(address, link, &error);
+                let name = pod.pod.as_deref().unwrap_or("a pod");
+                let pod = format!("{name} ({}, {})", pod.holder, link.name);
+                self.restored.failing.push(Failing { address, pod, why });
+            }
+        }
+    }
+
+    /// If that fails, so does the route, which says why.
+    fn make_gateway(&mut self, link: &Link) {
+        self.restored.gateways += usize::from(self.socket.batch(&wire::ipv6_gateway(link)).is_ok());
+    }
+
+    fn insert(&mut self, address: IpAddr, link: &Link) -> Result<(), NetlinkError> {
+        let source = self.sources.towards(address);
+        match self.send(address, link, source, Placing::Exclusive) {
+            // The rest of the route is always the same, so the source it is.
+            Err(error) if source.is_some() && error.errno() == Some(Errno::EINVAL) => {
+                self.send(address, link, None, Placing::Exclusive)?;
+                self.restored.unsourced += 1;
+                Ok(())
+            }
+            inserted => inserted,
+        }
+    }
+
+    fn set_source(&mut self, route: &Route, link: &Link) {
+        let Some(source) = self.sources.towards(route.destination) else { return };
+        if route.source == Some(source) {
+            return;
+        }
+        match self.send(route.destination, link, Some(source), Placing::InPlace) {
+            Ok(()) => self.restored.sourced += 1,
+            // The pod is reached all the same; what is in the way is the node's address, or the pod's end.
+            Err(_) => self.restored.unsourced += 1,
+        }
+    }
+
+    fn send(
+        &mut self,
+        address: IpAddr,
+        link: &Link,
+        source: Option<IpAddr>,
+        placing: Placing,
+    ) -> Result<(), NetlinkError> {
+        self.socket.batch(&[wire::host_route(address, link, source, placing)]).map(drop)
+    }
+
+    /// Names what is in the way.
+    fn explain(&mut self, address: IpAddr, link: &Link, error: &NetlinkError) -> String {
+        if !link.up {
+            return format!("{} is down", link.name);
+        }
+        if error.errno() != Some(Errno::EEXIST) {
+            return error.to_string();
+        }
+        let routes = kernel::host_routes(&mut self.socket).unwrap_or_default();
+        let there = routes.iter().find(|route| route.destination == address);
+        there.map_or_else(
+            || error.to_string(),
+            |route| format!("another route has its place, of protocol {}", route.protocol),
+        )
+    }
+}

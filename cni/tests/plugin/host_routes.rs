@@ -1,0 +1,202 @@
+//! Lost host routes of pods come back, and nothing else is touched.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use cambric_cni::config::NodeAddresses;
+use cambric_cni::host_routes::{self, Restored};
+use serde_json::json;
+
+use crate::host::{Host, NODE_IPV4, NODE_IPV6, Pod, ip, on_a_host, tcp};
+
+fn node() -> NodeAddresses {
+    NodeAddresses { ipv4: NODE_IPV4.parse().ok(), ipv6: NODE_IPV6.parse().ok() }
+}
+
+#[track_caller]
+fn restore(host: &Host) -> Restored {
+    host_routes::restore(&host.run_dir(), "cambric", node()).expect("leases and kernel can be read")
+}
+
+/// All routes of the node but those that the kernel makes for its own.
+fn routes() -> String {
+    ip("-d -4 route show table main") + &ip("-d -6 route show table main")
+}
+
+/// Each pod reaches the node and is reached by it, by the node's address.
+#[track_caller]
+fn assert_reachable(host: &Host, pod: &Pod, addresses: &[IpAddr]) {
+    for address in addresses {
+        let node = if address.is_ipv4() { NODE_IPV4 } else { NODE_IPV6 };
+        let node: IpAddr = node.parse().expect("address");
+        assert_eq!(tcp(host, pod, *address), node, "the node speaks from its own address");
+        assert_eq!(tcp(pod, host, node), *address);
+    }
+}
+
+#[test]
+fn where_nothing_is_missing_nothing_is_done() {
+    on_a_host(|host| {
+        assert_eq!(restore(host), Restored::default(), "no pod was ever here");
+        assert!(!host.run_dir().exists());
+        let (pod, _) = host.attached_pod("a1");
+        let before = routes();
+        assert_eq!(restore(host), Restored::default());
+        assert_eq!(routes(), before);
+        host.call("DEL", &pod).run().expect_success();
+        assert_eq!(restore(host), Restored::default(), "a pod that is gone stays gone");
+        host.assert_clean();
+    });
+}
+
+#[test]
+fn a_node_address_that_goes_and_comes_back_costs_no_pod_its_route() {
+    on_a_host(|host| {
+        let pods = [host.attached_pod("a1"), host.attached_pod("b1")];
+        let before = routes();
+        ip(&format!("addr del {NODE_IPV4}/32 dev lo"));
+        ip(&format!("addr del {NODE_IPV6}/128 dev lo"));
+        assert_eq!(ip("-4 route show proto 204"), "", "the kernel drops what has a lost source");
+        assert!(!ip("-6 route show proto 204").contains("src"), "or takes the source off");
+
+        let unsourced = restore(host);
+        assert_eq!((unsourced.put_back, unsourced.sourced, unsourced.unsourced), (2, 0, 4), "{unsourced:?}");
+        let [(a, _), (b, added)] = &pods;
+        for address in added.addresses() {
+            tcp(a, b, address); // pods reach each other while the node has no address
+        }
+        assert_eq!((restore(host).put_back, restore(host).unsourced), (0, 4));
+
+        ip(&format!("addr add {NODE_IPV4}/32 dev lo"));
+        ip(&format!("addr add {NODE_IPV6}/128 dev lo nodad"));
+        assert_eq!(restore(host), Restored { sourced: 4, ..Restored::default() });
+        assert_eq!(routes(), before);
+        for (pod, added) in &pods {
+            assert_reachable(host, pod, &added.addresses());
+        }
+        assert_eq!(restore(host), Restored::default());
+    });
+}
+
+#[test]
+fn another_address_of_the_node_becomes_the_source() {
+    on_a_host(|host| {
+        let (pod, added) = host.attached_pod("a1");
+        for address in ["10.255.0.99/32", "fd00:10:255::99/128"] {
+            ip(&format!("addr add {address} dev lo"));
+        }
+        let moved = NodeAddresses { ipv4: "10.255.0.99".parse().ok(), ipv6: "fd00:10:255::99".parse().ok() };
+        let restored = host_routes::restore(&host.run_dir(), "cambric", moved).expect("restored");
+        assert_eq!((restored.put_back, restored.sourced), (0, 2));
+        for (address, node) in added.addresses().into_iter().zip(["10.255.0.99", "fd00:10:255::99"]) {
+            assert_eq!(tcp(host, &pod, address).to_string(), node);
+        }
+        let unknown = host_routes::restore(&host.run_dir(), "cambric", NodeAddresses::default());
+        assert_eq!(unknown.expect("restored"), Restored::default(), "without addresses sources stay");
+    });
+}
+
+#[test]
+fn deleted_routes_and_those_of_a_link_that_was_down_come_back() {
+    on_a_host(|host| {
+        let (pod, added) = host.attached_pod("a1");
+        let addresses = added.addresses();
+        let before = routes();
+        for address in &addresses {
+            ip(&format!("route del {address}"));
+        }
+        assert_eq!(restore(host), Restored { put_back: 2, ..Restored::default() });
+        assert_eq!(routes(), before);
+        assert_reachable(host, &pod, &addresses);
+
+        let name = pod.host_ifname();
+        ip(&format!("link set {name} down"));
+        assert_eq!(host.pod_routes(), [""; 0]);
+        assert_eq!(restore(host).put_back, 0, "the lease is young: its ADD may be at work");
+        ip(&format!("link set {name} up"));
+        assert_eq!(restore(host), Restored { put_back: 2, gateways: 1, ..Restored::default() });
+        assert_eq!(routes(), before);
+        assert_reachable(host, &pod, &addresses);
+    });
+}
+
+#[test]
+fn routes_of_others_and_of_other_networks_stay_as_they_are() {
+    on_a_host(|host| {
+        let (_pod, added) = host.attached_pod("a1");
+        let other = host.pod("b1");
+        let in_other = host.call("ADD", &other).config("name", json!("other"));
+        in_other.config("ranges", json!([{"ipv4": "10.9.0.0/24"}])).run().expect_success();
+        let address = added.addresses()[0];
+        ip(&format!("route del {address}"));
+        ip(&format!("route add {address} dev lo proto static"));
+        ip("route add 192.0.2.7/32 dev lo proto 204");
+        let others = ip("-4 route show");
+        let restored = restore(host);
+        assert_eq!((restored.put_back, restored.sourced), (0, 0), "{restored:?}");
+        assert_eq!(ip("-4 route show"), others);
+    });
+}
+
+#[test]
+fn what_cannot_be_put_back_is_named_once_no_add_can_be_at_work() {
+    on_a_host(|host| {
+        // Long ago: a table that is made anew has its leases from the time of the boot.
+        let (pod, added) = host.attached_pod("a1");
+        let address = added.addresses()[0];
+        std::fs::remove_dir_all(host.lease_dir()).expect("removed");
+        host.attached_pod("b1");
+        ip(&format!("route del {address}"));
+        ip(&format!("route add {address} dev lo proto static"));
+        let failing = restore(host).failing;
+        let name = pod.host_ifname();
+        let words: Vec<String> = failing.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [format!(
+                "no route to {address} of default/web (eth0 of container a1, {name}): another route has its \
+                 place, of protocol 4"
+            )]
+        );
+        ip(&format!("route del {address} dev lo proto static"));
+        ip(&format!("link set {name} down"));
+        let failing = restore(host).failing;
+        assert_eq!(failing.len(), 2);
+        assert!(failing.iter().all(|failing| failing.why == format!("{name} is down")), "{failing:?}");
+    });
+}
+
+#[test]
+fn beside_pods_that_come_and_go_no_add_fails_and_nothing_is_left() {
+    on_a_host(|host| {
+        let over = AtomicBool::new(false);
+        let put_back = thread::scope(|scope| {
+            // The daemon, faster than it will ever be. Threads are born in the host's namespaces.
+            let daemon = scope.spawn(|| {
+                let mut put_back = 0;
+                while !over.load(Ordering::Relaxed) {
+                    put_back += restore(host).put_back;
+                }
+                put_back
+            });
+            let runtimes: Vec<_> = (0..2)
+                .map(|runtime| {
+                    scope.spawn(move || {
+                        for nth in 0..25 {
+                            let (pod, added) = host.attached_pod(&format!("{runtime}-{nth}"));
+                            assert_eq!(added.addresses().len(), 2);
+                            host.call("DEL", &pod).run().expect_success();
+                        }
+                    })
+                })
+                .collect();
+            let ended: Vec<_> = runtimes.into_iter().map(|runtime| runtime.join()).collect();
+            over.store(true, Ordering::Relaxed);
+            ended.into_iter().for_each(|runtime| runtime.expect("all went well"));
+            daemon.join().expect("all went well")
+        });
+        println!("{put_back} routes were put before their ADD did");
+        host.assert_clean();
+    });
+}
