@@ -1,6 +1,6 @@
-//! One connection to the daemon: a request out, its reply in.
+//! One connection to the daemon: a request out, its reply in, however many pieces that has.
 
-use std::io::{self, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,23 +72,43 @@ impl Client {
         }
     }
 
+    /// Whether it can be asked. A daemon hangs up on a client that asks nothing for half a minute, and it
+    /// is better to know before something is asked that is not to be asked twice.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        let is_blocking = |stream: &UnixStream, yes: bool| stream.set_nonblocking(!yes).is_ok();
+        let is_silent = is_blocking(self.stream.get_ref(), false)
+            && matches!(self.stream.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        is_blocking(self.stream.get_ref(), true) && is_silent
+    }
+
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        self.exchange(request).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
+        self.ask_within(request, PATIENCE)
+    }
+
+    /// With other patience than usual. After an error the connection is of no use: an answer may still come.
+    pub(crate) fn ask_within(&mut self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+        self.exchange(request, patience).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
     }
 
     /// A daemon that turns us away may answer and hang up before it has read the request; so its answer
     /// is looked for even when the request could not be written.
-    fn exchange(&mut self, request: &Request) -> Result<Reply, Fault> {
-        match write_line(self.stream.get_mut(), request).map_err(Fault::from) {
-            Ok(()) | Err(Fault::HungUp) => Ok(read_line(&mut self.stream)?),
-            Err(fault) => Err(fault),
+    fn exchange(&mut self, request: &Request, patience: Duration) -> Result<Reply, Fault> {
+        self.stream.get_ref().set_read_timeout(Some(patience)).map_err(Fault::Unreachable)?;
+        let mut reply: Reply = match write_line(self.stream.get_mut(), request).map_err(Fault::from) {
+            Ok(()) | Err(Fault::HungUp) => read_line(&mut self.stream)?,
+            Err(fault) => return Err(fault),
+        };
+        while reply.more {
+            if let Err(other) = reply.append(read_line(&mut self.stream)?) {
+                return Ok(*other);
+            }
         }
+        Ok(reply)
     }
 }
 
 fn open(socket: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
 }

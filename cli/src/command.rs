@@ -1,30 +1,35 @@
 //! What can be typed.
 //!
 //! [`ROWS`] is the whole grammar: a row is a usage line as a person would write it, what it is for, and
-//! what becomes of it. Matching with abbreviations, help, and the lists in error messages all read
-//! these rows, so a new command is a new row.
+//! what becomes of it. Matching with abbreviations, help, completion, and the lists in error messages all
+//! read these rows, so a new command is a new row.
 //!
 //! In a usage line small letters are keywords, CAPITALS stand for something the operator names, and
 //! what stands in brackets may be left out. Brackets come last and may be given in any order, since
 //! nobody remembers it. A keyword may be shortened as long as no other keyword fits there; where both a
 //! keyword and a name would fit, the keyword is meant (a peer called `a` is asked for by its address, or
-//! as `show protocols all a`).
+//! as `show protocols all a`). `PEER|all` is a name: what ends sessions is never guessed from a letter.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod walk;
+
 use std::net::IpAddr;
+use std::path;
 
 use cambric_api::Request;
-use thiserror::Error;
 
 use crate::table::{Column, Table};
+use walk::Given;
+pub(crate) use walk::{CommandError, Following};
 
 /// A line that was understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// To be asked of the daemon.
     Command(Command),
-    /// It ended in `?`: the commands that begin so.
+    /// To be shown: help, in the words of the table.
     Help(String),
+    /// The operator has had enough.
+    Quit,
 }
 
 /// What to ask, and how much of the answer to show.
@@ -48,14 +53,14 @@ pub(crate) enum Detail {
 struct Row {
     usage: &'static str,
     help: &'static str,
-    build: fn(&Given) -> Command,
+    build: fn(&Given) -> Line,
 }
 
 const ROWS: &[Row] = &[
     Row {
         usage: "show status",
         help: "the daemon: is it ready, what waits, what is wrong",
-        build: |_| Command { request: Request::ShowStatus, detail: Detail::Brief },
+        build: |_| brief(Request::ShowStatus),
     },
     Row {
         usage: "show protocols [all] [PEER]",
@@ -63,12 +68,39 @@ const ROWS: &[Row] = &[
         build: |given| show_protocols(given, given.detail()),
     },
     Row {
-        usage: "show route [for ADDRESS] [all]",
+        usage: "show route [PREFIX] [for ADDRESS] [all]",
         help: "routes and why; all: attributes, reasons in words",
-        build: |given| Command {
-            request: Request::ShowRoute { address: given.name("ADDRESS") },
-            detail: given.detail(),
-        },
+        build: show_route,
+    },
+    Row {
+        usage: "show route export PEER [all]",
+        help: "what the peer was told",
+        build: |given| given.ask(Request::ShowRouteExport { peer: given.needed("PEER") }),
+    },
+    Row {
+        usage: "show route import PEER [all]",
+        help: "all that the peer told, and what became of it",
+        build: |given| given.ask(Request::ShowRouteImport { peer: given.needed("PEER") }),
+    },
+    Row {
+        usage: "show route refused [PEER] [all]",
+        help: "what is refused, and why",
+        build: |given| given.ask(Request::ShowRouteRefused { peer: given.name("PEER") }),
+    },
+    Row {
+        usage: "show route count",
+        help: "how many there are, by family",
+        build: |_| brief(Request::ShowRouteCount),
+    },
+    Row {
+        usage: "show interfaces [INTERFACE]",
+        help: "links: state, addresses, who is reached over them",
+        build: |given| brief(Request::ShowInterfaces { interface: given.name("INTERFACE") }),
+    },
+    Row {
+        usage: "show neighbors [INTERFACE]",
+        help: "who is on the links: does he answer, which routes use him",
+        build: |given| brief(Request::ShowNeighbors { interface: given.name("INTERFACE") }),
     },
     Row {
         usage: "show bgp summary",
@@ -80,28 +112,95 @@ const ROWS: &[Row] = &[
         help: "the same as show protocols all",
         build: |given| show_protocols(given, Detail::Full),
     },
+    Row {
+        usage: "configure check [PATH]",
+        help: "are the manifests right, and what would they change?",
+        build: |given| brief(Request::ConfigureCheck { path: given.name("PATH").map(absolute) }),
+    },
+    Row {
+        usage: "enable PEER|all",
+        help: "let a disabled peer come back",
+        build: |given| brief(Request::Enable { peer: given.needed("PEER|all") }),
+    },
+    Row {
+        usage: "disable PEER|all",
+        help: "end the session and have none until it is enabled",
+        build: |given| brief(Request::Disable { peer: given.needed("PEER|all") }),
+    },
+    Row {
+        usage: "restart PEER|all",
+        help: "end the session, and connect again at once",
+        build: |given| brief(Request::Restart { peer: given.needed("PEER|all") }),
+    },
+    Row {
+        usage: "help",
+        help: "this list, and examples; ? shows what can follow",
+        build: |_| Line::Help(help()),
+    },
+    Row { usage: "quit", help: "leave the prompt; so do exit and Ctrl-D", build: |_| Line::Quit },
+    Row { usage: "exit", help: "the same as quit", build: |_| Line::Quit },
 ];
 
-fn show_protocols(given: &Given, detail: Detail) -> Command {
-    Command { request: Request::ShowProtocols { peer: given.name("PEER") }, detail }
+fn brief(request: Request) -> Line {
+    Line::Command(Command { request, detail: Detail::Brief })
+}
+
+fn show_protocols(given: &Given, detail: Detail) -> Line {
+    Line::Command(Command { request: Request::ShowProtocols { peer: given.name("PEER") }, detail })
+}
+
+/// A prefix without a length is an address: who types one wants the way to it.
+fn show_route(given: &Given) -> Line {
+    let prefix = given.name("PREFIX");
+    let is_address = prefix.as_ref().is_some_and(|prefix| prefix.parse::<IpAddr>().is_ok());
+    given.ask(if is_address {
+        Request::ShowRoute { address: prefix, prefix: None }
+    } else {
+        Request::ShowRoute { address: given.name("ADDRESS"), prefix }
+    })
+}
+
+/// The daemon stands in another folder.
+fn absolute(path: String) -> String {
+    path::absolute(&path).ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or(path)
+}
+
+impl Given {
+    fn detail(&self) -> Detail {
+        if self.has("all") { Detail::Full } else { Detail::Brief }
+    }
+
+    fn ask(&self, request: Request) -> Line {
+        Line::Command(Command { request, detail: self.detail() })
+    }
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  cambric                                a prompt: Tab completes, ? shows what can follow
+  cambric show status                    is all well? what should I mend?
   cambric show protocols                 is every peer up?
   cambric sh pr                          the same, shortened
   cambric show protocols all tor1a       why is tor1a down? what did we agree on?
   cambric show route for 10.244.1.7      which way do packets to this pod go?
   cambric show route for 10.244.1.7 all  and why not by the other one?
+  cambric show route export tor1a        what does tor1a know from us?
+  cambric show route import tor1a        what did it tell us, and what did we make of it?
+  cambric show route refused all         what do we not believe, and why?
+  cambric show neighbors                 do the gateways answer?
+  cambric configure check /tmp/new       what would these manifests change?
+  cambric disable tor1a                  take its traffic away before it is serviced
   cambric show route ?                   what can follow?
   cambric -o json show protocols | jq -r '.protocols[] | select(.state != \"Established\") | .name'
+  cambric < commands                     line by line; # begins a comment
 
-Marks of routes: * best, + used beside the best, ! refused, none: lost.
-Exit codes: 0 done, 1 the daemon answered with an error, 2 no such command, 3 no answer.";
+Marks of routes: * best, + used beside the best, ! refused, > told to the peer, none: lost.
+Exit codes: 0 done, 1 the daemon answered with an error, 2 no such command, 3 no answer; of several
+commands the highest.";
 
 /// The part of `--help` about commands.
 pub(crate) fn help() -> String {
-    format!("Commands:\n{}\n{EXAMPLES}", usages(ROWS.iter(), 2))
+    format!("Commands:\n{}\n{EXAMPLES}\n", usages(ROWS.iter(), 2))
 }
 
 fn usages(rows: impl Iterator<Item = &'static Row>, indent: usize) -> String {
@@ -112,156 +211,14 @@ fn usages(rows: impl Iterator<Item = &'static Row>, indent: usize) -> String {
     table.to_string()
 }
 
-/// Why a line is no command.
-#[derive(Debug, PartialEq, Eq, Error)]
-pub(crate) enum CommandError {
-    /// No keyword fits there.
-    #[error("`{typed}` is unknown{}; {}", after(.before), possible(.candidates))]
-    Unknown { typed: String, before: String, candidates: Vec<&'static str> },
-    /// Several do.
-    #[error("`{typed}` is ambiguous{}: {}", after(.before), .candidates.join(", "))]
-    Ambiguous { typed: String, before: String, candidates: Vec<&'static str> },
-    /// It ends too early.
-    #[error("something is missing{}; {}", after(.before), possible(.candidates))]
-    Incomplete { before: String, candidates: Vec<&'static str> },
-    /// `for` wants an address.
-    #[error("`{typed}` is not an IP address")]
-    NotAnAddress { typed: String },
-}
-
-fn after(before: &str) -> String {
-    if before.is_empty() { String::new() } else { format!(" after `{before}`") }
-}
-
-fn possible(candidates: &[&str]) -> String {
-    if candidates.is_empty() {
-        "nothing can follow there".to_owned()
-    } else {
-        format!("possible there: {}", candidates.join(", "))
-    }
-}
-
-/// Understands a line.
+/// Understands a line. One that ends in `?` asks for the commands that begin so.
 ///
 /// # Errors
 /// [`CommandError`], which lists what would have been understood.
 pub(crate) fn parse(line: &str) -> Result<Line, CommandError> {
-    let mut words: Vec<&str> = line.split_whitespace().collect();
-    if words.last() == Some(&"?") {
-        words.pop();
-        let rows = walk(&words)?.into_iter().map(|cursor| cursor.row);
-        return Ok(Line::Help(usages(rows, 0)));
-    }
-    let cursors = walk(&words)?;
-    match cursors.iter().find(|cursor| cursor.due.is_empty()) {
-        Some(cursor) => Ok(Line::Command((cursor.row.build)(&cursor.given))),
-        None => Err(CommandError::Incomplete {
-            before: words.join(" "),
-            candidates: candidates(&cursors).into_iter().collect(),
-        }),
-    }
-}
-
-/// Follows the words through all rows at once; what comes back are the rows that begin so.
-fn walk(words: &[&str]) -> Result<Vec<Cursor>, CommandError> {
-    let mut cursors: Vec<Cursor> = ROWS.iter().map(Cursor::at_start).collect();
-    for (index, typed) in words.iter().enumerate() {
-        let meant = choose(typed, &words[..index], &candidates(&cursors))?;
-        cursors = cursors.into_iter().filter_map(|cursor| cursor.step(meant, typed)).collect();
-    }
-    Ok(cursors)
-}
-
-fn candidates(cursors: &[Cursor]) -> BTreeSet<&'static str> {
-    cursors.iter().flat_map(Cursor::candidates).collect()
-}
-
-/// Which of the candidates a typed word means.
-fn choose(
-    typed: &str,
-    before: &[&str],
-    candidates: &BTreeSet<&'static str>,
-) -> Result<&'static str, CommandError> {
-    let (names, keywords): (Vec<&str>, Vec<&str>) = candidates.iter().partition(|word| is_name(word));
-    let fitting: Vec<&str> = keywords.into_iter().filter(|word| word.starts_with(typed)).collect();
-    if let Some(exact) = fitting.iter().find(|word| **word == typed) {
-        return Ok(exact);
-    }
-    let (typed_word, before) = (typed.to_owned(), before.join(" "));
-    match (fitting.as_slice(), names.first()) {
-        ([only], _) => Ok(only),
-        ([], Some(&"ADDRESS")) if typed.parse::<IpAddr>().is_err() => {
-            Err(CommandError::NotAnAddress { typed: typed_word })
-        }
-        ([], Some(name)) => Ok(name),
-        ([], None) => {
-            let candidates = candidates.iter().copied().collect();
-            Err(CommandError::Unknown { typed: typed_word, before, candidates })
-        }
-        (several, _) => {
-            let candidates = several.to_vec();
-            Err(CommandError::Ambiguous { typed: typed_word, before, candidates })
-        }
-    }
-}
-
-/// Whether a word of a usage line stands for a name that the operator chooses.
-fn is_name(word: &str) -> bool {
-    word.starts_with(|first: char| first.is_ascii_uppercase())
-}
-
-/// How far a line has come in one row.
-#[derive(Debug, Clone)]
-struct Cursor {
-    row: &'static Row,
-    /// Must follow, in this order.
-    due: Vec<&'static str>,
-    /// May follow once nothing is due, each once.
-    optional: Vec<Vec<&'static str>>,
-    given: Given,
-}
-
-impl Cursor {
-    fn at_start(row: &'static Row) -> Cursor {
-        let (required, brackets) = row.usage.split_once('[').unwrap_or((row.usage, ""));
-        let words = |text: &'static str| text.split_whitespace().collect::<Vec<_>>();
-        let optional = brackets.split(['[', ']']).map(words).filter(|group| !group.is_empty());
-        Cursor { row, due: words(required), optional: optional.collect(), given: Given::default() }
-    }
-
-    fn candidates(&self) -> Vec<&'static str> {
-        match self.due.first() {
-            Some(next) => vec![next],
-            None => self.optional.iter().map(|group| group[0]).collect(),
-        }
-    }
-
-    /// The cursor behind the word `meant`; `None` if that does not follow here.
-    fn step(mut self, meant: &'static str, typed: &str) -> Option<Cursor> {
-        if self.due.is_empty() {
-            let chosen = self.optional.iter().position(|group| group[0] == meant)?;
-            self.due = self.optional.remove(chosen);
-        }
-        if self.due.first() != Some(&meant) {
-            return None;
-        }
-        self.due.remove(0);
-        self.given.0.insert(meant, typed.to_owned());
-        Some(self)
-    }
-}
-
-/// What was typed for each word of the usage line.
-#[derive(Debug, Clone, Default)]
-struct Given(BTreeMap<&'static str, String>);
-
-impl Given {
-    fn name(&self, word: &str) -> Option<String> {
-        self.0.get(word).cloned()
-    }
-
-    fn detail(&self) -> Detail {
-        if self.0.contains_key("all") { Detail::Full } else { Detail::Brief }
+    match line.trim_end().strip_suffix('?') {
+        Some(beginning) => Ok(Line::Help(Following::of(beginning)?.help())),
+        None => walk::command(line),
     }
 }
 
@@ -280,26 +237,53 @@ mod tests {
         parse(line).expect_err(line).to_string()
     }
 
+    fn help_for(line: &str) -> Vec<String> {
+        match parse(line) {
+            Ok(Line::Help(text)) => text.lines().map(str::to_owned).collect(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn asks(line: &str, request: Request, detail: Detail) {
+        assert_eq!(command(line), Command { request, detail }, "{line}");
+    }
+
     fn protocols(peer: Option<&str>, detail: Detail) -> Command {
         Command { request: Request::ShowProtocols { peer: peer.map(str::to_owned) }, detail }
     }
 
-    fn route(address: Option<&str>, detail: Detail) -> Command {
-        Command { request: Request::ShowRoute { address: address.map(str::to_owned) }, detail }
+    fn route(address: Option<&str>, prefix: Option<&str>, detail: Detail) -> Command {
+        let (address, prefix) = (address.map(str::to_owned), prefix.map(str::to_owned));
+        Command { request: Request::ShowRoute { address, prefix }, detail }
     }
 
     #[test]
     fn whole_words_are_understood() {
         use Detail::{Brief, Full};
-        assert_eq!(command("show status"), Command { request: Request::ShowStatus, detail: Brief });
+        let tor1a = || "tor1a".to_owned();
+        asks("show status", Request::ShowStatus, Brief);
         assert_eq!(command("show protocols"), protocols(None, Brief));
         assert_eq!(command("show protocols tor1a"), protocols(Some("tor1a"), Brief));
         assert_eq!(command("show protocols all"), protocols(None, Full));
         assert_eq!(command("show protocols all 2001:db8::1"), protocols(Some("2001:db8::1"), Full));
-        assert_eq!(command("show route"), route(None, Brief));
-        assert_eq!(command("show route for 10.244.1.7"), route(Some("10.244.1.7"), Brief));
+        assert_eq!(command("show route"), route(None, None, Brief));
+        assert_eq!(command("show route for 10.244.1.7"), route(Some("10.244.1.7"), None, Brief));
         assert_eq!(command("show bgp summary"), protocols(None, Brief));
         assert_eq!(command("show bgp neighbors tor1a"), protocols(Some("tor1a"), Full));
+        asks("show route export tor1a", Request::ShowRouteExport { peer: tor1a() }, Brief);
+        asks("show route import tor1a all", Request::ShowRouteImport { peer: tor1a() }, Full);
+        asks("show route refused", Request::ShowRouteRefused { peer: None }, Brief);
+        asks("show route refused tor1a all", Request::ShowRouteRefused { peer: Some(tor1a()) }, Full);
+        asks("show route count", Request::ShowRouteCount, Brief);
+        asks("show interfaces", Request::ShowInterfaces { interface: None }, Brief);
+        asks("show neighbors eth1", Request::ShowNeighbors { interface: Some("eth1".to_owned()) }, Brief);
+        asks("configure check", Request::ConfigureCheck { path: None }, Brief);
+        asks("enable tor1a", Request::Enable { peer: tor1a() }, Brief);
+        asks("disable all", Request::Disable { peer: "all".to_owned() }, Brief);
+        asks("restart 2001:db8::1", Request::Restart { peer: "2001:db8::1".to_owned() }, Brief);
+        assert_eq!(parse("quit"), Ok(Line::Quit));
+        assert_eq!(parse("ex"), Ok(Line::Quit));
+        assert!(matches!(parse("help"), Ok(Line::Help(text)) if text.contains("Examples:")));
     }
 
     #[test]
@@ -307,13 +291,25 @@ mod tests {
         assert_eq!(command("sh pr a tor1a"), command("show protocols all tor1a"));
         assert_eq!(command("s s"), command("show status"));
         assert_eq!(command("sh ro f fd00::7 a"), command("show route for fd00::7 all"));
+        assert_eq!(command("sh ro e tor1a"), command("show route export tor1a"));
         assert_eq!(command("sh b n"), command("show bgp neighbors"));
+        assert_eq!(command("c c"), command("configure check"));
+        assert_eq!(command("dis tor1a"), command("disable tor1a"));
     }
 
     #[test]
     fn options_are_taken_in_any_order() {
         assert_eq!(command("show route all for 10.244.1.7"), command("show route for 10.244.1.7 all"));
         assert_eq!(command("show protocols tor1a all"), command("show protocols all tor1a"));
+        assert_eq!(command("show route all 10.244.1.0/24"), command("show route 10.244.1.0/24 all"));
+    }
+
+    #[test]
+    fn prefix_is_one_route_and_an_address_the_way_to_it() {
+        let brief = |address, prefix| route(address, prefix, Detail::Brief);
+        assert_eq!(command("show route 10.244.22.0/24"), brief(None, Some("10.244.22.0/24")));
+        assert_eq!(command("show route ::/0"), brief(None, Some("::/0")));
+        assert_eq!(command("show route 10.244.22.7"), brief(Some("10.244.22.7"), None));
     }
 
     #[test]
@@ -324,64 +320,70 @@ mod tests {
     }
 
     #[test]
-    fn ambiguous_word_lists_what_it_could_be() {
-        let candidates = BTreeSet::from(["restart", "route", "PEER"]);
-        let error = choose("r", &["show"], &candidates).expect_err("two fit");
-        assert_eq!(error.to_string(), "`r` is ambiguous after `show`: restart, route");
-        assert_eq!(choose("route", &[], &BTreeSet::from(["route", "router"])), Ok("route"));
+    fn all_peers_are_never_meant_by_a_shortened_word() {
+        asks("disable a", Request::Disable { peer: "a".to_owned() }, Detail::Brief);
+        asks("restart al", Request::Restart { peer: "al".to_owned() }, Detail::Brief);
+    }
+
+    #[test]
+    fn path_of_the_operator_is_told_whole() {
+        let here = std::env::current_dir().expect("a folder").join("new").display().to_string();
+        asks("configure check new", Request::ConfigureCheck { path: Some(here) }, Detail::Brief);
+        let path = Some("/tmp/new".to_owned());
+        asks("configure check /tmp/new", Request::ConfigureCheck { path }, Detail::Brief);
     }
 
     #[test]
     fn unknown_word_lists_what_is_possible() {
-        assert_eq!(error("dance"), "`dance` is unknown; possible there: show");
+        let verbs = "configure, disable, enable, exit, help, quit, restart, show";
+        assert_eq!(error("dance"), format!("`dance` is unknown; possible there: {verbs}"));
         assert_eq!(
             error("show foo"),
-            "`foo` is unknown after `show`; possible there: bgp, protocols, route, status"
+            "`foo` is unknown after `show`; possible there: \
+             bgp, interfaces, neighbors, protocols, route, status"
         );
         assert_eq!(error("sh st now"), "`now` is unknown after `sh st`; nothing can follow there");
+        assert_eq!(error("e tor1a"), "`e` is ambiguous: enable, exit");
     }
 
     #[test]
     fn unfinished_line_lists_what_is_missing() {
-        assert_eq!(error(""), "something is missing; possible there: show");
         assert_eq!(error("sh bg"), "something is missing after `sh bg`; possible there: neighbors, summary");
         assert_eq!(
             error("show route for"),
             "something is missing after `show route for`; possible there: ADDRESS"
         );
+        assert_eq!(error("disable"), "something is missing after `disable`; possible there: PEER|all");
     }
 
     #[test]
     fn address_is_checked_before_the_daemon_is_asked() {
         assert_eq!(error("show route for 10.244.1"), "`10.244.1` is not an IP address");
         assert_eq!(error("show route for all"), "`all` is not an IP address");
+        let possible = "PREFIX, all, count, export, for, import, refused";
+        for typed in ["10.244.1.0/33", "::/129", "10.244.1/24", "10.0.0.0/", "foo"] {
+            let expected = format!(
+                "`{typed}` is no prefix like 10.244.1.0/24 after `show route`; possible there: {possible}"
+            );
+            assert_eq!(error(&format!("show route {typed}")), expected);
+        }
     }
 
     #[test]
     fn question_mark_shows_the_rows_that_begin_so() {
-        let Ok(Line::Help(text)) = parse("sh b ?") else { panic!("help") };
-        assert_eq!(
-            text,
-            "show bgp summary           the same as show protocols\n\
-             show bgp neighbors [PEER]  the same as show protocols all\n"
-        );
-    }
-
-    /// What [`choose`] and [`Cursor`] rely on.
-    #[test]
-    fn rows_never_leave_two_names_to_choose_from() {
-        fn check(cursors: &[Cursor]) {
-            let next = candidates(cursors);
-            let names = next.iter().filter(|word| is_name(word)).count();
-            let usages: Vec<_> = cursors.iter().map(|cursor| cursor.row.usage).collect();
-            assert!(names <= 1, "{names} names at one place of {usages:?}");
-            assert!(cursors.iter().filter(|cursor| cursor.due.is_empty()).count() <= 1, "twice: {usages:?}");
-            for word in next {
-                let after = cursors.iter().filter_map(|cursor| cursor.clone().step(word, "x"));
-                check(&after.collect::<Vec<_>>());
-            }
-        }
-        check(&ROWS.iter().map(Cursor::at_start).collect::<Vec<_>>());
+        let of_bgp = [
+            "show bgp summary           the same as show protocols",
+            "show bgp neighbors [PEER]  the same as show protocols all",
+        ];
+        assert_eq!(help_for("sh b ?"), of_bgp);
+        assert_eq!(help_for("sh b?"), of_bgp);
+        assert_eq!(help_for("?").len(), ROWS.len());
+        assert_eq!(help_for("show ro?").len(), 5);
+        assert_eq!(help_for("show route ?").len(), 5);
+        assert_eq!(help_for("show route re?"), ["show route refused [PEER] [all]  what is refused, and why"]);
+        assert_eq!(help_for("disable to?").len(), 1);
+        assert_eq!(help_for("show status ?").len(), 1);
+        assert_eq!(error("show foo?"), error("show foo"));
     }
 
     #[test]

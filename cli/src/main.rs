@@ -1,37 +1,36 @@
 //! `cambric`: asks the daemon of this node and prints what it says, in the manner of birdc.
 //!
-//! The words typed go through [`command`] (one grammar table) and become a request; [`client`] sends it
-//! over the control socket; [`render`] turns the reply into aligned text, or prints it as JSON. Nothing
-//! is computed here that the daemon knows better: every number and every cause comes from the reply.
+//! Lines come from the command line, from a pipe or from the [`prompt`]; [`session`] does them. The words
+//! go through [`command`] (one grammar table) and become a request; [`client`] sends it over the control
+//! socket; [`render`] turns the reply into aligned text, or prints it as JSON. Nothing is computed here
+//! that the daemon knows better: every number and every cause comes from the reply.
 //!
 //! Exit codes: 0 done, 1 the daemon answered with an error, 2 the words make no command, 3 the daemon
-//! did not answer.
+//! did not answer; of several lines the highest. A prompt ends with 0.
 #![forbid(unsafe_code)]
 
 mod client;
 mod command;
+mod history;
+mod prompt;
 mod render;
+mod session;
 mod table;
 
-use std::fmt::Display;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cambric_api::{Body, DEFAULT_SOCKET};
-use clap::{Parser, ValueEnum};
+use cambric_api::DEFAULT_SOCKET;
+use clap::Parser;
 
-use crate::client::Client;
-use crate::command::Line;
-use crate::render::Layout;
-
-const FAILED: u8 = 1;
-const MISUSED: u8 = 2;
-const UNREACHABLE: u8 = 3;
+use crate::session::{Next, Outcome, Output, Session};
 
 /// Shows what the Cambric daemon of this node knows: its peers, its routes, and why.
+///
+/// Without a command it is a prompt on a terminal, and takes commands line by line from a pipe.
 #[derive(Debug, Parser)]
-#[command(name = "cambric", version, arg_required_else_help = true, after_help = command::help())]
+#[command(name = "cambric", version, after_help = command::help(), after_long_help = command::help())]
 struct Cli {
     /// Control socket of cambricd.
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -44,47 +43,17 @@ struct Cli {
     words: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let command = match command::parse(&cli.words.join(" ")) {
-        Ok(Line::Command(command)) => command,
-        Ok(Line::Help(text)) => return print(&text),
-        Err(error) => return complain(error, MISUSED),
-    };
-    let reply = match Client::connect(&cli.socket).and_then(|mut client| client.ask(&command.request)) {
-        Ok(reply) => reply,
-        Err(error) => return complain(error, UNREACHABLE),
-    };
-    let printed = match cli.output {
-        Output::Json => print(&render::json(&reply, Layout::for_terminal(io::stdout().is_terminal()))),
-        Output::Text => print(&render::text(&reply.body, command.detail)),
-    };
-    match &reply.body {
-        Body::Error(why) => complain(why, FAILED),
-        _ => printed,
-    }
-}
-
-/// Whoever reads our output may stop early (`| head`): that is no error.
-fn print(text: &str) -> ExitCode {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            complain(format_args!("cannot print: {error}"), FAILED)
+    let Cli { socket, output, words } = Cli::parse();
+    let outcome = if !words.is_empty() {
+        match Session::new(socket, output).run(&words.join(" ")) {
+            Next::Line(outcome) => outcome,
+            Next::End => Outcome::Done,
         }
-        _ => ExitCode::SUCCESS,
-    }
-}
-
-/// What is wrong may be told in words of a peer or of whoever sits on the socket, so they are escaped.
-fn complain(what: impl Display, code: u8) -> ExitCode {
-    // Without a standard error there is nobody left to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "cambric: {}", table::printable(&what.to_string()));
-    ExitCode::from(code)
+    } else if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        prompt::run(socket, output)
+    } else {
+        Session::new(socket, output).run_all(io::stdin().lock())
+    };
+    ExitCode::from(outcome.exit_code())
 }

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use cambric_api::{Body, Reply};
 
 use crate::command::Detail;
-use crate::table::steers_terminal;
+use crate::table::{printable, steers_terminal};
 
 /// How JSON is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +29,21 @@ impl Layout {
 }
 
 /// The reply in words. An error has none here: it is not what was asked for.
-pub(crate) fn text(body: &Body, detail: Detail) -> String {
+pub(crate) fn text(reply: &Reply, detail: Detail) -> String {
+    let mut text = body(&reply.body, detail);
+    if let Some(note) = &reply.note {
+        let _ = writeln!(text, "{}", printable(note));
+    }
+    text
+}
+
+fn body(body: &Body, detail: Detail) -> String {
     match (body, detail) {
         (Body::Status(status), _) => status::render(status),
         (Body::Protocols(protocols), Detail::Brief) => protocols::render_brief(protocols),
         (Body::Protocols(protocols), Detail::Full) => protocols::render_full(protocols),
         (Body::Routes(routes), _) => route::render(routes, detail),
-        (Body::Error(_), _) => String::new(),
+        _ => String::new(),
     }
 }
 

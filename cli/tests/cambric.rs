@@ -116,16 +116,16 @@ fn json_is_one_line_when_nobody_watches() {
     let (code, out, err) = run(&daemon.socket(), &["show", "route", "for", "10.244.1.7", "-o", "json"]);
     let expected = "{\"code\":1007,\"routes\":[{\"prefix\":\"10.244.1.0/24\",\"paths\":[]}]}\n";
     assert_eq!((code, out.as_str(), err.as_str()), (0, expected, ""));
-    assert_eq!(daemon.request(), Request::ShowRoute { address: Some("10.244.1.7".to_owned()) });
+    assert_eq!(daemon.request(), Request::ShowRoute { address: Some("10.244.1.7".to_owned()), prefix: None });
 }
 
 #[test]
 fn error_of_the_daemon_is_exit_code_1() {
-    let daemon = Daemon::answering(&Reply::no_such("peer", "tor9\x1b[2J"));
+    let daemon = Daemon::answering(&Reply::no_such("peer", "tor9\x1b[2J", &[]));
     let (code, out, err) = run(&daemon.socket(), &["show", "protocols", "tor9"]);
     assert_eq!((code, out.as_str(), err.as_str()), (1, "", "cambric: no peer \"tor9\\u{1b}[2J\"\n"));
 
-    let daemon = Daemon::answering(&Reply::no_such("peer", "tor9"));
+    let daemon = Daemon::answering(&Reply::no_such("peer", "tor9", &[]));
     let (code, out, err) = run(&daemon.socket(), &["-o", "json", "show", "protocols", "tor9"]);
     let document = "{\"code\":8003,\"error\":\"no peer \\\"tor9\\\"\"}\n";
     assert_eq!((code, out.as_str(), err.as_str()), (1, document, "cambric: no peer \"tor9\"\n"));

@@ -1,6 +1,11 @@
 //! The control socket: JSON lines, root only.
 
 mod answer;
+mod disabled;
+mod links;
+mod peers;
+mod routes;
+mod words;
 
 use std::fs;
 use std::io;
@@ -9,11 +14,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use cambric_api::{Reply, Request};
+use cambric_speaker::Gone;
+use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+pub use self::disabled::Disabled;
 use crate::state::Shared;
 
 /// File name in the run-time folder.
@@ -75,18 +84,47 @@ fn is_allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
+/// Why there is no answer.
+#[derive(Debug, Error)]
+enum Fault {
+    /// Nobody can give it.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// Nobody is called so; the answer says who may have been meant.
+    #[error("there is nothing of that name")]
+    NoSuch(Box<Reply>),
+    /// Nobody takes it.
+    #[error(transparent)]
+    Client(#[from] io::Error),
+}
+
+/// The way back to a client.
+struct Replies<'a>(&'a mut OwnedWriteHalf);
+
+impl Replies<'_> {
+    async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        let mut text = serde_json::to_vec(reply)?;
+        text.push(b'\n');
+        timeout(PATIENCE, self.0.write_all(&text)).await?
+    }
+}
+
 async fn serve_client(stream: UnixStream, shared: &Shared) -> io::Result<()> {
     let (read_half, mut write_half) = stream.into_split();
     let mut lines = BufReader::new(read_half);
+    let mut replies = Replies(&mut write_half);
     loop {
         let Some(line) = timeout(PATIENCE, read_line(&mut lines)).await?? else { return Ok(()) };
         let reply = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => answer::answer(request, shared).await,
+            Ok(request) => match answer::answer(request, shared, &mut replies).await {
+                Ok(reply) => reply,
+                Err(Fault::Gone(gone)) => Reply::unavailable(gone),
+                Err(Fault::NoSuch(answer)) => *answer,
+                Err(Fault::Client(error)) => return Err(error),
+            },
             Err(error) => Reply::not_understood(error),
         };
-        let mut text = serde_json::to_vec(&reply)?;
-        text.push(b'\n');
-        timeout(PATIENCE, write_half.write_all(&text)).await??;
+        replies.send(&reply).await?;
     }
 }
 

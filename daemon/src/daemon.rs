@@ -19,13 +19,15 @@ use cambric_bgp::router::Restarted;
 use cambric_bgp::{Family, Prefix, Router};
 use cambric_routes::{Change, Routes};
 use cambric_speaker::{Event, Handle, SpeakerConfig};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
+use crate::control::Disabled;
 use crate::intent::{Intent, NoIntent, intent};
 use crate::objects::Problem;
 use crate::problems::{Origin, Problems};
@@ -61,8 +63,10 @@ fn lock(run_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
     fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
     let path = run_dir.join("cambricd.lock");
     let file = fs::File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| anyhow::anyhow!("another cambricd holds {}: {error}", path.display()))
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => anyhow::anyhow!("another cambricd is running: it holds {}", path.display()),
+        _ => anyhow::anyhow!("locking {}: {}", path.display(), errno.desc()),
+    })
 }
 
 struct Daemon {
@@ -76,6 +80,8 @@ struct Daemon {
     intent: Result<Intent, NoIntent>,
     converged: BTreeSet<Family>,
     problems: Problems,
+    /// Peers that the operator has disabled; the control socket changes it.
+    disabled: Arc<Mutex<Disabled>>,
     state: watch::Sender<State>,
 }
 
@@ -103,12 +109,14 @@ impl Daemon {
         let (views, _task) =
             dir::start(folder.clone()).with_context(|| format!("watching {}", folder.display()))?;
         let (state, published) = watch::channel(State::default());
+        let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
             manifests: folder.clone(),
             started_at: Instant::now(),
             routes: routes.clone(),
+            disabled: Arc::clone(&disabled),
             state: published,
         };
         control::start(&args.run_dir, shared).context("opening the control socket")?;
@@ -123,6 +131,7 @@ impl Daemon {
             speaker: None,
             converged: BTreeSet::new(),
             problems: Problems::default(),
+            disabled,
             state,
         };
         Ok((daemon, routes_task))
@@ -195,7 +204,12 @@ impl Daemon {
         }
         match &self.speaker {
             Some(speaker) => speaker.handle.apply(intent.wanted.clone()).await?,
-            None => self.start_speaker(&intent)?,
+            None => {
+                // Held until the speaker is there, so that an operator's word is heard here or by it.
+                let disabled = Arc::clone(&self.disabled);
+                let disabled = disabled.lock().await;
+                self.start_speaker(&intent, &disabled)?;
+            }
         }
         let gone = fib::only_in(&before, &intent.pod_prefixes);
         self.routes.set(gone.map(fib::drop).collect()).await?;
@@ -229,7 +243,7 @@ impl Daemon {
         Ok(self.routes.set(changes.collect()).await?)
     }
 
-    fn start_speaker(&mut self, intent: &Intent) -> anyhow::Result<()> {
+    fn start_speaker(&mut self, intent: &Intent, disabled: &Disabled) -> anyhow::Result<()> {
         let kept = self.routes.kept();
         let restarted = if kept.restarted {
             let kept = Family::ALL.into_iter().filter(|own| *kept.kept.get(fib::family(*own))).collect();
@@ -239,7 +253,9 @@ impl Daemon {
             Restarted::No
         };
         let seed = u64::from(intent.wanted.router.router_id.value()) ^ u64::from(std::process::id()) << 32;
-        let router = Router::new(Instant::now(), intent.wanted.clone(), restarted, seed);
+        let now = Instant::now();
+        let mut router = Router::new(now, intent.wanted.clone(), restarted, seed);
+        router.disable(now, disabled.addresses());
         let config = SpeakerConfig { port: self.args.bgp_port };
         let (handle, events, _task) = cambric_speaker::start(&config, router)
             .with_context(|| format!("listening on TCP port {}", config.port))?;

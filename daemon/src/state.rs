@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use cambric_routes::Routes;
 use cambric_speaker::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
+use crate::control::Disabled;
 use crate::intent::Intent;
 
 /// Published by the main loop, read by the control socket.
@@ -44,6 +45,8 @@ pub struct Shared {
     pub started_at: Instant,
     /// The kernel's side.
     pub routes: Routes,
+    /// The peers that the operator has disabled.
+    pub disabled: Arc<Mutex<Disabled>>,
     /// The rest.
     pub state: watch::Receiver<State>,
 }

@@ -136,7 +136,14 @@ mod tests {
     use super::*;
 
     fn family(family: &str, received: usize, refused: usize, sent: usize) -> FamilyCounts {
-        FamilyCounts { family: family.to_owned(), received, accepted: received - refused, refused, sent }
+        FamilyCounts {
+            family: family.to_owned(),
+            received,
+            accepted: received - refused,
+            refused,
+            not_kept: 0,
+            sent,
+        }
     }
 
     fn established() -> Protocol {
@@ -146,6 +153,7 @@ mod tests {
             asn: 65101,
             kind: "external".to_owned(),
             state: "Established".to_owned(),
+            disabled: false,
             since_s: 187_200,
             last_error: None,
             session: Some(Session {
@@ -173,6 +181,7 @@ mod tests {
             asn: 4_200_000_102,
             kind: "external".to_owned(),
             state: "Active".to_owned(),
+            disabled: false,
             since_s: 192,
             last_error: Some(LastError {
                 ago_s: 12,

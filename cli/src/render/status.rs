@@ -34,11 +34,16 @@ fn kernel(status: &KernelStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cambric_api::Keeping;
+
     use super::*;
 
     fn status() -> Status {
         Status {
             version: "0.1.0".to_owned(),
+            run: "1".to_owned(),
+            notices: Vec::new(),
+            keeping: Keeping::default(),
             node: "rack1-node1".to_owned(),
             router_id: Some("10.0.1.11".to_owned()),
             asn: Some(64512),

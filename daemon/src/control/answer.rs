@@ -1,67 +1,59 @@
 //! From the daemon's state to the words of the CLI.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::path::Path;
 use std::time::Instant;
 
 use cambric_api::{
-    FamilyCounts, GracefulRestart, KernelStatus, LastError, Path, Protocol, Reply, Request, Route, Session,
-    Status,
+    Check, FamilyCounts, GracefulRestart, Keeping, KernelStatus, LastError, Protocol, Reply, Request,
+    Session, Status,
 };
 use cambric_bgp::peer::PeerState;
-use cambric_bgp::rib::{PathInfo, Reason, RouteInfo, Verdict};
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::session::{Agreed, AsWidth};
 use cambric_bgp::types::PeerKind;
-use cambric_bgp::{Family, PeerId, Prefix, Router};
-use cambric_speaker::{Gone, Handle};
+use cambric_bgp::{Admin, Family};
+use cambric_routes::Snapshot;
+use cambric_speaker::Gone;
+use tokio::task::spawn_blocking;
 
+use super::words::escaped;
+use super::{Fault, Replies, links, peers, routes};
 use crate::state::Shared;
+use crate::{check, fib};
 
-/// Answers one request.
-pub(super) async fn answer(request: Request, shared: &Shared) -> Reply {
-    let answered = match request {
-        Request::ShowStatus => show_status(shared).await,
-        Request::ShowProtocols { peer } => show_protocols(shared, peer).await,
-        Request::ShowRoute { address } => show_route(shared, address).await,
-    };
-    answered.unwrap_or_else(|gone| Reply { code: 8001, body: cambric_api::Body::Error(gone.to_string()) })
-}
-
-fn speaker(shared: &Shared) -> Option<Handle> {
-    shared.state.borrow().speaker.clone()
+/// Answers one request: sends what comes before the last line, and gives that.
+pub(super) async fn answer(
+    request: Request,
+    shared: &Shared,
+    replies: &mut Replies<'_>,
+) -> Result<Reply, Fault> {
+    Ok(match request {
+        Request::ShowStatus => show_status(shared).await?,
+        Request::ShowProtocols { peer } => show_protocols(shared, peer.as_deref()).await?,
+        Request::ShowRoute { address, prefix } => routes::show(shared, address, prefix, replies).await?,
+        Request::ShowRouteCount => routes::count(shared).await?,
+        Request::ShowRouteExport { peer } => routes::show_export(shared, &peer, replies).await?,
+        Request::ShowRouteImport { peer } => routes::show_import(shared, &peer, replies).await?,
+        Request::ShowRouteRefused { peer } => routes::show_refused(shared, peer.as_deref(), replies).await?,
+        Request::ShowInterfaces { interface } => links::show_interfaces(shared, interface.as_deref()).await?,
+        Request::ShowNeighbors { interface } => links::show_neighbors(shared, interface.as_deref()).await?,
+        Request::ConfigureCheck { path } => configure_check(shared, path).await,
+        Request::Enable { peer } => peers::set_admin(shared, &peer, Admin::Enabled).await?,
+        Request::Disable { peer } => peers::set_admin(shared, &peer, Admin::Disabled).await?,
+        Request::Restart { peer } => peers::restart(shared, &peer).await?,
+    })
 }
 
 async fn show_status(shared: &Shared) -> Result<Reply, Gone> {
     let state = shared.state.borrow().clone();
-    let peers = match &state.speaker {
-        Some(speaker) => speaker.look(Router::peers).await?,
-        None => Vec::new(),
-    };
-    let mut problems = state.problems;
-    let mut kernel = Vec::new();
+    let peers = peers::all(shared).await?;
     // The routes task ends only with the daemon.
-    if let Ok(snapshot) = shared.routes.snapshot().await {
-        kernel.extend(cambric_routes::Family::ALL.map(|family| {
-            KernelStatus {
-                family: family.to_string(),
-                wanted: *snapshot.wanted.get(family),
-                installed: *snapshot.learned.get(family) + *snapshot.unreachable.get(family),
-                groups: snapshot
-                    .groups
-                    .values()
-                    .filter(|group| {
-                        group.hops.iter().any(|hop| cambric_routes::Family::of(hop.gateway) == family)
-                    })
-                    .count(),
-            }
-        }));
-        problems.extend(snapshot.conflicts.iter().map(|(prefix, protocol)| {
-            format!("kernel: {prefix}: a foreign route (protocol {protocol}) has the place of ours")
-        }));
-    }
+    let snapshot = shared.routes.snapshot().await.ok();
+    let mut problems = state.problems;
+    problems.extend(snapshot.iter().flat_map(kernel_problems));
     Ok(Reply::status(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: format!("{}-{:?}", std::process::id(), shared.started_at),
         node: shared.node.clone(),
         router_id: state.router_id,
         asn: state.asn,
@@ -70,56 +62,51 @@ async fn show_status(shared: &Shared) -> Result<Reply, Gone> {
         ready: state.ready,
         waiting_for: state.waiting_for,
         problems,
+        notices: peers::notices(shared, &peers).await,
         originated: state.originated,
         peers_established: peers.iter().filter(|peer| peer.state == PeerState::Established).count(),
         peers_total: peers.len(),
-        kernel,
+        kernel: snapshot.iter().flat_map(kernel).collect(),
+        keeping: snapshot.as_ref().map(keeping).unwrap_or_default(),
     }))
 }
 
-async fn show_protocols(shared: &Shared, wanted: Option<String>) -> Result<Reply, Gone> {
-    let mut peers = match speaker(shared) {
-        Some(speaker) => speaker.look(Router::peers).await?,
-        None => Vec::new(),
-    };
-    if let Some(wanted) = wanted {
-        let address: Option<IpAddr> = wanted.parse().ok();
-        peers.retain(|peer| peer.config.name == wanted || Some(peer.address) == address);
-        if peers.is_empty() {
-            return Ok(Reply::no_such("peer", &wanted));
+fn kernel(snapshot: &Snapshot) -> [KernelStatus; 2] {
+    cambric_routes::Family::ALL.map(|family| {
+        let is_of_family = |hop: &cambric_routes::Hop| cambric_routes::Family::of(hop.gateway) == family;
+        KernelStatus {
+            family: family.to_string(),
+            wanted: *snapshot.wanted.get(family),
+            installed: *snapshot.learned.get(family) + *snapshot.unreachable.get(family),
+            groups: snapshot.groups.values().filter(|group| group.hops.iter().any(is_of_family)).count(),
         }
+    })
+}
+
+fn kernel_problems(snapshot: &Snapshot) -> Vec<String> {
+    let foreign = snapshot.conflicts.iter().map(|(prefix, protocol)| {
+        format!("kernel: {prefix}: a foreign route (protocol {protocol}) has the place of ours")
+    });
+    let failing = (snapshot.failing > 0)
+        .then(|| format!("kernel: it refuses the routes to {} prefixes; tried again", snapshot.failing));
+    foreign.chain(failing).collect()
+}
+
+fn keeping(snapshot: &Snapshot) -> Keeping {
+    Keeping {
+        repairs: snapshot.repairs.iter().map(|(cause, count)| (cause.to_string(), *count)).collect(),
+        overruns: snapshot.overruns,
+        checks: snapshot.checks,
+    }
+}
+
+async fn show_protocols(shared: &Shared, wanted: Option<&str>) -> Result<Reply, Fault> {
+    let mut shown = peers::all(shared).await?;
+    if let Some(wanted) = wanted {
+        shown = peers::named(shown, wanted)?;
     }
     let now = Instant::now();
-    Ok(Reply::protocols(peers.iter().map(|peer| protocol(peer, now)).collect()))
-}
-
-async fn show_route(shared: &Shared, address: Option<String>) -> Result<Reply, Gone> {
-    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
-    let address = match address.map(|text| text.parse::<IpAddr>().map_err(|error| (text, error))) {
-        None => None,
-        Some(Ok(address)) => Some(address),
-        Some(Err((text, error))) => return Ok(Reply::not_understood(format!("for \"{text}\": {error}"))),
-    };
-    let (routes, names) = speaker.look(move |router| (matching(router, address), names(router))).await?;
-    Ok(Reply::routes(routes.iter().map(|info| route(info, &names)).collect()))
-}
-
-/// All routes, or the most specific one that holds `address` and can be used.
-fn matching(router: &Router, address: Option<IpAddr>) -> Vec<RouteInfo> {
-    let Some(address) = address else { return router.routes(|_| true) };
-    let holding = router.routes(|prefix| prefix.contains(address));
-    let usable = |info: &RouteInfo| info.paths.iter().any(|path| path.verdict == Verdict::Best);
-    let best = holding.iter().filter(|info| usable(info)).max_by_key(|info| info.prefix.length());
-    best.or(holding.iter().max_by_key(|info| info.prefix.length())).cloned().into_iter().collect()
-}
-
-fn names(router: &Router) -> BTreeMap<PeerId, String> {
-    router.peers().into_iter().map(|peer| (peer.id, peer.config.name)).collect()
-}
-
-/// Peers and their words come from outside: nothing of it may steer a terminal.
-fn escaped(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    Ok(Reply::protocols(shown.iter().map(|peer| protocol(peer, now)).collect()))
 }
 
 fn protocol(peer: &PeerStatus, now: Instant) -> Protocol {
@@ -132,6 +119,7 @@ fn protocol(peer: &PeerStatus, now: Instant) -> Protocol {
             PeerKind::External => "external".to_owned(),
         },
         state: peer.state.to_string(),
+        disabled: peer.admin == Admin::Disabled,
         since_s: now.saturating_duration_since(peer.since).as_secs(),
         last_error: peer.last_error.as_ref().map(|error| LastError {
             ago_s: now.saturating_duration_since(error.at).as_secs(),
@@ -146,6 +134,7 @@ fn protocol(peer: &PeerStatus, now: Instant) -> Protocol {
                 received: counts.received,
                 accepted: counts.accepted,
                 refused: counts.refused,
+                not_kept: counts.not_kept,
                 sent: counts.sent,
             })
             .collect(),
@@ -174,33 +163,18 @@ fn session(session: &cambric_bgp::session::Session) -> Session {
     }
 }
 
-fn route(info: &RouteInfo, names: &BTreeMap<PeerId, String>) -> Route {
-    let prefix: Prefix = info.prefix;
-    Route {
-        prefix: prefix.to_string(),
-        paths: info.paths.iter().map(|path| self::path(path, names)).collect(),
-    }
-}
-
-fn path(path: &PathInfo, names: &BTreeMap<PeerId, String>) -> Path {
-    let (verdict, reason) = match path.verdict {
-        Verdict::Best => ("best", None),
-        Verdict::Lost(Reason::Multipath) => ("multipath", None),
-        Verdict::Lost(reason) => ("lost", Some(reason.name().to_owned())),
-        Verdict::Refused(refusal) => ("refused", Some(refusal.name().to_owned())),
-    };
-    let attributes = &path.attributes;
-    Path {
-        peer: path.peer.and_then(|id| names.get(&id)).map(|name| escaped(name)),
-        next_hop: path.peer.map(|_| attributes.next_hop.to_string()),
-        verdict: verdict.to_owned(),
-        reason,
-        stale: path.stale,
-        as_path: attributes.as_path.asns().iter().map(|asn| asn.value()).collect(),
-        origin: attributes.origin.to_string(),
-        local_pref: attributes.local_pref.map(|value| value.0),
-        med: attributes.med.map(|value| value.0),
-        communities: attributes.communities.iter().map(ToString::to_string).collect(),
-        large_communities: attributes.large_communities.iter().map(ToString::to_string).collect(),
+async fn configure_check(shared: &Shared, path: Option<String>) -> Reply {
+    let folder = path.map_or_else(|| shared.manifests.clone(), Into::into);
+    let shown = escaped(&folder.display().to_string());
+    let (node, intent) = (shared.node.clone(), shared.state.borrow().intent.clone());
+    let links = fib::links(&shared.routes.links().borrow().clone());
+    let checked = spawn_blocking(move || check::check(Path::new(&folder), &node, &links, intent.as_deref()));
+    match checked.await {
+        Ok(report) => Reply::check(Check {
+            path: shown,
+            problems: report.problems.iter().map(|problem| escaped(&problem.to_string())).collect(),
+            changes: report.changes.iter().map(|change| escaped(change)).collect(),
+        }),
+        Err(error) => Reply::failed(format!("{shown}: {error}")),
     }
 }

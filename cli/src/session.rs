@@ -1,0 +1,243 @@
+//! Lines in, answers out: what a call, a script and the prompt have in common.
+//!
+//! The connection is made when it is needed, and made again when it was lost.
+
+use std::fmt::Display;
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cambric_api::{Body, Reply, Request, Status};
+
+use crate::client::{Client, ClientError};
+use crate::command::{self, Command, Line};
+use crate::render::{self, Layout};
+use crate::table;
+
+/// How long a key may be waited for.
+const KEY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a line ended; the worst is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outcome {
+    Done,
+    /// The daemon answered with an error, or the answer could not be printed.
+    Failed,
+    /// The words make no command.
+    Misused,
+    /// The daemon did not answer.
+    Unreachable,
+}
+
+impl Outcome {
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Failed => 1,
+            Outcome::Misused => 2,
+            Outcome::Unreachable => 3,
+        }
+    }
+}
+
+/// What follows a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Line(Outcome),
+    /// Nothing: the operator leaves, or nobody reads what we print (`| head`), which is no error.
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    socket: PathBuf,
+    output: Output,
+    client: Option<Client>,
+    /// The daemon's run that was spoken with last; `None` unless that is followed.
+    run: Option<Run>,
+}
+
+/// Which daemon the operator believes to speak with.
+#[derive(Debug, PartialEq, Eq)]
+enum Run {
+    NotSeen,
+    Seen(String),
+    /// The connection is another one since.
+    ToBeSeen(String),
+}
+
+impl Session {
+    pub(crate) fn new(socket: PathBuf, output: Output) -> Session {
+        Session { socket, output, client: None, run: None }
+    }
+
+    /// Tells from now on with whom we speak, and when that is another one than before.
+    pub(crate) fn greet(&mut self) {
+        self.run = Some(Run::NotSeen);
+        if let Err(error) = self.connect().and_then(|()| self.see_run()) {
+            self.client = None;
+            complain(error, Outcome::Unreachable);
+        }
+    }
+
+    /// All lines of a file or pipe; blank ones and `# comments` are passed over. Gives the worst outcome.
+    pub(crate) fn run_all(&mut self, lines: impl BufRead) -> Outcome {
+        let mut worst = Outcome::Done;
+        for line in lines.lines() {
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => {
+                    return worst.max(complain(format_args!("cannot read: {error}"), Outcome::Failed));
+                }
+            };
+            if line.trim().is_empty() || line.trim_start().starts_with('#') {
+                continue;
+            }
+            match self.run(&line) {
+                Next::Line(outcome) => worst = worst.max(outcome),
+                Next::End => break,
+            }
+        }
+        worst
+    }
+
+    /// Does what a line says.
+    pub(crate) fn run(&mut self, line: &str) -> Next {
+        match command::parse(line) {
+            Ok(Line::Command(command)) => self.ask(&command),
+            Ok(Line::Help(text)) => print(&text),
+            Ok(Line::Quit) => Next::End,
+            Err(error) => Next::Line(complain(error, Outcome::Misused)),
+        }
+    }
+
+    fn ask(&mut self, command: &Command) -> Next {
+        let asked =
+            self.connect().and_then(|()| self.see_run()).and_then(|()| self.exchange(&command.request));
+        match asked {
+            Ok(reply) => self.show(&reply, command),
+            Err(error) => {
+                self.client = None;
+                Next::Line(complain(error, Outcome::Unreachable))
+            }
+        }
+    }
+
+    fn show(&self, reply: &Reply, command: &Command) -> Next {
+        let printed = match self.output {
+            Output::Json => print(&render::json(reply, Layout::for_terminal(io::stdout().is_terminal()))),
+            Output::Text => print(&render::text(reply, command.detail)),
+        };
+        match (&reply.body, printed) {
+            (_, Next::End) => Next::End,
+            (Body::Error(why), _) => Next::Line(complain(why, Outcome::Failed)),
+            (_, Next::Line(outcome)) if reply.is_error() => Next::Line(outcome.max(Outcome::Failed)),
+            (_, printed) => printed,
+        }
+    }
+
+    /// What the daemon has to name in a place of the grammar; nothing if it does not answer at once.
+    pub(crate) fn names(&mut self, place: &str) -> Vec<String> {
+        let request = match place.split('|').next() {
+            Some("PEER") => Request::ShowProtocols { peer: None },
+            Some("INTERFACE") => Request::ShowInterfaces { interface: None },
+            _ => return Vec::new(),
+        };
+        let asked = self.connect().and_then(|()| match &mut self.client {
+            Some(client) => client.ask_within(&request, KEY_PATIENCE).map(Some),
+            None => Ok(None),
+        });
+        let mut names: Vec<String> = match asked {
+            Ok(Some(Reply { body: Body::Protocols(peers), .. })) => {
+                peers.into_iter().map(|peer| peer.name).collect()
+            }
+            Ok(Some(Reply { body: Body::Interfaces(links), .. })) => {
+                links.into_iter().map(|link| link.name).collect()
+            }
+            Ok(_) => Vec::new(),
+            Err(_) => {
+                self.client = None;
+                Vec::new()
+            }
+        };
+        names.extend(place.ends_with("|all").then(|| cambric_api::ALL.to_owned()));
+        // What cannot be typed as one word cannot be completed.
+        names.retain(|name| {
+            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || table::steers_terminal(c))
+        });
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Sees to it that there is a connection.
+    fn connect(&mut self) -> Result<(), ClientError> {
+        if self.client.as_mut().is_some_and(Client::is_alive) {
+            return Ok(());
+        }
+        self.client = None;
+        self.run = match self.run.take() {
+            Some(Run::Seen(run)) => Some(Run::ToBeSeen(run)),
+            other => other,
+        };
+        self.client = Some(Client::connect(&self.socket)?);
+        Ok(())
+    }
+
+    /// Tells the operator if he speaks with another daemon than he believes.
+    fn see_run(&mut self) -> Result<(), ClientError> {
+        if !matches!(self.run, Some(Run::NotSeen | Run::ToBeSeen(_))) {
+            return Ok(());
+        }
+        let Reply { body: Body::Status(status), .. } = self.exchange(&Request::ShowStatus)? else {
+            return Ok(());
+        };
+        match &self.run {
+            Some(Run::ToBeSeen(before)) if *before == status.run => {}
+            Some(Run::ToBeSeen(_)) => {
+                tell(&format!("{} was restarted; connected again", introduction(&status)))
+            }
+            _ => tell(&format!("connected to {}; ? shows what can be typed", introduction(&status))),
+        }
+        self.run = Some(Run::Seen(status.run));
+        Ok(())
+    }
+
+    fn exchange(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        match &mut self.client {
+            Some(client) => client.ask(request),
+            None => Client::connect(&self.socket)?.ask(request),
+        }
+    }
+}
+
+fn introduction(status: &Status) -> String {
+    format!("cambricd {} of node {}", status.version, status.node)
+}
+
+/// For the operator at the prompt; it is no part of an answer.
+pub(crate) fn tell(what: &str) {
+    print(&format!("{}\n", table::printable(what)));
+}
+
+pub(crate) fn print(text: &str) -> Next {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Next::Line(Outcome::Done),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Next::End,
+        Err(error) => Next::Line(complain(format_args!("cannot print: {error}"), Outcome::Failed)),
+    }
+}
+
+/// What is wrong may be told in words of a peer or of whoever sits on the socket, so they are escaped.
+pub(crate) fn complain(what: impl Display, outcome: Outcome) -> Outcome {
+    // Without a standard error there is nobody left to tell; the exit code still says it.
+    let _ = writeln!(io::stderr(), "cambric: {}", table::printable(&what.to_string()));
+    outcome
+}

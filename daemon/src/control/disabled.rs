@@ -1,0 +1,115 @@
+//! Which peers the operator has disabled: known beyond a restart of the daemon, so that a crash or an upgrade
+//! in the middle of his work does not bring them back. The file is on tmpfs: a reboot does.
+//!
+//! One peer a line: its address, and behind a space its name, so that it is found by it when no manifest names it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+const FILE_NAME: &str = "disabled";
+
+/// The disabled peers by address, those among them that no manifest names at the moment.
+#[derive(Debug)]
+pub struct Disabled {
+    path: PathBuf,
+    names: BTreeMap<IpAddr, String>,
+}
+
+impl Disabled {
+    /// What an earlier run left. What is not understood is passed over and logged: a node without a network
+    /// would be worse than a peer that is not disabled any more.
+    pub fn read(run_dir: &Path) -> Disabled {
+        let path = run_dir.join(FILE_NAME);
+        let octets = fs::read(&path).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::error!(path = %path.display(), error = %error, "which peers are disabled cannot be read");
+            }
+            Vec::new()
+        });
+        let text = String::from_utf8_lossy(&octets);
+        let mut names = BTreeMap::new();
+        for line in text.lines() {
+            let (address, name) = line.split_once(' ').unwrap_or((line, ""));
+            match address.parse() {
+                Ok(address) => drop(names.insert(address, name.to_owned())),
+                Err(_) => tracing::warn!(path = %path.display(), line, "disabled peer is not understood"),
+            }
+        }
+        Disabled { path, names }
+    }
+
+    /// Of whom.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.names.keys().copied()
+    }
+
+    /// Address and name of each.
+    pub(super) fn names(&self) -> &BTreeMap<IpAddr, String> {
+        &self.names
+    }
+
+    /// Makes `names` the disabled ones.
+    ///
+    /// # Errors
+    /// The file's; nothing has changed then.
+    pub(super) fn set(&mut self, names: BTreeMap<IpAddr, String>) -> io::Result<()> {
+        if names == self.names {
+            return Ok(());
+        }
+        let text: String = names.iter().map(|(address, name)| format!("{address} {name}\n")).collect();
+        let temporary = self.path.with_extension("tmp");
+        fs::write(&temporary, text)?;
+        fs::rename(&temporary, &self.path)?;
+        self.names = names;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(entries: &[(&str, &str)]) -> BTreeMap<IpAddr, String> {
+        let entry = |(address, name): &(&str, &str)| (address.parse().expect("address"), (*name).to_owned());
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn disabled_peers_are_known_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut disabled = Disabled::read(folder.path());
+        assert_eq!(disabled.addresses().count(), 0);
+        let two = names(&[("10.0.1.1", "tor1a"), ("2001:db8::1", "tor 1b")]);
+        disabled.set(two.clone()).expect("a folder to write in");
+        assert_eq!(Disabled::read(folder.path()).names(), &two);
+        disabled.set(BTreeMap::new()).expect("a folder to write in");
+        assert_eq!(Disabled::read(folder.path()).addresses().count(), 0);
+    }
+
+    #[test]
+    fn lines_by_hand_are_taken_and_rubbish_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(FILE_NAME), b"10.0.1.1\nfoo\n\xff\n\n2001:db8::1 b").expect("a file");
+        let disabled = Disabled::read(folder.path());
+        assert_eq!(disabled.names(), &names(&[("10.0.1.1", ""), ("2001:db8::1", "b")]));
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_disables_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join(FILE_NAME)).expect("a folder in it");
+        assert_eq!(Disabled::read(folder.path()).addresses().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut disabled = Disabled::read(folder.path());
+        drop(folder);
+        assert!(disabled.set(names(&[("10.0.1.1", "tor1a")])).is_err());
+        assert_eq!(disabled.addresses().count(), 0);
+    }
+}

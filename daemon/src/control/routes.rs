@@ -1,0 +1,244 @@
+//! `show route` and its relatives.
+//!
+//! Tables may be large, and the speaker has other work: first it is asked for the prefixes alone, then for
+//! their routes a piece at a time, and each piece is sent before the next one is asked for. So the speaker
+//! is held for a moment only, and what waits here for a slow client is one piece.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cambric_api::{Path, Reply, Route, RouteCount};
+use cambric_bgp::rib::{Part, PathInfo, Reason, RouteInfo, Verdict};
+use cambric_bgp::router::PeerStatus;
+use cambric_bgp::{Attributes, Family, PeerId, Prefix, Router};
+use cambric_speaker::{Gone, Handle};
+
+use super::words::escaped;
+use super::{Fault, Replies, peers};
+use crate::state::Shared;
+
+/// Prefixes of one piece: well below a millisecond of the speaker's time, and some 200 kB of text.
+const PIECE: usize = 1000;
+
+/// `show route`, all of it or the one to a prefix or an address.
+pub(super) async fn show(
+    shared: &Shared,
+    address: Option<String>,
+    prefix: Option<String>,
+    replies: &mut Replies<'_>,
+) -> Result<Reply, Fault> {
+    let wanted = match (prefix, address) {
+        (Some(prefix), _) => match prefix.parse::<Prefix>() {
+            Ok(prefix) => Wanted::Prefix(prefix),
+            Err(error) => return Ok(Reply::not_understood(error)),
+        },
+        (None, Some(address)) => match address.parse::<IpAddr>() {
+            Ok(address) => Wanted::Holding(address),
+            Err(error) => return Ok(Reply::not_understood(format!("for \"{address}\": {error}"))),
+        },
+        (None, None) => Wanted::All,
+    };
+    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    let names = names(&peers::all(shared).await?);
+    let found = match wanted {
+        Wanted::All => {
+            let listing = Listing { part: Part::All, keep: &|_| true, names: &names };
+            return listing.send(&speaker, replies).await;
+        }
+        Wanted::Prefix(prefix) => speaker.look(move |router| router.routes_to(&[prefix])).await?,
+        Wanted::Holding(address) => speaker.look(move |router| most_specific(router, address)).await?,
+    };
+    Ok(Reply::routes(found.iter().map(|info| route(info, &names)).collect()))
+}
+
+enum Wanted {
+    All,
+    Prefix(Prefix),
+    Holding(IpAddr),
+}
+
+/// The most specific route that holds `address` and can be used; if none can, the most specific one.
+fn most_specific(router: &Router, address: IpAddr) -> Vec<RouteInfo> {
+    let holding = router.routes(|prefix| prefix.contains(address));
+    let usable = |info: &RouteInfo| info.paths.iter().any(|path| path.verdict == Verdict::Best);
+    let best = holding.iter().filter(|info| usable(info)).max_by_key(|info| info.prefix.length());
+    best.or(holding.iter().max_by_key(|info| info.prefix.length())).cloned().into_iter().collect()
+}
+
+/// `show route import PEER`
+pub(super) async fn show_import(
+    shared: &Shared,
+    wanted: &str,
+    replies: &mut Replies<'_>,
+) -> Result<Reply, Fault> {
+    let meant = peers::named(peers::all(shared).await?, wanted)?;
+    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    let names = names(&meant);
+    for peer in &meant {
+        let id = peer.id;
+        let keep = move |path: &PathInfo| path.peer == Some(id);
+        let listing = Listing { part: Part::ToldBy(id), keep: &keep, names: &names };
+        let last = listing.send(&speaker, replies).await?;
+        replies.send(&Reply { more: true, ..last }).await?;
+    }
+    Ok(Reply { note: not_kept(&meant), ..Reply::routes(Vec::new()) })
+}
+
+/// `show route refused [PEER]`
+pub(super) async fn show_refused(
+    shared: &Shared,
+    wanted: Option<&str>,
+    replies: &mut Replies<'_>,
+) -> Result<Reply, Fault> {
+    let all = peers::all(shared).await?;
+    let meant = match wanted {
+        Some(wanted) => peers::named(all, wanted)?,
+        None => all,
+    };
+    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    let names = names(&meant);
+    let keep = |path: &PathInfo| {
+        matches!(path.verdict, Verdict::Refused(_)) && path.peer.is_some_and(|id| names.contains_key(&id))
+    };
+    let listing = Listing { part: Part::Refused, keep: &keep, names: &names };
+    let last = listing.send(&speaker, replies).await?;
+    Ok(Reply { note: not_kept(&meant), ..last })
+}
+
+/// What no listing has: refused paths beyond the limit of their peer are counted and forgotten.
+fn not_kept(peers: &[PeerStatus]) -> Option<String> {
+    let of_peer = |peer: &PeerStatus| peer.counts.values().map(|counts| counts.not_kept).sum::<usize>();
+    let peers = peers.iter().map(|peer| (escaped(&peer.config.name), of_peer(peer)));
+    let lines: Vec<String> = peers
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} more refused paths of {name} were counted and not kept"))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+/// `show route export PEER`
+pub(super) async fn show_export(
+    shared: &Shared,
+    wanted: &str,
+    replies: &mut Replies<'_>,
+) -> Result<Reply, Fault> {
+    let meant = peers::named(peers::all(shared).await?, wanted)?;
+    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    for peer in meant {
+        let (id, name) = (peer.id, escaped(&peer.config.name));
+        for piece in pieces(&speaker, Part::ToldTo(id)).await? {
+            let sent = speaker.look(move |router| router.sent(id, &piece)).await?;
+            let routes = sent.iter().map(|(prefix, attributes)| sent_route(*prefix, attributes, &name));
+            replies.send(&Reply { more: true, ..Reply::routes(routes.collect()) }).await?;
+        }
+    }
+    Ok(Reply::routes(Vec::new()))
+}
+
+/// `show route count`
+pub(super) async fn count(shared: &Shared) -> Result<Reply, Fault> {
+    let mut counts: BTreeMap<Family, RouteCount> = Family::ALL
+        .map(|family| (family, RouteCount { family: family.to_string(), ..RouteCount::default() }))
+        .into();
+    let Some(speaker) = speaker(shared) else {
+        return Ok(Reply::route_counts(counts.into_values().collect()));
+    };
+    for piece in pieces(&speaker, Part::All).await? {
+        for info in speaker.look(move |router| router.routes_to(&piece)).await? {
+            let count = counts.entry(info.prefix.family()).or_default();
+            let refused = |path: &&PathInfo| matches!(path.verdict, Verdict::Refused(_));
+            count.prefixes += 1;
+            count.usable += usize::from(info.paths.iter().any(|path| path.verdict == Verdict::Best));
+            count.paths += info.paths.len();
+            count.refused += info.paths.iter().filter(refused).count();
+        }
+    }
+    Ok(Reply::route_counts(counts.into_values().collect()))
+}
+
+fn speaker(shared: &Shared) -> Option<Handle> {
+    shared.state.borrow().speaker.clone()
+}
+
+type Names = BTreeMap<PeerId, String>;
+
+fn names(peers: &[PeerStatus]) -> Names {
+    peers.iter().map(|peer| (peer.id, escaped(&peer.config.name))).collect()
+}
+
+/// The prefixes of a part by order, in pieces.
+async fn pieces(speaker: &Handle, part: Part) -> Result<Vec<Vec<Prefix>>, Gone> {
+    let mut prefixes = speaker.look(move |router| router.prefixes(part)).await?;
+    prefixes.sort_unstable();
+    Ok(prefixes.chunks(PIECE).map(<[Prefix]>::to_vec).collect())
+}
+
+/// Paths of a part of the tables.
+struct Listing<'a> {
+    part: Part,
+    keep: &'a (dyn Fn(&PathInfo) -> bool + Sync),
+    names: &'a Names,
+}
+
+impl Listing<'_> {
+    /// Sends all pieces but the last, and gives that.
+    async fn send(&self, speaker: &Handle, replies: &mut Replies<'_>) -> Result<Reply, Fault> {
+        let mut last = Reply::routes(Vec::new());
+        for (index, piece) in pieces(speaker, self.part).await?.into_iter().enumerate() {
+            if index > 0 {
+                replies.send(&Reply { more: true, ..last }).await?;
+            }
+            let mut found = speaker.look(move |router| router.routes_to(&piece)).await?;
+            found.iter_mut().for_each(|info| info.paths.retain(self.keep));
+            found.retain(|info| !info.paths.is_empty());
+            last = Reply::routes(found.iter().map(|info| route(info, self.names)).collect());
+        }
+        Ok(last)
+    }
+}
+
+fn route(info: &RouteInfo, names: &Names) -> Route {
+    Route {
+        prefix: info.prefix.to_string(),
+        paths: info.paths.iter().map(|info| path(info, names)).collect(),
+    }
+}
+
+fn path(info: &PathInfo, names: &Names) -> Path {
+    let (verdict, reason) = match info.verdict {
+        Verdict::Best => ("best", None),
+        Verdict::Lost(Reason::Multipath) => ("multipath", None),
+        Verdict::Lost(reason) => ("lost", Some(reason.name().to_owned())),
+        Verdict::Refused(refusal) => ("refused", Some(refusal.name().to_owned())),
+    };
+    Path {
+        peer: info.peer.map(|id| names.get(&id).cloned().unwrap_or_else(|| "a peer that is gone".to_owned())),
+        next_hop: info.peer.map(|_| info.attributes.next_hop.to_string()),
+        verdict: verdict.to_owned(),
+        reason,
+        stale: info.stale,
+        ..attributes(&info.attributes)
+    }
+}
+
+fn sent_route(prefix: Prefix, sent: &Attributes, peer: &str) -> Route {
+    let path = Path {
+        peer: Some(peer.to_owned()),
+        next_hop: Some(sent.next_hop.to_string()),
+        verdict: "sent".to_owned(),
+        ..attributes(sent)
+    };
+    Route { prefix: prefix.to_string(), paths: vec![path] }
+}
+
+fn attributes(attributes: &Attributes) -> Path {
+    Path {
+        as_path: attributes.as_path.asns().iter().map(|asn| asn.value()).collect(),
+        origin: attributes.origin.to_string(),
+        local_pref: attributes.local_pref.map(|value| value.0),
+        med: attributes.med.map(|value| value.0),
+        communities: attributes.communities.iter().map(ToString::to_string).collect(),
+        large_communities: attributes.large_communities.iter().map(ToString::to_string).collect(),
+        ..Path::default()
+    }
+}
