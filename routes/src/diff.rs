@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use crate::{
+    METRIC,
     mirror::{Form, Mirror, Shape},
     next_hops::{Hop, NextHopId, NextHopTable},
     wanted::{Family, Prefix},
@@ -47,9 +48,11 @@ pub(crate) enum Op {
         shape: Shape,
         on_link: OnLink,
     },
+    /// Only a route of our protocol that forwards so.
     DeleteRoute {
         prefix: Prefix,
         metric: u32,
+        form: Form,
     },
 }
 
@@ -95,7 +98,7 @@ pub(crate) enum Plan {
     WaitForLink,
     /// The group is not there yet: it was refused.
     WaitForGroup,
-    /// A route of this foreign protocol has the place.
+    /// A route of this foreign protocol has the place, alone or beside ours.
     Conflict {
         protocol: u8,
     },
@@ -111,21 +114,22 @@ pub(crate) fn plan_route(
 ) -> Plan {
     let present = mirror.route(&prefix);
     let Some(wanted) = wanted else {
-        return present.map_or(Plan::Done, |_| delete(prefix));
+        return present.map_or(Plan::Done, |shape| delete(prefix, shape));
     };
-    if present.is_some_and(|shape| satisfies(shape, wanted, &mirror.next_hops, merge)) {
-        return Plan::Done;
-    }
-    if let Some(protocol) = mirror.foreign(&prefix) {
+    let satisfied = present.is_some_and(|shape| satisfies(shape, wanted, &mirror.next_hops, merge));
+    match (mirror.foreign(&prefix), present) {
         // A replacement could hit the foreign route: ours, if it is wrong, only goes.
-        return present.map_or(Plan::Conflict { protocol }, |_| delete(prefix));
+        (Some(_), Some(shape)) if !satisfied => return delete(prefix, shape),
+        (Some(protocol), _) => return Plan::Conflict { protocol },
+        (None, _) if satisfied => return Plan::Done,
+        (None, _) => {}
     }
     if let Aim::Wait(hops) = &wanted.aim {
-        return match present.map(|shape| shape.form) {
+        return match present {
             None => Plan::WaitForLink,
             // Comes back with the carrier by itself, sooner than we could write it.
-            Some(Form::Plain(hop)) if hops.contains(&hop) => Plan::WaitForLink,
-            Some(_) => delete(prefix),
+            Some(Shape { form: Form::Plain(hop), .. }) if hops.contains(hop) => Plan::WaitForLink,
+            Some(shape) => delete(prefix, shape),
         };
     }
     let Some(form) = form_for(&wanted.aim, &mirror.next_hops) else { return Plan::WaitForGroup };
@@ -137,8 +141,8 @@ pub(crate) fn plan_route(
     })
 }
 
-fn delete(prefix: Prefix) -> Plan {
-    Plan::Write(Op::DeleteRoute { prefix, metric: crate::METRIC })
+fn delete(prefix: Prefix, present: &Shape) -> Plan {
+    Plan::Write(Op::DeleteRoute { prefix, metric: METRIC, form: present.form })
 }
 
 /// Whether a present route forwards as wanted.
@@ -211,10 +215,30 @@ pub(crate) fn plan_leftovers(mirror: &Mirror) -> Vec<Op> {
     groups.iter().copied().chain(objects).map(|id| Op::DeleteNextHop { id }).collect()
 }
 
-/// Routes of our protocol outside their place.
+/// Routes of our protocol that are none of ours.
 pub(crate) fn plan_strays(mirror: &Mirror, family: Family) -> Vec<Op> {
-    let strays = mirror.strays.iter().filter(|(prefix, _)| prefix.family() == family);
-    strays.map(|(prefix, metric)| Op::DeleteRoute { prefix: *prefix, metric: *metric }).collect()
+    let strays = mirror.strays.iter().filter(|(prefix, ..)| prefix.family() == family);
+    strays
+        .flat_map(|(prefix, metric, form)| {
+            let stray = Op::DeleteRoute { prefix: *prefix, metric: *metric, form: *form };
+            match mirror.route(prefix) {
+                Some(shape) if family == Family::Ipv6 && *metric == METRIC => {
+                    beside_group(*prefix, shape, stray)
+                }
+                _ => vec![stray],
+            }
+        })
+        .collect()
+}
+
+/// IPv6 deletes the route on a group first, whatever gateway is named (`ip6_route_del` in net/ipv6/route.c): so it
+/// goes and comes back within the batch.
+fn beside_group(prefix: Prefix, ours: &Shape, stray: Op) -> Vec<Op> {
+    if !matches!(ours.form, Form::Group(_)) {
+        return vec![stray];
+    }
+    let first = Op::DeleteRoute { prefix, metric: METRIC, form: ours.form };
+    vec![first, stray, Op::CreateRoute { prefix, shape: ours.clone(), on_link: OnLink::BySubnet }]
 }
 
 #[cfg(test)]
@@ -293,6 +317,17 @@ mod tests {
     }
 
     #[test]
+    fn foreign_route_beside_ours_is_a_conflict_and_ours_is_never_replaced() {
+        let mut mirror = mirror();
+        mirror.put_route(prefix(), &shape(Form::Plain(a())));
+        mirror.put_foreign(prefix(), 4);
+        assert_eq!(plan(&mirror, Some(&via(&[a()])), Merge::Later), Plan::Conflict { protocol: 4 });
+        let ours_goes = delete(prefix(), &shape(Form::Plain(a())));
+        assert_eq!(plan(&mirror, Some(&via(&[b()])), Merge::Later), ours_goes);
+        assert_eq!(plan(&mirror, None, Merge::Later), ours_goes);
+    }
+
+    #[test]
     fn plain_route_over_a_dead_link_waits_but_one_to_an_unwanted_hop_goes() {
         let mut mirror = mirror();
         let waiting = Resolved { aim: Aim::Wait(vec![a()]), source: None };
@@ -300,7 +335,7 @@ mod tests {
         mirror.put_route(prefix(), &shape(Form::Plain(a())));
         assert_eq!(plan(&mirror, Some(&waiting), Merge::Later), Plan::WaitForLink);
         mirror.put_route(prefix(), &shape(Form::Plain(b())));
-        assert_eq!(plan(&mirror, Some(&waiting), Merge::Later), delete(prefix()));
+        assert_eq!(plan(&mirror, Some(&waiting), Merge::Later), delete(prefix(), &shape(Form::Plain(b()))));
     }
 
     #[test]
@@ -317,7 +352,7 @@ mod tests {
         mirror.put_route(prefix(), &shape(Form::Odd));
         let unreachable = Resolved { aim: Aim::Unreachable, source: None };
         assert_eq!(plan(&mirror, Some(&unreachable), Merge::Later), replace(Form::Unreachable));
-        assert_eq!(plan(&mirror, None, Merge::Later), delete(prefix()));
+        assert_eq!(plan(&mirror, None, Merge::Later), delete(prefix(), &shape(Form::Odd)));
     }
 
     #[test]

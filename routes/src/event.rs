@@ -23,11 +23,12 @@ pub enum Event {
     },
     /// Addresses came, went or finished their probing.
     AddressesChanged,
-    /// A wanted route is not installed, for a route of another program with the same metric has its place.
+    /// Another program has a route for a wanted prefix with our metric. It is left alone. Ours is not installed, or
+    /// was there first: then it wins (IPv4) or shares the packets with the other one (IPv6).
     ForeignConflict {
         /// The prefix.
         prefix: Prefix,
-        /// Protocol number of the foreign route.
+        /// Protocol number of the foreign route; 0 if the kernel does not tell.
         protocol: u8,
     },
     /// The kernel refused a write; it is tried again. Told once until it succeeds.
@@ -116,7 +117,8 @@ pub struct Snapshot {
     pub groups: BTreeMap<NextHopId, GroupState>,
     /// Learned routes by the next hop that carries them; one over several next hops counts for each.
     pub by_gateway: BTreeMap<Hop, usize>,
-    /// Wanted prefixes whose place a route of another program has, with its protocol.
+    /// Wanted prefixes for which another program has a route with our metric, with its protocol; 0 if the kernel
+    /// does not tell.
     pub conflicts: BTreeMap<Prefix, u8>,
     /// Next hops that are not used, and why.
     pub unusable: BTreeMap<Hop, Unusable>,

@@ -28,12 +28,13 @@ use std::{
 
 use self::listing::Listing;
 use crate::{
+    METRIC,
     config::Config,
     diff::{self, Aim, Merge, OnLink, Op, Plan, Resolved},
     event::{Event, FailedWrite, GroupState, RepairCause, Snapshot},
     intern::{Interned, Interner},
     links::LinkTable,
-    mirror::{Form, Mirror},
+    mirror::{Form, Mirror, Shape},
     next_hops::Hop,
     pending::{Backoff, Mark, Pending},
     wanted::{Change, Family, NextHop, PerFamily, Prefix, Target},
@@ -63,6 +64,8 @@ pub(crate) struct Fib {
     stale: HashSet<Prefix>,
     sweep: PerFamily<Sweep>,
     conflicts: BTreeMap<Prefix, u8>,
+    /// Prefixes whose right route is in the kernel, behind another one of ours.
+    covered: HashMap<Prefix, Shape>,
     missing_sources: BTreeSet<IpAddr>,
     /// What is being repaired, and why.
     damaged_routes: HashMap<Prefix, RepairCause>,
@@ -117,6 +120,7 @@ impl Fib {
             stale: HashSet::new(),
             sweep: PerFamily::default(),
             conflicts: BTreeMap::new(),
+            covered: HashMap::new(),
             missing_sources: BTreeSet::new(),
             damaged_routes: HashMap::new(),
             damaged_groups: HashMap::new(),
@@ -155,6 +159,7 @@ impl Fib {
             self.release_wish(old);
         }
         self.stale.remove(&prefix);
+        self.covered.remove(&prefix);
         self.failed.remove(&FailedWrite::Route(prefix));
         self.damaged_routes.remove(&prefix);
         self.pending.push(prefix);
@@ -271,6 +276,12 @@ impl Fib {
     pub(crate) fn route_ops(&mut self, prefixes: &[Prefix], now: Instant) -> Vec<Op> {
         let mut ops = Vec::new();
         for prefix in prefixes {
+            if self.covered.contains_key(prefix)
+                && let Some(covering) = self.mirror.route(prefix)
+            {
+                ops.push(Op::DeleteRoute { prefix: *prefix, metric: METRIC, form: covering.form });
+                continue;
+            }
             let wanted = self.resolution(prefix);
             let links = &self.links;
             match diff::plan_route(*prefix, wanted, &self.mirror, self.merge, |hop| on_link(links, hop)) {
@@ -279,6 +290,7 @@ impl Fib {
                     continue;
                 }
                 Plan::Conflict { protocol } => {
+                    self.damaged_routes.remove(prefix);
                     if self.conflicts.insert(*prefix, protocol) != Some(protocol) {
                         self.events.push(Event::ForeignConflict { prefix: *prefix, protocol });
                     }

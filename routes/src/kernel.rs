@@ -313,8 +313,8 @@ fn encode_op(messages: &mut Messages, sequence: u32, flags: u16, op: &Op) {
         Op::ReplaceRoute { prefix, shape, on_link } => {
             route::encode_route(messages, sequence, flags, Place::Ours, *prefix, shape, *on_link);
         }
-        Op::DeleteRoute { prefix, metric } => {
-            route::encode_delete(messages, sequence, flags, *prefix, *metric)
+        Op::DeleteRoute { prefix, metric, form } => {
+            route::encode_delete(messages, sequence, flags, *prefix, *metric, *form);
         }
     }
 }

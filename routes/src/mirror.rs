@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    METRIC,
     intern::{Interned, Interner},
     links::LinkLoss,
     next_hops::{Hop, LinkIndex, NextHopId, NextHopTable},
@@ -23,7 +24,7 @@ pub(crate) struct Shape {
     pub(crate) source: Option<IpAddr>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Form {
     /// Gateway and interface in the route itself. Survives a carrier flap without us.
     Plain(Hop),
@@ -34,8 +35,11 @@ pub(crate) enum Form {
     Odd,
 }
 
-/// Where a route of our protocol stands outside its place: another metric.
-pub(crate) type Stray = (Prefix, u32);
+/// A route of our protocol that is none of ours: of another metric, or a second one in the place of ours.
+pub(crate) type Stray = (Prefix, u32, Form);
+
+/// Protocol number of a foreign route that the kernel shows without one (`RTPROT_UNSPEC`).
+pub(crate) const UNKNOWN_PROTOCOL: u8 = 0;
 
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
@@ -105,6 +109,7 @@ impl Mirror {
 
     /// The kernel holds this route of ours.
     pub(crate) fn put_route(&mut self, prefix: Prefix, shape: &Shape) {
+        self.strays.remove(&(prefix, METRIC, shape.form));
         let number = self.shapes.acquire(shape);
         let old = self.routes.insert(prefix, number);
         *self.counter(prefix, shape.form) += 1;

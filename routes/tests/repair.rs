@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use cambric_routes::{Change, Config, Event, RepairCause, Target};
+use cambric_routes::{Change, Config, Event, Family, RepairCause, Target};
 use common::{
     Running, TOR1, TOR1_V6, TOR2, TOR2_V6, config, count, groups, in_both_modes, in_namespace, ip, ip_batch,
     many, next_hops, prefix, shown, start, try_ip, until, via, want,
@@ -12,12 +12,33 @@ use common::{
 
 const ROUTE: &str = "20.0.0.0/24";
 const ROUTE_V6: &str = "2001:db8:a::/64";
+/// Over one uplink: a plain route.
+const SINGLE: &str = "20.0.1.0/24";
+const SINGLE_V6: &str = "2001:db8:b::/64";
+/// Gateways of others.
+const V4: &str = "10.2.0.9";
+const V6: &str = "2001:db8:2::9";
 
 async fn usual(config: Config) -> Running {
     let running = start(config).await;
     running.set(vec![via(ROUTE, &[TOR1, TOR2]), via(ROUTE_V6, &[TOR1_V6, TOR2_V6])]).await;
     assert_eq!((count("-4"), count("-6"), next_hops().len()), (1, 1, 6));
     running
+}
+
+fn family(prefix: &str) -> &'static str {
+    if prefix.contains(':') { "-6" } else { "-4" }
+}
+
+async fn conflict(running: &mut Running, text: &str) {
+    let conflict = Event::ForeignConflict { prefix: prefix(text), protocol: 4 };
+    running.event(|event| *event == conflict).await;
+}
+
+async fn allow_sweep(running: &Running) {
+    for family in Family::ALL {
+        running.routes.allow_sweep(family).await.expect("allowed");
+    }
 }
 
 async fn repaired(running: &mut Running, cause: RepairCause) {
@@ -71,10 +92,85 @@ fn foreign_route_that_replaces_ours_is_not_fought() {
     in_both_modes(|_| async {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut running = usual(config(dir.path())).await;
-        ip(&format!("route replace {ROUTE} via 10.2.0.9 proto static metric 203"));
-        let conflict = Event::ForeignConflict { prefix: prefix(ROUTE), protocol: 4 };
-        running.event(|event| *event == conflict).await;
-        assert!(shown(ROUTE).contains("proto static"));
+        running.set(vec![via(SINGLE, &[TOR1]), via(SINGLE_V6, &[TOR1_V6])]).await;
+        for (text, gateway) in [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].into_iter().zip([V4, V4, V6, V6]) {
+            ip(&format!("{} route replace {text} via {gateway} proto static metric 203", family(text)));
+            conflict(&mut running, text).await;
+        }
+        running.reaches("nothing left to do", |s| s.pending == 0 && s.failing == 0).await;
+        for text in [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6] {
+            assert!(
+                shown(text).contains("proto static") && !shown(text).contains("proto 203"),
+                "{}",
+                shown(text)
+            );
+            ip(&format!("{} route del {text} metric 203", family(text)));
+        }
+        until("ours", || (count("-4"), count("-6")) == (2, 2)).await;
+        assert!(running.snapshot().await.repairs.is_empty(), "none of them was a repair");
+    });
+}
+
+#[test]
+fn foreign_route_beside_ours_is_reported_and_outlives_ours() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        running.set(vec![via(SINGLE, &[TOR1]), via(SINGLE_V6, &[TOR1_V6])]).await;
+        // IPv4 keeps them in a list. IPv6 makes the plain one and ours one multipath route.
+        for (text, gateway) in [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].into_iter().zip([V4, V4, V6, V6]) {
+            ip(&format!("{} route append {text} via {gateway} proto static metric 203", family(text)));
+            conflict(&mut running, text).await;
+            assert!(shown(text).contains("proto 203"), "ours stays: {}", shown(text));
+        }
+        // A change of ours leaves theirs alone, and so does the end of ours.
+        running.set(vec![via(SINGLE, &[TOR2]), via(SINGLE_V6, &[TOR2_V6])]).await;
+        running.set(vec![Change::Drop(prefix(ROUTE)), Change::Drop(prefix(ROUTE_V6))]).await;
+        for (text, gateway) in [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].into_iter().zip([V4, V4, V6, V6]) {
+            let theirs = format!("{text} via {gateway} dev up2 proto static metric 203");
+            assert!(shown(text).starts_with(&theirs) && shown(text).lines().count() == 1, "{}", shown(text));
+        }
+    });
+}
+
+#[test]
+fn foreign_sibling_found_at_a_start_is_left_alone() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        // The kernel shows both as one route of the protocol of the first.
+        ip(&format!("-6 route add {SINGLE_V6} via {TOR1_V6} proto 203 metric 203"));
+        ip(&format!("-6 route append {SINGLE_V6} via {V6} proto static metric 203"));
+        let config = Config { check_interval: Duration::from_millis(20), ..config(dir.path()) };
+        let running = start(config).await;
+        running.set(vec![via(SINGLE_V6, &[TOR1_V6])]).await;
+        assert_eq!(running.snapshot().await.conflicts, [(prefix(SINGLE_V6), 0)].into());
+        allow_sweep(&running).await;
+        running.reaches("ten checks", |s| s.checks > 10).await;
+        assert_eq!(running.snapshot().await.conflicts, [(prefix(SINGLE_V6), 0)].into());
+        assert!(shown(SINGLE_V6).contains(TOR1_V6) && shown(SINGLE_V6).contains(V6), "{}", shown(SINGLE_V6));
+        running.set(vec![Change::Drop(prefix(SINGLE_V6))]).await;
+        until("theirs alone", || {
+            shown(SINGLE_V6).starts_with(&format!("{SINGLE_V6} via {V6} dev up2 proto static"))
+        })
+        .await;
+    });
+}
+
+#[test]
+fn second_route_of_our_protocol_goes() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = usual(config(dir.path())).await;
+        running.set(vec![via(SINGLE, &[TOR1]), via(SINGLE_V6, &[TOR1_V6])]).await;
+        allow_sweep(&running).await;
+        let before = [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].map(shown);
+        let alone = || [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].map(shown) == before;
+        for verb in ["append", "prepend"] {
+            for (text, gateway) in [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].into_iter().zip([V4, V4, V6, V6]) {
+                ip(&format!("{} route {verb} {text} via {gateway} proto 203 metric 203", family(text)));
+                println!("{verb} {text}: alone after {:?}", until("ours alone", alone).await);
+            }
+        }
     });
 }
 

@@ -11,7 +11,8 @@ use crate::{
     event::{Event, RepairCause},
     kernel::{KernelEvent, KernelNextHop, KernelRoute, NextHopContent, Replaced},
     links::{Link, LinkAddress, LinkChange, LinkTable},
-    next_hops::{LinkIndex, NextHopId},
+    mirror::{Form, UNKNOWN_PROTOCOL},
+    next_hops::{Hop, LinkIndex, NextHopId},
     wanted::Prefix,
 };
 
@@ -239,15 +240,28 @@ impl Fib {
         cause: RepairCause,
         now: Instant,
     ) {
-        let KernelRoute { prefix, metric, protocol, shape } = route;
+        let KernelRoute { prefix, metric, protocol, mut shape, siblings } = route;
         let wanted = self.wanted.contains_key(&prefix);
         match (protocol == PROTOCOL, metric == METRIC) {
             (true, true) => {
                 if replaced == Replaced::Yes {
                     self.mirror.remove_foreign(&prefix);
                 }
-                if self.mirror.route(&prefix) == Some(&shape) {
+                if !siblings.is_empty() && self.mirror.foreign(&prefix).is_none() {
+                    if self.own_hop(&prefix).is_some_and(|own| siblings == [own]) {
+                        // It joined ours, and both are of our protocol: a replacement takes both.
+                        shape.form = Form::Odd;
+                    } else {
+                        self.suspect_siblings(prefix, &siblings, now);
+                    }
+                }
+                let known = self.mirror.route(&prefix);
+                if known == Some(&shape) {
                     return;
+                }
+                if known.is_some() && replaced == Replaced::No {
+                    // A second one, or the loss of the first was not told.
+                    self.check_soon(now);
                 }
                 self.mirror.put_route(prefix, &shape);
                 if wanted {
@@ -257,7 +271,7 @@ impl Fib {
                 }
             }
             (true, false) => {
-                self.mirror.strays.insert((prefix, metric));
+                self.mirror.strays.insert((prefix, metric, shape.form));
                 self.settle_later(now);
             }
             (false, true) => {
@@ -275,21 +289,57 @@ impl Fib {
 
     pub(super) fn handle_route_gone(&mut self, route: &KernelRoute, cause: RepairCause, now: Instant) {
         let prefix = route.prefix;
+        if route.metric == METRIC && !route.siblings.is_empty() {
+            return self.siblings_gone(route, cause);
+        }
         match (route.protocol == PROTOCOL, route.metric == METRIC) {
             (true, true) => match self.mirror.route(&prefix) {
                 Some(shape) if *shape == route.shape => {
                     self.mirror.remove_route(&prefix);
                     self.lose([prefix], cause);
                 }
+                _ if self.mirror.strays.contains(&(prefix, METRIC, route.shape.form)) => {
+                    self.mirror.strays.remove(&(prefix, METRIC, route.shape.form));
+                }
                 // Told late about a former route, or something escaped us.
                 Some(_) => self.check_later(now),
                 None => {}
             },
             (true, false) => {
-                self.mirror.strays.remove(&(prefix, route.metric));
+                self.mirror.strays.remove(&(prefix, route.metric, route.shape.form));
             }
             (false, true) => self.foreign_gone(prefix),
             (false, false) => {}
+        }
+    }
+
+    /// The next hop of our plain route.
+    pub(super) fn own_hop(&self, prefix: &Prefix) -> Option<Hop> {
+        match self.mirror.route(prefix)?.form {
+            Form::Plain(hop) => Some(hop),
+            _ => None,
+        }
+    }
+
+    /// Routes of unknown hands joined ours. Whose they are is found out when things settle: by deleting those of
+    /// our protocol. Until then they count as foreign.
+    fn suspect_siblings(&mut self, prefix: Prefix, siblings: &[Hop], now: Instant) {
+        self.mirror.put_foreign(prefix, UNKNOWN_PROTOCOL);
+        self.mirror.strays.extend(siblings.iter().map(|hop| (prefix, METRIC, Form::Plain(*hop))));
+        self.settle_later(now);
+        if self.wanted.contains_key(&prefix) {
+            self.pending.push(prefix);
+        }
+    }
+
+    /// A deletion that names no next hop takes all siblings, whoever wrote them.
+    fn siblings_gone(&mut self, route: &KernelRoute, cause: RepairCause) {
+        let prefix = route.prefix;
+        self.foreign_gone(prefix);
+        let is_gone = |own: Hop| route.shape.form == Form::Plain(own) || route.siblings.contains(&own);
+        if self.own_hop(&prefix).is_some_and(is_gone) {
+            self.mirror.remove_route(&prefix);
+            self.lose([prefix], cause);
         }
     }
 
@@ -297,7 +347,6 @@ impl Fib {
     pub(super) fn foreign_gone(&mut self, prefix: Prefix) {
         self.mirror.remove_foreign(&prefix);
         if self.wanted.contains_key(&prefix) {
-            self.conflicts.remove(&prefix);
             self.pending.push(prefix);
         }
     }

@@ -14,7 +14,8 @@ use crate::{
     METRIC, PROTOCOL,
     event::RepairCause,
     kernel::{Consistency, Found, KernelRoute, Replaced},
-    next_hops::NextHopId,
+    mirror::{Form, Shape, Stray},
+    next_hops::{Hop, NextHopId},
     wanted::Prefix,
 };
 
@@ -39,11 +40,51 @@ pub(crate) struct Listing {
 struct Seen {
     ours: HashSet<Prefix>,
     foreign: HashSet<Prefix>,
-    strays: HashSet<(Prefix, u32)>,
+    strays: HashSet<Stray>,
     next_hops: BTreeSet<NextHopId>,
     /// Changed while the listing ran.
     touched: HashSet<Prefix>,
     touched_next_hops: BTreeSet<NextHopId>,
+}
+
+/// Where a listed route stands.
+enum Place {
+    /// Where one of ours may stand.
+    Known,
+    /// Behind another one of our protocol.
+    Second,
+    /// Of no concern.
+    Elsewhere,
+}
+
+impl Seen {
+    fn take_in(&mut self, route: &KernelRoute, ours: Option<&Shape>) -> Place {
+        let prefix = route.prefix;
+        match (route.protocol == PROTOCOL, route.metric == METRIC) {
+            (true, true) => {
+                // Siblings may be foreign ones, or second ones of ours.
+                if !route.siblings.is_empty() {
+                    self.foreign.insert(prefix);
+                    self.strays.extend(route.siblings.iter().map(|hop| (prefix, METRIC, Form::Plain(*hop))));
+                }
+                if !self.ours.insert(prefix) {
+                    self.strays.insert((prefix, METRIC, route.shape.form));
+                    return Place::Second;
+                }
+            }
+            (true, false) => drop(self.strays.insert((prefix, route.metric, route.shape.form))),
+            (false, true) => {
+                self.foreign.insert(prefix);
+                // Ours may be a sibling that is shown under the protocol of the first.
+                let is_ours = |hop: &Hop| ours.is_some_and(|ours| ours.form == Form::Plain(*hop));
+                if route.siblings.iter().any(is_ours) {
+                    self.ours.insert(prefix);
+                }
+            }
+            (false, false) => return Place::Elsewhere,
+        }
+        Place::Known
+    }
 }
 
 impl Fib {
@@ -130,14 +171,16 @@ impl Fib {
                 }
             }
             Found::Route(route) => {
-                match (route.protocol == PROTOCOL, route.metric == METRIC) {
-                    (true, true) => seen.ours.insert(route.prefix),
-                    (true, false) => seen.strays.insert((route.prefix, route.metric)),
-                    (false, true) => seen.foreign.insert(route.prefix),
-                    (false, false) => return,
-                };
-                if !seen.touched.contains(&route.prefix) {
-                    self.handle_route(route, Replaced::No, cause, now);
+                let touched = seen.touched.contains(&route.prefix);
+                match (seen.take_in(&route, self.mirror.route(&route.prefix)), touched) {
+                    (Place::Elsewhere, _) | (Place::Known, true) => {}
+                    // It may be gone by now, or not.
+                    (Place::Second, true) => self.check_soon(now),
+                    (Place::Known, false) => self.handle_route(route, Replaced::No, cause, now),
+                    (Place::Second, false) => {
+                        self.mirror.strays.insert((route.prefix, METRIC, route.shape.form));
+                        self.settle_later(now);
+                    }
                 }
             }
         }
@@ -160,7 +203,9 @@ impl Fib {
         let ours = self.mirror.routes().filter(|(prefix, _)| missed(prefix, &seen.ours));
         let gone: Vec<_> = ours.map(|(prefix, shape)| (prefix, PROTOCOL, shape.clone())).collect();
         for (prefix, protocol, shape) in gone {
-            self.handle_route_gone(&KernelRoute { prefix, metric: METRIC, protocol, shape }, cause, now);
+            let siblings = Vec::new();
+            let route = KernelRoute { prefix, metric: METRIC, protocol, shape, siblings };
+            self.handle_route_gone(&route, cause, now);
         }
         let foreign = self.mirror.foreign_routes().filter(|(prefix, _)| missed(prefix, &seen.foreign));
         for (prefix, _) in foreign.collect::<Vec<_>>() {

@@ -9,7 +9,7 @@ use crate::{
     METRIC,
     diff::Op,
     event::{Event, FailedWrite, RepairCause},
-    mirror::{Form, Shape},
+    mirror::{Form, Shape, UNKNOWN_PROTOCOL},
     next_hops::{Hop, NextHopId},
     pending::Backoff,
     wanted::Prefix,
@@ -25,7 +25,7 @@ impl Fib {
         let mut repaired = std::collections::BTreeMap::<RepairCause, usize>::new();
         for (at, op) in ops.into_iter().enumerate() {
             match refused.next_if(|(position, _)| *position == at) {
-                Some((_, errno)) if !already_so(&op, *errno) => self.refused(op, *errno, now),
+                Some((_, errno)) if !self.already_so(&op, *errno) => self.refused(op, *errno, now),
                 _ => {
                     if let Some(cause) = self.accepted(op, now) {
                         *repaired.entry(cause).or_default() += 1;
@@ -66,10 +66,15 @@ impl Fib {
                 self.leaves_group(&prefix, now);
                 self.route_written(prefix, &shape)
             }
-            Op::DeleteRoute { prefix, metric } => {
-                self.leaves_group(&prefix, now);
-                self.route_deleted(prefix, metric);
+            Op::DeleteRoute { prefix, metric, form }
+                if self.mirror.strays.remove(&(prefix, metric, form)) =>
+            {
+                self.stray_deleted(prefix, metric, now);
                 None
+            }
+            Op::DeleteRoute { prefix, .. } => {
+                self.leaves_group(&prefix, now);
+                self.route_deleted(prefix)
             }
         }
     }
@@ -112,10 +117,9 @@ impl Fib {
         self.damaged_routes.remove(&prefix)
     }
 
-    fn route_deleted(&mut self, prefix: Prefix, metric: u32) {
-        if metric != METRIC {
-            self.mirror.strays.remove(&(prefix, metric));
-            return;
+    fn route_deleted(&mut self, prefix: Prefix) -> Option<RepairCause> {
+        if let Some(shape) = self.covered.remove(&prefix) {
+            return self.route_written(prefix, &shape);
         }
         self.mirror.remove_route(&prefix);
         self.touch(prefix);
@@ -124,6 +128,15 @@ impl Fib {
         if self.wanted.contains_key(&prefix) {
             // It made way: look again for what is in its place, or wait for a link.
             self.pending.push(prefix);
+        }
+        None
+    }
+
+    /// A sibling that was taken for foreign was of our protocol.
+    fn stray_deleted(&mut self, prefix: Prefix, metric: u32, now: Instant) {
+        if metric == METRIC && self.mirror.foreign(&prefix) == Some(UNKNOWN_PROTOCOL) {
+            self.foreign_gone(prefix);
+            self.check_soon(now);
         }
     }
 
@@ -158,6 +171,11 @@ impl Fib {
             // Tried again by the check: what is not wanted and present is deleted.
             Op::DeleteNextHop { .. } => self.check_later(now),
             Op::CreateRoute { prefix, shape, .. } => self.route_refused(prefix, &shape, errno, now),
+            // It is there already, behind another one of ours (`fa_match` in net/ipv4/fib_trie.c), which has to go.
+            Op::ReplaceRoute { prefix, shape, .. } if errno == Errno::EEXIST => {
+                self.covered.insert(prefix, shape);
+                self.pending.push(prefix);
+            }
             Op::ReplaceRoute { prefix, shape, .. } => {
                 if matches!(errno, Errno::ENOENT | Errno::ESRCH) {
                     // Gone just before: what is there now, a creation will find out.
@@ -167,7 +185,11 @@ impl Fib {
                     self.route_refused(prefix, &shape, errno, now);
                 }
             }
+            // A sibling of ours is of another protocol, or changed meanwhile.
+            Op::DeleteRoute { prefix, metric, form }
+                if self.mirror.strays.remove(&(prefix, metric, form)) => {}
             Op::DeleteRoute { prefix, .. } => {
+                self.covered.remove(&prefix);
                 self.pending.refused(prefix, now);
                 self.tell_failed(FailedWrite::Route(prefix), errno);
             }
@@ -222,13 +244,16 @@ impl Fib {
             self.events.push(Event::WriteFailed { what, errno: errno as i32 });
         }
     }
-}
 
-/// Deleting what is gone is success.
-fn already_so(op: &Op, errno: Errno) -> bool {
-    match op {
-        Op::DeleteNextHop { .. } => errno == Errno::ENOENT,
-        Op::DeleteRoute { .. } => matches!(errno, Errno::ESRCH | Errno::ENOENT),
-        _ => false,
+    /// Deleting what is gone is success, except for a sibling of ours: that one is there, but not of our protocol.
+    fn already_so(&self, op: &Op, errno: Errno) -> bool {
+        match op {
+            Op::DeleteNextHop { .. } => errno == Errno::ENOENT,
+            Op::DeleteRoute { prefix, metric, form } => {
+                let is_sibling = *metric == METRIC && self.mirror.strays.contains(&(*prefix, *metric, *form));
+                matches!(errno, Errno::ESRCH | Errno::ENOENT) && !is_sibling
+            }
+            _ => false,
+        }
     }
 }

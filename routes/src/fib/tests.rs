@@ -6,11 +6,10 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::{
-    METRIC, PROTOCOL,
+    PROTOCOL,
     event::Unusable,
     kernel::{Consistency, Found, KernelEvent, KernelRoute, Replaced},
     links::{self, Link, tests::table},
-    mirror::Shape,
     next_hops::{LinkIndex, tests::hop},
     wanted::WantedRoute,
 };
@@ -40,7 +39,7 @@ fn link(index: u32, name: &str, carrier: bool) -> KernelEvent {
 
 fn plain(network: &str, gateway: &str, link: u32) -> KernelRoute {
     let shape = Shape { form: Form::Plain(hop(gateway, link)), source: None };
-    KernelRoute { prefix: prefix(network), metric: METRIC, protocol: PROTOCOL, shape }
+    KernelRoute { prefix: prefix(network), metric: METRIC, protocol: PROTOCOL, shape, siblings: Vec::new() }
 }
 
 /// Writes all that is queued to a kernel that answers as told. Returns what was written.

@@ -34,10 +34,15 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
+const RTA_METRICS: u16 = 8;
 const RTA_MULTIPATH: u16 = 9;
+const RTA_FLOW: u16 = 11;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
+const RTA_ENCAP: u16 = 22;
 const RTA_NH_ID: u16 = 30;
+/// Octets of `struct rtnexthop`: length, flags, hops, interface; attributes follow.
+const MULTIPATH_HEADER_LENGTH: usize = 8;
 
 /// A route of the main table without type of service, as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,9 @@ pub(crate) struct KernelRoute {
     pub(crate) metric: u32,
     pub(crate) protocol: u8,
     pub(crate) shape: Shape,
+    /// IPv6 makes routes of one prefix and metric one multipath route, whoever wrote them, and shows the
+    /// protocol of the first only. These are the others, of whatever protocol.
+    pub(crate) siblings: Vec<Hop>,
 }
 
 /// Whether a route message may take the place of a present route.
@@ -78,12 +86,16 @@ pub(super) fn encode_route(
     if let Some(source) = shape.source {
         messages.attribute_address(RTA_PREFSRC, source);
     }
-    match shape.form {
-        Form::Plain(hop) => encode_hop(messages, prefix.family(), hop),
+    encode_form(messages, prefix.family(), shape.form);
+    messages.end();
+}
+
+fn encode_form(messages: &mut Messages, family: Family, form: Form) {
+    match form {
+        Form::Plain(hop) => encode_hop(messages, family, hop),
         Form::Group(id) => messages.attribute_u32(RTA_NH_ID, id.0),
         Form::Unreachable | Form::Odd => {}
     }
-    messages.end();
 }
 
 fn encode_hop(messages: &mut Messages, family: Family, hop: Hop) {
@@ -98,12 +110,21 @@ fn encode_hop(messages: &mut Messages, family: Family, hop: Hop) {
     messages.attribute_u32(RTA_OIF, hop.link.0);
 }
 
-pub(super) fn encode_delete(messages: &mut Messages, sequence: u32, flags: u16, prefix: Prefix, metric: u32) {
-    // The protocol in the header is part of the match: a foreign route is never hit.
+pub(super) fn encode_delete(
+    messages: &mut Messages,
+    sequence: u32,
+    flags: u16,
+    prefix: Prefix,
+    metric: u32,
+    form: Form,
+) {
+    // The protocol in the header is part of the match, and so is the next hop: IPv6 would delete the siblings of
+    // other programs, too, if none were named (`fc_delete_all_nh` in net/ipv6/route.c).
     let header = header(prefix, SCOPE_NOWHERE, TYPE_UNSPEC, 0);
     messages.begin(RTM_DELROUTE, flags, sequence, &header);
     messages.attribute_address(RTA_DST, prefix.address());
     messages.attribute_u32(RTA_PRIORITY, metric);
+    encode_form(messages, prefix.family(), form);
     messages.end();
 }
 
@@ -132,7 +153,7 @@ pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
     }
     let mut destination = unspecified(family);
     let (mut table, mut metric, mut source) = (u32::from(table), 0, None);
-    let (mut gateway, mut link, mut group, mut multipath) = (None, None, None, false);
+    let (mut gateway, mut link, mut group, mut multipath, mut extras) = (None, None, None, None, false);
     for (kind, value) in attributes(payload, HEADER_LENGTH) {
         match kind {
             RTA_DST => destination = parse_address(value)?,
@@ -143,15 +164,27 @@ pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
             RTA_GATEWAY => gateway = parse_address(value),
             RTA_VIA => gateway = value.get(2..).and_then(parse_address),
             RTA_NH_ID => group = parse_u32(value).map(NextHopId),
-            RTA_MULTIPATH => multipath = true,
+            RTA_MULTIPATH => multipath = Some(value),
+            // An MTU, an encapsulation, a realm: we write none of them.
+            RTA_METRICS | RTA_ENCAP | RTA_FLOW => extras = true,
             _ => {}
         }
     }
+    let mut siblings = Vec::new();
+    if let (Some(value), Family::Ipv6, None) = (multipath, family, group)
+        && let Some([first, others @ ..]) = decode_multipath(value).as_deref()
+    {
+        (gateway, link, multipath) = (Some(first.gateway), Some(first.link), None);
+        siblings = others.to_vec();
+    }
     let form = match (route_type, group, gateway, link) {
+        _ if extras => Form::Odd,
         (TYPE_UNREACHABLE, ..) => Form::Unreachable,
         // With `nexthop_compat_mode` on, gateways are shown beside the number; the number is the truth.
         (_, Some(group), ..) => Form::Group(group),
-        (TYPE_UNICAST, None, Some(gateway), Some(link)) if !multipath => Form::Plain(Hop { gateway, link }),
+        (TYPE_UNICAST, None, Some(gateway), Some(link)) if multipath.is_none() => {
+            Form::Plain(Hop { gateway, link })
+        }
         _ => Form::Odd,
     };
     let prefix = Prefix::from_parts(destination, length)?;
@@ -160,7 +193,25 @@ pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
         metric,
         protocol,
         shape: Shape { form, source },
+        siblings,
     })
+}
+
+/// The gateways of a multipath route; `None` if one has no gateway.
+fn decode_multipath(value: &[u8]) -> Option<Vec<Hop>> {
+    let mut hops = Vec::new();
+    let mut rest = value;
+    while let Some(header) = rest.first_chunk::<MULTIPATH_HEADER_LENGTH>() {
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let next_hop = rest.get(..length)?;
+        let link = LinkIndex(u32::from_ne_bytes([header[4], header[5], header[6], header[7]]));
+        let mut of_gateway =
+            attributes(next_hop, MULTIPATH_HEADER_LENGTH).filter(|(kind, _)| *kind == RTA_GATEWAY);
+        let (_, gateway) = of_gateway.next()?;
+        hops.push(Hop { gateway: parse_address(gateway)?, link });
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(hops)
 }
 
 #[cfg(test)]
@@ -174,7 +225,11 @@ mod tests {
         let mut messages = Messages::default();
         encode_route(&mut messages, 1, 0, Place::Free, prefix, &shape, OnLink::BySubnet);
         let decoded = decode_route(&messages.bytes()[16..]);
-        assert_eq!(decoded, Some(KernelRoute { prefix, metric: METRIC, protocol: PROTOCOL, shape }));
+        let siblings = Vec::new();
+        assert_eq!(
+            decoded,
+            Some(KernelRoute { prefix, metric: METRIC, protocol: PROTOCOL, shape, siblings })
+        );
     }
 
     #[test]
@@ -190,7 +245,8 @@ mod tests {
     #[test]
     fn routes_of_other_tables_and_cached_ones_are_none_of_our_business() {
         let mut messages = Messages::default();
-        encode_delete(&mut messages, 1, 0, Prefix::new("10.9.0.0/24".parse().expect("network")), METRIC);
+        let prefix = Prefix::new("10.9.0.0/24".parse().expect("network"));
+        encode_delete(&mut messages, 1, 0, prefix, METRIC, Form::Unreachable);
         let mut payload = messages.bytes()[16..].to_vec();
         assert!(decode_route(&payload).is_some());
         payload[4] = 255;
