@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::socket::in_words;
+
 /// What connections tell the driver.
 #[derive(Debug)]
 pub(crate) enum FromWire {
@@ -102,7 +104,7 @@ async fn read(conn: ConnId, mut half: OwnedReadHalf, events: mpsc::Sender<FromWi
         let event = match half.read(&mut buffer).await {
             Ok(0) => FromWire::Closed(conn, "connection closed by the peer".to_owned()),
             Ok(count) => FromWire::Octets(conn, buffer[..count].to_vec()),
-            Err(error) => FromWire::Closed(conn, format!("connection lost: {error}")),
+            Err(error) => FromWire::Closed(conn, format!("connection lost: {}", in_words(error))),
         };
         let ends = matches!(event, FromWire::Closed(..));
         if events.send(event).await.is_err() || ends {
@@ -120,7 +122,7 @@ async fn write(
     while let Some(octets) = chunks.recv().await {
         let event = match half.write_all(&octets).await {
             Ok(()) => FromWire::Drained(conn),
-            Err(error) => FromWire::Closed(conn, format!("connection lost: {error}")),
+            Err(error) => FromWire::Closed(conn, format!("connection lost: {}", in_words(error))),
         };
         let ends = matches!(event, FromWire::Closed(..));
         // The driver may be gone at a stop; then nobody needs to know.

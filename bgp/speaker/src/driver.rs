@@ -264,7 +264,7 @@ impl Driver {
                 self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
                 self.router.handle_connected(now, conn, local.ip());
             }
-            Err(error) => self.router.handle_connect_failed(now, conn, &error.to_string()),
+            Err(error) => self.router.handle_connect_failed(now, conn, &socket::in_words(error)),
         }
     }
 
@@ -318,7 +318,7 @@ impl Driver {
         let attempt = tokio::spawn(async move {
             let event = match socket::connect(remote, local).await {
                 Ok(stream) => FromWire::Connected(conn, stream),
-                Err(error) => FromWire::ConnectFailed(conn, error.to_string()),
+                Err(why) => FromWire::ConnectFailed(conn, why),
             };
             // At a stop nobody listens any more, and the socket closes.
             drop(to_driver.send(event).await);

@@ -43,19 +43,50 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Opens a connection; the core says when to give up.
-pub(crate) async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> Result<TcpStream, String> {
+    let socket = socket_for(remote, local)?;
+    TcpSocket::from_std_stream(socket.into()).connect(remote).await.map_err(in_words)
+}
+
+fn socket_for(remote: SocketAddr, local: Option<IpAddr>) -> Result<Socket, String> {
     let domain = Domain::for_address(remote);
-    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    mark(&socket, remote.ip())?;
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)).map_err(in_words)?;
+    mark(&socket, remote.ip()).map_err(in_words)?;
     if let Some(local) = local {
-        socket.bind(&SocketAddr::new(local, 0).into())?;
+        let bound = socket.bind(&SocketAddr::new(local, 0).into());
+        bound.map_err(|error| format!("local address {local}: {}", in_words(error)))?;
     }
-    TcpSocket::from_std_stream(socket.into()).connect(remote).await
+    Ok(socket)
+}
+
+/// Without the number that Rust puts behind the system's words.
+pub(crate) fn in_words(error: io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 fn mark(socket: &Socket, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(_) => socket.set_tos_v4(DSCP_CS6),
         IpAddr::V6(_) => socket.set_tclass_v6(DSCP_CS6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_is_told_in_words_and_names_the_local_address() {
+        let nobody_listens = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr();
+        let nobody_listens = nobody_listens.expect("bound");
+        let refused = connect(nobody_listens, None).await.expect_err("closed again");
+        assert_eq!(refused, "Connection refused");
+        let not_ours = "192.0.2.1".parse().expect("address");
+        let unbound = connect(nobody_listens, Some(not_ours)).await.expect_err("not our address");
+        assert_eq!(unbound, "local address 192.0.2.1: Cannot assign requested address");
     }
 }
