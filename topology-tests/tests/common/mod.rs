@@ -4,6 +4,7 @@
 
 pub(crate) mod monitor;
 pub(crate) mod operator;
+pub(crate) mod stand_in_peer;
 pub(crate) mod tables;
 
 use std::fs;
