@@ -42,8 +42,8 @@ pub struct Restored {
     pub gateways: usize,
     /// Routes that have the node's address as their source again.
     pub sourced: usize,
-    /// Routes that go without the source they should have: the node lacks that address.
-    pub unsourced: usize,
+    /// Addresses of the node that it lacks: routes go without them as their source.
+    pub missing_sources: BTreeSet<IpAddr>,
     /// Pods that are cut off.
     pub failing: Vec<Failing>,
 }
@@ -135,6 +135,11 @@ fn link_of<'a>(
     labelled.is_same(&attachment).then_some((labelled, link))
 }
 
+/// The rest of the route is always the same, so the source it is.
+fn is_about_source(error: &NetlinkError) -> bool {
+    error.errno() == Some(Errno::EINVAL)
+}
+
 struct Work {
     socket: Socket,
     sources: NodeAddresses,
@@ -164,17 +169,17 @@ impl Work {
 
     fn insert(&mut self, address: IpAddr, link: &Link) -> Result<(), NetlinkError> {
         let source = self.sources.towards(address);
-        match self.send(address, link, source, Placing::Exclusive) {
-            // The rest of the route is always the same, so the source it is.
-            Err(error) if source.is_some() && error.errno() == Some(Errno::EINVAL) => {
+        match (self.send(address, link, source, Placing::Exclusive), source) {
+            (Err(error), Some(source)) if is_about_source(&error) => {
                 self.send(address, link, None, Placing::Exclusive)?;
-                self.restored.unsourced += 1;
+                self.restored.missing_sources.insert(source);
                 Ok(())
             }
-            inserted => inserted,
+            (inserted, _) => inserted,
         }
     }
 
+    /// Whatever is in the way: the pod is reached all the same, and the next look tries again.
     fn set_source(&mut self, route: &Route, link: &Link) {
         let Some(source) = self.sources.towards(route.destination) else { return };
         if route.source == Some(source) {
@@ -182,8 +187,8 @@ impl Work {
         }
         match self.send(route.destination, link, Some(source), Placing::InPlace) {
             Ok(()) => self.restored.sourced += 1,
-            // The pod is reached all the same; what is in the way is the node's address, or the pod's end.
-            Err(_) => self.restored.unsourced += 1,
+            Err(error) if is_about_source(&error) => drop(self.restored.missing_sources.insert(source)),
+            Err(_) => {}
         }
     }
 

@@ -13,6 +13,8 @@ use crate::intent::Intent;
 
 /// File name; low enough to be taken before others' configurations.
 pub const FILE_NAME: &str = "10-cambric.conflist";
+/// Name of the network: the plugin keeps its leases under it.
+pub const NETWORK: &str = "cambric";
 /// The newest version of the CNI specification that runtimes in use understand.
 const CNI_VERSION: &str = "1.0.0";
 
@@ -25,7 +27,7 @@ pub fn render(intent: &Intent, run_dir: &Path) -> Value {
         "nodeAddresses": addresses,
         "runDir": run_dir,
     });
-    json!({ "cniVersion": CNI_VERSION, "name": "cambric", "plugins": [plugin] })
+    json!({ "cniVersion": CNI_VERSION, "name": NETWORK, "plugins": [plugin] })
 }
 
 /// The n-th IPv4 range and the n-th IPv6 range are one: a pod has the same place in both.

@@ -30,11 +30,12 @@ use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
 use crate::intent::{Intent, NoIntent, intent};
 use crate::objects::Problem;
+use crate::pod_routes::PodRoutes;
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
-use crate::{conflist, control, fib, forwarding, readiness};
+use crate::{conflist, control, fib, forwarding, pod_routes, readiness};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -83,6 +84,7 @@ struct Daemon {
     /// Peers that the operator has disabled; the control socket changes it.
     disabled: Arc<Mutex<Disabled>>,
     state: watch::Sender<State>,
+    pod_routes: watch::Receiver<PodRoutes>,
 }
 
 type RoutesTask = JoinHandle<Result<(), cambric_routes::Error>>;
@@ -110,6 +112,8 @@ impl Daemon {
             dir::start(folder.clone()).with_context(|| format!("watching {}", folder.display()))?;
         let (state, published) = watch::channel(State::default());
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
+        let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
+            .context("watching the host routes of pods")?;
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
@@ -133,6 +137,7 @@ impl Daemon {
             problems: Problems::default(),
             disabled,
             state,
+            pod_routes,
         };
         Ok((daemon, routes_task))
     }
@@ -157,6 +162,12 @@ impl Daemon {
                     changed.context("the routes task has ended")?;
                     links.mark_unchanged();
                     self.update_intent().await?;
+                }
+                changed = self.pod_routes.changed() => {
+                    changed.context("the keeper of pods' routes has ended")?;
+                    let now = self.pod_routes.borrow_and_update().clone();
+                    self.set_problems(Origin::PodRoutes, now.problems.clone());
+                    self.state.send_modify(|state| state.pod_routes = now);
                 }
                 Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,

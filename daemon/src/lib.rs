@@ -23,6 +23,7 @@ pub mod forwarding;
 pub mod intent;
 pub mod kinds;
 pub mod objects;
+pub mod pod_routes;
 pub mod problems;
 pub mod readiness;
 pub mod router_advertisements;

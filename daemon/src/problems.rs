@@ -12,6 +12,8 @@ pub enum Origin {
     Objects,
     /// The CNI configuration.
     Conflist,
+    /// The host routes of pods.
+    PodRoutes,
 }
 
 /// By origin.

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::control::Disabled;
 use crate::intent::Intent;
+use crate::pod_routes::PodRoutes;
 
 /// Published by the main loop, read by the control socket.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,8 @@ pub struct State {
     pub ready: bool,
     /// What it still waits for.
     pub waiting_for: Vec<String>,
+    /// What was done for the host routes of pods.
+    pub pod_routes: PodRoutes,
     /// The speaker, once it runs.
     pub speaker: Option<Handle>,
     /// What this node does now, once that is known.

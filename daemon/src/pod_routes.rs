@@ -1,0 +1,186 @@
+//! Keeps the host routes of the node's pods.
+//!
+//! The plugin makes them when a pod comes and is then gone; what the kernel or somebody takes away later comes back
+//! from here ([`cambric_cni::host_routes`], which says what is lost when). Looked at when links or addresses change,
+//! when one of the routes is deleted, when the node gets other addresses, and every minute.
+//!
+//! It needs no source and no peer: pods that are there keep their routes whatever else is wrong.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cambric_cni::config::NodeAddresses;
+use cambric_cni::host_routes::{self, RestoreError, Restored};
+use cambric_routes::LinkTable;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::conflist::NETWORK;
+use crate::intent::Intent;
+use crate::objects::Problem;
+use crate::state::State;
+
+mod deletions;
+
+use deletions::Deletions;
+
+/// How often everything is compared without being told anything.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two looks: pods that come and go change links many times a second.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What was done so far, and what cannot be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodRoutes {
+    /// Routes put back since the start.
+    pub put_back: u64,
+    /// Routes given the node's address as their source again, since the start.
+    pub sourced: u64,
+    /// What the operator should mend.
+    pub problems: Vec<Problem>,
+}
+
+/// Starts to keep them. The task ends with the links' or the state's sender.
+///
+/// # Errors
+/// When the kernel lets nobody watch its routes.
+pub fn start(
+    run_dir: PathBuf,
+    links: watch::Receiver<Arc<LinkTable>>,
+    state: watch::Receiver<State>,
+) -> io::Result<watch::Receiver<PodRoutes>> {
+    let (told, published) = watch::channel(PodRoutes::default());
+    let keeper = Keeper { run_dir, links, state, deletions: Deletions::watch()?, told };
+    tokio::spawn(keeper.run());
+    Ok(published)
+}
+
+struct Keeper {
+    run_dir: PathBuf,
+    links: watch::Receiver<Arc<LinkTable>>,
+    state: watch::Receiver<State>,
+    deletions: Deletions,
+    told: watch::Sender<PodRoutes>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sources = NodeAddresses::default();
+        loop {
+            // All branches are cancel-safe.
+            tokio::select! {
+                changed = self.links.changed() => if changed.is_err() { return },
+                deleted = self.deletions.next() => if let Err(error) = deleted {
+                    tracing::warn!(error = %error, "pods' routes cannot be watched; they are looked at every minute");
+                    sleep(CHECK_INTERVAL).await;
+                },
+                changed = self.state.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = sources_of(&self.state.borrow_and_update());
+                    if now == sources {
+                        continue;
+                    }
+                    sources = now;
+                }
+                _ = check.tick() => {}
+            }
+            self.links.mark_unchanged();
+            self.look(sources).await;
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn look(&self, sources: NodeAddresses) {
+        let run_dir = self.run_dir.clone();
+        let looked = tokio::task::spawn_blocking(move || host_routes::restore(&run_dir, NETWORK, sources));
+        // The runtime is being shut down.
+        let Ok(restored) = looked.await else { return };
+        if let Ok(Restored { put_back, sourced, .. }) = restored
+            && put_back + sourced > 0
+        {
+            tracing::info!(put_back, sourced, "host routes of pods are as they should be again");
+        }
+        self.told.send_if_modified(|told| {
+            let before = told.clone();
+            told.take(&self.run_dir, restored);
+            *told != before
+        });
+    }
+}
+
+impl PodRoutes {
+    fn take(&mut self, run_dir: &Path, restored: Result<Restored, RestoreError>) {
+        let restored = match restored {
+            Ok(restored) => restored,
+            Err(error) => {
+                let place = format!("host routes of pods, {}", run_dir.display());
+                self.problems = vec![Problem::new(place, format!("cannot be compared: {error}"))];
+                return;
+            }
+        };
+        self.put_back += restored.put_back as u64;
+        self.sourced += restored.sourced as u64;
+        let missing = restored.missing_sources.iter().map(missing_source);
+        let cut_off =
+            restored.failing.iter().map(|failing| Problem::new("host routes of pods", failing.to_string()));
+        self.problems = missing.chain(cut_off).collect();
+    }
+}
+
+fn missing_source(address: &IpAddr) -> Problem {
+    Problem::new(
+        format!("node address {address}"),
+        "is on no interface: this node speaks to its pods from another address",
+    )
+}
+
+/// Unknown until there is an intent: then sources stay as they are.
+fn sources_of(state: &State) -> NodeAddresses {
+    let addresses = state.intent.as_deref().map(|Intent { node_addresses, .. }| node_addresses.values());
+    let mut sources = NodeAddresses::default();
+    for address in addresses.into_iter().flatten() {
+        match address {
+            IpAddr::V4(address) => sources.ipv4 = Some(*address),
+            IpAddr::V6(address) => sources.ipv6 = Some(*address),
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use cambric_cni::host_routes::Failing;
+
+    use super::*;
+
+    #[test]
+    fn repairs_add_up_and_problems_are_those_of_the_last_look() {
+        let mut told = PodRoutes::default();
+        let address: IpAddr = "10.244.1.5".parse().expect("address");
+        let failing = Failing { address, pod: "default/web".into(), why: "camx is down".into() };
+        let bad = Restored {
+            put_back: 2,
+            missing_sources: ["10.255.1.1".parse().expect("address")].into(),
+            failing: vec![failing],
+            ..Restored::default()
+        };
+        told.take(Path::new("/run/cambric"), Ok(bad));
+        let words: Vec<String> = told.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                "node address 10.255.1.1: is on no interface: this node speaks to its pods from another address",
+                "host routes of pods: no route to 10.244.1.5 of default/web: camx is down",
+            ]
+        );
+        told.take(Path::new("/run/cambric"), Ok(Restored { put_back: 1, sourced: 3, ..Restored::default() }));
+        assert_eq!(told, PodRoutes { put_back: 3, sourced: 3, problems: Vec::new() });
+    }
+}
