@@ -2,6 +2,8 @@
 //!
 //! Text is for people and may change; JSON is the reply as `cambric-api` defines it, for programs.
 
+mod actions;
+mod links;
 mod protocols;
 mod route;
 mod status;
@@ -43,7 +45,12 @@ fn body(body: &Body, detail: Detail) -> String {
         (Body::Protocols(protocols), Detail::Brief) => protocols::render_brief(protocols),
         (Body::Protocols(protocols), Detail::Full) => protocols::render_full(protocols),
         (Body::Routes(routes), _) => route::render(routes, detail),
-        _ => String::new(),
+        (Body::RouteCounts(counts), _) => route::render_counts(counts),
+        (Body::Interfaces(interfaces), _) => links::render_interfaces(interfaces),
+        (Body::Neighbors(neighbors), _) => links::render_neighbors(neighbors),
+        (Body::Check(check), _) => actions::render_check(check),
+        (Body::Actions(actions), _) => actions::render(actions),
+        (Body::Error(_), _) => String::new(),
     }
 }
 

@@ -135,7 +135,8 @@ fn error_of_the_daemon_is_exit_code_1() {
 fn wrong_words_are_exit_code_2_and_ask_nobody() {
     let nowhere = Path::new("/nonexistent/sock");
     let (code, out, err) = run(nowhere, &["show", "foo"]);
-    let expected = "cambric: `foo` is unknown after `show`; possible there: bgp, protocols, route, status\n";
+    let expected = "cambric: `foo` is unknown after `show`; possible there: \
+        bgp, interfaces, neighbors, protocols, route, status\n";
     assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected));
     assert!(run(nowhere, &["\x1b[2J"]).2.starts_with("cambric: `\\u{1b}[2J` is unknown"));
     assert_eq!(run(nowhere, &["show"]).0, 2);
@@ -147,7 +148,7 @@ fn help_needs_no_daemon() {
     let nowhere = Path::new("/nonexistent/sock");
     let (code, out, _) = run(nowhere, &["--help"]);
     assert_eq!(code, 0);
-    assert!(out.contains("\n  show route [for ADDRESS] [all]  "), "{out}");
+    assert!(out.contains("\n  show route [PREFIX] [for ADDRESS] [all]  "), "{out}");
     let (code, out, _) = run(nowhere, &["sh", "st", "?"]);
     assert_eq!(code, 0);
     assert!(out.starts_with("show status  "), "{out}");

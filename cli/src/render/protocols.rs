@@ -37,7 +37,7 @@ pub(super) fn render_brief(protocols: &[Protocol]) -> String {
             peer.name.clone(),
             peer.address.clone(),
             peer.asn.to_string(),
-            peer.state.clone(),
+            state(peer),
             span(peer.since_s),
             by_family(|counts| counts.received),
             by_family(|counts| counts.accepted),
@@ -74,6 +74,10 @@ fn by_family(peer: &Protocol, families: &BTreeSet<&str>, count: fn(&FamilyCounts
     if cells.is_empty() { "-".to_owned() } else { cells.join("+") }
 }
 
+fn state(peer: &Protocol) -> String {
+    if peer.disabled { format!("{}, disabled", peer.state) } else { peer.state.clone() }
+}
+
 fn error_with_age(error: &LastError) -> String {
     format!("{} ({} ago)", error.what, span(error.ago_s))
 }
@@ -83,11 +87,21 @@ fn block(peer: &Protocol) -> String {
     fields.field("Peer", &peer.name);
     fields.field("  Address", &peer.address);
     fields.field("  AS", format_args!("{} ({})", peer.asn, peer.kind));
-    fields.field("  State", format_args!("{} for {}", peer.state, span(peer.since_s)));
+    fields.field("  State", format_args!("{} for {}", state(peer), span(peer.since_s)));
+    if peer.disabled {
+        fields.field("  Disabled", format_args!("by the operator; `enable {}` brings it back", peer.name));
+    }
     fields.list("  Last error", peer.last_error.iter().map(error_with_age), "none");
     fields.field("  Flawed updates", peer.flawed_updates);
     if let Some(session) = &peer.session {
         add_session(&mut fields, session);
+    }
+    let not_kept: usize = peer.families.iter().map(|counts| counts.not_kept).sum();
+    if not_kept > 0 {
+        fields.field(
+            "  Not kept",
+            format_args!("{not_kept} of the refused, beyond its limit; no listing has them"),
+        );
     }
     let mut text = fields.to_string();
     if !peer.families.is_empty() {
@@ -244,6 +258,26 @@ Peer:              tor1b
   ipv6           0         0        0     0
 ";
         assert_eq!(render_full(&[established(), down()]), expected);
+    }
+
+    #[test]
+    fn disabled_peer_says_so_and_how_it_comes_back() {
+        let disabled = Protocol { disabled: true, state: "Idle".to_owned(), last_error: None, ..down() };
+        assert!(render_brief(std::slice::from_ref(&disabled)).contains("  Idle, disabled  3m12s  "));
+        let text = render_full(&[disabled]);
+        assert!(text.contains("  State:           Idle, disabled for 3m12s\n"), "{text}");
+        assert!(
+            text.contains("  Disabled:        by the operator; `enable tor1b` brings it back\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn routes_that_were_not_kept_are_told() {
+        let mut peer = established();
+        peer.families[0].not_kept = 9500;
+        let text = render_full(&[peer]);
+        assert!(text.contains("  Not kept:          9500 of the refused, beyond its limit;"), "{text}");
     }
 
     #[test]

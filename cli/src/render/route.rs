@@ -1,10 +1,10 @@
 //! `show route`: every way to a prefix, and why it is used or not.
 //!
 //! A mark tells what became of a path, as in birdc: `*` is the best one, `+` is used beside it, `!` was
-//! refused; without a mark it lost. Next to it stands the reason by its name; `all` adds what the name
+//! refused; without a mark it lost. In a listing of what a peer was told, each has `>`. Next to it stands the reason by its name; `all` adds what the name
 //! means, and the attributes.
 
-use cambric_api::{Path, Route};
+use cambric_api::{Path, Route, RouteCount};
 
 use super::joined;
 use crate::command::Detail;
@@ -14,6 +14,7 @@ use crate::table::{Column, Fields, Table};
 ///
 /// A reason that is not here, or that comes with words of its own (`Name: words`), is printed as it is.
 const REASONS: &[(&str, &str)] = &[
+    ("LinkDown", "the link to its teller went down; a last resort until he is back"),
     ("LowerLocalPref", "its local preference is lower"),
     ("NotLocal", "another path is our own"),
     ("LongerAsPath", "its AS path is longer"),
@@ -71,11 +72,29 @@ pub(super) fn render(routes: &[Route], detail: Detail) -> String {
     table.to_string()
 }
 
+/// One line a family.
+pub(super) fn render_counts(counts: &[RouteCount]) -> String {
+    let mut table = Table::new([
+        Column::Left("Family"),
+        Column::Right("Prefixes"),
+        Column::Right("Usable"),
+        Column::Right("Paths"),
+        Column::Right("Refused"),
+    ]);
+    for count in counts {
+        let numbers = [count.prefixes, count.usable, count.paths, count.refused];
+        let [prefixes, usable, paths, refused] = numbers.map(|number| number.to_string());
+        table.row([count.family.clone(), prefixes, usable, paths, refused]);
+    }
+    table.to_string()
+}
+
 fn mark(path: &Path) -> &'static str {
     match path.verdict.as_str() {
         "best" => "*",
         "multipath" => "+",
         "refused" => "!",
+        "sent" => ">",
         _ => "",
     }
 }
@@ -232,6 +251,47 @@ Prefix            Next hop   From   Verdict                    AS path
             paths: vec![because("WrongMoon", path("a", "::1", &[], "lost"))],
         }];
         assert!(render(&routes, Detail::Brief).contains("lost: WrongMoon"));
+    }
+
+    /// Where `bgp/core` gives its reasons their names: the only list of them that is surely whole.
+    #[test]
+    fn every_reason_of_the_core_has_words_here() {
+        let named_by_core = [
+            include_str!("../../../bgp/core/src/rib/decision.rs"),
+            include_str!("../../../bgp/core/src/policy/import.rs"),
+        ];
+        for source in named_by_core {
+            let arm = |line: &'static str| {
+                let (variant, name) = line.trim().strip_suffix("\",")?.split_once(" => \"")?;
+                (variant.split_once("::")?.1 == name).then_some(name)
+            };
+            let names: Vec<&str> = source.lines().filter_map(arm).collect();
+            assert!(names.len() >= 12, "only {names:?}");
+            for name in names {
+                assert!(REASONS.iter().any(|(known, _)| *known == name), "no words for {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_peer_was_told_has_its_own_mark() {
+        let sent = Path { origin: "IGP".to_owned(), ..path("tor1a", "10.0.1.11", &[64512], "sent") };
+        let expected = "\
+Prefix            Next hop   From   Verdict  AS path
+10.244.1.0/24  >  10.0.1.11  tor1a  sent     64512 i
+";
+        let route = Route { prefix: "10.244.1.0/24".to_owned(), paths: vec![sent] };
+        assert_eq!(render(&[route], Detail::Brief), expected);
+    }
+
+    #[test]
+    fn counts_have_a_line_for_each_family() {
+        let count = RouteCount { family: "ipv4".to_owned(), prefixes: 12, usable: 10, paths: 24, refused: 2 };
+        let expected = "\
+Family  Prefixes  Usable  Paths  Refused
+ipv4          12      10     24        2
+";
+        assert_eq!(render_counts(&[count]), expected);
     }
 
     #[test]

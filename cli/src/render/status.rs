@@ -1,6 +1,6 @@
 //! `show status`: the daemon on one page, what is wrong at its end.
 
-use cambric_api::{KernelStatus, Status};
+use cambric_api::{Keeping, KernelStatus, Status};
 
 use super::span;
 use crate::table::Fields;
@@ -19,9 +19,18 @@ pub(super) fn render(status: &Status) -> String {
     fields.field("Peers", format_args!("{} of {} established", status.peers_established, status.peers_total));
     fields.list("Announces", &status.originated, "nothing");
     fields.list("Kernel", status.kernel.iter().map(kernel), "nothing installed");
+    let Keeping { repairs, overruns, checks } = &status.keeping;
+    fields.list("Repairs", repairs.iter().map(|(cause, count)| format!("{cause}: {count}")), "none");
+    fields.field(
+        "Checks",
+        format_args!("{checks} of the whole table; the kernel's events lost {overruns} times"),
+    );
     fields.field("Ready", if status.ready { "yes" } else { "no" });
     if !status.waiting_for.is_empty() {
         fields.list("Waits for", &status.waiting_for, "");
+    }
+    if !status.notices.is_empty() {
+        fields.list("Notices", &status.notices, "");
     }
     fields.list("Problems", &status.problems, "none");
     fields.to_string()
@@ -34,8 +43,6 @@ fn kernel(status: &KernelStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cambric_api::Keeping;
-
     use super::*;
 
     fn status() -> Status {
@@ -43,7 +50,11 @@ mod tests {
             version: "0.1.0".to_owned(),
             run: "1".to_owned(),
             notices: Vec::new(),
-            keeping: Keeping::default(),
+            keeping: Keeping {
+                repairs: [("link-lost".to_owned(), 24), ("route-deleted".to_owned(), 1)].into(),
+                overruns: 0,
+                checks: 12,
+            },
             node: "rack1-node1".to_owned(),
             router_id: Some("10.0.1.11".to_owned()),
             asn: Some(64512),
@@ -76,6 +87,9 @@ Announces:  10.244.1.0/24
             fd00:244:1::/64
 Kernel:     ipv4: 24 of 24 routes installed, next-hop groups: 1
             ipv6: 23 of 24 routes installed, next-hop groups: 1
+Repairs:    link-lost: 24
+            route-deleted: 1
+Checks:     12 of the whole table; the kernel's events lost 0 times
 Ready:      yes
 Problems:   none
 ";
@@ -94,6 +108,8 @@ Problems:   none
             originated: Vec::new(),
             peers_established: 0,
             kernel: Vec::new(),
+            keeping: Keeping::default(),
+            notices: vec!["peer tor1a (10.0.1.1) is disabled; `enable tor1a` brings it back".to_owned()],
             ..status()
         };
         let expected = "\
@@ -106,9 +122,12 @@ Source:     kube
 Peers:      0 of 2 established
 Announces:  nothing
 Kernel:     nothing installed
+Repairs:    none
+Checks:     0 of the whole table; the kernel's events lost 0 times
 Ready:      no
 Waits for:  Node rack1-node1
             End-of-RIB from tor1a
+Notices:    peer tor1a (10.0.1.1) is disabled; `enable tor1a` brings it back
 Problems:   peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed
 ";
         assert_eq!(render(&status), expected);

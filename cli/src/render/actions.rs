@@ -1,0 +1,72 @@
+//! What was done, or would be: `enable`, `disable`, `restart`, `configure check`.
+
+use std::fmt::Write;
+
+use cambric_api::{Action, Check, Outcome};
+
+use crate::table::{Fields, printable};
+
+/// One line a peer, as birdc words it.
+pub(super) fn render(actions: &[Action]) -> String {
+    if actions.is_empty() {
+        return "no peers\n".to_owned();
+    }
+    let mut text = String::new();
+    for Action { peer, address, outcome } in actions {
+        let outcome = match outcome {
+            Outcome::AlreadyDisabled => "already disabled",
+            Outcome::Disabled => "disabled",
+            Outcome::AlreadyEnabled => "already enabled",
+            Outcome::Enabled => "enabled",
+            Outcome::Restarted => "restarted",
+            Outcome::Other => "done",
+        };
+        let _ = writeln!(text, "{} ({}): {outcome}", printable(peer), printable(address));
+    }
+    text
+}
+
+pub(super) fn render_check(check: &Check) -> String {
+    let mut fields = Fields::new();
+    fields.field("Manifests", &check.path);
+    fields.list("Problems", &check.problems, "none");
+    let none = if check.problems.is_empty() { "none" } else { "see problems" };
+    fields.list("Changes", &check.changes, none);
+    fields.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_peer_has_its_outcome() {
+        let action =
+            |peer: &str, outcome| Action { peer: peer.to_owned(), address: "10.0.1.1".to_owned(), outcome };
+        let actions = [action("tor1a", Outcome::Disabled), action("b\x1b[2J", Outcome::AlreadyDisabled)];
+        let expected = "tor1a (10.0.1.1): disabled\nb\\u{1b}[2J (10.0.1.1): already disabled\n";
+        assert_eq!(render(&actions), expected);
+        assert_eq!(render(&[]), "no peers\n");
+    }
+
+    #[test]
+    fn check_says_what_would_change_or_what_to_mend() {
+        let path = "/etc/cambric/manifests".to_owned();
+        let changes = vec!["peer tor9 (10.0.1.9) is new".to_owned(), "peer tor1a: AS 1 -> 2".to_owned()];
+        let right = Check { path: path.clone(), changes, ..Check::default() };
+        let expected = "\
+Manifests:  /etc/cambric/manifests
+Problems:   none
+Changes:    peer tor9 (10.0.1.9) is new
+            peer tor1a: AS 1 -> 2
+";
+        assert_eq!(render_check(&right), expected);
+        let wrong = Check { path, problems: vec!["a.yaml: no".to_owned()], ..Check::default() };
+        let expected = "\
+Manifests:  /etc/cambric/manifests
+Problems:   a.yaml: no
+Changes:    see problems
+";
+        assert_eq!(render_check(&wrong), expected);
+    }
+}
