@@ -16,6 +16,7 @@
 pub mod args;
 pub mod check;
 pub mod conflist;
+pub mod contradictions;
 pub mod control;
 pub mod daemon;
 pub mod fib;
@@ -29,3 +30,4 @@ pub mod readiness;
 pub mod router_advertisements;
 pub mod source;
 pub mod state;
+mod values;

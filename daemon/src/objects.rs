@@ -1,43 +1,184 @@
-//! The objects a source has shown, and what was wrong with those it could not show.
+//! The objects a source has shown, their values read, and what was wrong with those it could not show.
+//!
+//! The texts of the manifests are behind us here: an address is an address, and a peer without one does
+//! not exist. [`values`](crate::values) makes these from the [`kinds`](crate::kinds).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use cambric_bgp::config::ConnectMode;
+use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
 
-use crate::kinds::{BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec};
+use crate::kinds::Mesh;
 
-/// A complete view. Every source gives this and nothing else.
+/// A complete view, free of contradictions. Every source gives this and nothing else.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Objects {
     /// By name.
-    pub nodes: BTreeMap<String, Node>,
-    /// Oldest first: where two disagree the older one wins.
-    pub cluster_configs: Vec<Named<BGPClusterConfigSpec>>,
+    pub nodes: BTreeMap<String, Shown<Node>>,
     /// By name.
-    pub peer_configs: BTreeMap<String, BGPPeerConfigSpec>,
+    pub cluster_configs: BTreeMap<String, Shown<ClusterConfig>>,
+    /// By name.
+    pub peer_configs: BTreeMap<String, Shown<PeerOptions>>,
     /// By name, which is the node's.
-    pub node_overrides: BTreeMap<String, BGPNodeOverrideSpec>,
+    pub node_overrides: BTreeMap<String, Shown<NodeOverride>>,
+    /// The name of the one BGPClusterConfig that each node has, if any selects it.
+    pub config_of: BTreeMap<String, String>,
+    /// Peers that a node is told of by an object, but that contradict another.
+    pub left_out: BTreeSet<(Kind, String, IpAddr)>,
     /// What could not be taken.
     pub problems: Vec<Problem>,
+    /// What was taken and has no effect.
+    pub notices: Vec<Problem>,
     /// Of the problems, those that hide what was never seen: any object may be behind them. Empty from the
     /// first view on that shows all; until then nobody may act on what seems absent.
     pub unknown: Vec<Problem>,
 }
 
-/// An object's spec under its name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Named<T> {
-    /// `metadata.name`
+/// What an object says, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown<T> {
+    /// As `cluster.yaml, document 1: BGPClusterConfig default`.
+    pub place: String,
+    /// What it says.
+    pub says: T,
+}
+
+/// The kinds that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Kubernetes' own.
+    Node,
+    /// Ours.
+    BGPClusterConfig,
+    /// Ours.
+    BGPPeerConfig,
+    /// Ours.
+    BGPNodeOverride,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// One object of any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// A node.
+    Node(Node),
+    /// What many nodes have in common.
+    ClusterConfig(ClusterConfig),
+    /// What many peers have in common.
+    PeerConfig(PeerOptions),
+    /// What is particular to one node.
+    NodeOverride(NodeOverride),
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Node(_) => Kind::Node,
+            Object::ClusterConfig(_) => Kind::BGPClusterConfig,
+            Object::PeerConfig(_) => Kind::BGPPeerConfig,
+            Object::NodeOverride(_) => Kind::BGPNodeOverride,
+        }
+    }
+}
+
+/// What counts of a Node object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// For selectors.
+    pub labels: BTreeMap<String, String>,
+    /// The first InternalIP of each family.
+    pub addresses: BTreeMap<Family, IpAddr>,
+    /// Ranges of its pods, each with the field it is from; none overlaps another.
+    pub pod_ranges: Vec<(String, Prefix)>,
+}
+
+/// What counts of a BGPClusterConfig.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Labels that a node must have.
+    pub labels: BTreeMap<String, String>,
+    /// AS of the nodes.
+    pub asn: Option<Asn>,
+    /// Whether they peer with each other.
+    pub mesh: Mesh,
+    /// Ranges pods get addresses from.
+    pub pods: Vec<Prefix>,
+    /// Ranges node addresses lie in; empty: anywhere.
+    pub nodes: Vec<Prefix>,
+    /// Ranges services get addresses from.
+    pub services: Vec<Prefix>,
+    /// Neighbours of each node.
+    pub peers: Vec<Peer>,
+}
+
+impl ClusterConfig {
+    /// Whether it is for `node`.
+    pub fn selects(&self, node: &Node) -> bool {
+        self.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+    }
+}
+
+/// What counts of a BGPNodeOverride.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeOverride {
+    /// AS of the node.
+    pub asn: Option<Asn>,
+    /// Its BGP identifier.
+    pub router_id: Option<RouterId>,
+    /// Its neighbours, beside those of the cluster.
+    pub peers: Vec<Peer>,
+}
+
+/// One neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// As `spec.peers[0]`.
+    pub field: String,
+    /// For people.
     pub name: String,
-    /// The rest.
-    pub spec: T,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS.
+    pub asn: Asn,
+    /// TCP port it listens on.
+    pub port: Option<u16>,
+    /// Source address of our connections, of the same family.
+    pub local_address: Option<IpAddr>,
+    /// Name of a BGPPeerConfig.
+    pub peer_config: Option<String>,
+}
+
+/// What counts of a BGPPeerConfig; what is absent has the default of
+/// [`PeerConfig`](cambric_bgp::PeerConfig).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerOptions {
+    /// What we propose.
+    pub hold_time: Option<HoldTime>,
+    /// Between two KEEPALIVEs; at most a third of the hold time.
+    pub keepalive: Option<Duration>,
+    /// What the session carries; not empty.
+    pub families: Option<Families>,
+    /// Who connects.
+    pub connect: ConnectMode,
+    /// What passes.
+    pub policy: PeerPolicy,
+    /// Most routes of a family.
+    pub max_prefixes: Option<usize>,
 }
 
 /// Something the operator should mend: where it stands, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// An object as `BGPPeerConfig tor`, or a file.
+    /// An object as `cluster.yaml, document 2: BGPPeerConfig tor`, or a file.
     pub place: String,
     /// Field, value and reason.
     pub what: String,
@@ -47,6 +188,11 @@ impl Problem {
     /// Makes one.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Problem {
         Problem { place: place.into(), what: what.into() }
+    }
+
+    /// With what follows from it.
+    pub fn and(self, consequence: &str) -> Problem {
+        Problem { what: format!("{}; {consequence}", self.what), ..self }
     }
 }
 

@@ -47,15 +47,12 @@ pub fn waiting_for(node: &str, intent: &Intent, progress: &Progress) -> Vec<Stri
 mod tests {
     use super::*;
     use crate::intent::intent;
-    use crate::objects::Objects;
-    use k8s_openapi::api::core::v1::{Node, NodeSpec};
+    use crate::objects::{Node, Objects, Shown};
 
     fn intent_with(pod_cidrs: &[&str]) -> Intent {
-        let spec = NodeSpec {
-            pod_cidrs: Some(pod_cidrs.iter().map(ToString::to_string).collect()),
-            ..NodeSpec::default()
-        };
-        let node = Node { spec: Some(spec), ..Node::default() };
+        let range = |text: &&str| ("spec.podCIDRs".to_owned(), text.parse().expect("prefix"));
+        let node = Node { pod_ranges: pod_cidrs.iter().map(range).collect(), ..Node::default() };
+        let node = Shown { place: "Node n1".to_owned(), says: node };
         let objects = Objects { nodes: [("n1".to_owned(), node)].into(), ..Objects::default() };
         intent(&objects, "n1", &[]).expect("node is known")
     }

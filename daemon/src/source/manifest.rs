@@ -1,55 +1,43 @@
-//! From the text of one manifest file to typed objects.
+//! From the text of one manifest file to objects.
 //!
 //! A document that is no business of ours is passed over. One that cannot be read is a fault: nobody
-//! knows what it would have said, so whoever reads the file holds on to what he knew before. One that can be
-//! read, but is of a kind to come, is refused and hides nothing.
+//! knows what it would have said, so whoever reads the file holds on to what he knew before. So is one with a
+//! wrong value, but what else it says is known. One that can be read, but is of a kind to come, is refused and
+//! hides nothing.
 
 use std::io;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml_ng::Value;
 
-use crate::kinds::{
-    API_VERSION, BGPClusterConfig, BGPClusterConfigSpec, BGPNodeOverride, BGPNodeOverrideSpec, BGPPeerConfig,
-    BGPPeerConfigSpec, GROUP,
-};
-use crate::objects::{Named, Objects, Problem};
+use crate::contradictions::Entry;
+use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
+use crate::objects::{Object, Problem};
+use crate::values::{self, Costs};
 
 /// Kinds of ours that this version does not serve yet.
 const TO_COME: [&str; 3] = ["BGPFilter", "BGPAdvertisement", "BGPSessionState"];
+/// The longest name Kubernetes takes.
+const MOST_NAME_OCTETS: usize = 253;
 
 /// What one file says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Manifest {
-    /// Documents that count, in their order.
-    documents: Vec<Document>,
+    /// What counts, in the order of the file.
+    pub(super) entries: Vec<Entry>,
     /// Documents that can be read and do not count.
-    refused: Vec<Problem>,
-    /// What could not be read.
-    pub(super) faults: Vec<Problem>,
-}
-
-#[derive(Debug, Clone)]
-struct Document {
-    /// Kind, name, file and number.
-    place: String,
-    name: String,
-    object: Object,
-}
-
-#[derive(Debug, Clone)]
-enum Object {
-    Node(Box<Node>),
-    ClusterConfig(BGPClusterConfigSpec),
-    PeerConfig(BGPPeerConfigSpec),
-    NodeOverride(BGPNodeOverrideSpec),
+    pub(super) notices: Vec<Problem>,
+    /// What is wrong, and what it costs.
+    pub(super) faults: Vec<(Problem, Costs)>,
+    /// There is no document in it, not even one that is no business of ours.
+    pub(super) is_empty: bool,
 }
 
 /// What every object says of itself.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with apiVersion and kind")]
 struct Head {
     api_version: String,
     kind: String,
@@ -61,22 +49,39 @@ struct Metadata {
     name: Option<String>,
 }
 
+/// All that an object of ours may have.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Envelope<S> {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    #[serde(rename = "metadata")]
+    _metadata: IgnoredAny,
+    spec: S,
+    #[serde(rename = "status")]
+    _status: Option<IgnoredAny>,
+}
+
 impl Manifest {
     /// Reads the text of `file`.
     pub(super) fn decode(file: &str, text: &str) -> Manifest {
-        let mut manifest = Manifest::default();
+        let mut manifest = Manifest { is_empty: true, ..Manifest::default() };
         for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
             let place = format!("{file}, document {}", index + 1);
-            match Value::deserialize(document) {
+            let value = Value::deserialize(document);
+            manifest.is_empty &= matches!(value, Ok(Value::Null));
+            match value {
                 Ok(Value::Null) => {}
                 Ok(value) => {
-                    if let Err(fault) = manifest.decode_document(&place, value) {
-                        manifest.faults.push(fault);
+                    if let Err(fault) = manifest.decode_document(file, &place, &value) {
+                        manifest.faults.push((fault, Costs::All));
                     }
                 }
                 Err(error) => {
                     // After a syntax error the rest of the file cannot be told apart.
-                    manifest.faults.push(Problem::new(place, error.to_string()));
+                    manifest.faults.push((Problem::new(place, error.to_string()), Costs::All));
                     break;
                 }
             }
@@ -87,114 +92,209 @@ impl Manifest {
     /// A file that could not even be opened.
     pub(super) fn unreadable(file: &str, error: &io::Error) -> Manifest {
         let fault = Problem::new(file, format!("cannot be read: {error}"));
-        Manifest { faults: vec![fault], ..Manifest::default() }
+        Manifest { faults: vec![(fault, Costs::All)], ..Manifest::default() }
     }
 
-    fn decode_document(&mut self, place: &str, value: Value) -> Result<(), Problem> {
-        let Head { api_version, kind, metadata } = typed(place, value.clone())?;
-        let is_node = api_version == "v1" && kind == "Node";
+    fn decode_document(&mut self, file: &str, place: &str, value: &Value) -> Result<(), Problem> {
+        let Head { api_version, kind, metadata } = typed(place, value)?;
+        let is_kubernetes = api_version == "v1";
+        let is_node = is_kubernetes && kind == "Node";
+        if is_kubernetes && kind == "List" && value.get("items").is_some_and(|items| !is_empty_list(items)) {
+            return Err(Problem::new(place, "List: its items must be documents of their own"));
+        }
         // What other parts of a cluster are made of is no business of ours.
         if !is_node && api_version.split('/').next() != Some(GROUP) {
             return Ok(());
         }
         let name = metadata.and_then(|metadata| metadata.name);
         let name = name.ok_or_else(|| Problem::new(place, format!("{kind}: metadata.name is missing")))?;
-        let place = format!("{kind} {name} ({place})");
+        if !is_name(&name) {
+            let what = "small letters, digits, '-' and '.', a letter or digit at both ends";
+            return Err(Problem::new(place, format!("{kind}: metadata.name: {name:?}: {what}")));
+        }
+        let place = format!("{place}: {kind} {name}");
         if !is_node && api_version != API_VERSION {
-            let what = format!("apiVersion: \"{api_version}\": this version serves {API_VERSION}");
+            let what = format!("apiVersion: {api_version:?}: this version serves {API_VERSION}");
             return Err(Problem::new(place, what));
         }
-        let object = match kind.as_str() {
-            "Node" if is_node => Object::Node(typed(&place, value)?),
-            "BGPClusterConfig" => Object::ClusterConfig(typed::<BGPClusterConfig>(&place, value)?.spec),
-            "BGPPeerConfig" => Object::PeerConfig(typed::<BGPPeerConfig>(&place, value)?.spec),
-            "BGPNodeOverride" => Object::NodeOverride(typed::<BGPNodeOverride>(&place, value)?.spec),
+        let (object, faults) = match kind.as_str() {
+            "Node" if is_node => {
+                let (node, faults) = values::node(&typed::<v1::Node>(&place, value)?);
+                (Some(Object::Node(node)), faults)
+            }
+            "BGPClusterConfig" => {
+                let (config, faults) = values::cluster_config(&ours::<BGPClusterConfigSpec>(&place, value)?);
+                (Some(Object::ClusterConfig(config)), faults)
+            }
+            "BGPPeerConfig" => {
+                let (config, faults) = values::peer_config(&ours::<BGPPeerConfigSpec>(&place, value)?);
+                (config.map(Object::PeerConfig), faults)
+            }
+            "BGPNodeOverride" => {
+                let (overrides, faults) = values::node_override(&ours::<BGPNodeOverrideSpec>(&place, value)?);
+                (Some(Object::NodeOverride(overrides)), faults)
+            }
             to_come if TO_COME.contains(&to_come) => {
-                let what = format!("NotImplemented: this version does not serve kind \"{kind}\"");
-                self.refused.push(Problem::new(place, what));
+                self.notices
+                    .push(Problem::new(place, "NotImplemented: this version does not serve this kind"));
                 return Ok(());
             }
             _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
         };
-        self.documents.push(Document { place, name, object });
-        Ok(())
-    }
-
-    /// Adds what counts to `objects`. Of two objects of one kind and name the older stays.
-    pub(super) fn add_to(self, objects: &mut Objects) {
-        objects.problems.extend(self.refused);
-        for Document { place, name, object } in self.documents {
-            let was_there = match &object {
-                Object::Node(_) => objects.nodes.contains_key(&name),
-                Object::ClusterConfig(_) => objects.cluster_configs.iter().any(|config| config.name == name),
-                Object::PeerConfig(_) => objects.peer_configs.contains_key(&name),
-                Object::NodeOverride(_) => objects.node_overrides.contains_key(&name),
-            };
-            if was_there {
-                objects.problems.push(Problem::new(place, "an object of this name was there before"));
-                continue;
-            }
-            match object {
-                Object::Node(node) => drop(objects.nodes.insert(name, *node)),
-                Object::ClusterConfig(spec) => objects.cluster_configs.push(Named { name, spec }),
-                Object::PeerConfig(spec) => drop(objects.peer_configs.insert(name, spec)),
-                Object::NodeOverride(spec) => drop(objects.node_overrides.insert(name, spec)),
-            }
+        let faults = faults.into_iter().map(|fault| (Problem::new(place.clone(), fault.what), fault.costs));
+        self.faults.extend(faults);
+        if let Some(object) = object {
+            self.entries.push(Entry { file: file.to_owned(), place, name, object });
         }
+        Ok(())
     }
 }
 
-fn typed<T: DeserializeOwned>(place: &str, value: Value) -> Result<T, Problem> {
-    serde_yaml_ng::from_value(value).map_err(|error| Problem::new(place, error.to_string()))
+/// The spec of an object of ours. The schemas know no nulls: `asn:` without a value is half a line.
+fn ours<S: DeserializeOwned>(place: &str, value: &Value) -> Result<S, Problem> {
+    if let Some(field) = value.get("spec").and_then(|spec| null_in("spec".to_owned(), spec)) {
+        return Err(Problem::new(place, format!("{field}: null: give it a value or leave it out")));
+    }
+    Ok(typed::<Envelope<S>>(place, value)?.spec)
+}
+
+fn null_in(field: String, value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(field),
+        Value::Sequence(items) => {
+            items.iter().enumerate().find_map(|(at, item)| null_in(format!("{field}[{at}]"), item))
+        }
+        Value::Mapping(fields) => fields
+            .iter()
+            .find_map(|(key, value)| null_in(format!("{field}.{}", key.as_str().unwrap_or("?")), value)),
+        _ => None,
+    }
+}
+
+/// Errors begin with the path of the field.
+fn typed<T: DeserializeOwned>(place: &str, value: &Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let what = error.into_inner().to_string();
+        Problem::new(place, if path == "." { what } else { format!("{path}: {what}") })
+    })
+}
+
+fn is_empty_list(items: &Value) -> bool {
+    items.as_sequence().is_some_and(Vec::is_empty)
+}
+
+/// A DNS subdomain, as Kubernetes asks for (RFC 1123).
+fn is_name(name: &str) -> bool {
+    let is_alphanumeric = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
+    let is_label = |label: &str| {
+        let octets = label.as_bytes();
+        let ends = [octets.first(), octets.last()];
+        ends.into_iter().all(|end| end.is_some_and(|octet| is_alphanumeric(*octet)))
+            && octets.iter().all(|octet| is_alphanumeric(*octet) || *octet == b'-')
+    };
+    name.len() <= MOST_NAME_OCTETS && name.split('.').all(is_label)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn decode(text: &str) -> (Objects, Vec<String>) {
+    fn decode(text: &str) -> (Manifest, Vec<String>) {
         let manifest = Manifest::decode("a.yaml", text);
-        let faults = manifest.faults.iter().map(Problem::to_string).collect();
-        let mut objects = Objects::default();
-        manifest.add_to(&mut objects);
-        (objects, faults)
+        let faults = manifest.faults.iter().map(|(fault, _)| fault.to_string()).collect();
+        (manifest, faults)
+    }
+
+    fn ours(kind: &str, spec: &str) -> String {
+        format!("apiVersion: cambric.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
     }
 
     #[test]
     fn documents_of_one_file_are_told_apart_and_foreign_kinds_passed_over() {
-        let (objects, faults) = decode(
+        let (manifest, faults) = decode(
             "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.1.0.0/24]}\n---\n---\n\
+             apiVersion: apps/v1\nkind: Deployment\nspec: {replicas: many}\n---\n\
              apiVersion: v1\nkind: List\nitems: []\n---\n\
              apiVersion: cambric.dev/v1alpha1\nkind: BGPPeerConfig\nmetadata: {name: tor}\nspec: {holdTimeSeconds: 9}\n",
         );
-        assert_eq!((faults, &objects.problems), (Vec::new(), &Vec::new()));
-        assert!(objects.nodes.contains_key("n1"));
-        assert_eq!(objects.peer_configs["tor"].hold_time_seconds, Some(9));
+        assert_eq!(faults, Vec::<String>::new());
+        let places: Vec<&str> = manifest.entries.iter().map(|entry| entry.place.as_str()).collect();
+        assert_eq!(places, ["a.yaml, document 1: Node n1", "a.yaml, document 5: BGPPeerConfig tor"]);
     }
 
     #[test]
     fn faults_name_place_and_field_and_the_rest_counts() {
-        let (objects, faults) = decode(
-            "apiVersion: cambric.dev/v1alpha1\nkind: BGPPeerConfig\nmetadata: {name: tor}\nspec: {bfd: true}\n---\n\
-             apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfg\nmetadata: {name: x}\nspec: {}\n---\n\
-             kind: Node\nmetadata: {name: n1}\n---\n\
-             apiVersion: cambric.dev/v1alpha1\nkind: BGPNodeOverride\nmetadata: {name: n1}\nspec: {asn: 65001}\n",
+        let (manifest, faults) = decode(&format!(
+            "{}---\n{}---\nkind: Node\nmetadata: {{name: n1}}\n---\nhello\n---\n{}",
+            ours("BGPPeerConfig", "{bfd: true}"),
+            ours("BGPClusterConfg", "{}"),
+            ours("BGPNodeOverride", "{asn: 65001}")
+        ));
+        assert_eq!(
+            faults,
+            [
+                "a.yaml, document 1: BGPPeerConfig x: spec.bfd: unknown field `bfd`, expected one of \
+                 `holdTimeSeconds`, `keepaliveSeconds`, `families`, `connect`, `import`, `export`, `maxPrefixes`",
+                "a.yaml, document 2: BGPClusterConfg x: cambric.dev/v1alpha1 has no such kind",
+                "a.yaml, document 3: missing field `apiVersion`",
+                "a.yaml, document 4: invalid type: string \"hello\", expected an object with apiVersion and kind",
+            ]
         );
-        assert_eq!(faults.len(), 3, "{faults:?}");
-        assert!(faults[0].starts_with("BGPPeerConfig tor (a.yaml, document 1): "), "{}", faults[0]);
-        assert!(faults[0].contains("unknown field `bfd`"), "{}", faults[0]);
-        assert!(faults[1].starts_with("BGPClusterConfg x"), "{}", faults[1]);
-        assert!(faults[1].ends_with("has no such kind"), "{}", faults[1]);
-        assert!(faults[2].contains("apiVersion"), "{}", faults[2]);
-        assert_eq!(objects.node_overrides["n1"].asn, Some(65001));
+        assert_eq!(manifest.entries.len(), 1);
+    }
+
+    #[test]
+    fn decoding_errors_begin_with_the_path_of_the_field() {
+        let peer = |fields: &str| {
+            ours("BGPNodeOverride", &format!("{{peers: [{{name: a}}, {{name: b, {fields}}}]}}"))
+        };
+        for (text, says) in [
+            (peer("asn: x"), "spec.peers[0]: missing field `address`"),
+            (
+                peer("asn: x").replace("{name: a}, ", ""),
+                "spec.peers[0].asn: invalid type: string \"x\", expected u32",
+            ),
+            (
+                ours("BGPPeerConfig", "{import: Some}"),
+                "spec.import: unknown variant `Some`, expected `Declared` or `All`",
+            ),
+            (
+                ours("BGPPeerConfig", "{holdTimeSeconds: 70000}"),
+                "spec.holdTimeSeconds: invalid value: integer `70000`",
+            ),
+            (
+                ours("BGPPeerConfig", "{holdTimeSeconds: }"),
+                "spec.holdTimeSeconds: null: give it a value or leave it out",
+            ),
+            (ours("BGPPeerConfig", ""), "spec: null: give it a value or leave it out"),
+            (ours("BGPPeerConfig", "{}").replace("spec", "spek"), "spek: unknown field `spek`"),
+            (ours("BGPPeerConfig", "{}").replace("spec: {}\n", ""), "missing field `spec`"),
+        ] {
+            let (_, faults) = decode(&text);
+            let start = format!("x: {says}");
+            assert!(faults.len() == 1 && faults[0].contains(&start), "{faults:?} should say {says}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_kubernetes_takes() {
+        for bad in ["N1", "a_b", "-a", "a.", "''", "'a b'", "\"a\\e[2J\""] {
+            let (_, faults) =
+                decode(&ours("BGPNodeOverride", "{}").replace("name: x", &format!("name: {bad}")));
+            assert!(faults.len() == 1 && faults[0].contains("metadata.name: "), "{bad}: {faults:?}");
+            assert!(!faults[0].contains('\x1b'), "nothing of it steers a terminal");
+        }
+        assert_eq!(
+            decode(&ours("BGPNodeOverride", "{}").replace("name: x", "name: rack-1.n1")).1,
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn another_version_of_our_group_is_a_fault() {
         for version in ["cambric.dev", "cambric.dev/v1", "cambric.dev/"] {
-            let (_, faults) = decode(&format!(
-                "apiVersion: {version}\nkind: BGPPeerConfig\nmetadata: {{name: tor}}\nspec: {{}}\n"
-            ));
+            let (_, faults) = decode(&ours("BGPPeerConfig", "{}").replace("cambric.dev/v1alpha1", version));
             let says = format!("apiVersion: \"{version}\": this version serves cambric.dev/v1alpha1");
             assert!(faults.len() == 1 && faults[0].ends_with(&says), "{faults:?}");
         }
@@ -202,17 +302,20 @@ mod tests {
 
     #[test]
     fn a_kind_to_come_is_refused_and_is_no_fault() {
-        let (objects, faults) =
-            decode("apiVersion: cambric.dev/v1alpha1\nkind: BGPFilter\nmetadata: {name: f}\nspec: {}\n");
+        let (manifest, faults) = decode(&ours("BGPFilter", "{}"));
         assert_eq!(faults, Vec::<String>::new());
-        assert!(objects.problems[0].what.starts_with("NotImplemented"), "{}", objects.problems[0]);
+        assert!(manifest.notices[0].what.starts_with("NotImplemented"), "{}", manifest.notices[0]);
     }
 
     #[test]
-    fn the_second_object_of_a_name_is_refused() {
-        let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n";
-        let (objects, _) = decode(&format!("{node}---\n{node}"));
-        assert_eq!(objects.problems.len(), 1);
-        assert!(objects.problems[0].what.contains("was there before"));
+    fn a_list_with_items_is_not_passed_over_in_silence() {
+        let (_, faults) = decode("apiVersion: v1\nkind: List\nitems: [{kind: Node}]\n");
+        assert_eq!(faults, ["a.yaml, document 1: List: its items must be documents of their own"]);
+    }
+
+    #[test]
+    fn a_file_without_documents_is_told_apart_from_one_with_foreign_ones() {
+        assert!(decode("").0.is_empty && decode("# nothing\n---\n").0.is_empty);
+        assert!(!decode("apiVersion: v1\nkind: Pod\n").0.is_empty);
     }
 }

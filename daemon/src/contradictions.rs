@@ -1,0 +1,350 @@
+//! Objects that contradict each other: which of them counts. Pure, and the same for every source.
+//!
+//! An object claims things that only one can have: its name, the ranges of a node's pods, being the configuration
+//! of a node, a peer's address at a node. **What works keeps working**: a claim that was granted in the last view
+//! goes before a new one; among new ones the object that was seen first goes first; among those that were seen at
+//! once the order of the entries decides (in a folder the order of the files). The other one is refused, by itself and not its whole object: a node whose
+//! range overlaps another's is still a node.
+//!
+//! A reference to what is not there is no claim, but is treated like one that is refused.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cambric_bgp::Prefix;
+
+use crate::objects::{Kind, Node, NodeOverride, Object, Objects, Peer, Problem, Shown};
+
+/// An object as its source shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file it is from.
+    pub file: String,
+    /// The file, where in it, kind and name.
+    pub place: String,
+    /// `metadata.name`
+    pub name: String,
+    /// What it says.
+    pub object: Object,
+}
+
+/// What only one object can have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Name(Kind, String),
+    /// Pods of a node live in it. Overlapping ones contradict each other.
+    Range(Prefix),
+    /// To be the configuration of a node.
+    Configures(String),
+    /// To be a peer of a node.
+    Peer(String, IpAddr),
+}
+
+/// Who claims: file, kind and name.
+type Claimant = (String, Kind, String);
+
+/// The claims that were granted, and to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    granted: BTreeMap<Claim, Claimant>,
+    /// The view that each of those whose name was granted has been in since.
+    since: BTreeMap<Claimant, u64>,
+    /// How many views there were.
+    views: u64,
+}
+
+impl Claims {
+    /// The file that showed the object, when the claims were granted.
+    pub fn file_of(&self, kind: Kind, name: &str) -> Option<&str> {
+        self.granted.get(&Claim::Name(kind, name.to_owned())).map(|(file, ..)| file.as_str())
+    }
+}
+
+/// Something that does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The file it is from.
+    pub file: String,
+    /// What is said of it; names the winner.
+    pub problem: Problem,
+    /// The object that is missing, if that is why.
+    pub missing: Option<(Kind, String)>,
+}
+
+/// What is left.
+#[derive(Debug, Clone, Default)]
+pub struct Settled {
+    /// Free of contradictions.
+    pub objects: Objects,
+    /// In the order they were found.
+    pub refused: Vec<Refusal>,
+    /// For the next view.
+    pub claims: Claims,
+}
+
+/// Finds out which of `entries` count, after a view in which `held` was granted.
+pub fn settle(entries: &[Entry], held: &Claims) -> Settled {
+    let claims = Claims { views: held.views + 1, ..Claims::default() };
+    let settled = Settled { claims, ..Settled::default() };
+    let mut court = Court { entries, held, granted: BTreeMap::new(), settled };
+    court.names();
+    court.ranges();
+    court.configurations();
+    court.peers();
+    court.references();
+    court.settled
+}
+
+struct Court<'a> {
+    entries: &'a [Entry],
+    held: &'a Claims,
+    /// By claim, the index of the entry.
+    granted: BTreeMap<Claim, usize>,
+    settled: Settled,
+}
+
+impl<'a> Court<'a> {
+    fn claimant(&self, index: usize) -> Claimant {
+        let Entry { file, name, object, .. } = &self.entries[index];
+        (file.clone(), object.kind(), name.clone())
+    }
+
+    /// Those that were granted in the last view first; then the older object; else in their order.
+    fn in_order<T>(&self, mut claims: Vec<(Claim, usize, T)>) -> Vec<(Claim, usize, T)> {
+        claims.sort_by_cached_key(|(claim, index, _)| {
+            let claimant = self.claimant(*index);
+            let is_new = self.held.granted.get(claim) != Some(&claimant);
+            (is_new, self.held.since.get(&claimant).copied().unwrap_or(u64::MAX))
+        });
+        claims
+    }
+
+    fn grant(&mut self, claim: Claim, index: usize) {
+        let claimant = self.claimant(index);
+        let claims = &mut self.settled.claims;
+        let since = self.held.since.get(&claimant).copied().unwrap_or(claims.views);
+        claims.since.insert(claimant.clone(), since);
+        claims.granted.insert(claim.clone(), claimant);
+        self.granted.insert(claim, index);
+    }
+
+    fn refuse(&mut self, index: usize, what: String) {
+        let Entry { file, place, .. } = &self.entries[index];
+        let problem = Problem::new(place.clone(), what);
+        self.settled.refused.push(Refusal { file: file.clone(), problem, missing: None });
+    }
+
+    fn place(&self, index: usize) -> &'a str {
+        &self.entries[index].place
+    }
+
+    /// Of two objects of one kind and name one counts.
+    fn names(&mut self) {
+        let claims = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (Claim::Name(entry.object.kind(), entry.name.clone()), index, ()));
+        for (claim, index, ()) in self.in_order(claims.collect()) {
+            match self.granted.get(&claim) {
+                Some(winner) => {
+                    let (name, winner) = (&self.entries[index].name, self.place(*winner));
+                    self.refuse(index, format!("metadata.name: {name}: Conflicted: {winner} has the same"));
+                }
+                None => {
+                    self.grant(claim, index);
+                    self.show(index);
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, index: usize) {
+        let Entry { place, name, object, .. } = &self.entries[index];
+        let (place, name) = (place.clone(), name.clone());
+        let objects = &mut self.settled.objects;
+        match object.clone() {
+            Object::Node(says) => drop(objects.nodes.insert(name, Shown { place, says })),
+            Object::ClusterConfig(says) => drop(objects.cluster_configs.insert(name, Shown { place, says })),
+            Object::PeerConfig(says) => drop(objects.peer_configs.insert(name, Shown { place, says })),
+            Object::NodeOverride(says) => drop(objects.node_overrides.insert(name, Shown { place, says })),
+        }
+    }
+
+    /// The entries whose name was granted, and of which `pick` wants something; in their order.
+    fn shown<T>(&self, pick: impl Fn(&'a Object) -> Option<T>) -> Vec<(usize, &'a Entry, T)> {
+        let granted = |index: &usize, entry: &Entry| {
+            let claim = Claim::Name(entry.object.kind(), entry.name.clone());
+            self.granted.get(&claim) == Some(index)
+        };
+        let entries = self.entries.iter().enumerate().filter(|(index, entry)| granted(index, entry));
+        entries.filter_map(|(index, entry)| Some((index, entry, pick(&entry.object)?))).collect()
+    }
+
+    /// An address of two nodes would be reached on one of them at most.
+    fn ranges(&mut self) {
+        let mut claims = Vec::new();
+        for (index, _, node) in self.shown(node) {
+            for (field, prefix) in &node.pod_ranges {
+                claims.push((Claim::Range(*prefix), index, (field, *prefix)));
+            }
+        }
+        for (claim, index, (field, prefix)) in self.in_order(claims) {
+            let Some((other, winner)) = self.overlapping(prefix) else {
+                self.grant(claim, index);
+                continue;
+            };
+            let winner = self.place(winner);
+            self.refuse(index, format!("{field}: {prefix}: Conflicted: overlaps {other} of {winner}"));
+            if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
+                node.says.pod_ranges.retain(|(_, range)| *range != prefix);
+            }
+        }
+    }
+
+    /// The granted range that covers `prefix`, or the first that it covers. Granted ranges do not overlap; so
+    /// the one that covers it can only stand right before it, and what it covers right behind.
+    fn overlapping(&self, prefix: Prefix) -> Option<(Prefix, usize)> {
+        let here = Claim::Range(prefix);
+        let before = self.granted.range(..=here.clone()).next_back();
+        let behind = self.granted.range(here..).next();
+        [before, behind].into_iter().flatten().find_map(|(claim, index)| match claim {
+            Claim::Range(other) if other.covers(&prefix) || prefix.covers(other) => Some((*other, *index)),
+            _ => None,
+        })
+    }
+
+    /// A node has one configuration.
+    fn configurations(&mut self) {
+        let configs = self.shown(|object| match object {
+            Object::ClusterConfig(config) => Some(config),
+            _ => None,
+        });
+        let mut claims = Vec::new();
+        for (_, entry, node) in self.shown(node) {
+            for (index, _, _) in configs.iter().filter(|(_, _, config)| config.selects(node)) {
+                claims.push((Claim::Configures(entry.name.clone()), *index, &entry.name));
+            }
+        }
+        // By loser and winner, the nodes that both select.
+        let mut refused: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
+        for (claim, index, node) in self.in_order(claims) {
+            match self.granted.get(&claim) {
+                Some(winner) => refused.entry((index, *winner)).or_default().push(node),
+                None => {
+                    self.grant(claim, index);
+                    let config = self.entries[index].name.clone();
+                    self.settled.objects.config_of.insert(node.clone(), config);
+                }
+            }
+        }
+        for ((index, winner), nodes) in refused {
+            let (winner, nodes) = (self.place(winner), listed(&nodes));
+            self.refuse(index, format!("spec.nodeSelector: Conflicted: {winner} selects {nodes}, too"));
+        }
+    }
+
+    /// An address is one peer of a node, and not the node itself.
+    fn peers(&mut self) {
+        let mut claims = Vec::new();
+        for (index, entry, overrides) in self.shown(node_override) {
+            let Some(node) = self.settled.objects.nodes.get(&entry.name) else {
+                let what = format!("metadata.name: {}: there is no such Node", entry.name);
+                self.settled.objects.notices.push(Problem::new(entry.place.clone(), what));
+                continue;
+            };
+            let own: Vec<IpAddr> = node.says.addresses.values().copied().collect();
+            for peer in &overrides.peers {
+                if own.contains(&peer.address) {
+                    self.leave_out(index, &entry.name, peer, "Conflicted: the node's own address".to_owned());
+                } else {
+                    claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&entry.name, peer)));
+                }
+            }
+        }
+        for (_, entry, _) in self.shown(node) {
+            for (index, peer) in self.peers_of_all(&entry.name) {
+                claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&entry.name, peer)));
+            }
+        }
+        claims.sort_by_key(|(_, index, _)| *index);
+        for (claim, index, (node, peer)) in self.in_order(claims) {
+            match self.granted.get(&claim) {
+                Some(winner) => {
+                    let what = format!("Conflicted: a peer of {} has the same", self.place(*winner));
+                    self.leave_out(index, node, peer, what);
+                }
+                None => self.grant(claim, index),
+            }
+        }
+    }
+
+    /// The peers that `node` has in common with others.
+    fn peers_of_all(&self, node: &str) -> impl Iterator<Item = (usize, &'a Peer)> + use<'a> {
+        let entries = self.entries;
+        let index = self.granted.get(&Claim::Configures(node.to_owned())).copied();
+        let peers = index.and_then(|index| match &entries[index].object {
+            Object::ClusterConfig(config) => Some((index, &config.peers)),
+            _ => None,
+        });
+        peers.into_iter().flat_map(|(index, peers)| peers.iter().map(move |peer| (index, peer)))
+    }
+
+    fn leave_out(&mut self, index: usize, node: &str, peer: &Peer, what: String) {
+        let kind = self.entries[index].object.kind();
+        self.settled.objects.left_out.insert((kind, node.to_owned(), peer.address));
+        let Peer { field, name, address, .. } = peer;
+        let at = match kind {
+            Kind::BGPNodeOverride => String::new(),
+            _ => format!(" at node {node}"),
+        };
+        self.refuse(index, format!("{field}.address: {address} (peer {name}{at}): {what}"));
+    }
+
+    /// A peer whose options are unknown could be told what it should not.
+    fn references(&mut self) {
+        let naming = self.shown(|object| match object {
+            Object::ClusterConfig(config) => Some(&config.peers),
+            Object::NodeOverride(NodeOverride { peers, .. }) => Some(peers),
+            _ => None,
+        });
+        for (index, _, peers) in naming {
+            for peer in peers {
+                let Some(name) = &peer.peer_config else { continue };
+                if self.settled.objects.peer_configs.contains_key(name) {
+                    continue;
+                }
+                let Peer { field, name: of, .. } = peer;
+                let what =
+                    format!("{field}.peerConfig: {name:?} (peer {of}): no BGPPeerConfig of this name counts");
+                self.refuse(index, what);
+                if let Some(refusal) = self.settled.refused.last_mut() {
+                    refusal.missing = Some((Kind::BGPPeerConfig, name.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn node(object: &Object) -> Option<&Node> {
+    match object {
+        Object::Node(node) => Some(node),
+        _ => None,
+    }
+}
+
+fn node_override(object: &Object) -> Option<&NodeOverride> {
+    match object {
+        Object::NodeOverride(overrides) => Some(overrides),
+        _ => None,
+    }
+}
+
+/// As `node n1` or `node n1 and 39 others`.
+fn listed(nodes: &[&str]) -> String {
+    match nodes {
+        [] => String::new(),
+        [one] => format!("node {one}"),
+        [first, others @ ..] => format!("node {first} and {} more", others.len()),
+    }
+}

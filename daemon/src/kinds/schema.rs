@@ -1,0 +1,54 @@
+//! Schemas of values that Rust's types do not tell apart from any other text.
+//!
+//! The rules are in Kubernetes' dialect of CEL, with its functions on addresses (Kubernetes 1.31). They say
+//! what [`values`](crate::values) says; `crds` tests that both agree.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::MOST_LIST_ITEMS;
+
+/// The longest IPv6 address.
+const ADDRESS_LENGTH: usize = 39;
+
+/// An address that a router can be talked to at.
+pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": ADDRESS_LENGTH,
+        "x-kubernetes-validations": [{
+            "rule": "isIP(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() \
+                     || (ip(self).family() == 4 && ip(self).isLinkLocalUnicast()))",
+            "message": "must be the IP address of a router; IPv6 link-local addresses are not served yet",
+        }],
+    })
+}
+
+/// A BGP identifier.
+pub(super) fn router_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": "ipv4",
+        "maxLength": 15,
+        "x-kubernetes-validations": [{
+            "rule": "self != '0.0.0.0'",
+            "message": "must not be 0.0.0.0 (RFC 6286 section 2.1)",
+        }],
+    })
+}
+
+/// Ranges of addresses.
+pub(super) fn prefixes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": MOST_LIST_ITEMS,
+        "items": {
+            "type": "string",
+            "format": "cidr",
+            "maxLength": ADDRESS_LENGTH + 4,
+            "x-kubernetes-validations": [{
+                "rule": "isCIDR(self) && cidr(self).prefixLength() > 0 && cidr(self) == cidr(self).masked()",
+                "message": "must be address/length without host bits, and not every address",
+            }],
+        },
+    })
+}

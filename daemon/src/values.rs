@@ -1,0 +1,321 @@
+//! From the texts and numbers of the [`kinds`](crate::kinds) to values that can be used.
+//!
+//! Each wrong value is a [`Fault`] that names field, value and reason. The rest is read all the same, because
+//! whoever starts with a fault in his manifests is better served with all peers but one than with none:
+//! a fault costs the peer, the range or the object it is in. Only what a node *is*, its AS and identifier, cannot
+//! be left out: another AS is taken in its place, and the TORs would turn us away.
+//!
+//! What is refused here is refused by the schemas in `deploy/crds`, too.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cambric_bgp::config::{ConnectMode, Export, Import};
+use cambric_bgp::{Asn, Family, HoldTime, PeerPolicy, Prefix};
+use k8s_openapi::api::core::v1;
+
+use crate::kinds::{
+    BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName,
+    ImportPolicy, MOST_LIST_ITEMS, PeerEntry,
+};
+use crate::objects::{ClusterConfig, Node, NodeOverride, Peer, PeerOptions};
+
+/// A field that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Field, value and reason.
+    pub(crate) what: String,
+    /// What cannot be had without it.
+    pub(crate) costs: Costs,
+}
+
+/// What a fault costs where there is no earlier state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Costs {
+    /// This address, range, peer or object; the rest counts.
+    Only(&'static str),
+    /// Nobody can guess what was meant, and nothing would be as meant without it.
+    All,
+}
+
+/// Reads fields, and gathers what is wrong with them.
+#[derive(Debug, Default)]
+struct Fields {
+    faults: Vec<Fault>,
+}
+
+const PEER: Costs = Costs::Only("peer");
+const RANGE: Costs = Costs::Only("range");
+const OBJECT: Costs = Costs::Only("object");
+
+impl Fields {
+    fn refuse(&mut self, costs: Costs, field: impl Display, value: impl Display, reason: impl Display) {
+        self.faults.push(Fault { what: format!("{field}: {value}: {reason}"), costs });
+    }
+
+    fn asn(&mut self, costs: Costs, field: impl Display, value: u32) -> Option<Asn> {
+        let asn = Asn::new(value);
+        if asn.is_none() {
+            self.refuse(costs, field, value, "1 to 4294967295; 0 is reserved (RFC 7607)");
+        }
+        asn
+    }
+
+    /// An address that a router can be talked to at.
+    fn address(&mut self, costs: Costs, field: &str, text: &str) -> Option<IpAddr> {
+        let Ok(address) = text.parse::<IpAddr>() else {
+            self.refuse(costs, field, quoted(text), "not an IP address");
+            return None;
+        };
+        if let Some(reason) = not_of_one_router(address) {
+            self.refuse(costs, field, address, reason);
+            return None;
+        }
+        Some(address)
+    }
+
+    fn prefix(&mut self, field: &str, text: &str) -> Option<Prefix> {
+        let prefix = canonical(text).then(|| text.parse::<Prefix>().ok()).flatten();
+        let Some(prefix) = prefix else {
+            self.refuse(RANGE, field, quoted(text), "not of the form address/length");
+            return None;
+        };
+        if prefix.is_default() {
+            self.refuse(RANGE, field, text, "every address lies in it");
+            return None;
+        }
+        Some(prefix)
+    }
+
+    /// Ranges that people write: a host bit that is set is a typing error in the address or the length.
+    fn prefixes(&mut self, field: &str, texts: &[String]) -> Vec<Prefix> {
+        self.limited(RANGE, field, texts.len());
+        let mut prefixes = Vec::new();
+        for (at, text) in texts.iter().enumerate() {
+            let field = format!("{field}[{at}]");
+            let Some(prefix) = self.prefix(&field, text) else { continue };
+            let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
+            if address == Some(prefix.address()) {
+                prefixes.push(prefix);
+            } else {
+                self.refuse(RANGE, field, text, format!("host bits are set; {prefix} is without them"));
+            }
+        }
+        prefixes
+    }
+
+    fn limited(&mut self, costs: Costs, field: &str, items: usize) {
+        if items > MOST_LIST_ITEMS {
+            self.refuse(costs, field, format!("{items} items"), format!("at most {MOST_LIST_ITEMS}"));
+        }
+    }
+
+    fn peers(&mut self, entries: &[PeerEntry]) -> Vec<Peer> {
+        self.limited(PEER, "spec.peers", entries.len());
+        let mut peers: Vec<Peer> = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let field = format!("spec.peers[{at}]");
+            let Some(peer) = self.peer(field, entry) else { continue };
+            if let Some(first) = peers.iter().find(|first| first.address == peer.address) {
+                let reason = format!("{} (peer {}) has the same", first.field, first.name);
+                self.refuse(PEER, format!("{}.address", peer.field), peer.address, reason);
+            } else {
+                peers.push(peer);
+            }
+        }
+        peers
+    }
+
+    /// All faults of a peer are said at once.
+    fn peer(&mut self, field: String, entry: &PeerEntry) -> Option<Peer> {
+        let faults_before = self.faults.len();
+        let PeerEntry { name, address, asn, port, local_address, peer_config } = entry;
+        if name.is_empty() {
+            self.refuse(PEER, format!("{field}.name"), "\"\"", "empty");
+        }
+        let address = self.address(PEER, &format!("{field}.address"), address);
+        let asn = self.asn(PEER, format!("{field}.asn"), *asn);
+        if *port == Some(0) {
+            self.refuse(PEER, format!("{field}.port"), 0, "1 to 65535");
+        }
+        let local_field = format!("{field}.localAddress");
+        let local_address = local_address.as_ref().and_then(|text| self.address(PEER, &local_field, text));
+        if let (Some(local), Some(address)) = (local_address, address)
+            && Family::of(local) != Family::of(address)
+        {
+            self.refuse(PEER, local_field, local, format!("not of the family of {address}"));
+        }
+        if peer_config.as_ref().is_some_and(String::is_empty) {
+            self.refuse(PEER, format!("{field}.peerConfig"), "\"\"", "empty: leave it out for the defaults");
+        }
+        if self.faults.len() > faults_before {
+            return None;
+        }
+        let (name, peer_config) = (name.clone(), peer_config.clone());
+        Some(Peer { field, name, address: address?, asn: asn?, port: *port, local_address, peer_config })
+    }
+}
+
+/// What counts of a Node. Its ranges are given out by Kubernetes, which lets host bits pass.
+pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
+    let mut fields = Fields::default();
+    let mut found = Node { labels: node.metadata.labels.clone().unwrap_or_default(), ..Node::default() };
+    let entries = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    for (at, entry) in entries.enumerate().filter(|(_, entry)| entry.type_ == "InternalIP") {
+        let field = format!("status.addresses[{at}].address");
+        if let Some(address) = fields.address(Costs::Only("address"), &field, &entry.address) {
+            found.addresses.entry(Family::of(address)).or_insert(address);
+        }
+    }
+    let Some(spec) = &node.spec else { return (found, fields.faults) };
+    let listed = spec.pod_cidrs.iter().flatten().enumerate();
+    let mut texts: Vec<(String, &String)> =
+        listed.map(|(at, text)| (format!("spec.podCIDRs[{at}]"), text)).collect();
+    match (&spec.pod_cidr, texts.first()) {
+        (Some(single), None) => texts.push(("spec.podCIDR".to_owned(), single)),
+        (Some(single), Some((field, first))) if single != *first => {
+            fields.refuse(RANGE, "spec.podCIDR", single, format!("{field} is {first}"));
+        }
+        _ => {}
+    }
+    for (field, text) in texts {
+        let Some(prefix) = fields.prefix(&field, text) else { continue };
+        let overlaps = |(_, other): &&(String, Prefix)| other.covers(&prefix) || prefix.covers(other);
+        if let Some((first, other)) = found.pod_ranges.iter().find(overlaps) {
+            fields.refuse(RANGE, field, prefix, format!("overlaps {first}: {other}"));
+        } else {
+            found.pod_ranges.push((field, prefix));
+        }
+    }
+    (found, fields.faults)
+}
+
+/// What counts of a BGPClusterConfig.
+pub(crate) fn cluster_config(spec: &BGPClusterConfigSpec) -> (ClusterConfig, Vec<Fault>) {
+    let mut fields = Fields::default();
+    let found = ClusterConfig {
+        labels: spec.node_selector.clone().unwrap_or_default().match_labels,
+        asn: spec.asn.and_then(|asn| fields.asn(Costs::All, "spec.asn", asn)),
+        mesh: spec.mesh,
+        pods: fields.prefixes("spec.podCIDRs", &spec.pod_cidrs),
+        nodes: fields.prefixes("spec.nodeCIDRs", &spec.node_cidrs),
+        services: fields.prefixes("spec.serviceCIDRs", &spec.service_cidrs),
+        peers: fields.peers(&spec.peers),
+    };
+    (found, fields.faults)
+}
+
+/// What counts of a BGPNodeOverride.
+pub(crate) fn node_override(spec: &BGPNodeOverrideSpec) -> (NodeOverride, Vec<Fault>) {
+    let mut fields = Fields::default();
+    let router_id = spec.router_id.as_ref().and_then(|text| match text.parse() {
+        Ok(id) => Some(id),
+        Err(_) => {
+            let reason = "of the form a.b.c.d, and not 0.0.0.0 (RFC 6286 section 2.1)";
+            fields.refuse(Costs::All, "spec.routerID", quoted(text), reason);
+            None
+        }
+    });
+    let found = NodeOverride {
+        asn: spec.asn.and_then(|asn| fields.asn(Costs::All, "spec.asn", asn)),
+        router_id,
+        peers: fields.peers(&spec.peers),
+    };
+    (found, fields.faults)
+}
+
+/// What counts of a BGPPeerConfig; nothing if there is a fault: a peer with half of its options could
+/// tell or take what it should not.
+pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec<Fault>) {
+    let mut fields = Fields::default();
+    let hold_time = spec.hold_time_seconds.and_then(|seconds| {
+        let hold_time = HoldTime::from_secs(seconds);
+        if hold_time.is_none() {
+            let reason = "0 or at least 3 (RFC 4271 section 4.2)";
+            fields.refuse(OBJECT, "spec.holdTimeSeconds", seconds, reason);
+        }
+        hold_time
+    });
+    let third = hold_time.unwrap_or(HoldTime::DEFAULT).as_secs() / 3;
+    let keepalive = spec.keepalive_seconds.filter(|_| fields.faults.is_empty());
+    if let Some(seconds) = keepalive.filter(|seconds| *seconds == 0 || *seconds > third) {
+        let reason = match third {
+            0 => "a session without hold time sends no KEEPALIVE (RFC 4271 section 4.4)".to_owned(),
+            _ => format!("1 to {third}, a third of the hold time (RFC 4271 section 4.4)"),
+        };
+        fields.refuse(OBJECT, "spec.keepaliveSeconds", seconds, reason);
+    }
+    if let Some(families) = &spec.families {
+        let distinct: BTreeSet<Family> = families.iter().map(family).collect();
+        if families.is_empty() {
+            let reason = "leave it out for the family of the peer's address";
+            fields.refuse(OBJECT, "spec.families", "empty", reason);
+        } else if distinct.len() < families.len() {
+            fields.refuse(OBJECT, "spec.families", format!("{} items", families.len()), "one stands twice");
+        }
+    }
+    if spec.max_prefixes == Some(0) {
+        fields.refuse(OBJECT, "spec.maxPrefixes", 0, "at least 1");
+    }
+    let found = PeerOptions {
+        hold_time,
+        keepalive: keepalive.map(|seconds| Duration::from_secs(u64::from(seconds))),
+        families: spec.families.as_ref().map(|families| families.iter().map(family).collect()),
+        connect: match spec.connect {
+            Connect::Both => ConnectMode::Both,
+            Connect::Passive => ConnectMode::Passive,
+        },
+        policy: policy(spec.import, spec.export),
+        max_prefixes: spec.max_prefixes.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+    };
+    (fields.faults.is_empty().then_some(found), fields.faults)
+}
+
+fn policy(import: ImportPolicy, export: ExportPolicy) -> PeerPolicy {
+    PeerPolicy {
+        import: match import {
+            ImportPolicy::Declared => Import::Declared,
+            ImportPolicy::All => Import::All,
+        },
+        export: match export {
+            ExportPolicy::Own => Export::Own,
+            ExportPolicy::All => Export::All,
+        },
+    }
+}
+
+fn family(name: &FamilyName) -> Family {
+    match name {
+        FamilyName::Ipv4 => Family::Ipv4,
+        FamilyName::Ipv6 => Family::Ipv6,
+    }
+}
+
+/// Text from outside, as it is shown to people.
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+/// Why nobody can be talked to there.
+fn not_of_one_router(address: IpAddr) -> Option<&'static str> {
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    match address {
+        _ if address.is_unspecified() => Some("no router has it"),
+        _ if address.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
+        _ if link_local => Some("a link-local address needs an interface, which cannot be named yet"),
+        _ if mapped => Some("an IPv4 address in IPv6 form"),
+        _ => None,
+    }
+}
+
+/// Whether a prefix is written as Kubernetes takes it: no sign, no leading zero, no IPv4 in IPv6 form.
+fn canonical(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let mapped = matches!(address.parse(), Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some());
+    let digits = !length.is_empty() && length.bytes().all(|octet| octet.is_ascii_digit());
+    !mapped && digits && (length == "0" || !length.starts_with('0'))
+}
