@@ -65,7 +65,7 @@ fn lock(run_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
     let path = run_dir.join("cambricd.lock");
     let file = fs::File::create(&path).with_context(|| format!("opening {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => anyhow::anyhow!("another cambricd is running: it holds {}", path.display()),
+        Errno::EWOULDBLOCK => anyhow::anyhow!("another cambricd holds {}", path.display()),
         _ => anyhow::anyhow!("locking {}: {}", path.display(), errno.desc()),
     })
 }
