@@ -132,6 +132,13 @@ pub(crate) fn plan_route(
             Some(shape) => delete(prefix, shape),
         };
     }
+    if let Some(shape) = present
+        && (shape.form, prefix.family()) == (Form::Odd, Family::Ipv4)
+    {
+        // In place of a route on the same group, IPv4 takes over its attributes (`fib_find_info_nh` in
+        // net/ipv4/fib_semantics.c compares no metrics). So it goes first.
+        return delete(prefix, shape);
+    }
     let Some(form) = form_for(&wanted.aim, &mirror.next_hops) else { return Plan::WaitForGroup };
     let on_link = if let Form::Plain(hop) = &form { on_link(hop) } else { OnLink::BySubnet };
     let shape = Shape { form, source: wanted.source };
@@ -244,7 +251,7 @@ fn beside_group(prefix: Prefix, ours: &Shape, stray: Op) -> Vec<Op> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::next_hops::tests::hop;
+    use crate::next_hops::{Spread, tests::hop};
 
     const OBJECT_A: NextHopId = NextHopId(1);
     const OBJECT_B: NextHopId = NextHopId(2);
@@ -275,7 +282,7 @@ mod tests {
         let mut mirror = Mirror::default();
         mirror.next_hops.put_object(OBJECT_A, a());
         mirror.next_hops.put_object(OBJECT_B, b());
-        mirror.next_hops.put_group(GROUP, vec![OBJECT_A, OBJECT_B], None);
+        mirror.next_hops.put_group(GROUP, vec![OBJECT_A, OBJECT_B], Spread::Even, None);
         mirror
     }
 
@@ -347,12 +354,18 @@ mod tests {
     }
 
     #[test]
-    fn odd_route_of_ours_is_replaced_and_unwanted_one_deleted() {
+    fn odd_route_of_ours_is_replaced_but_deleted_first_if_ipv4_or_unwanted() {
         let mut mirror = mirror();
-        mirror.put_route(prefix(), &shape(Form::Odd));
+        let (v4, v6) = (prefix(), Prefix::new("2001:db8:9::/64".parse().expect("network")));
+        let odd = shape(Form::Odd);
         let unreachable = Resolved { aim: Aim::Unreachable, source: None };
-        assert_eq!(plan(&mirror, Some(&unreachable), Merge::Later), replace(Form::Unreachable));
-        assert_eq!(plan(&mirror, None, Merge::Later), delete(prefix(), &shape(Form::Odd)));
+        for prefix in [v4, v6] {
+            mirror.put_route(prefix, &odd);
+            let plan = |wanted| plan_route(prefix, wanted, &mirror, Merge::Later, |_| OnLink::BySubnet);
+            assert_eq!(plan(None), delete(prefix, &odd));
+            let replaces = matches!(plan(Some(&unreachable)), Plan::Write(Op::ReplaceRoute { .. }));
+            assert_eq!(replaces, prefix == v6);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     next_hops::{Hop, LinkIndex},
-    wanted::{NextHop, Prefix},
+    wanted::{Family, NextHop, Prefix},
 };
 
 /// All interfaces by index.
@@ -132,6 +132,12 @@ impl LinkTable {
     /// Whether the kernel accepts the address as a preferred source.
     pub(crate) fn is_source(&self, address: IpAddr) -> bool {
         self.links.values().any(|link| link.addresses.iter().any(|a| a.address == address && !a.tentative))
+    }
+
+    /// Whether the interface has an address of a family.
+    pub(crate) fn has_address(&self, index: LinkIndex, family: Family) -> bool {
+        let of_family = |a: &LinkAddress| Family::of(a.address) == family;
+        self.links.get(&index).is_some_and(|link| link.addresses.iter().any(of_family))
     }
 
     /// Takes in what is told of an interface but for its addresses: those stay with the index.

@@ -160,6 +160,18 @@ impl Mirror {
         })
     }
 
+    /// An interface has no IPv4 address any more: the kernel drops plain routes of that family over it without a
+    /// word (`fib_disable_ip` in net/ipv4/fib_frontend.c). Returns their prefixes.
+    pub(crate) fn lose_ipv4(&mut self, link: LinkIndex) -> Vec<Prefix> {
+        let shapes = self.shapes_where(|form| matches!(form, Form::Plain(hop) if hop.link == link));
+        let mut gone = self.with_shape(&shapes);
+        gone.retain(|prefix| prefix.family() == Family::Ipv4);
+        for prefix in &gone {
+            self.remove_route(prefix);
+        }
+        gone
+    }
+
     /// Prefixes whose route points to a group.
     pub(crate) fn routes_on(&self, group: NextHopId) -> Vec<Prefix> {
         self.with_shape(&self.shapes_where(|form| form == Form::Group(group)))
@@ -200,7 +212,7 @@ impl Mirror {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::next_hops::tests::hop;
+    use crate::next_hops::{Spread, tests::hop};
 
     fn prefix(text: &str) -> Prefix {
         Prefix::new(text.parse().expect("network"))
@@ -215,7 +227,7 @@ mod tests {
         let mut mirror = Mirror::default();
         mirror.next_hops.put_object(NextHopId(1), hop("10.1.0.1", 1));
         mirror.next_hops.put_object(NextHopId(2), hop("10.2.0.1", 2));
-        mirror.next_hops.put_group(NextHopId(10), vec![NextHopId(1), NextHopId(2)], None);
+        mirror.next_hops.put_group(NextHopId(10), vec![NextHopId(1), NextHopId(2)], Spread::Even, None);
         mirror.put_route(prefix("10.0.0.0/24"), &shape(Form::Group(NextHopId(10))));
         mirror.put_route(prefix("10.0.1.0/24"), &shape(Form::Plain(hop("10.1.0.1", 1))));
         mirror.put_route(prefix("10.0.2.0/24"), &shape(Form::Unreachable));

@@ -46,10 +46,19 @@ pub struct Hop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) members: Vec<NextHopId>,
-    /// What the members mean, in order.
+    pub(crate) spread: Spread,
+    /// What the members mean, in order; nothing if it forwards in a way that we never write.
     pub(crate) hops: Vec<Hop>,
     /// The hops it was made for. It may have lost some since; when they return, this group can grow again.
     pub(crate) purpose: Vec<Hop>,
+}
+
+/// How a group spreads packets over its members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    Even,
+    /// By weights: not as we write it.
+    Uneven,
 }
 
 /// The next-hop objects and groups that the kernel holds.
@@ -139,11 +148,17 @@ impl NextHopTable {
     }
 
     /// The kernel holds this group. `purpose`: what it was made for, if we know; else what it was or is.
-    pub(crate) fn put_group(&mut self, id: NextHopId, members: Vec<NextHopId>, purpose: Option<Vec<Hop>>) {
+    pub(crate) fn put_group(
+        &mut self,
+        id: NextHopId,
+        members: Vec<NextHopId>,
+        spread: Spread,
+        purpose: Option<Vec<Hop>>,
+    ) {
         self.forget_number(id);
         self.objects.remove(&id);
         let purpose = purpose.or_else(|| self.groups.get(&id).map(|group| group.purpose.clone()));
-        self.groups.insert(id, Group { members, hops: Vec::new(), purpose: Vec::new() });
+        self.groups.insert(id, Group { members, spread, hops: Vec::new(), purpose: Vec::new() });
         self.refresh();
         if let Some(group) = self.groups.get_mut(&id) {
             group.purpose = purpose.unwrap_or_else(|| group.hops.clone());
@@ -155,12 +170,12 @@ impl NextHopTable {
     fn refresh(&mut self) {
         self.by_hops.clear();
         for (id, group) in &mut self.groups {
-            group.hops =
-                group.members.iter().filter_map(|member| self.objects.get(member).copied()).collect();
+            // A member of another program makes the group forward elsewhere, too: then it equals no set of ours.
+            let hops = group.members.iter().map(|member| self.objects.get(member).copied());
+            let as_ours = hops.collect::<Option<Vec<Hop>>>().filter(|_| group.spread == Spread::Even);
+            group.hops = as_ours.unwrap_or_default();
             group.hops.sort_unstable();
-            // A member of another program would make the group forward elsewhere, too: then it equals no set
-            // of ours.
-            if group.hops.len() == group.members.len() {
+            if !group.hops.is_empty() {
                 self.by_hops.entry(group.hops.clone()).or_insert(*id);
             }
         }
@@ -170,6 +185,14 @@ impl NextHopTable {
     pub(crate) fn put_foreign(&mut self, id: NextHopId) {
         self.forget_number(id);
         self.foreign.insert(id);
+    }
+
+    /// Another program holds a number that was ours. Groups keep it as a member, and forward as that program wants.
+    pub(crate) fn take_over(&mut self, id: NextHopId) {
+        self.objects.remove(&id);
+        self.groups.remove(&id);
+        self.put_foreign(id);
+        self.refresh();
     }
 
     /// A message that would have used this number was refused.
@@ -219,8 +242,8 @@ pub(crate) mod tests {
         let mut table = NextHopTable::default();
         table.put_object(NextHopId(1), hop("10.1.0.1", 1));
         table.put_object(NextHopId(2), hop("10.2.0.1", 2));
-        table.put_group(NextHopId(10), vec![NextHopId(2), NextHopId(1)], None);
-        table.put_group(NextHopId(11), vec![NextHopId(1)], None);
+        table.put_group(NextHopId(10), vec![NextHopId(2), NextHopId(1)], Spread::Even, None);
+        table.put_group(NextHopId(11), vec![NextHopId(1)], Spread::Even, None);
         table
     }
 
@@ -246,8 +269,26 @@ pub(crate) mod tests {
         let purpose = [hop("10.1.0.1", 1), hop("10.2.0.1", 2)];
         assert_eq!(table.remove_link(LinkIndex(2)), [NextHopId(2)]);
         assert_eq!(table.changed_groups_for(&purpose).collect::<Vec<_>>(), [NextHopId(10)]);
-        table.put_group(NextHopId(10), vec![NextHopId(1)], None);
+        table.put_group(NextHopId(10), vec![NextHopId(1)], Spread::Even, None);
         assert_eq!(table.changed_groups_for(&purpose).collect::<Vec<_>>(), [NextHopId(10)]);
+    }
+
+    #[test]
+    fn group_with_weights_or_a_foreign_member_equals_no_set_of_ours() {
+        let hops = [hop("10.1.0.1", 1), hop("10.2.0.1", 2)];
+        let members = vec![NextHopId(1), NextHopId(2)];
+        let mut uneven = table();
+        uneven.put_group(NextHopId(10), members.clone(), Spread::Uneven, None);
+        let mut taken = table();
+        taken.take_over(NextHopId(1));
+        for mut table in [uneven, taken] {
+            assert_eq!((table.group_of(&hops), table.group_of(&hops[1..])), (None, None));
+            assert_eq!(table.hops(NextHopId(10)), []);
+            assert_eq!(table.changed_groups_for(&hops).collect::<Vec<_>>(), [NextHopId(10)]);
+            table.put_object(NextHopId(1), hops[0]);
+            table.put_group(NextHopId(10), members.clone(), Spread::Even, None);
+            assert_eq!(table.group_of(&hops), Some(NextHopId(10)));
+        }
     }
 
     #[test]

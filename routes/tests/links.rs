@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use cambric_routes::{Change, Event, NextHop, RepairCause, Target, WantedRoute};
+use cambric_routes::{Change, Config, Event, Hop, NextHop, RepairCause, Target, WantedRoute};
 use common::{
     Running, TOR1, TOR1_V6, TOR2, TOR2_V6, address, config, groups, in_both_modes, in_namespace, ip,
     next_hops, prefix, shown, start, until, via, want,
@@ -174,6 +174,128 @@ fn address_that_comes_later_makes_its_next_hop_usable() {
         let links = running.routes.links();
         let up1 = links.borrow().by_name("up1").cloned().expect("known");
         assert!(up1.usable() && up1.addresses.iter().any(|a| a.address == address("10.1.0.2")));
+    });
+}
+
+#[test]
+fn address_removed_and_put_back_brings_all_back() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        // The check that follows a change comes too late to help.
+        let running = start(Config { settle_delay: Duration::from_secs(60), ..config(dir.path()) }).await;
+        set_usual(&running).await;
+        // The last IPv4 address of an interface takes plain routes along without a word.
+        for (address, family) in [("10.1.0.2/24", "-4"), ("2001:db8:1::2/64", "-6")] {
+            ip(&format!("{family} addr del {address} dev up1"));
+            let at_once = if family == "-4" { "" } else { " nodad" };
+            ip(&format!("{family} addr add {address} dev up1{at_once}"));
+            println!("{family}: back after {:?}", until("all as before", is_usual).await);
+        }
+        // With a while in between.
+        ip("-4 addr del 10.1.0.2/24 dev up1");
+        ip("-6 addr del 2001:db8:1::2/64 dev up1");
+        until("the other uplink only", || {
+            shown(SINGLE).is_empty() && [BOTH, BOTH_V6].iter().all(|text| !shown(text).contains("dev up1"))
+        })
+        .await;
+        ip("-4 addr add 10.1.0.2/24 dev up1");
+        ip("-6 addr add 2001:db8:1::2/64 dev up1 nodad");
+        println!("both: back after {:?}", until("all as before", is_usual).await);
+        let snapshot = running.reaches("nothing left to do", |s| s.pending == 0 && s.failing == 0).await;
+        assert_eq!(snapshot.repairs.keys().collect::<Vec<_>>(), [&RepairCause::LinkLost]);
+    });
+}
+
+#[test]
+fn address_replaced_by_another_of_its_subnet_changes_nothing_in_the_end() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = start(Config { settle_delay: Duration::from_secs(60), ..config(dir.path()) }).await;
+        set_usual(&running).await;
+        // Without promotion, a secondary address goes with its primary one.
+        ip("addr add 10.1.0.3/24 dev up1");
+        ip("addr del 10.1.0.2/24 dev up1");
+        ip("addr add 10.1.0.3/24 dev up1");
+        ip("addr add 2001:db8:1::3/64 dev up1 nodad");
+        ip("addr del 2001:db8:1::2/64 dev up1");
+        println!("back after {:?}", until("all as before", is_usual).await);
+        running.reaches("nothing left to do", |s| s.pending == 0 && s.failing == 0).await;
+        assert!(is_usual());
+    });
+}
+
+#[test]
+fn address_moved_to_another_interface_takes_its_routes_along() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = start(Config { settle_delay: Duration::from_secs(60), ..config(dir.path()) }).await;
+        set_usual(&running).await;
+        ip("link add up3 type veth peer name tor3");
+        ip("link set tor3 up");
+        ip("link set up3 up");
+        for address in ["10.1.0.2/24", "2001:db8:1::2/64"] {
+            ip(&format!("addr del {address} dev up1"));
+        }
+        ip("addr add 10.1.0.2/24 dev up3");
+        ip("addr add 2001:db8:1::2/64 dev up3 nodad");
+        let moved = || {
+            [(SINGLE, TOR1), (SINGLE_V6, TOR1_V6)]
+                .iter()
+                .all(|(prefix, tor)| shown(prefix).contains(&format!("via {tor} dev up3")))
+        };
+        println!("moved after {:?}", until("single ones over the new link", moved).await);
+        let snapshot = running.reaches("nothing left to do", |s| s.pending == 0 && s.failing == 0).await;
+        let links = running.routes.links();
+        let up3 = links.borrow().by_name("up3").expect("known").index;
+        let carried = |tor: &str| snapshot.by_gateway.get(&Hop { gateway: address(tor), link: up3 }).copied();
+        assert_eq!((carried(TOR1), carried(TOR1_V6)), (Some(2), Some(2)));
+    });
+}
+
+#[test]
+fn mtu_change_loses_nothing_and_one_too_small_for_ipv6_only_what_the_kernel_drops() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = start(Config { settle_delay: Duration::from_secs(60), ..config(dir.path()) }).await;
+        set_usual(&running).await;
+        let links = running.routes.links();
+        let mtu = || links.borrow().by_name("up1").map(|link| link.mtu_bytes);
+        for bytes in [1400, 9000, 1500] {
+            ip(&format!("link set up1 mtu {bytes}"));
+            until("the link table", || mtu() == Some(bytes)).await;
+            assert!(is_usual(), "{} {}", shown(SINGLE), shown(SINGLE_V6));
+        }
+        assert!(running.snapshot().await.repairs.is_empty());
+        // Below 1280 octets IPv6 is off on the interface, its addresses are gone (RFC 8200 section 5).
+        ip("link set up1 mtu 1279");
+        until("IPv6 goes", || shown(SINGLE_V6).is_empty() && !shown(BOTH_V6).contains("dev up1")).await;
+        assert!(shown(SINGLE).contains("dev up1") && shown(BOTH).contains("nhid"));
+        ip("link set up1 mtu 1500");
+        ip("addr add 2001:db8:1::2/64 dev up1 nodad");
+        println!("back after {:?}", until("all as before", is_usual).await);
+    });
+}
+
+#[test]
+fn interface_made_anew_under_its_name_gets_its_routes_back() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = start(config(dir.path())).await;
+        set_usual(&running).await;
+        let links = running.routes.links();
+        let index = || links.borrow().by_name("up1").map(|link| link.index);
+        let before = index();
+        ip("link del up1");
+        ip("link add up1 type veth peer name tor1");
+        for name in ["tor1", "up1"] {
+            ip(&format!("link set {name} up"));
+        }
+        ip("addr add 10.1.0.2/24 dev up1");
+        ip("addr add 2001:db8:1::2/64 dev up1 nodad");
+        println!("back after {:?}", until("all as before", is_usual).await);
+        assert_ne!(index(), before);
+        let snapshot = running.reaches("nothing left to do", |s| s.pending == 0 && s.failing == 0).await;
+        assert!(snapshot.unusable.is_empty(), "{:?}", snapshot.unusable);
     });
 }
 

@@ -266,6 +266,74 @@ fn changed_object_and_changed_group_are_set_right() {
 }
 
 #[test]
+fn what_we_never_write_is_set_right() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        running.set(vec![want("10.244.1.0/24", Target::Unreachable)]).await;
+        let before =
+            || [ip("nexthop show proto 203"), ip("-4 route show proto 203"), ip("-6 route show proto 203")];
+        let right = before();
+        // Weights in a group.
+        for group in groups() {
+            let ids: Vec<_> =
+                group["group"].as_array().expect("members").iter().map(|m| m["id"].to_string()).collect();
+            ip(&format!("nexthop replace id {} group {},7/{} proto 203", group["id"], ids[0], ids[1]));
+        }
+        until("even again", || before() == right).await;
+        repaired(&mut running, RepairCause::NextHopChanged).await;
+        // An MTU in a route. IPv4 would keep it in a replacement by a route on the same group.
+        for (text, group) in [ROUTE, ROUTE_V6].into_iter().zip(["203500001", "203500002"]) {
+            ip(&format!("{} route replace {text} nhid {group} mtu 1300 proto 203 metric 203", family(text)));
+            assert!(shown(text).contains("mtu 1300"));
+            until("without MTU", || before() == right).await;
+            repaired(&mut running, RepairCause::RouteChanged).await;
+        }
+        ip("route replace blackhole 10.244.1.0/24 proto 203 metric 203");
+        until("unreachable", || before() == right).await;
+    });
+}
+
+#[test]
+fn object_that_another_program_takes_over_is_replaced_in_its_groups() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = usual(config(dir.path())).await;
+        let object = next_hops().into_iter().find(|next_hop| next_hop["gateway"] == TOR1).expect("object");
+        ip(&format!("nexthop replace id {} via 10.1.0.66 dev up1 proto static", object["id"]));
+        until("a group of ours only", || {
+            let group = ip("-4 nexthop show id 203500001 proto 203");
+            next_hops().iter().any(|n| n["gateway"] == TOR1)
+                && !group.contains(&object["id"].to_string())
+                && group.contains('/')
+        })
+        .await;
+        // It is theirs now.
+        allow_sweep(&running).await;
+        running.set(vec![Change::Drop(prefix(ROUTE)), Change::Drop(prefix(ROUTE_V6))]).await;
+        until("ours gone", || next_hops().is_empty()).await;
+        assert!(ip(&format!("nexthop show id {}", object["id"])).contains("10.1.0.66"));
+    });
+}
+
+#[test]
+fn flushed_routes_return() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        running.set(vec![via(SINGLE, &[TOR1]), via(SINGLE_V6, &[TOR1_V6])]).await;
+        running.set(vec![want("10.244.1.0/24", Target::Unreachable)]).await;
+        let before = [ip("-4 route show proto 203"), ip("-6 route show proto 203")];
+        for flush in ["-4 route flush proto 203", "-6 route flush proto 203"] {
+            try_ip(flush);
+            let back = || [ip("-4 route show proto 203"), ip("-6 route show proto 203")] == before;
+            println!("{flush}: back after {:?}", until(flush, back).await);
+            repaired(&mut running, RepairCause::RouteDeleted).await;
+        }
+    });
+}
+
+#[test]
 fn lost_events_lead_to_a_listing_that_sets_all_right() {
     in_both_modes(|_| async {
         let dir = tempfile::tempdir().expect("tempdir");

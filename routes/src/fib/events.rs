@@ -13,7 +13,7 @@ use crate::{
     links::{Link, LinkAddress, LinkChange, LinkTable},
     mirror::{Form, UNKNOWN_PROTOCOL},
     next_hops::{Hop, LinkIndex, NextHopId},
-    wanted::Prefix,
+    wanted::{Family, Prefix},
 };
 
 impl Fib {
@@ -157,6 +157,11 @@ impl Fib {
             self.lose(with_source, RepairCause::LinkLost);
             self.restart_listing(now);
         }
+        if address.address.is_ipv4() && !self.links.has_address(index, Family::Ipv4) {
+            let gone = self.mirror.lose_ipv4(index);
+            self.lose(gone, RepairCause::LinkLost);
+            self.restart_listing(now);
+        }
         self.addresses_changed(index);
         self.check_later(now);
     }
@@ -181,12 +186,12 @@ impl Fib {
                 }
                 self.mirror.next_hops.put_object(id, hop);
             }
-            NextHopContent::Group(members) if protocol == PROTOCOL => {
+            NextHopContent::Group { members, spread } if protocol == PROTOCOL => {
                 let known = self.mirror.next_hops.group(id).cloned();
-                if known.as_ref().is_some_and(|known| known.members == members) {
+                if known.as_ref().is_some_and(|known| known.members == members && known.spread == spread) {
                     return;
                 }
-                self.mirror.next_hops.put_group(id, members, None);
+                self.mirror.next_hops.put_group(id, members, spread, None);
                 if let Some(known) = known {
                     self.damaged_groups.insert(known.purpose, cause);
                     self.queue_routes_on(id);
@@ -194,11 +199,10 @@ impl Fib {
             }
             // Of another program, or none of our kinds: the number is taken, and routes of ours on it are
             // wrong.
-            NextHopContent::Object(_) | NextHopContent::Group(_) | NextHopContent::Other => {
+            NextHopContent::Object(_) | NextHopContent::Group { .. } | NextHopContent::Other => {
                 self.note_shrinking_groups(id, cause, now);
                 self.queue_routes_on(id);
-                self.mirror.next_hops.remove(id);
-                self.mirror.next_hops.put_foreign(id);
+                self.mirror.next_hops.take_over(id);
             }
         }
         self.settle_later(now);

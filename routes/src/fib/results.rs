@@ -10,7 +10,7 @@ use crate::{
     diff::Op,
     event::{Event, FailedWrite, RepairCause},
     mirror::{Form, Shape, UNKNOWN_PROTOCOL},
-    next_hops::{Hop, NextHopId},
+    next_hops::{Hop, NextHopId, Spread},
     pending::Backoff,
     wanted::Prefix,
 };
@@ -87,7 +87,7 @@ impl Fib {
     }
 
     fn group_written(&mut self, id: NextHopId, members: Vec<NextHopId>, purpose: Vec<Hop>) {
-        self.mirror.next_hops.put_group(id, members, Some(purpose));
+        self.mirror.next_hops.put_group(id, members, Spread::Even, Some(purpose));
         self.failed.remove(&FailedWrite::Group(id));
         self.touch_next_hop(id);
     }
@@ -199,7 +199,8 @@ impl Fib {
     fn route_refused(&mut self, prefix: Prefix, shape: &Shape, errno: Errno, now: Instant) {
         match (errno, shape.form) {
             (
-                Errno::ENETDOWN | Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENODEV,
+                // EACCES: IPv6 is off on the interface.
+                Errno::ENETDOWN | Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENODEV | Errno::EACCES,
                 Form::Plain(hop),
             ) => {
                 self.hop_refused(hop, errno, now);

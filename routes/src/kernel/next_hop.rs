@@ -9,7 +9,7 @@ use super::{
 use crate::{
     PROTOCOL,
     diff::OnLink,
-    next_hops::{Hop, LinkIndex, NextHopId},
+    next_hops::{Hop, LinkIndex, NextHopId, Spread},
     wanted::Family,
 };
 
@@ -22,6 +22,7 @@ const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
 const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
+const NHA_ENCAP: u16 = 8;
 /// Octets of one `struct nexthop_grp`: number, weight minus one, three reserved.
 const MEMBER_LENGTH: usize = 8;
 
@@ -36,8 +37,11 @@ pub(crate) struct KernelNextHop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextHopContent {
     Object(Hop),
-    Group(Vec<NextHopId>),
-    /// A blackhole, a device without gateway, a bridge entry: nothing that we write.
+    Group {
+        members: Vec<NextHopId>,
+        spread: Spread,
+    },
+    /// A blackhole, a device without gateway, a bridge entry, an encapsulation: nothing that we write.
     Other,
 }
 
@@ -102,26 +106,30 @@ fn header(family: u8, protocol: u8, flags: u32) -> [u8; HEADER_LENGTH] {
 /// `None` if malformed.
 pub(super) fn decode_next_hop(payload: &[u8]) -> Option<KernelNextHop> {
     let protocol = payload.first_chunk::<HEADER_LENGTH>()?[2];
-    let (mut id, mut link, mut gateway, mut members) = (None, None, None, None);
+    let (mut id, mut link, mut gateway, mut group, mut encapsulated) = (None, None, None, None, false);
     for (kind, value) in attributes(payload, HEADER_LENGTH) {
         match kind {
             NHA_ID => id = parse_u32(value).map(NextHopId),
             NHA_OIF => link = parse_u32(value).map(LinkIndex),
             NHA_GATEWAY => gateway = parse_address(value),
-            NHA_GROUP => members = Some(decode_members(value)),
+            NHA_GROUP => group = Some(decode_group(value)),
+            NHA_ENCAP => encapsulated = true,
             _ => {}
         }
     }
-    let content = match (members, gateway, link) {
-        (Some(members), ..) => NextHopContent::Group(members),
-        (None, Some(gateway), Some(link)) => NextHopContent::Object(Hop { gateway, link }),
+    let content = match (group, gateway, link) {
+        (Some(group), ..) => group,
+        (None, Some(gateway), Some(link)) if !encapsulated => NextHopContent::Object(Hop { gateway, link }),
         _ => NextHopContent::Other,
     };
     Some(KernelNextHop { id: id?, protocol, content })
 }
 
-fn decode_members(value: &[u8]) -> Vec<NextHopId> {
-    value.chunks_exact(MEMBER_LENGTH).filter_map(|member| parse_u32(&member[..4])).map(NextHopId).collect()
+fn decode_group(value: &[u8]) -> NextHopContent {
+    let entries = || value.chunks_exact(MEMBER_LENGTH);
+    let members = entries().filter_map(|member| parse_u32(&member[..4])).map(NextHopId).collect();
+    let is_even = entries().zip(entries().skip(1)).all(|(one, next)| one[4..] == next[4..]);
+    NextHopContent::Group { members, spread: if is_even { Spread::Even } else { Spread::Uneven } }
 }
 
 #[cfg(test)]
@@ -144,9 +152,25 @@ mod tests {
         let mut messages = Messages::default();
         let members = vec![NextHopId(5), NextHopId(6)];
         encode_group(&mut messages, 1, 0, Place::Ours, NextHopId(9), &members);
-        let content = NextHopContent::Group(members);
+        let content = NextHopContent::Group { members, spread: Spread::Even };
         let decoded = decode_next_hop(&messages.bytes()[16..]);
         assert_eq!(decoded, Some(KernelNextHop { id: NextHopId(9), protocol: PROTOCOL, content }));
+    }
+
+    #[test]
+    fn weights_that_differ_are_seen() {
+        let group = |weights: [u8; 2]| {
+            let mut payload = header(AF_UNSPEC, PROTOCOL, 0).to_vec();
+            payload.extend_from_slice(&[
+                20, 0, 2, 0, 5, 0, 0, 0, weights[0], 0, 0, 0, 6, 0, 0, 0, weights[1], 0, 0, 0,
+            ]);
+            payload.extend_from_slice(&[8, 0, 1, 0, 9, 0, 0, 0]);
+            decode_next_hop(&payload).expect("a group").content
+        };
+        let members = vec![NextHopId(5), NextHopId(6)];
+        let expected = |spread| NextHopContent::Group { members: members.clone(), spread };
+        assert_eq!(group([4, 4]), expected(Spread::Even));
+        assert_eq!(group([4, 0]), expected(Spread::Uneven));
     }
 
     #[test]
