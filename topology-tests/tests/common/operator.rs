@@ -1,13 +1,13 @@
 //! What an operator types and sees: for transcripts, and for looking at what a daemon says.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use cambric_lab::clab::split_words;
 use cambric_lab::{Node, fabric};
 use serde_json::Value;
 
 /// Types a command and prints what it shows, as on a terminal.
 pub(crate) fn type_in(node: &Node, line: &str) -> Result<String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let text = node.run_ok(&words)?;
+    let text = node.run_ok(&split_words(line).map_err(|problem| anyhow!("{problem}: {line}"))?)?;
     println!("\n{}# {line}\n{}", node.name(), text.trim_end());
     Ok(text)
 }
