@@ -253,9 +253,13 @@ impl Peer {
     }
 
     /// The peer is told why, so that its operator need not guess (RFC 4486 section 4).
+    ///
+    /// Behind an OPEN, for a NOTIFICATION alone is an error in the peer's OpenSent (RFC 4271 section 8.2.2,
+    /// event 25): FRR answers with one of its own and then shows that as the cause.
     fn turn_away(&mut self, cx: &mut Context<'_>) -> ConnId {
         let conn = cx.new_conn();
         let mut last_words = Vec::new();
+        self.our_open(cx.identity).write(&mut last_words);
         frame::write_notification(&mut last_words, &administrative_shutdown());
         cx.effects.push(Effect::Close { conn, last_words });
         conn

@@ -11,7 +11,7 @@ use cambric_bgp::peer::PeerState;
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{PathInfo, Verdict};
 use cambric_bgp::router::{PeerStatus, Restarted};
-use cambric_bgp::wire::Notification;
+use cambric_bgp::wire::{MessageType, Notification};
 use cambric_bgp::{
     Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, Wanted,
 };
@@ -56,7 +56,10 @@ fn set_admin(device: &mut Device, admin: Admin) {
 }
 
 fn last_words(device: &mut Device, conn: ConnId) -> Option<(u8, u8)> {
-    let messages = device.received(conn);
+    notification(&device.received(conn))
+}
+
+fn notification(messages: &[Message]) -> Option<(u8, u8)> {
     messages.last().and_then(Message::notification).map(|Notification { code, subcode, .. }| (code, subcode))
 }
 
@@ -143,7 +146,11 @@ fn connection_of_a_disabled_peer_is_told_of_the_shutdown_and_closed() {
     for _ in 0..3 {
         let conn = device.accept(ip(US), ip(PEER));
         assert!(device.is_closed(conn));
-        assert_eq!(last_words(&mut device, conn), Some(SHUTDOWN));
+        let messages = device.received(conn);
+        let kinds: Vec<MessageType> = messages.iter().map(|message| message.kind).collect();
+        // A NOTIFICATION before any OPEN would be an error in the peer's eyes.
+        assert_eq!(kinds, [MessageType::Open, MessageType::Notification]);
+        assert_eq!(notification(&messages), Some(SHUTDOWN));
         // What was on its way meanwhile is nobody's.
         device.send(conn, &peers_open());
         device.hang_up(conn);
