@@ -68,6 +68,12 @@ impl Conflist {
         Ok(())
     }
 
+    /// Calls CHECK of each plugin with what the last one answered to ADD.
+    pub(crate) fn check(&self, attachment: &Attachment<'_>, result: &Value) -> Result<()> {
+        let mut calls = self.plugins.iter().map(|plugin| (plugin, self.config_for(plugin, Some(result))));
+        calls.try_for_each(|(plugin, config)| attachment.call("CHECK", plugin, &config).map(drop))
+    }
+
     fn config_for(&self, plugin: &Map<String, Value>, previous: Option<&Value>) -> Value {
         let mut config = plugin.clone();
         config.insert("cniVersion".into(), self.cni_version.clone().into());
@@ -110,8 +116,12 @@ impl Attachment<'_> {
             return Ok(answer);
         }
         let complaint = String::from_utf8_lossy(&output.stderr);
-        match answer.as_ref().and_then(|answer| answer.get("msg")?.as_str()) {
-            Some(message) => bail!("{}: {message} {complaint}", context()),
+        let text = |key: &str| answer.as_ref().and_then(|answer| answer.get(key)?.as_str());
+        match text("msg") {
+            Some(message) => {
+                let details = text("details").map(|details| format!(" ({details})")).unwrap_or_default();
+                bail!("{}: {message}{details} {complaint}", context())
+            }
             None => bail!("{}: {} {complaint}", context(), output.status),
         }
     }

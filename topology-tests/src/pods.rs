@@ -159,6 +159,16 @@ impl Pod {
         place::in_netns(self, work)
     }
 
+    /// Calls CHECK: whether it is wired as ADD left it.
+    ///
+    /// # Errors
+    /// When a plugin finds a difference, which it names; when the pod has not been made to the end.
+    pub fn check(&self) -> Result<()> {
+        let record = self.record()?;
+        let result = record.result.with_context(|| format!("pod {} is half made", self.name))?;
+        record.conflist.check(&self.attachment(&record.container_id), &result)
+    }
+
     /// Calls DEL and removes the pod, whatever DEL said.
     ///
     /// # Errors

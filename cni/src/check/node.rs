@@ -90,12 +90,12 @@ fn compare_routes(
             ));
             continue;
         };
-        let source = wanted.config().node_addresses.towards(*address);
-        if let Some(wanted) = source.filter(|wanted| route.source != Some(*wanted)) {
-            let is = route.source.map_or_else(|| "none".to_owned(), |source| source.to_string());
-            found.tell(format!(
-                "source of the node's route to {address} is {is}, the configuration has {wanted}"
-            ));
+        // Another source than the configured one is the node's address of today: the daemon moves it.
+        if let Some(wanted) = wanted.config().node_addresses.towards(*address)
+            && route.source.is_none()
+        {
+            found
+                .tell(format!("the node's route to {address} has no source, the configuration has {wanted}"));
         }
     }
     Ok(())

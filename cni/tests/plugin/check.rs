@@ -138,7 +138,7 @@ const DAMAGES: [(Where, &str, &str); 23] = [
     (
         Where::Node,
         "ip route replace IPV4 dev HOST proto 204 scope link",
-        "source of the node's route to IPV4 is none, the configuration has 10.255.0.11",
+        "the node's route to IPV4 has no source, the configuration has 10.255.0.11",
     ),
     (Where::Node, "sysctl -qw net.ipv4.conf.HOST.proxy_arp=0", "ipv4/conf/HOST/proxy_arp is 0, must be 1"),
     (Where::Node, "sysctl -qw net.ipv4.neigh.HOST.proxy_delay=80", "neigh/HOST/proxy_delay is 80, must be 0"),
