@@ -44,6 +44,8 @@ pub(crate) struct Command {
 pub(crate) enum Detail {
     /// One line a thing.
     Brief,
+    /// One line a thing, and the reason in words.
+    Reasons,
     /// One block a thing: `all`.
     Full,
 }
@@ -85,7 +87,11 @@ const ROWS: &[Row] = &[
     Row {
         usage: "show route refused [PEER] [all]",
         help: "what is refused, and why",
-        build: |given| given.ask(Request::ShowRouteRefused { peer: given.name("PEER") }),
+        build: |given| {
+            let request = Request::ShowRouteRefused { peer: given.name("PEER") };
+            let detail = if given.has("all") { Detail::Full } else { Detail::Reasons };
+            Line::Command(Command { request, detail })
+        },
     },
     Row {
         usage: "show route count",
@@ -259,7 +265,7 @@ mod tests {
 
     #[test]
     fn whole_words_are_understood() {
-        use Detail::{Brief, Full};
+        use Detail::{Brief, Full, Reasons};
         let tor1a = || "tor1a".to_owned();
         asks("show status", Request::ShowStatus, Brief);
         assert_eq!(command("show protocols"), protocols(None, Brief));
@@ -272,7 +278,7 @@ mod tests {
         assert_eq!(command("show bgp neighbors tor1a"), protocols(Some("tor1a"), Full));
         asks("show route export tor1a", Request::ShowRouteExport { peer: tor1a() }, Brief);
         asks("show route import tor1a all", Request::ShowRouteImport { peer: tor1a() }, Full);
-        asks("show route refused", Request::ShowRouteRefused { peer: None }, Brief);
+        asks("show route refused", Request::ShowRouteRefused { peer: None }, Reasons);
         asks("show route refused tor1a all", Request::ShowRouteRefused { peer: Some(tor1a()) }, Full);
         asks("show route count", Request::ShowRouteCount, Brief);
         asks("show interfaces", Request::ShowInterfaces { interface: None }, Brief);

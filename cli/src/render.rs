@@ -42,8 +42,9 @@ pub(crate) fn text(reply: &Reply, detail: Detail) -> String {
 fn body(body: &Body, detail: Detail) -> String {
     match (body, detail) {
         (Body::Status(status), _) => status::render(status),
-        (Body::Protocols(protocols), Detail::Brief) => protocols::render_brief(protocols),
         (Body::Protocols(protocols), Detail::Full) => protocols::render_full(protocols),
+        (Body::Protocols(protocols), _) => protocols::render_brief(protocols),
+        (Body::Routes(routes), Detail::Reasons) => route::render_reasons(routes),
         (Body::Routes(routes), _) => route::render(routes, detail),
         (Body::RouteCounts(counts), _) => route::render_counts(counts),
         (Body::Interfaces(interfaces), _) => links::render_interfaces(interfaces),

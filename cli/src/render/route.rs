@@ -72,6 +72,36 @@ pub(super) fn render(routes: &[Route], detail: Detail) -> String {
     table.to_string()
 }
 
+/// One line a path, at its end the reason by name and in words.
+pub(super) fn render_reasons(routes: &[Route]) -> String {
+    if routes.is_empty() {
+        return "no routes\n".to_owned();
+    }
+    let mut table = Table::new([
+        Column::Left("Prefix"),
+        Column::Left(""),
+        Column::Left("Next hop"),
+        Column::Left("From"),
+        Column::Left("AS path"),
+        Column::Left("Why"),
+    ]);
+    for route in routes {
+        for (index, path) in route.paths.iter().enumerate() {
+            let prefix = if index == 0 { route.prefix.as_str() } else { "" };
+            let why = path.reason.as_deref().map_or_else(|| path.verdict.clone(), reason_in_words);
+            table.row([
+                prefix.to_owned(),
+                mark(path).to_owned(),
+                path.next_hop.clone().unwrap_or_else(|| "-".to_owned()),
+                path.peer.clone().unwrap_or_else(|| "local".to_owned()),
+                as_path(path),
+                why,
+            ]);
+        }
+    }
+    table.to_string()
+}
+
 /// One line a family.
 pub(super) fn render_counts(counts: &[RouteCount]) -> String {
     let mut table = Table::new([
@@ -282,6 +312,19 @@ Prefix            Next hop   From   Verdict  AS path
 ";
         let route = Route { prefix: "10.244.1.0/24".to_owned(), paths: vec![sent] };
         assert_eq!(render(&[route], Detail::Brief), expected);
+    }
+
+    #[test]
+    fn refused_paths_say_why_in_words() {
+        let default = because("DefaultRoute", path("tor1a", "10.0.1.1", &[65101], "refused"));
+        let routes = [Route { prefix: "0.0.0.0/0".to_owned(), paths: vec![default.clone(), default] }];
+        let expected = "\
+Prefix        Next hop  From   AS path  Why
+0.0.0.0/0  !  10.0.1.1  tor1a  65101 i  DefaultRoute: a default route needs a filter that accepts it
+           !  10.0.1.1  tor1a  65101 i  DefaultRoute: a default route needs a filter that accepts it
+";
+        assert_eq!(render_reasons(&routes), expected);
+        assert_eq!(render_reasons(&[]), "no routes\n");
     }
 
     #[test]
