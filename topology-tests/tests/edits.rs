@@ -12,7 +12,7 @@
 //! - a peer is added, a filter changed, a node removed by editing files; no session starts again that need not, and FRR
 //!   sees every announcement and withdrawal;
 //! - a file that is broken, or contradicts another, changes nothing but `show status`, which names file, field and reason
-//!   until it is mended;
+//!   until it is mended; `configure check` finds the same, and says beforehand what an edit would change;
 //! - a hold time counts from the next session on; another AS of a peer costs the sessions with it and no others;
 //! - a folder that is swapped by a symbolic link, as a ConfigMap is, applies as a whole.
 //!
@@ -32,7 +32,7 @@ use cambric_lab::flow::{Flow, Report};
 use cambric_lab::{Lab, Node, poll};
 use serde_json::Value;
 
-use common::operator::{established, peers, problems, sessions, type_in};
+use common::operator::{established, peers, problems, sessions, try_in, type_in};
 use common::{LabFolder, Need, in_lab, machine_has};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -232,6 +232,8 @@ impl Desk<'_> {
         println!("    {problem}");
         if fault.is_shown {
             type_in(&self.node, "cambric show status")?;
+            let (status, text) = try_in(&self.node, "cambric configure check")?;
+            ensure!(!status.success() && text.contains(fault.file), "the check finds nothing: {status}");
         }
         Ok(())
     }
@@ -255,6 +257,7 @@ impl Desk<'_> {
         })?;
 
         headline("f1 gets another AS than it has, and its own again; c3 and c2 talk beside it");
+        self.is_checked_before_it_applies()?;
         let way_by_f1 = fabric::start_flows(&self.lab.pod("c1", "c1-1")?, &self.lab.pod("c2", "c2-1")?)?;
         self.while_pods_talk_from(&["c2", "c3"], &[("c3", "c2")], || {
             self.edit("c1.yaml", &[HOLD_TIME, ("asn: 65001", "asn: 65009")])?;
@@ -273,6 +276,16 @@ impl Desk<'_> {
         })?;
         print_lost("c1 to c2, over both switches", &fabric::stop_flows(way_by_f1)?);
         self.mend("c1.yaml");
+        Ok(())
+    }
+
+    /// What would change is asked before it is done.
+    fn is_checked_before_it_applies(&self) -> Result<()> {
+        self.node.run_ok(&["cp", "-r", "/etc/cambric/manifests", "/tmp/next"])?;
+        self.node.run_ok(&["sed", "-i", "s/asn: 65001/asn: 65009/", "/tmp/next/c1.yaml"])?;
+        let text = type_in(&self.node, "cambric configure check /tmp/next")?;
+        ensure!(text.contains("peer f1: AS 65001 -> 65009"), "it does not say what changes");
+        ensure!(established(&self.node).len() == 4, "a check has changed something");
         Ok(())
     }
 

@@ -1,15 +1,28 @@
 //! What an operator types and sees: for transcripts, and for looking at what a daemon says.
 
-use anyhow::{Result, anyhow};
+use std::process::ExitStatus;
+
+use anyhow::{Result, anyhow, ensure};
 use cambric_lab::clab::split_words;
 use cambric_lab::{Node, fabric};
 use serde_json::Value;
 
 /// Types a command and prints what it shows, as on a terminal.
+///
+/// # Errors
+/// When it fails.
 pub(crate) fn type_in(node: &Node, line: &str) -> Result<String> {
-    let text = node.run_ok(&split_words(line).map_err(|problem| anyhow!("{problem}: {line}"))?)?;
-    println!("\n{}# {line}\n{}", node.name(), text.trim_end());
+    let (status, text) = try_in(node, line)?;
+    ensure!(status.success(), "{}# {line}: {status}", node.name());
     Ok(text)
+}
+
+/// As [`type_in`], for a command that may well fail.
+pub(crate) fn try_in(node: &Node, line: &str) -> Result<(ExitStatus, String)> {
+    let output = node.run(&split_words(line).map_err(|problem| anyhow!("{problem}: {line}"))?)?;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    println!("\n{}# {line}\n{}", node.name(), text.trim_end());
+    Ok((output.status, text))
 }
 
 /// The problems that a daemon names.
