@@ -29,7 +29,6 @@ pub const MOST_LIST_ITEMS: usize = 256;
 #[kube(printcolumn = r#"{"name":"AS","type":"integer","jsonPath":".spec.asn"}"#)]
 #[kube(printcolumn = r#"{"name":"Mesh","type":"string","jsonPath":".spec.mesh"}"#)]
 #[kube(printcolumn = r#"{"name":"Pods","type":"string","jsonPath":".spec.podCIDRs"}"#)]
-#[kube(printcolumn = r#"{"name":"Peers","type":"string","jsonPath":".spec.peers[*].name"}"#)]
 #[kube(printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BGPClusterConfigSpec {
@@ -38,7 +37,7 @@ pub struct BGPClusterConfigSpec {
     pub node_selector: Option<NodeSelector>,
     /// AS of the nodes; 64512 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub asn: Option<u32>,
     /// Whether all nodes peer with each other.
     #[serde(default)]
@@ -97,7 +96,7 @@ pub struct PeerEntry {
     #[schemars(schema_with = "schema::address")]
     pub address: String,
     /// Its AS.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub asn: u32,
     /// TCP port it listens on; 179 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +154,7 @@ pub struct BGPPeerConfigSpec {
     pub export: ExportPolicy,
     /// Most routes accepted of a family; 20000 if absent. Further ones are refused, the session stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub max_prefixes: Option<u32>,
 }
 
@@ -207,13 +206,12 @@ pub enum ExportPolicy {
 #[kube(doc = "What is particular to one node; named as the node.")]
 #[kube(printcolumn = r#"{"name":"AS","type":"integer","jsonPath":".spec.asn"}"#)]
 #[kube(printcolumn = r#"{"name":"Router ID","type":"string","jsonPath":".spec.routerID"}"#)]
-#[kube(printcolumn = r#"{"name":"Peers","type":"string","jsonPath":".spec.peers[*].name"}"#)]
 #[kube(printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BGPNodeOverrideSpec {
     /// AS of this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = u32::MAX))]
     pub asn: Option<u32>,
     /// BGP identifier; the node's IPv4 address if absent.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]

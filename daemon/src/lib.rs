@@ -18,6 +18,7 @@ pub mod check;
 pub mod conflist;
 pub mod contradictions;
 pub mod control;
+pub mod crds;
 pub mod daemon;
 pub mod fib;
 pub mod forwarding;

@@ -3,7 +3,7 @@
 
 pub mod dir;
 mod folder_watch;
-mod manifest;
+pub(crate) mod manifest;
 
 use tokio::sync::watch;
 

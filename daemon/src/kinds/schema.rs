@@ -7,8 +7,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::MOST_LIST_ITEMS;
 
-/// The longest IPv6 address.
-const ADDRESS_LENGTH: usize = 39;
+/// The longest text of an IPv6 address: the last 32 bits may be written as an IPv4 address.
+const ADDRESS_LENGTH: usize = 45;
 
 /// An address that a router can be talked to at.
 pub(super) fn address(_: &mut SchemaGenerator) -> Schema {

@@ -24,15 +24,15 @@ const MOST_NAME_OCTETS: usize = 253;
 
 /// What one file says.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     /// What counts, in the order of the file.
-    pub(super) entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Documents that can be read and do not count.
-    pub(super) notices: Vec<Problem>,
+    pub(crate) notices: Vec<Problem>,
     /// What is wrong, and what it costs.
-    pub(super) faults: Vec<(Problem, Costs)>,
+    pub(crate) faults: Vec<(Problem, Costs)>,
     /// There is no document in it, not even one that is no business of ours.
-    pub(super) is_empty: bool,
+    pub(crate) is_empty: bool,
 }
 
 /// What every object says of itself.
@@ -66,7 +66,7 @@ struct Envelope<S> {
 
 impl Manifest {
     /// Reads the text of `file`.
-    pub(super) fn decode(file: &str, text: &str) -> Manifest {
+    pub(crate) fn decode(file: &str, text: &str) -> Manifest {
         let mut manifest = Manifest { is_empty: true, ..Manifest::default() };
         for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
             let place = format!("{file}, document {}", index + 1);
@@ -90,7 +90,7 @@ impl Manifest {
     }
 
     /// A file that could not even be opened.
-    pub(super) fn unreadable(file: &str, error: &io::Error) -> Manifest {
+    pub(crate) fn unreadable(file: &str, error: &io::Error) -> Manifest {
         let fault = Problem::new(file, format!("cannot be read: {error}"));
         Manifest { faults: vec![(fault, Costs::All)], ..Manifest::default() }
     }
