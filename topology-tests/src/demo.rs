@@ -18,6 +18,26 @@ const AFTER: u32 = 3000;
 /// Uplinks of each node.
 const UPLINKS: usize = 2;
 
+/// Nodes that the steps name.
+const NAMED: [&str; 4] = ["n11", "n22", "tor1a", "tor1b"];
+
+/// Whether the steps can be shown on a lab: said before it is brought up.
+///
+/// # Errors
+/// When it lacks a node that they name.
+pub fn fits(lab: &Lab) -> Result<()> {
+    let topology = lab.topology();
+    let missing: Vec<&str> = NAMED.into_iter().filter(|name| !topology.nodes.contains_key(*name)).collect();
+    ensure!(
+        missing.is_empty(),
+        "the demo shows what becomes of two racks when a TOR dies; lab {} has no {}. See it with cambric-lab up, and what \
+         to type in its README",
+        topology.name,
+        missing.join(", ")
+    );
+    Ok(())
+}
+
 /// Runs all steps on `containerlab/two-rack`, which is up.
 ///
 /// # Errors

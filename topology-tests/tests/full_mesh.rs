@@ -17,6 +17,8 @@ mod common;
 
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -377,4 +379,15 @@ fn two_nodes_and_a_gateway() -> LabFolder {
         );
     }
     folder
+}
+
+/// Its steps are those of two racks; on this lab there is no TOR that could die.
+#[test]
+fn the_demo_says_at_once_which_lab_it_is_made_for() {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../containerlab/full-mesh");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_cambric-demo")).arg(lab).output().expect("it can be started");
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && output.stdout.is_empty(), "it starts: {output:?}");
+    assert!(says.contains("lab full-mesh has no n11, n22, tor1a, tor1b"), "{says}");
 }

@@ -84,6 +84,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
     let own = std::env::current_exe().context("own path")?;
     let options = Options::new(own.with_file_name("cambric-lab"));
     let lab = Lab::load(&args.lab)?;
+    demo::fits(&lab)?;
     lab.down()?; // what an earlier run left with KEEP=1
     let name = lab.topology().name.clone();
     headline(&format!("Bringing up {name}"));
