@@ -13,6 +13,9 @@
 //! - what is withdrawn leaves the kernel;
 //! - the node's daemon may be killed and started: each neighbour keeps the node's prefixes all the time (RFC 4724), and
 //!   the kernel is told nothing about the node's own routes;
+//! - a session that the operator disables ends for the neighbour as an Administrative Shutdown (RFC 4486), which takes the
+//!   node's prefixes with it at once, and each neighbour gives that as the cause as long as it lasts; the session of the
+//!   other family goes on; enabled, it is back without delay;
 //! - the daemon of FRR or BIRD may be killed and started as well: the node keeps what it told, and the kernel hears
 //!   nothing.
 
@@ -31,6 +34,7 @@ use common::{LabFolder, Need, in_lab, machine_has};
 const LIMIT: Duration = Duration::from_secs(60);
 
 const CAMBRICD: &str = "cambricd";
+const BIRD_SOCKET: &str = "/run/bird-lab.ctl";
 
 /// The node's pod ranges.
 const OWN: [&str; 2] = ["198.51.100.0/26", "2001:db8:100::/64"];
@@ -102,6 +106,7 @@ fn a_node_peers_with_frr_bird_and_gobgp_at_the_same_time() {
         all_learn(lab)?;
         unwanted_routes_are_refused_with_the_reason(lab)?;
         what_is_withdrawn_leaves_the_kernel(lab)?;
+        a_disabled_peer_is_told_why(lab)?;
         a_killed_daemon_costs_nothing(lab)?;
         a_killed_neighbour_costs_nothing(lab)
     });
@@ -206,6 +211,58 @@ fn what_is_withdrawn_leaves_the_kernel(lab: &Lab) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The sessions of IPv4; those of IPv6 with the same neighbours stay.
+fn a_disabled_peer_is_told_why(lab: &Lab) -> Result<()> {
+    let node = lab.node("c1")?;
+    let (own, other_ages) = (OWN[0], ages(&node)?);
+    for switch in &SWITCHES {
+        node.run_ok(&["cambric", "disable", switch.peers[0]])?;
+        let what = format!("{} to say why {own} is gone", switch.name);
+        poll::until(&what, LIMIT, || {
+            let gone = switch.held(lab, own).is_ok_and(|held| held == Held::Nothing);
+            gone && switch.says_shutdown(lab).is_ok_and(|says| says)
+        })?;
+        wait_for_kernel(&node, switch.pods[0], Say::Withdraw)?;
+    }
+    // Each tries again meanwhile, and is told again.
+    let start = Instant::now();
+    poll::until_some("ten seconds without a session", LIMIT, || {
+        for switch in &SWITCHES {
+            ensure!(switch.says_shutdown(lab)?, "{} gives another cause", switch.name);
+            ensure!(switch.held(lab, own)? == Held::Nothing, "{} has {own}", switch.name);
+        }
+        Ok((start.elapsed() > Duration::from_secs(10)).then_some(()))
+    })?;
+    println!("disabled: FRR, BIRD and GoBGP say Administrative Shutdown, and have {own} no more");
+    let start = Instant::now();
+    for switch in &SWITCHES {
+        node.run_ok(&["cambric", "enable", switch.peers[0]])?;
+    }
+    poll::until("all six sessions", LIMIT, || fabric::is_whole(&node))?;
+    println!("enabled: all six sessions {:.1?} later", start.elapsed());
+    for switch in &SWITCHES {
+        wait_for_kernel(&node, switch.pods[0], Say::Announce)?;
+        let what = format!("{own} at {}", switch.name);
+        poll::until(&what, LIMIT, || switch.held(lab, own).is_ok_and(|held| held == Held::Fresh))?;
+    }
+    for (before, after) in other_ages.iter().zip(ages(&node)?) {
+        ensure!(after >= before + 10, "a session of IPv6 is {after} s old, before {before} s");
+    }
+    Ok(())
+}
+
+/// Seconds for which the sessions of IPv6 have been up.
+fn ages(node: &Node) -> Result<Vec<u64>> {
+    let answer = fabric::ask(node, &["show", "protocols"])?;
+    let all = answer["protocols"].as_array().context("protocols")?;
+    let age = |switch: &Switch| {
+        let mut named = all.iter().filter(|peer| peer["name"] == switch.peers[1]);
+        let up = named.find(|peer| peer["state"] == "Established").context(switch.peers[1])?;
+        up["since_s"].as_u64().context("since_s")
+    };
+    SWITCHES.iter().map(age).collect()
 }
 
 fn a_killed_daemon_costs_nothing(lab: &Lab) -> Result<()> {
@@ -336,7 +393,9 @@ impl Switch {
                 let all = birdc(&node, &["show", "protocols", "all", session])?;
                 let is_fresh = all.contains("BGP state:          Established")
                     && !all.contains("Neighbor graceful restart active");
-                (birdc(&node, &["show", "route", prefix])?.contains(session), !is_fresh)
+                // It fails without the prefix.
+                let output = node.run(&["birdc", "-s", BIRD_SOCKET, "show", "route", prefix])?;
+                (String::from_utf8_lossy(&output.stdout).contains(session), !is_fresh)
             }
             Kind::Gobgp => {
                 let family = if is_v6 { "ipv6" } else { "ipv4" };
@@ -350,6 +409,25 @@ impl Switch {
             (false, _) => Held::Nothing,
             (true, true) => Held::Stale,
             (true, false) => Held::Fresh,
+        })
+    }
+
+    /// Whether it gives Administrative Shutdown as the cause why it has no session of IPv4 with the node.
+    fn says_shutdown(&self, lab: &Lab) -> Result<bool> {
+        let node = lab.node(self.name)?;
+        Ok(match self.kind {
+            Kind::Frr => {
+                let text = node.run_ok(&["vtysh", "-c", "show bgp neighbors 192.0.2.1"])?;
+                text.contains("Notification received (Cease/Administrative Shutdown)")
+            }
+            Kind::Bird => birdc(&node, &["show", "protocols", "all", "c1_v4"])?
+                .contains("Received: Administrative shutdown"),
+            // Only its log tells.
+            Kind::Gobgp => node
+                .run_ok(&["cat", "/var/log/gobgpd.log"])?
+                .lines()
+                .rfind(|line| line.contains("Peer Down") && line.contains("192.0.2.5"))
+                .is_some_and(|line| line.contains("administrative shutdown")),
         })
     }
 
@@ -403,5 +481,5 @@ impl Switch {
 }
 
 fn birdc(node: &Node, words: &[&str]) -> Result<String> {
-    node.run_ok(&[&["birdc", "-s", "/run/bird-lab.ctl"], words].concat())
+    node.run_ok(&[&["birdc", "-s", BIRD_SOCKET], words].concat())
 }
