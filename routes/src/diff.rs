@@ -6,7 +6,7 @@
 //! wanted, and rewriting a hundred thousand such routes is exactly the work that groups save. [`Merge::Now`]
 //! does that rewriting at leisure.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     METRIC,
@@ -206,20 +206,30 @@ pub(crate) fn plan_group(
     })
 }
 
-/// Groups without routes, then objects without groups.
-pub(crate) fn plan_leftovers(mirror: &Mirror) -> Vec<Op> {
-    let unused_group = |id: NextHopId| mirror.users(id) == 0;
-    let groups: Vec<NextHopId> =
-        mirror.next_hops.groups().map(|(id, _)| id).filter(|id| unused_group(*id)).collect();
-    let in_use = |object: NextHopId| {
-        mirror.users(object) > 0
-            || mirror
-                .next_hops
-                .groups()
-                .any(|(id, group)| !groups.contains(&id) && group.members.contains(&object))
+/// What nobody of ours names any more.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Leftovers {
+    /// Deletes groups without routes, then objects without groups.
+    pub(crate) ops: Vec<Op>,
+    /// What stays, for other programs point to it: the kernel would delete their routes with it.
+    pub(crate) borrowed: BTreeSet<NextHopId>,
+}
+
+pub(crate) fn plan_leftovers(mirror: &Mirror) -> Leftovers {
+    let next_hops = &mirror.next_hops;
+    let is_borrowed = |id: &NextHopId| mirror.borrowers(*id) > 0 || next_hops.is_foreign_member(*id);
+    let unused = |id: &NextHopId| mirror.users(*id) == 0;
+    let groups = next_hops.groups().map(|(id, _)| id).filter(unused);
+    let (mut borrowed, groups): (BTreeSet<NextHopId>, BTreeSet<NextHopId>) = groups.partition(is_borrowed);
+    let has_group = |object: &NextHopId| {
+        next_hops.groups().any(|(id, group)| !groups.contains(&id) && group.members.contains(object))
     };
-    let objects = mirror.next_hops.objects().map(|(id, _)| id).filter(|id| !in_use(*id));
-    groups.iter().copied().chain(objects).map(|id| Op::DeleteNextHop { id }).collect()
+    let objects = next_hops.objects().map(|(id, _)| id).filter(|id| unused(id) && !has_group(id));
+    let (borrowed_objects, objects): (BTreeSet<NextHopId>, BTreeSet<NextHopId>) =
+        objects.partition(is_borrowed);
+    borrowed.extend(borrowed_objects);
+    let ops = groups.iter().chain(&objects).map(|id| Op::DeleteNextHop { id: *id }).collect();
+    Leftovers { ops, borrowed }
 }
 
 /// Routes of our protocol that are none of ours.
@@ -251,7 +261,11 @@ fn beside_group(prefix: Prefix, ours: &Shape, stray: Op) -> Vec<Op> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::next_hops::{Spread, tests::hop};
+    use crate::{
+        kernel::Table,
+        mirror::Foreign,
+        next_hops::{Spread, tests::hop},
+    };
 
     const OBJECT_A: NextHopId = NextHopId(1);
     const OBJECT_B: NextHopId = NextHopId(2);
@@ -392,9 +406,29 @@ mod tests {
     fn leftovers_are_groups_without_routes_and_objects_without_groups() {
         let mut mirror = mirror();
         mirror.put_route(prefix(), &shape(Form::Group(GROUP)));
-        assert_eq!(plan_leftovers(&mirror), []);
+        assert_eq!(plan_leftovers(&mirror), Leftovers::default());
         mirror.put_route(prefix(), &shape(Form::Plain(a())));
         let ids = [GROUP, OBJECT_A, OBJECT_B].map(|id| Op::DeleteNextHop { id });
-        assert_eq!(plan_leftovers(&mirror), ids);
+        assert_eq!(plan_leftovers(&mirror).ops, ids);
+    }
+
+    #[test]
+    fn leftover_stays_while_another_program_points_to_it() {
+        let (table, metric, protocol) = (Table::Other { table: 7, tos: 0 }, 0, 4);
+        let foreign = Foreign { table, prefix: prefix(), metric, protocol };
+        // A route on the group keeps its members, too.
+        let mut on_group = mirror();
+        assert!(on_group.put_borrower(foreign, Some(GROUP)));
+        let kept = Leftovers { ops: Vec::new(), borrowed: [GROUP].into() };
+        assert_eq!(plan_leftovers(&on_group), kept);
+        assert!(on_group.put_borrower(foreign, None));
+        assert_eq!(plan_leftovers(&on_group).ops.len(), 3);
+        // A route on an object, a group with an object.
+        let mut on_objects = mirror();
+        on_objects.put_borrower(foreign, Some(OBJECT_A));
+        on_objects.next_hops.put_foreign(NextHopId(99), vec![OBJECT_B]);
+        let kept =
+            Leftovers { ops: vec![Op::DeleteNextHop { id: GROUP }], borrowed: [OBJECT_A, OBJECT_B].into() };
+        assert_eq!(plan_leftovers(&on_objects), kept);
     }
 }

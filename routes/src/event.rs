@@ -31,6 +31,12 @@ pub enum Event {
         /// Protocol number of the foreign route; 0 if the kernel does not tell.
         protocol: u8,
     },
+    /// Nothing of ours needs this object or group any more. It stays, for other programs point to it: the kernel
+    /// would delete their routes with it. Told once.
+    NextHopBorrowed {
+        /// Its number.
+        id: NextHopId,
+    },
     /// The kernel refused a write; it is tried again. Told once until it succeeds.
     WriteFailed {
         /// What was to be written.
@@ -120,6 +126,9 @@ pub struct Snapshot {
     /// Wanted prefixes for which another program has a route with our metric, with its protocol; 0 if the kernel
     /// does not tell.
     pub conflicts: BTreeMap<Prefix, u8>,
+    /// Objects and groups that are kept for other programs only, with the number of their routes that point to it
+    /// (0: a group of theirs does).
+    pub borrowed: BTreeMap<NextHopId, usize>,
     /// Next hops that are not used, and why.
     pub unusable: BTreeMap<Hop, Unusable>,
     /// Repairs since the start.

@@ -14,6 +14,7 @@
 //! wish, not for each route.
 
 mod events;
+mod foreign;
 mod listing;
 mod resolution;
 mod results;
@@ -35,7 +36,7 @@ use crate::{
     intern::{Interned, Interner},
     links::LinkTable,
     mirror::{Form, Mirror, Shape},
-    next_hops::Hop,
+    next_hops::{Hop, NextHopId},
     pending::{Backoff, Mark, Pending},
     wanted::{Change, Family, NextHop, PerFamily, Prefix, Target},
 };
@@ -66,6 +67,8 @@ pub(crate) struct Fib {
     conflicts: BTreeMap<Prefix, u8>,
     /// Prefixes whose right route is in the kernel, behind another one of ours.
     covered: HashMap<Prefix, Shape>,
+    /// Objects and groups that are there for other programs only.
+    borrowed: BTreeSet<NextHopId>,
     missing_sources: BTreeSet<IpAddr>,
     /// What is being repaired, and why.
     damaged_routes: HashMap<Prefix, RepairCause>,
@@ -121,6 +124,7 @@ impl Fib {
             sweep: PerFamily::default(),
             conflicts: BTreeMap::new(),
             covered: HashMap::new(),
+            borrowed: BTreeSet::new(),
             missing_sources: BTreeSet::new(),
             damaged_routes: HashMap::new(),
             damaged_groups: HashMap::new(),
@@ -394,7 +398,11 @@ impl Fib {
         }
         // Objects serve both families, so they wait for both.
         if Family::ALL.iter().all(|family| *self.sweep.get(*family) == Sweep::Allowed) {
-            ops.extend(diff::plan_leftovers(&self.mirror));
+            let leftovers = diff::plan_leftovers(&self.mirror);
+            ops.extend(leftovers.ops);
+            let new = leftovers.borrowed.difference(&self.borrowed);
+            self.events.extend(new.map(|id| Event::NextHopBorrowed { id: *id }));
+            self.borrowed = leftovers.borrowed;
         }
         ops
     }
@@ -441,6 +449,7 @@ impl Fib {
             groups: groups.map(|(id, group)| (id, group_state(id, &group.hops))).collect(),
             by_gateway: self.mirror.users_by_hop(),
             conflicts: self.conflicts.clone(),
+            borrowed: self.borrowed.iter().map(|id| (*id, self.mirror.borrowers(*id))).collect(),
             unusable: self.unusable(),
             repairs: self.repairs.clone(),
             overruns: self.overruns,

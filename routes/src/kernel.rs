@@ -36,7 +36,7 @@ use socket2::{SockFilter, SockRef};
 pub(crate) use self::{
     dump::{Consistency, Dump, DumpStep, Found},
     next_hop::{KernelNextHop, NextHopContent},
-    route::KernelRoute,
+    route::{KernelRoute, Table},
 };
 use self::{
     message::Messages,

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     METRIC,
     intern::{Interned, Interner},
+    kernel::Table,
     links::LinkLoss,
     next_hops::{Hop, LinkIndex, NextHopId, NextHopTable},
     wanted::{Family, PerFamily, Prefix},
@@ -41,12 +42,23 @@ pub(crate) type Stray = (Prefix, u32, Form);
 /// Protocol number of a foreign route that the kernel shows without one (`RTPROT_UNSPEC`).
 pub(crate) const UNKNOWN_PROTOCOL: u8 = 0;
 
+/// A route of another program, in any table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Foreign {
+    pub(crate) table: Table,
+    pub(crate) prefix: Prefix,
+    pub(crate) metric: u32,
+    pub(crate) protocol: u8,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
     pub(crate) next_hops: NextHopTable,
     routes: HashMap<Prefix, Interned>,
     shapes: Interner<Shape>,
     foreign: HashMap<Prefix, u8>,
+    /// Routes of other programs that point to our objects or groups.
+    borrowers: HashMap<Foreign, NextHopId>,
     pub(crate) strays: BTreeSet<Stray>,
     learned: PerFamily<usize>,
     unreachable: PerFamily<usize>,
@@ -135,6 +147,26 @@ impl Mirror {
         }
     }
 
+    /// Another program's route points to a number, or to none. Whether that changes anything for ours.
+    pub(crate) fn put_borrower(&mut self, route: Foreign, id: Option<NextHopId>) -> bool {
+        match id.filter(|id| self.next_hops.is_ours(*id)) {
+            Some(id) => self.borrowers.insert(route, id) != Some(id),
+            None => self.borrowers.remove(&route).is_some(),
+        }
+    }
+
+    /// Of the routes of other programs that point to our numbers only these are left. Whether others were known.
+    pub(crate) fn retain_borrowers(&mut self, stays: impl Fn(&Foreign) -> bool) -> bool {
+        let before = self.borrowers.len();
+        self.borrowers.retain(|route, _| stays(route));
+        self.borrowers.len() != before
+    }
+
+    /// How many routes of other programs point to an object or group.
+    pub(crate) fn borrowers(&self, id: NextHopId) -> usize {
+        self.borrowers.values().filter(|borrowed| **borrowed == id).count()
+    }
+
     pub(crate) fn put_foreign(&mut self, prefix: Prefix, protocol: u8) {
         self.foreign.insert(prefix, protocol);
     }
@@ -147,12 +179,14 @@ impl Mirror {
     /// The kernel no longer holds this object or group. Returns the prefixes that lost their route with it.
     pub(crate) fn remove_next_hop(&mut self, id: NextHopId) -> Vec<Prefix> {
         let gone = self.next_hops.remove(id);
+        self.borrowers.retain(|_, borrowed| !gone.contains(borrowed));
         self.remove_where(|form| matches!(form, Form::Group(id) if gone.contains(&id)))
     }
 
     /// An interface carries nothing any more. Returns the prefixes that lost their route.
     pub(crate) fn remove_link(&mut self, link: LinkIndex, loss: LinkLoss) -> Vec<Prefix> {
         let gone = self.next_hops.remove_link(link);
+        self.borrowers.retain(|_, borrowed| !gone.contains(borrowed));
         self.remove_where(|form| match form {
             Form::Group(id) => gone.contains(&id),
             Form::Plain(hop) => loss == LinkLoss::Admin && hop.link == link,

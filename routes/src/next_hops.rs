@@ -68,8 +68,8 @@ pub(crate) struct NextHopTable {
     groups: BTreeMap<NextHopId, Group>,
     /// Groups by their hops; of several equal ones the lowest.
     by_hops: HashMap<Vec<Hop>, NextHopId>,
-    /// Numbers that others use.
-    foreign: BTreeSet<NextHopId>,
+    /// Numbers that others use, and the members of their groups.
+    foreign: BTreeMap<NextHopId, Vec<NextHopId>>,
     /// Numbers handed out for messages that are not written yet.
     reserved: BTreeSet<NextHopId>,
 }
@@ -108,7 +108,7 @@ impl NextHopTable {
 
     /// Numbers that others use.
     pub(crate) fn foreign(&self) -> impl Iterator<Item = NextHopId> {
-        self.foreign.iter().copied()
+        self.foreign.keys().copied()
     }
 
     /// Groups made for these hops that spread over others now.
@@ -135,7 +135,7 @@ impl NextHopTable {
     fn is_used(&self, id: NextHopId) -> bool {
         self.objects.contains_key(&id)
             || self.groups.contains_key(&id)
-            || self.foreign.contains(&id)
+            || self.foreign.contains_key(&id)
             || self.reserved.contains(&id)
     }
 
@@ -181,17 +181,27 @@ impl NextHopTable {
         }
     }
 
-    /// Another program holds this number.
-    pub(crate) fn put_foreign(&mut self, id: NextHopId) {
+    /// Another program holds this number, maybe for a group with these members.
+    pub(crate) fn put_foreign(&mut self, id: NextHopId, members: Vec<NextHopId>) {
         self.forget_number(id);
-        self.foreign.insert(id);
+        self.foreign.insert(id, members);
+    }
+
+    /// Whether it is an object or a group of ours.
+    pub(crate) fn is_ours(&self, id: NextHopId) -> bool {
+        self.objects.contains_key(&id) || self.groups.contains_key(&id)
+    }
+
+    /// Whether a group of another program has it as a member.
+    pub(crate) fn is_foreign_member(&self, id: NextHopId) -> bool {
+        self.foreign.values().any(|members| members.contains(&id))
     }
 
     /// Another program holds a number that was ours. Groups keep it as a member, and forward as that program wants.
-    pub(crate) fn take_over(&mut self, id: NextHopId) {
+    pub(crate) fn take_over(&mut self, id: NextHopId, members: Vec<NextHopId>) {
         self.objects.remove(&id);
         self.groups.remove(&id);
-        self.put_foreign(id);
+        self.put_foreign(id, members);
         self.refresh();
     }
 
@@ -280,7 +290,7 @@ pub(crate) mod tests {
         let mut uneven = table();
         uneven.put_group(NextHopId(10), members.clone(), Spread::Uneven, None);
         let mut taken = table();
-        taken.take_over(NextHopId(1));
+        taken.take_over(NextHopId(1), Vec::new());
         for mut table in [uneven, taken] {
             assert_eq!((table.group_of(&hops), table.group_of(&hops[1..])), (None, None));
             assert_eq!(table.hops(NextHopId(10)), []);
@@ -294,7 +304,7 @@ pub(crate) mod tests {
     #[test]
     fn new_numbers_avoid_those_in_use_by_us_and_by_others() {
         let mut table = NextHopTable::default();
-        table.put_foreign(NextHopId(OBJECT_IDS.start));
+        table.put_foreign(NextHopId(OBJECT_IDS.start), Vec::new());
         table.put_object(NextHopId(OBJECT_IDS.start + 1), hop("10.1.0.1", 1));
         let id = table.new_object_id();
         assert_eq!(id, Some(NextHopId(OBJECT_IDS.start + 2)));

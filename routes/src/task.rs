@@ -304,6 +304,9 @@ fn log(event: &Event) {
         Event::ForeignConflict { prefix, protocol } => {
             warn!(prefix = %prefix, protocol, "a route of another program has our place");
         }
+        Event::NextHopBorrowed { id } => {
+            warn!(next_hop_id = %id, "other programs point to a next hop of ours: it is kept for them");
+        }
         Event::WriteFailed { what, errno } => warn!(what = ?what, errno, "the kernel refused a write"),
         Event::PreferredSourceMissing { address } => {
             warn!(address = %address, "preferred source is not on this node: routes go without it");

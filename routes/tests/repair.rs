@@ -334,6 +334,33 @@ fn flushed_routes_return() {
 }
 
 #[test]
+fn what_foreign_routes_point_to_is_kept_until_they_are_gone() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut running = usual(config(dir.path())).await;
+        allow_sweep(&running).await;
+        let group = |text: &str| shown(text).split_whitespace().nth(2).expect("a number").to_owned();
+        ip(&format!("-4 route add 192.0.2.0/24 nhid {} proto static", group(ROUTE)));
+        ip(&format!("-6 route add 2001:db8:f0::/48 nhid {} proto static table 77", group(ROUTE_V6)));
+        running.set(vec![Change::Drop(prefix(ROUTE)), Change::Drop(prefix(ROUTE_V6))]).await;
+        running.event(|event| matches!(event, Event::NextHopBorrowed { .. })).await;
+        let snapshot = running.reaches("both kept", |s| s.borrowed.len() == 2).await;
+        assert!(snapshot.borrowed.values().all(|routes| *routes == 1), "{:?}", snapshot.borrowed);
+        assert_eq!(next_hops().len(), 6);
+        // A next run finds them by its listing.
+        running.kill().await;
+        let running = start(config(dir.path())).await;
+        allow_sweep(&running).await;
+        running.reaches("both kept", |s| s.borrowed.len() == 2).await;
+        assert!(shown("192.0.2.0/24").contains("nhid"));
+        assert!(ip("-6 route show table 77").contains("nhid"));
+        ip("-4 route replace 192.0.2.0/24 via 10.1.0.1 proto static");
+        ip("-6 route del 2001:db8:f0::/48 table 77");
+        until("nothing left", || next_hops().is_empty()).await;
+    });
+}
+
+#[test]
 fn lost_events_lead_to_a_listing_that_sets_all_right() {
     in_both_modes(|_| async {
         let dir = tempfile::tempdir().expect("tempdir");

@@ -9,10 +9,10 @@ use super::{Fib, RefusalState};
 use crate::{
     METRIC, PROTOCOL,
     event::{Event, RepairCause},
-    kernel::{KernelEvent, KernelNextHop, KernelRoute, NextHopContent, Replaced},
+    kernel::{KernelEvent, KernelNextHop, KernelRoute, NextHopContent, Replaced, Table},
     links::{Link, LinkAddress, LinkChange, LinkTable},
-    mirror::{Form, UNKNOWN_PROTOCOL},
-    next_hops::{Hop, LinkIndex, NextHopId},
+    mirror::Form,
+    next_hops::{LinkIndex, NextHopId},
     wanted::{Family, Prefix},
 };
 
@@ -199,10 +199,14 @@ impl Fib {
             }
             // Of another program, or none of our kinds: the number is taken, and routes of ours on it are
             // wrong.
-            NextHopContent::Object(_) | NextHopContent::Group { .. } | NextHopContent::Other => {
+            content => {
                 self.note_shrinking_groups(id, cause, now);
                 self.queue_routes_on(id);
-                self.mirror.next_hops.take_over(id);
+                let members = match content {
+                    NextHopContent::Group { members, .. } => members,
+                    NextHopContent::Object(_) | NextHopContent::Other => Vec::new(),
+                };
+                self.mirror.next_hops.take_over(id, members);
             }
         }
         self.settle_later(now);
@@ -244,7 +248,11 @@ impl Fib {
         cause: RepairCause,
         now: Instant,
     ) {
-        let KernelRoute { prefix, metric, protocol, mut shape, siblings } = route;
+        self.note_borrower(&route, replaced, now);
+        if route.table != Table::Main {
+            return;
+        }
+        let KernelRoute { prefix, metric, protocol, mut shape, siblings, .. } = route;
         let wanted = self.wanted.contains_key(&prefix);
         match (protocol == PROTOCOL, metric == METRIC) {
             (true, true) => {
@@ -292,6 +300,10 @@ impl Fib {
     }
 
     pub(super) fn handle_route_gone(&mut self, route: &KernelRoute, cause: RepairCause, now: Instant) {
+        self.borrower_gone(route, now);
+        if route.table != Table::Main {
+            return;
+        }
         let prefix = route.prefix;
         if route.metric == METRIC && !route.siblings.is_empty() {
             return self.siblings_gone(route, cause);
@@ -314,44 +326,6 @@ impl Fib {
             }
             (false, true) => self.foreign_gone(prefix),
             (false, false) => {}
-        }
-    }
-
-    /// The next hop of our plain route.
-    pub(super) fn own_hop(&self, prefix: &Prefix) -> Option<Hop> {
-        match self.mirror.route(prefix)?.form {
-            Form::Plain(hop) => Some(hop),
-            _ => None,
-        }
-    }
-
-    /// Routes of unknown hands joined ours. Whose they are is found out when things settle: by deleting those of
-    /// our protocol. Until then they count as foreign.
-    fn suspect_siblings(&mut self, prefix: Prefix, siblings: &[Hop], now: Instant) {
-        self.mirror.put_foreign(prefix, UNKNOWN_PROTOCOL);
-        self.mirror.strays.extend(siblings.iter().map(|hop| (prefix, METRIC, Form::Plain(*hop))));
-        self.settle_later(now);
-        if self.wanted.contains_key(&prefix) {
-            self.pending.push(prefix);
-        }
-    }
-
-    /// A deletion that names no next hop takes all siblings, whoever wrote them.
-    fn siblings_gone(&mut self, route: &KernelRoute, cause: RepairCause) {
-        let prefix = route.prefix;
-        self.foreign_gone(prefix);
-        let is_gone = |own: Hop| route.shape.form == Form::Plain(own) || route.siblings.contains(&own);
-        if self.own_hop(&prefix).is_some_and(is_gone) {
-            self.mirror.remove_route(&prefix);
-            self.lose([prefix], cause);
-        }
-    }
-
-    /// Our place is free again.
-    pub(super) fn foreign_gone(&mut self, prefix: Prefix) {
-        self.mirror.remove_foreign(&prefix);
-        if self.wanted.contains_key(&prefix) {
-            self.pending.push(prefix);
         }
     }
 

@@ -13,8 +13,8 @@ use super::Fib;
 use crate::{
     METRIC, PROTOCOL,
     event::RepairCause,
-    kernel::{Consistency, Found, KernelRoute, Replaced},
-    mirror::{Form, Shape, Stray},
+    kernel::{Consistency, Found, KernelRoute, Replaced, Table},
+    mirror::{Foreign, Form, Shape, Stray},
     next_hops::{Hop, NextHopId},
     wanted::Prefix,
 };
@@ -42,6 +42,8 @@ struct Seen {
     foreign: HashSet<Prefix>,
     strays: HashSet<Stray>,
     next_hops: BTreeSet<NextHopId>,
+    /// Foreign ones that point to next-hop objects, whosever.
+    borrowers: HashSet<Foreign>,
     /// Changed while the listing ran.
     touched: HashSet<Prefix>,
     touched_next_hops: BTreeSet<NextHopId>,
@@ -53,14 +55,20 @@ enum Place {
     Known,
     /// Behind another one of our protocol.
     Second,
-    /// Of no concern.
+    /// Of concern only if it points to a next hop of ours.
     Elsewhere,
 }
 
 impl Seen {
     fn take_in(&mut self, route: &KernelRoute, ours: Option<&Shape>) -> Place {
-        let prefix = route.prefix;
-        match (route.protocol == PROTOCOL, route.metric == METRIC) {
+        let KernelRoute { table, prefix, metric, protocol, .. } = *route;
+        if matches!(route.shape.form, Form::Group(_)) {
+            self.borrowers.insert(Foreign { table, prefix, metric, protocol });
+        }
+        if table != Table::Main {
+            return Place::Elsewhere;
+        }
+        match (protocol == PROTOCOL, metric == METRIC) {
             (true, true) => {
                 // Siblings may be foreign ones, or second ones of ours.
                 if !route.siblings.is_empty() {
@@ -173,10 +181,12 @@ impl Fib {
             Found::Route(route) => {
                 let touched = seen.touched.contains(&route.prefix);
                 match (seen.take_in(&route, self.mirror.route(&route.prefix)), touched) {
-                    (Place::Elsewhere, _) | (Place::Known, true) => {}
+                    (Place::Known | Place::Elsewhere, true) => {}
                     // It may be gone by now, or not.
                     (Place::Second, true) => self.check_soon(now),
-                    (Place::Known, false) => self.handle_route(route, Replaced::No, cause, now),
+                    (Place::Known | Place::Elsewhere, false) => {
+                        self.handle_route(route, Replaced::No, cause, now)
+                    }
                     (Place::Second, false) => {
                         self.mirror.strays.insert((route.prefix, METRIC, route.shape.form));
                         self.settle_later(now);
@@ -203,13 +213,18 @@ impl Fib {
         let ours = self.mirror.routes().filter(|(prefix, _)| missed(prefix, &seen.ours));
         let gone: Vec<_> = ours.map(|(prefix, shape)| (prefix, PROTOCOL, shape.clone())).collect();
         for (prefix, protocol, shape) in gone {
-            let siblings = Vec::new();
-            let route = KernelRoute { prefix, metric: METRIC, protocol, shape, siblings };
+            let (table, metric, siblings) = (Table::Main, METRIC, Vec::new());
+            let route = KernelRoute { table, prefix, metric, protocol, shape, siblings };
             self.handle_route_gone(&route, cause, now);
         }
         let foreign = self.mirror.foreign_routes().filter(|(prefix, _)| missed(prefix, &seen.foreign));
         for (prefix, _) in foreign.collect::<Vec<_>>() {
             self.foreign_gone(prefix);
+        }
+        let is_there =
+            |route: &Foreign| seen.borrowers.contains(route) || seen.touched.contains(&route.prefix);
+        if self.mirror.retain_borrowers(is_there) {
+            self.settle_later(now);
         }
         self.mirror.strays.retain(|stray| seen.strays.contains(stray) || seen.touched.contains(&stray.0));
 

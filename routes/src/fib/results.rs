@@ -146,7 +146,7 @@ impl Fib {
             Op::CreateObject { id, hop, .. } => {
                 self.mirror.next_hops.forget_number(id);
                 if errno == Errno::EEXIST {
-                    self.mirror.next_hops.put_foreign(id);
+                    self.mirror.next_hops.put_foreign(id, Vec::new());
                     self.check_soon(now);
                 } else {
                     self.hop_refused(hop, errno, now);
@@ -155,7 +155,7 @@ impl Fib {
             Op::CreateGroup { id, .. } => {
                 self.mirror.next_hops.forget_number(id);
                 if errno == Errno::EEXIST {
-                    self.mirror.next_hops.put_foreign(id);
+                    self.mirror.next_hops.put_foreign(id, Vec::new());
                 }
                 self.tell_failed(FailedWrite::Group(id), errno);
                 self.check_soon(now);

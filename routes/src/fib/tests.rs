@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     PROTOCOL,
     event::Unusable,
-    kernel::{Consistency, Found, KernelEvent, KernelRoute, Replaced},
+    kernel::{Consistency, Found, KernelEvent, KernelRoute, Replaced, Table},
     links::{self, Link, tests::table},
     next_hops::{LinkIndex, tests::hop},
     wanted::WantedRoute,
@@ -39,7 +39,8 @@ fn link(index: u32, name: &str, carrier: bool) -> KernelEvent {
 
 fn plain(network: &str, gateway: &str, link: u32) -> KernelRoute {
     let shape = Shape { form: Form::Plain(hop(gateway, link)), source: None };
-    KernelRoute { prefix: prefix(network), metric: METRIC, protocol: PROTOCOL, shape, siblings: Vec::new() }
+    let (table, prefix, siblings) = (Table::Main, prefix(network), Vec::new());
+    KernelRoute { table, prefix, metric: METRIC, protocol: PROTOCOL, shape, siblings }
 }
 
 /// Writes all that is queued to a kernel that answers as told. Returns what was written.

@@ -44,9 +44,10 @@ const RTA_NH_ID: u16 = 30;
 /// Octets of `struct rtnexthop`: length, flags, hops, interface; attributes follow.
 const MULTIPATH_HEADER_LENGTH: usize = 8;
 
-/// A route of the main table without type of service, as the kernel shows it.
+/// A route as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KernelRoute {
+    pub(crate) table: Table,
     pub(crate) prefix: Prefix,
     pub(crate) metric: u32,
     pub(crate) protocol: u8,
@@ -54,6 +55,15 @@ pub(crate) struct KernelRoute {
     /// IPv6 makes routes of one prefix and metric one multipath route, whoever wrote them, and shows the
     /// protocol of the first only. These are the others, of whatever protocol.
     pub(crate) siblings: Vec<Hop>,
+}
+
+/// Where a route lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Table {
+    /// In the main table, for all types of service: where ours are.
+    Main,
+    /// In another table, or for one type of service only.
+    Other { table: u32, tos: u8 },
 }
 
 /// Whether a route message may take the place of a present route.
@@ -128,11 +138,10 @@ pub(super) fn encode_delete(
     messages.end();
 }
 
-/// A request for all routes of the main table.
+/// A request for the routes of all tables: any of them may point to our next hops.
 pub(super) fn encode_dump(messages: &mut Messages, sequence: u32, flags: u16, family: Family) {
     let mut header = [0; HEADER_LENGTH];
     header[0] = family_number(family);
-    header[4] = TABLE_MAIN;
     messages.begin(RTM_GETROUTE, flags, sequence, &header);
     messages.end();
 }
@@ -143,12 +152,12 @@ fn header(prefix: Prefix, scope: u8, route_type: u8, flags: u32) -> [u8; HEADER_
     [family, prefix.length(), 0, 0, TABLE_MAIN, PROTOCOL, scope, route_type, f0, f1, f2, f3]
 }
 
-/// `None`: not in a place of the table that could be ours, or malformed.
+/// `None`: a cached one, one for some sources only, or malformed.
 pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
     let [family, length, source_length, tos, table, protocol, _scope, route_type, flags @ ..] =
         *payload.first_chunk::<HEADER_LENGTH>()?;
     let family = parse_family(family)?;
-    if source_length != 0 || tos != 0 || u32::from_ne_bytes(flags) & FLAG_CLONED != 0 {
+    if source_length != 0 || u32::from_ne_bytes(flags) & FLAG_CLONED != 0 {
         return None;
     }
     let mut destination = unspecified(family);
@@ -188,13 +197,9 @@ pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
         _ => Form::Odd,
     };
     let prefix = Prefix::from_parts(destination, length)?;
-    (table == u32::from(TABLE_MAIN)).then_some(KernelRoute {
-        prefix,
-        metric,
-        protocol,
-        shape: Shape { form, source },
-        siblings,
-    })
+    let is_main = table == u32::from(TABLE_MAIN) && tos == 0;
+    let table = if is_main { Table::Main } else { Table::Other { table, tos } };
+    Some(KernelRoute { table, prefix, metric, protocol, shape: Shape { form, source }, siblings })
 }
 
 /// The gateways of a multipath route; `None` if one has no gateway.
@@ -225,11 +230,8 @@ mod tests {
         let mut messages = Messages::default();
         encode_route(&mut messages, 1, 0, Place::Free, prefix, &shape, OnLink::BySubnet);
         let decoded = decode_route(&messages.bytes()[16..]);
-        let siblings = Vec::new();
-        assert_eq!(
-            decoded,
-            Some(KernelRoute { prefix, metric: METRIC, protocol: PROTOCOL, shape, siblings })
-        );
+        let (table, metric, protocol, siblings) = (Table::Main, METRIC, PROTOCOL, Vec::new());
+        assert_eq!(decoded, Some(KernelRoute { table, prefix, metric, protocol, shape, siblings }));
     }
 
     #[test]
@@ -243,15 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_other_tables_and_cached_ones_are_none_of_our_business() {
+    fn other_tables_are_told_apart_and_cached_routes_left_out() {
         let mut messages = Messages::default();
         let prefix = Prefix::new("10.9.0.0/24".parse().expect("network"));
         encode_delete(&mut messages, 1, 0, prefix, METRIC, Form::Unreachable);
         let mut payload = messages.bytes()[16..].to_vec();
-        assert!(decode_route(&payload).is_some());
+        let table = |payload: &[u8]| decode_route(payload).map(|route| route.table);
+        assert_eq!(table(&payload), Some(Table::Main));
         payload[4] = 255;
-        assert_eq!(decode_route(&payload), None, "local table");
-        payload[4] = TABLE_MAIN;
+        assert_eq!(table(&payload), Some(Table::Other { table: 255, tos: 0 }));
+        (payload[4], payload[3]) = (TABLE_MAIN, 4);
+        assert_eq!(table(&payload), Some(Table::Other { table: 254, tos: 4 }));
+        payload[3] = 0;
         payload[8..12].copy_from_slice(&FLAG_CLONED.to_ne_bytes());
         assert_eq!(decode_route(&payload), None, "cached");
         assert_eq!(decode_route(&payload[..11]), None, "short");

@@ -1,0 +1,84 @@
+//! Routes of other programs: those in our place, those that IPv6 joins with ours, and those that point to our next hops.
+//!
+//! They are told, counted and never written. What they stand on is not taken away while they are there.
+
+use std::time::Instant;
+
+use super::Fib;
+use crate::{
+    METRIC, PROTOCOL,
+    event::RepairCause,
+    kernel::{KernelRoute, Replaced, Table},
+    mirror::{Foreign, Form, UNKNOWN_PROTOCOL},
+    next_hops::Hop,
+    wanted::Prefix,
+};
+
+impl Fib {
+    /// Our place is free again.
+    pub(super) fn foreign_gone(&mut self, prefix: Prefix) {
+        self.mirror.remove_foreign(&prefix);
+        if self.wanted.contains_key(&prefix) {
+            self.pending.push(prefix);
+        }
+    }
+
+    /// The next hop of our plain route.
+    pub(super) fn own_hop(&self, prefix: &Prefix) -> Option<Hop> {
+        match self.mirror.route(prefix)?.form {
+            Form::Plain(hop) => Some(hop),
+            _ => None,
+        }
+    }
+
+    /// Routes of unknown hands joined ours. Whose they are is found out when things settle: by deleting those of
+    /// our protocol. Until then they count as foreign.
+    pub(super) fn suspect_siblings(&mut self, prefix: Prefix, siblings: &[Hop], now: Instant) {
+        self.mirror.put_foreign(prefix, UNKNOWN_PROTOCOL);
+        self.mirror.strays.extend(siblings.iter().map(|hop| (prefix, METRIC, Form::Plain(*hop))));
+        self.settle_later(now);
+        if self.wanted.contains_key(&prefix) {
+            self.pending.push(prefix);
+        }
+    }
+
+    /// A deletion that names no next hop takes all siblings, whoever wrote them.
+    pub(super) fn siblings_gone(&mut self, route: &KernelRoute, cause: RepairCause) {
+        let prefix = route.prefix;
+        self.foreign_gone(prefix);
+        let is_gone = |own: Hop| route.shape.form == Form::Plain(own) || route.siblings.contains(&own);
+        if self.own_hop(&prefix).is_some_and(is_gone) {
+            self.mirror.remove_route(&prefix);
+            self.lose([prefix], cause);
+        }
+    }
+
+    /// The kernel deletes routes with the object or group they point to, so those of others count, too.
+    pub(super) fn note_borrower(&mut self, route: &KernelRoute, replaced: Replaced, now: Instant) {
+        let key = key(route);
+        let same_place = |other: &Foreign| {
+            (other.table, other.prefix, other.metric) == (key.table, key.prefix, key.metric)
+        };
+        let mut changed = replaced == Replaced::Yes
+            && self.mirror.retain_borrowers(|other| *other == key || !same_place(other));
+        let id = match route.shape.form {
+            Form::Group(id) if (route.table, route.protocol) != (Table::Main, PROTOCOL) => Some(id),
+            _ => None,
+        };
+        changed |= self.mirror.put_borrower(key, id);
+        if changed {
+            self.settle_later(now);
+        }
+    }
+
+    pub(super) fn borrower_gone(&mut self, route: &KernelRoute, now: Instant) {
+        if self.mirror.put_borrower(key(route), None) {
+            self.settle_later(now);
+        }
+    }
+}
+
+fn key(route: &KernelRoute) -> Foreign {
+    let KernelRoute { table, prefix, metric, protocol, .. } = *route;
+    Foreign { table, prefix, metric, protocol }
+}
