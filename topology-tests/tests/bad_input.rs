@@ -90,6 +90,7 @@ fn what_peers_do_wrong_has_a_reason_and_disturbs_nobody() {
         ensure!(inside.notifications().contains(&[2, 3]), "our-id was told {:?}", inside.notifications());
         ensure!(outside.notifications().is_empty(), "our-id-elsewhere: {:?}", outside.notifications());
         bad_routes_have_a_reason(&node)?;
+        next_hops_that_come_into_reach_are_used(&node)?;
         let problems = problems(&node)?;
         ensure!(problems.is_empty(), "nothing is wrong with the manifests: {problems:?}");
         leaks_are_bounded(lab, &node)?;
@@ -157,6 +158,29 @@ fn bad_routes_have_a_reason(node: &Node) -> Result<()> {
     // Told over a next hop that does not resolve; and what is refused beside the route that is used.
     type_in(node, "cambric show route 198.51.100.192/26 all")?;
     type_in(node, "cambric show route for 198.51.100.10 all").map(drop)
+}
+
+/// What was refused is judged again when an address comes and goes, and nobody need be asked for it.
+fn next_hops_that_come_into_reach_are_used(node: &Node) -> Result<()> {
+    for (prefix, peer, address) in [
+        ("198.51.100.192/26", "tor", "203.0.113.98/31"),
+        ("2001:db8:100:3::/64", "tor-v6", "2001:db8:bad::98/127"),
+    ] {
+        let since = age(node, peer)?;
+        for (verb, in_use, wanted) in [("add", true, "best"), ("del", false, "refused")] {
+            let start = Instant::now();
+            node.run_ok(&["ip", "address", verb, address, "dev", "eth2"])?;
+            poll::until(&format!("{prefix} after {verb} {address}"), LIMIT, || {
+                let found = verdict(node, prefix, peer).ok().flatten();
+                found.is_some_and(|(found, _)| found == wanted)
+                    && kernel_route(node, prefix).is_ok_and(|text| text.contains("proto 203") == in_use)
+            })
+            .with_context(|| format!("it is {:?}", verdict(node, prefix, peer)))?;
+            println!("{prefix} of {peer} after {verb} {address}: {wanted}, {:.0?}", start.elapsed());
+        }
+        ensure!(age(node, peer)? >= since, "{peer} has another session");
+    }
+    Ok(())
 }
 
 /// A switch leaks: first what the cluster declares, more than it may; then what nobody declared.

@@ -181,6 +181,9 @@ pub(crate) struct Peer {
 impl Peer {
     /// How long TCP may take to connect; on the links of a fabric it takes no time at all.
     const CONNECT_WAIT: Duration = Duration::from_secs(5);
+    /// How long a peer may take to read why a session ended before we connect again. FRR takes a connection
+    /// that comes beside an Established one for a restart of ours (RFC 4724 section 5), and reads no further.
+    const LAST_WORDS: Duration = Duration::from_millis(200);
     /// How long a peer may take to connect first when a link comes up.
     const LINK_SETTLES: Duration = Duration::from_millis(200);
     /// Enough that a peer which comes back at once with the same fault costs next to nothing.
@@ -384,7 +387,10 @@ impl Peer {
             (Admin::Enabled, Admin::Disabled) => {
                 self.stop(cx, &administrative_shutdown(), "disabled by the operator");
             }
-            (Admin::Disabled, Admin::Enabled) => self.start_afresh(cx),
+            (Admin::Disabled, Admin::Enabled) => {
+                self.wait_until(cx.now);
+                self.forget_failures(cx);
+            }
             (Admin::Enabled, Admin::Enabled) | (Admin::Disabled, Admin::Disabled) => {}
         }
     }
@@ -394,15 +400,14 @@ impl Peer {
         if self.admin == Admin::Enabled {
             let notification = Notification::new(code::CEASE, cease::ADMINISTRATIVE_RESET);
             self.stop(cx, &notification, "restarted by the operator");
-            self.start_afresh(cx);
+            self.forget_failures(cx);
         }
     }
 
-    /// Connects at once: the operator mended what failed before.
-    fn start_afresh(&mut self, cx: &mut Context<'_>) {
+    /// The operator mended what failed before.
+    fn forget_failures(&mut self, cx: &mut Context<'_>) {
         self.backoff.reset();
         self.penalty_until = cx.now;
-        self.wait_until(cx.now);
         self.handle_timeout(cx);
     }
 
@@ -411,14 +416,16 @@ impl Peer {
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         }
-        for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
+        let told: Vec<ConnId> = self.connections().map(|connection| connection.id).collect();
+        let pause = if told.is_empty() { Duration::ZERO } else { Self::LAST_WORDS };
+        for conn in told {
             self.note_error(cx.now, format!("sent {notification}: {why}"));
             self.fail_quietly(cx, conn, notification);
         }
         if self.helper.give_up() {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
-        self.wait_until(cx.now);
+        self.wait_until(cx.now + pause);
         self.note_state(cx.now);
     }
 

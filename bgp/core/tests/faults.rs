@@ -138,6 +138,20 @@ fn fault_in_an_update_names_the_attribute_and_sends_it_back() {
     }
 }
 
+/// Ours has the standard length also where messages may be longer (RFC 8654).
+#[test]
+fn long_attribute_is_sent_back_as_far_as_it_fits() {
+    let mut device = device();
+    let conn = device.accept(ip(US), ip(PEER));
+    let offered = [capability::IPV4, capability::EXTENDED_MESSAGE, &capability::four_octet_as(65002)];
+    device.send(conn, &scripted::open(65002, [10, 2, 0, 2], &offered));
+    device.send(conn, &scripted::keepalive());
+    device.received(conn);
+    let long = [&[0x50, 99, 0x27, 0x10][..], &[7; 10_000]].concat();
+    let (_, data) = told(&mut device, conn, &update(&[&long], PREFIX));
+    assert_eq!(data, long[..4096 - 21]);
+}
+
 #[test]
 fn fault_that_the_session_survives_is_named_too() {
     let table: &[(&[&[u8]], &str)] = &[

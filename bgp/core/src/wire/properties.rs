@@ -233,7 +233,8 @@ fn read_all_ways(octets: &[u8], session: &Session) {
     let _ = frame::next(octets, session.most_message_bytes);
     let _ = Open::decode(octets);
     let _ = RouteRefresh::decode(octets);
-    let _ = Notification::decode(octets).to_string();
+    let notification = Notification::decode(octets);
+    let _ = (notification.to_string(), notification.attribute());
     if let Ok(update) = Update::decode(octets, session) {
         for announcement in &update.announced {
             // What was read can be written.
