@@ -10,6 +10,7 @@ mod words;
 
 use std::collections::{BTreeMap, btree_map::Entry};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,14 @@ pub use words::split_words;
 /// The label that asks for pods at `up`: their number.
 pub const PODS_LABEL: &str = "cambric.dev/pods";
 
+/// Most pods that `up` starts on a node: what a /24 has room for, and twice what a kubelet takes by default.
+const PODS_MAX: u32 = 250;
+
 /// IFNAMSIZ without the closing zero.
 const INTERFACE_NAME_MAX: usize = 15;
+
+/// What a veth takes (ETH_MIN_MTU and ETH_MAX_MTU of Linux); below 1280 it has no IPv6.
+const MTU_BYTES: RangeInclusive<u32> = 68..=65535;
 
 /// A lab as its file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,6 +268,10 @@ fn check(file: &Path, raw: RawFile) -> Checked<Topology> {
     }
     let links = check_links(&nodes, levels.links.as_deref().unwrap_or_default())?;
     let prefix = raw.prefix.unwrap_or_else(|| "clab".into());
+    if !prefix.is_empty() && prefix != "__lab-name" && !is_name(&prefix) {
+        let what = "letters, digits, '-', '_' and '.' only, or empty, or __lab-name";
+        return wrong("prefix", format!("bad prefix {prefix:?}: {what}"));
+    }
     let topology = Topology { name: raw.name, prefix, file: file.to_owned(), nodes, links };
     for (name, node) in &topology.nodes {
         if node.role == Role::Bridge && name.len() > INTERFACE_NAME_MAX {
@@ -350,8 +361,9 @@ fn check_pods(place: &str, role: Role, labels: &BTreeMap<String, String>) -> Che
     let place = format!("{place}.labels[{PODS_LABEL}]");
     match value.parse() {
         Ok(0) => Ok(0),
-        Ok(count) if role == Role::Cambric => Ok(count),
-        Ok(_) => wrong(place, "pods need a node whose image is named cambric"),
+        Ok(_) if role != Role::Cambric => wrong(place, "pods need a node whose image is named cambric"),
+        Ok(count) if count > PODS_MAX => wrong(place, format!("{count} pods: at most {PODS_MAX}")),
+        Ok(count) => Ok(count),
         Err(_) => wrong(place, format!("{value:?} is not a number of pods")),
     }
 }
@@ -452,6 +464,10 @@ fn check_link(nodes: &BTreeMap<String, NodeSpec>, place: &str, raw: &RawLink) ->
         check_endpoint(nodes, &format!("{place}.endpoints[0]"), first)?,
         check_endpoint(nodes, &format!("{place}.endpoints[1]"), second)?,
     ];
+    if let Some(mtu) = raw.mtu.filter(|mtu| !MTU_BYTES.contains(mtu)) {
+        let (least, most) = MTU_BYTES.into_inner();
+        return wrong(format!("{place}.mtu"), format!("{mtu}: a veth takes {least} to {most}"));
+    }
     for (key, list) in [("ipv4", &raw.ipv4), ("ipv6", &raw.ipv6)] {
         if list.len() > 2 {
             return wrong(format!("{place}.{key}"), "more addresses than ends");
@@ -497,6 +513,9 @@ fn check_endpoint(nodes: &BTreeMap<String, NodeSpec>, place: &str, raw: &RawEndp
     if !usable || name == "." || name == ".." {
         return wrong(place, format!("{name:?} cannot name an interface"));
     }
+    if let Some(mac) = end.mac.as_ref().filter(|mac| !is_unicast_mac(mac)) {
+        return wrong(format!("{place}.mac"), format!("{mac:?} is not the MAC address of one interface"));
+    }
     if name == "lo" || nodes[&end.node].role == Role::Bridge && *name == end.node {
         return wrong(place, format!("{}:{name} is there already", end.node));
     }
@@ -511,6 +530,16 @@ fn too_long(what: &str, name: &str) -> String {
 fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) && text.len() <= 63
+}
+
+/// Six octets as `ip` takes them; not all zero, and no group (IEEE 802: the lowest bit of the first octet).
+fn is_unicast_mac(text: &str) -> bool {
+    let octet =
+        |part: &str| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2 && !part.starts_with('+'));
+    let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
+    octets.is_some_and(|octets| {
+        octets.len() == 6 && octets[0] & 1 == 0 && octets.iter().any(|octet| *octet != 0)
+    })
 }
 
 fn is_prefix(text: &str) -> bool {

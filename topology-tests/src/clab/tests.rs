@@ -180,6 +180,8 @@ fn bad_nodes_are_refused_with_place_and_value() {
         (with_node("cmd: sleep"), format!("{node}.cmd: only an image named cambric takes one here, not \"sleep\"")),
         (with_node("sysctls: { kernel.panic: 1 }"), format!("{node}.sysctls: \"kernel.panic\" does not belong to a network namespace")),
         (with_node("labels: { cambric.dev/pods: 1 }"), format!("{node}.labels[cambric.dev/pods]: pods need a node whose image is named cambric")),
+        ("name: x\ntopology: { nodes: { r1: { kind: linux, image: cambric, labels: { cambric.dev/pods: 251 } } } }".into(), format!("{node}.labels[cambric.dev/pods]: 251 pods: at most 250")),
+        ("name: x\nprefix: a/b\ntopology: { nodes: {} }".into(), "prefix: bad prefix \"a/b\": letters, digits, '-', '_' and '.' only, or empty, or __lab-name".into()),
         (with_node("labels: { cambric.dev/pods: two }"), format!("{node}.labels[cambric.dev/pods]: \"two\" is not a number of pods")),
     ] {
         assert_eq!(refusal(&text), wanted);
@@ -231,6 +233,15 @@ fn bad_links_are_refused_with_place_and_value() {
         (
             "  - { type: macvlan, endpoint: {}, host-interface: eth0 }",
             format!("{link}.type: only veth links are known here, not \"macvlan\""),
+        ),
+        ("  - { endpoints: ['r1:a', 'r2:a'], mtu: 67 }", format!("{link}.mtu: 67: a veth takes 68 to 65535")),
+        (
+            "  - endpoints: [{ node: r1, interface: a, mac: '03:00:00:00:00:01' }, 'r2:a']",
+            format!("{link}.endpoints[0].mac: \"03:00:00:00:00:01\" is not the MAC address of one interface"),
+        ),
+        (
+            "  - endpoints: ['r1:a', { node: r2, interface: a, mac: '02:00:00:00:00' }]",
+            format!("{link}.endpoints[1].mac: \"02:00:00:00:00\" is not the MAC address of one interface"),
         ),
         (
             "  - { endpoints: ['r1:a', 'r2:a'], ipv4: [192.0.2.1/33] }",
