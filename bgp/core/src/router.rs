@@ -905,4 +905,20 @@ mod tests {
         assert_eq!(router.disabled(), &BTreeSet::new());
         assert!(router.peers().iter().all(|peer| peer.admin == Admin::Enabled));
     }
+
+    /// FRR takes a connection beside an Established one for a restart of ours, and never reads that it was reset.
+    #[test]
+    fn a_restarted_peer_has_time_to_read_why_before_it_is_connected_to() {
+        let now = Instant::now();
+        let (mut router, _) = with_one_route(now);
+        let id = router.peer_at(PEER.into()).expect("configured");
+        actions(&mut router);
+        router.restart(now, id);
+        let connects = |action: &Action| matches!(action, Action::Connect { .. });
+        assert!(!actions(&mut router).iter().any(connects));
+        router.handle_timeout(now + Duration::from_millis(100));
+        assert!(!actions(&mut router).iter().any(connects));
+        router.handle_timeout(now + Duration::from_millis(200));
+        assert!(actions(&mut router).iter().any(connects));
+    }
 }
