@@ -8,8 +8,8 @@
 //!
 //! Proves:
 //! - manifests apply while the daemon runs: a peer that is added comes up, one that is removed goes;
-//! - a file that is broken counts as it was before, all others as they are, and `show status` names object, file and
-//!   reason;
+//! - a file that is broken, or contradicts another, counts as it was before, all others as they are, and `show status`
+//!   names file, object, field and reason;
 //! - SIGTERM leaves kernel routes, CNI configuration and pods, and the pod is reached all the time (RFC 4724);
 //! - a second daemon on the node ends and says why;
 //! - the control socket is for root only.
@@ -46,7 +46,7 @@ spec:
 "#;
 
 /// Files that cannot be taken, and what must be said of each.
-const BROKEN: [(&str, &str, &[&str]); 4] = [
+const BROKEN: [(&str, &str, &[&str]); 6] = [
     (
         "unknown-field.yaml",
         "apiVersion: cambric.dev/v1alpha1\nkind: BGPPeerConfig\nmetadata: { name: other }\nspec: { holdTime: 9 }\n",
@@ -56,6 +56,17 @@ const BROKEN: [(&str, &str, &[&str]); 4] = [
         "wrong-value.yaml",
         "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: { name: x }\nspec: { podCIDRs: [ten] }\n",
         &["BGPClusterConfig x", "spec.podCIDRs[0]", "\"ten\""],
+    ),
+    (
+        // Sorts before the files of the lab, and is younger all the same.
+        "0-another-node.yaml",
+        "apiVersion: v1\nkind: Node\nmetadata: { name: c2 }\nspec: { podCIDRs: [198.51.100.0/24] }\n",
+        &["Node c2", "spec.podCIDRs[0]: 198.51.100.0/24", "Conflicted", "198.51.100.0/26 of", "Node c1"],
+    ),
+    (
+        "0-same-name.yaml",
+        "apiVersion: v1\nkind: Node\nmetadata: { name: c1 }\nspec: { podCIDRs: [203.0.113.0/24] }\n",
+        &["0-same-name.yaml, document 1: Node c1: metadata.name", "Conflicted", "has the same"],
     ),
     ("not-yaml.yaml", "apiVersion: v1\nkind: [Node\n", &["not-yaml.yaml, document 1", "line"]),
     (
@@ -128,11 +139,21 @@ fn broken_files_are_named_and_the_others_count(lab: &Lab, folder: &LabFolder) ->
         println!("{file}: {}", problem(&node, words)?);
     }
     // The file that names the peers, too: what it said before goes on.
-    folder.write("manifests/peers.yaml", &PEERS.replace("asn: 65001", "asn: many"));
-    let said =
-        problem(&node, &["BGPNodeOverride c1", "peers.yaml", "\"many\"", "it counts as it was before"])?;
-    println!("peers.yaml, which was good before: {said}");
-    ensure!(established(&node) == 2, "a broken file has cost a session");
+    for (good, bad, word) in [
+        ("asn: 65001", "asn: many", "spec.peers[0].asn: invalid type: string \"many\""),
+        ("asn: 65001", "asn: 0", "spec.peers[0].asn: 0"),
+        ("192.0.2.0", "192.0.2.101", "Conflicted: the node's own address"),
+        (
+            "peerConfig: switch",
+            "peerConfig: swich",
+            "\"swich\" (peer f1): no BGPPeerConfig of this name counts",
+        ),
+        (PEERS, "", "there is nothing in it"),
+    ] {
+        folder.write("manifests/peers.yaml", &PEERS.replace(good, bad));
+        println!("{}", problem(&node, &["peers.yaml", word, "it counts as it was before"])?);
+        ensure!(established(&node) == 2, "a broken file has cost a session");
+    }
     folder.write("manifests/peers.yaml", PEERS);
     for (file, ..) in BROKEN {
         fs::remove_file(folder.path().join("manifests").join(file))?;
