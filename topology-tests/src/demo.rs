@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::fabric::{self, RECOVERY};
 use crate::flow::Report;
-use crate::{Lab, Node, Pod, poll};
+use crate::{Lab, Node, Pod, capture, poll};
 
 /// Packets that a dead switch may cost, at 1 kHz: 300 ms.
 const POWER_CUT_MOST: u32 = 300;
@@ -38,6 +38,10 @@ pub fn fits(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Routers that a packet to n11 from a pod of n22 has passed as it comes down the last link: n22, a switch of its
+/// rack, a spine, a switch of n11's rack.
+pub const ROUTERS_TO_N11: u8 = 4;
+
 /// Runs all steps on `containerlab/two-rack`, which is up.
 ///
 /// # Errors
@@ -47,11 +51,13 @@ pub fn run(lab: &Lab) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     show(lab)?;
     faults.extend(check_reachability(lab)?);
+    faults.extend(bare_packets(lab)?);
     faults.extend(power_cut(lab)?);
     faults.extend(restart(lab, Signal::SIGKILL)?);
     faults.extend(restart(lab, Signal::SIGTERM)?);
     headline("Once more");
     faults.extend(check_reachability(lab)?);
+    faults.extend(check_wiring(lab)?);
     Ok(faults)
 }
 
@@ -87,9 +93,42 @@ fn check_reachability(lab: &Lab) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
+/// The plugin itself compares what it made with what is there.
+fn check_wiring(lab: &Lab) -> Result<Vec<String>> {
+    headline("CNI CHECK of every pod");
+    let pods = lab.pods()?;
+    let wrong: Vec<String> =
+        pods.iter().filter_map(|pod| Some(format!("{:#}", pod.check().err()?))).collect();
+    println!("  {} of {} pods are wired as ADD left them", pods.len() - wrong.len(), pods.len());
+    Ok(wrong)
+}
+
 /// The pods between which flows run: in different racks, so that they cross everything.
 fn ends(lab: &Lab) -> Result<(Pod, Pod)> {
     Ok((lab.pod("n11", "n11-1")?, lab.pod("n22", "n22-1")?))
+}
+
+/// A look at the packets themselves, on both links of a node.
+fn bare_packets(lab: &Lab) -> Result<Vec<String>> {
+    headline(
+        "What goes over the links of n11 while its pod talks to a pod of n22: packets as the pods sent them",
+    );
+    let (near, far) = ends(lab)?;
+    let proof = capture::prove_bare(lab, &near, &far, ROUTERS_TO_N11)?;
+    for link in &proof.links {
+        let (count, name) = (link.count(), &link.link);
+        match link.guilty.len() {
+            0 => println!("  {count} packets of pods on the link {name}: all bare, 0 with a tunnel header"),
+            guilty => println!("  {count} packets of pods on the link {name} are bare, {guilty} are not"),
+        }
+        let kinds = link.bare.iter().map(|(kind, count)| format!("{count} {kind}"));
+        println!("    {}", kinds.collect::<Vec<_>>().join(", "));
+        println!("    one of them: {}", link.sample.as_deref().unwrap_or("none was seen"));
+    }
+    if proof.faults.is_empty() {
+        println!("  {} datagrams were sent; each was seen on one of the links, bare, once", proof.datagrams);
+    }
+    Ok(proof.faults)
 }
 
 fn power_cut(lab: &Lab) -> Result<Vec<String>> {

@@ -12,7 +12,7 @@
 //!
 //! For tests: [`Lab`], [`Node`] and [`Pod`] run commands and closures inside, kill and start daemons, cut links;
 //! [`poll`] waits for a condition, [`flow`] counts the packets a fault costs, [`reach`] shows which source address a
-//! packet carried.
+//! packet carried, [`capture`] looks at the packets of a link.
 //!
 //! Deliberately not here: images (a node sees the host's files through an overlay), the management network, any kind
 //! but `linux` and `bridge`.
@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cambric;
+pub mod capture;
 pub mod clab;
 pub mod cni;
 pub mod demo;
