@@ -11,7 +11,7 @@ use cambric_bgp::{PeerConfig, Prefix};
 
 use crate::intent::{Intent, intent};
 use crate::objects::{Objects, Problem};
-use crate::source::dir::Folder;
+use crate::source::folder::Folder;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -53,7 +53,25 @@ pub struct Claims {
     views: u64,
 }
 
+/// An object, by its file, kind and name, and the view it has been in since.
+pub type Age = (String, Kind, String, u64);
+
 impl Claims {
+    /// Of a daemon that ended after it had granted names to objects of these ages.
+    pub fn from_ages(ages: impl IntoIterator<Item = Age>) -> Claims {
+        let since: BTreeMap<Claimant, u64> =
+            ages.into_iter().map(|(file, kind, name, since)| ((file, kind, name), since)).collect();
+        let views = since.values().max().map_or(0, |latest| latest + 1);
+        Claims { since, views, ..Claims::default() }
+    }
+
+    /// Of the objects that count.
+    pub fn ages(&self) -> Vec<Age> {
+        let age =
+            |((file, kind, name), since): (&Claimant, &u64)| (file.clone(), *kind, name.clone(), *since);
+        self.since.iter().map(age).collect()
+    }
+
     /// The file that showed the object, when the claims were granted.
     pub fn file_of(&self, kind: Kind, name: &str) -> Option<&str> {
         self.granted.get(&Claim::Name(kind, name.to_owned())).map(|(file, ..)| file.as_str())
@@ -83,7 +101,7 @@ pub struct Settled {
 }
 
 /// Finds out which of `entries` count, after a view in which `held` was granted.
-pub fn settle(entries: &[Entry], held: &Claims) -> Settled {
+pub fn settle(entries: &[&Entry], held: &Claims) -> Settled {
     let claims = Claims { views: held.views + 1, ..Claims::default() };
     let settled = Settled { claims, ..Settled::default() };
     let mut court = Court { entries, held, granted: BTreeMap::new(), settled };
@@ -96,7 +114,7 @@ pub fn settle(entries: &[Entry], held: &Claims) -> Settled {
 }
 
 struct Court<'a> {
-    entries: &'a [Entry],
+    entries: &'a [&'a Entry],
     held: &'a Claims,
     /// By claim, the index of the entry.
     granted: BTreeMap<Claim, usize>,
@@ -177,7 +195,7 @@ impl<'a> Court<'a> {
             let claim = Claim::Name(entry.object.kind(), entry.name.clone());
             self.granted.get(&claim) == Some(index)
         };
-        let entries = self.entries.iter().enumerate().filter(|(index, entry)| granted(index, entry));
+        let entries = self.entries.iter().copied().enumerate().filter(|(index, entry)| granted(index, entry));
         entries.filter_map(|(index, entry)| Some((index, entry, pick(&entry.object)?))).collect()
     }
 

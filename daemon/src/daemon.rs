@@ -33,7 +33,7 @@ use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
-use crate::source::{Views, dir};
+use crate::source::{Views, dir, record};
 use crate::state::{Shared, State};
 use crate::{conflist, control, fib, forwarding, pod_routes, readiness};
 
@@ -108,8 +108,9 @@ impl Daemon {
         let routes_task = tokio::spawn(task.run());
         forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
         let SourceArg::Dir(folder) = &args.source;
+        let record = args.run_dir.join(record::FILE_NAME);
         let (views, _task) =
-            dir::start(folder.clone()).with_context(|| format!("watching {}", folder.display()))?;
+            dir::start(folder.clone(), record).with_context(|| format!("watching {}", folder.display()))?;
         let (state, published) = watch::channel(State::default());
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use cambric_bgp::config::{Import, LinkAddress, LinkState};
 
-    use crate::source::dir::Folder;
+    use crate::source::folder::Folder;
 
     fn objects(manifests: &str) -> Objects {
         let folder = tempfile::tempdir().expect("temporary folder");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cambric_bgp::config::ConnectMode;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
+use serde::{Deserialize, Serialize};
 
 use crate::kinds::Mesh;
 
@@ -47,7 +48,7 @@ pub struct Shown<T> {
 }
 
 /// The kinds that count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// Kubernetes' own.
     Node,

@@ -2,8 +2,10 @@
 //! them is for others to find out.
 
 pub mod dir;
+pub mod folder;
 mod folder_watch;
 pub(crate) mod manifest;
+pub(crate) mod record;
 
 use tokio::sync::watch;
 
