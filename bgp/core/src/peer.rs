@@ -16,6 +16,7 @@ mod backoff;
 mod collision;
 mod connection;
 mod helper;
+mod reason;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,6 +36,8 @@ pub(crate) use backoff::Jitter;
 use collision::{Opener, survivor};
 use connection::{Connection, Heard, State};
 use helper::Helper;
+pub use reason::LastError;
+use reason::Reason;
 
 /// What a peer wants done.
 #[derive(Debug)]
@@ -127,15 +130,6 @@ pub enum Admin {
     Disabled,
 }
 
-/// Why a connection or session ended last, or what was wrong with an UPDATE.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastError {
-    /// When.
-    pub at: Instant,
-    /// In words, whose fault first.
-    pub what: String,
-}
-
 /// The slot for the connection that we open.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a peer, and the large variant is the usual one")]
@@ -165,7 +159,7 @@ pub(crate) struct Peer {
     helper: Helper,
     /// Families of the present session that it has told in full.
     end_of_rib: BTreeSet<Family>,
-    pub(crate) last_error: Option<LastError>,
+    reason: Reason,
     /// What was shown last, and since when it holds.
     shown: (PeerState, Instant),
     /// Attempts that came to nothing since the peer was made.
@@ -202,7 +196,7 @@ impl Peer {
             penalty_until: now,
             helper: Helper::Idle,
             end_of_rib: BTreeSet::new(),
-            last_error: None,
+            reason: Reason::of(address),
             shown: (PeerState::Active, now),
             failed_attempts: 0,
             flawed_updates: 0,
@@ -231,7 +225,7 @@ impl Peer {
     pub(crate) fn handle_connect_failed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
         if matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
             self.failed_attempts += 1;
-            self.note_error(cx.now, format!("connect: {why}"));
+            self.reason.note(cx.now, format!("connect: {why}"));
             self.retry_later(cx);
         }
     }
@@ -246,7 +240,7 @@ impl Peer {
                 // It may have restarted and lost the old one: its OPEN will tell.
                 return self.accept_beside_established(cx, old, local);
             }
-            self.note_error(cx.now, "peer opened a new connection in place of an unfinished one".to_owned());
+            self.reason.note_silent(cx.now, "peer opened a new connection in place of an unfinished one");
             cx.effects.push(Effect::Close { conn: old.id, last_words: old.output });
         }
         let conn = cx.new_conn();
@@ -309,10 +303,13 @@ impl Peer {
     /// TCP is gone, and why.
     pub(crate) fn handle_closed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
         let Some(connection) = self.take_connection(conn) else { return };
-        self.note_error(cx.now, why.to_owned());
         let kept = match connection.established() {
-            Some((session, _)) => self.helper.lost(cx.now, session),
+            Some((session, _)) => {
+                self.reason.note(cx.now, why.to_owned());
+                self.helper.lost(cx.now, session)
+            }
             None => {
+                self.reason.note_silent(cx.now, why);
                 self.failed_attempts += 1;
                 BTreeSet::new()
             }
@@ -347,7 +344,7 @@ impl Peer {
         for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
             let Some(connection) = self.take_connection(conn) else { continue };
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
-            self.note_error(cx.now, format!("link {link} went down"));
+            self.reason.note(cx.now, format!("link {link} went down"));
             let kept = connection.established().map(|(session, _)| self.helper.link_lost(cx.now, session));
             self.ended(cx, &connection, kept.unwrap_or_default());
         }
@@ -413,13 +410,14 @@ impl Peer {
 
     /// The operator's part: end everything with `notification`.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification, why: &str) {
+        self.reason.settle();
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         }
         let told: Vec<ConnId> = self.connections().map(|connection| connection.id).collect();
         let pause = if told.is_empty() { Duration::ZERO } else { Self::LAST_WORDS };
         for conn in told {
-            self.note_error(cx.now, format!("sent {notification}: {why}"));
+            self.reason.note(cx.now, format!("sent {notification}: {why}"));
             self.fail_quietly(cx, conn, notification);
         }
         if self.helper.give_up() {
@@ -444,11 +442,11 @@ impl Peer {
             }
             Heard::Notification(notification) => self.handle_notification(cx, conn, &notification),
             Heard::Fault(fault) => {
-                self.note_error(cx.now, format!("sent {fault}"));
+                self.reason.note_told(cx.now, format!("sent {fault}"));
                 self.fail(cx, conn, &fault.notification);
             }
             Heard::HoldTimerExpired => {
-                self.note_error(cx.now, "hold timer expired: nothing heard from the peer".to_owned());
+                self.reason.note(cx.now, "hold timer expired: nothing heard from the peer".to_owned());
                 self.fail(cx, conn, &Notification::new(code::HOLD_TIMER_EXPIRED, 0));
             }
             Heard::Released => {
@@ -465,7 +463,7 @@ impl Peer {
     /// A well-formed OPEN: is it the right peer, and is this the connection to keep?
     fn handle_open(&mut self, cx: &mut Context<'_>, conn: ConnId, open: Open) {
         if let Err(fault) = self.check_open(cx.identity, &open) {
-            self.note_error(cx.now, format!("sent {fault}"));
+            self.reason.note_told(cx.now, format!("sent {fault}"));
             self.fail(cx, conn, &fault.notification);
             return;
         }
@@ -537,7 +535,7 @@ impl Peer {
         let Some((session, since)) = connection.established() else { return };
         let kept = self.helper.lost(cx.now, session);
         self.backoff.session_ended(cx.now.duration_since(since));
-        self.note_error(cx.now, "peer restarted: it opened a new connection".to_owned());
+        self.reason.note(cx.now, "peer restarted: it opened a new connection".to_owned());
         cx.effects.push(Effect::Down { kept });
     }
 
@@ -558,6 +556,7 @@ impl Peer {
         let (session, local) = (session.clone(), connection.local);
         self.end_of_rib.clear();
         self.flaws_told.clear();
+        self.reason.settle();
         self.note_state(cx.now);
         let gone = self.helper.back(cx.now, &session);
         cx.effects.push(Effect::Up { session, local });
@@ -592,31 +591,14 @@ impl Peer {
         let collision =
             notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
         if !collision {
-            let about = self.what_it_is_about(cx.identity, notification);
+            let about = reason::about(notification, cx.identity, self.config.hold_time);
             let about = about.map_or_else(String::new, |about| format!(": {about}"));
-            self.note_error(cx.now, format!("received {notification}{about}"));
+            self.reason.note_told(cx.now, format!("received {notification}{about}"));
         }
         if connection.established().is_some() {
             self.helper.give_up();
         }
         self.ended(cx, &connection, BTreeSet::new());
-    }
-
-    /// The field of our OPEN, or the attribute, that the peer finds fault with.
-    fn what_it_is_about(&self, identity: &Identity, notification: &Notification) -> Option<String> {
-        match (notification.code, notification.subcode) {
-            (code::OPEN, notification::open::BAD_PEER_AS) => {
-                Some(format!("we announced AS {}", identity.asn))
-            }
-            (code::OPEN, notification::open::BAD_BGP_IDENTIFIER) => {
-                Some(format!("we announced identifier {}", identity.router_id))
-            }
-            (code::OPEN, notification::open::UNACCEPTABLE_HOLD_TIME) => {
-                Some(format!("we proposed a hold time of {} s", self.config.hold_time.as_secs()))
-            }
-            (code::UPDATE, _) => notification.attribute(),
-            _ => None,
-        }
     }
 
     // --- ends --------------------------------------------------------------------------------------
@@ -713,6 +695,11 @@ impl Peer {
         self.admin
     }
 
+    /// Why the last connection or session ended.
+    pub(crate) fn last_error(&self) -> Option<&LastError> {
+        self.reason.last.as_ref()
+    }
+
     /// The session, if one is up, and since when.
     pub(crate) fn established(&self) -> Option<(ConnId, &Session, Instant)> {
         self.connections().find_map(|connection| {
@@ -750,11 +737,6 @@ impl Peer {
         if self.shown.0 != state {
             self.shown = (state, now);
         }
-    }
-
-    fn note_error(&mut self, now: Instant, what: String) {
-        tracing::debug!(peer = %self.address, error = %what, "connection ended");
-        self.last_error = Some(LastError { at: now, what });
     }
 
     fn our_open(&self, identity: &Identity) -> Open {

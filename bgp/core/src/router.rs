@@ -613,7 +613,7 @@ impl Router {
             state,
             since,
             session: peer.established().map(|(_, session, _)| session.clone()),
-            last_error: peer.last_error.clone(),
+            last_error: peer.last_error().cloned(),
             flawed_updates: peer.flawed_updates,
             last_flaw: peer.last_flaw.clone(),
             counts: families.map(|family| (*family, self.rib.counts(id, *family))).collect(),

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::{ConnId, Wanted};
@@ -261,6 +262,36 @@ fn message_that_is_none_or_out_of_place_is_named() {
         let mut device = device();
         let conn = established(&mut device);
         assert_eq!(told(&mut device, conn, octets).0, format!("sent {what}"));
+    }
+}
+
+/// BIRD and GoBGP turn connections away without a word for some time after an error.
+#[test]
+fn reason_is_not_hidden_by_connections_that_end_without_one() {
+    let mut device = device();
+    let what = |device: &Device| status(device).last_error.expect("a reason").what;
+    let conn = device.accept(ip(US), ip(PEER));
+    let (reason, _) = told(&mut device, conn, &scripted::open(65011, [10, 2, 0, 2], &[]));
+    for _ in 0..29 {
+        device.advance(Duration::from_secs(10));
+        let first = device.accept(ip(US), ip(PEER));
+        let second = device.accept(ip(US), ip(PEER));
+        device.hang_up(second);
+        assert!(device.is_closed(first));
+        assert_eq!(what(&device), reason);
+    }
+    // But not for ever; nor beyond a session.
+    device.advance(Duration::from_secs(20));
+    let conn = device.accept(ip(US), ip(PEER));
+    device.hang_up(conn);
+    assert_eq!(what(&device), "connection closed by the peer");
+    let conn = device.accept(ip(US), ip(PEER));
+    told(&mut device, conn, &scripted::open(65011, [10, 2, 0, 2], &[]));
+    device.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        let conn = established(&mut device);
+        device.hang_up(conn);
+        assert_eq!(what(&device), "connection closed by the peer");
     }
 }
 
