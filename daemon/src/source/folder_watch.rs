@@ -1,8 +1,14 @@
 //! Notices that a folder, or anything in it, has changed.
 //!
 //! The kernel watches a folder and not a name: when another folder takes the name, the watch stays with the
-//! old one. So the name is looked at now and then, and the watch is renewed with each look at the content.
+//! old one. Nor does it tell of a file that is a link to somewhere else, or that another machine writes (NFS). So the
+//! name and what it holds are looked at now and then, and the watch is renewed with each look at the content.
+//!
+//! Nobody can see that a writer is not done who pauses in the middle of a file. Whoever writes beside it and renames
+//! is never seen half-way.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -22,6 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Device and inode.
 type Identity = (u64, u64);
+/// By file, what changes with its text: identity, length, and when it was written to, in s and ns.
+type Content = BTreeMap<OsString, (Identity, u64, (i64, i64))>;
 
 pub(super) struct Watch {
     path: PathBuf,
@@ -29,6 +37,8 @@ pub(super) struct Watch {
     changes: mpsc::Receiver<()>,
     /// The folder that is watched; `None` when the last attempt failed.
     watched: Option<Identity>,
+    /// What was in it then.
+    content: Content,
 }
 
 impl Watch {
@@ -41,7 +51,7 @@ impl Watch {
                 let _ = changed.try_send(());
             }
         })?;
-        Ok(Watch { path, watcher, changes, watched: None })
+        Ok(Watch { path, watcher, changes, watched: None, content: Content::new() })
     }
 
     /// Watches the folder that has the name now. To be called before its content is read.
@@ -55,6 +65,7 @@ impl Watch {
         // The same folder may have been removed and made again: the kernel uses inodes anew.
         self.watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
         self.watched = now;
+        self.content = self.content();
         Ok(())
     }
 
@@ -64,6 +75,7 @@ impl Watch {
             match timeout(INTERVAL, self.changes.recv()).await {
                 Ok(_) => return self.settled().await,
                 Err(_) if self.watched.is_none() || self.watched != self.identity() => return,
+                Err(_) if self.content != self.content() => return self.settled().await,
                 Err(_) => {}
             }
         }
@@ -75,8 +87,23 @@ impl Watch {
     }
 
     fn identity(&self) -> Option<Identity> {
-        fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+        fs::metadata(&self.path).ok().map(|metadata| identity(&metadata))
     }
+
+    /// Of links, what they lead to. What cannot be looked at is left out: it is noticed when it can.
+    fn content(&self) -> Content {
+        let Ok(entries) = fs::read_dir(&self.path) else { return Content::new() };
+        let entries = entries.flatten().filter_map(|entry| {
+            let metadata = fs::metadata(entry.path()).ok()?;
+            let written = (metadata.mtime(), metadata.mtime_nsec());
+            Some((entry.file_name(), (identity(&metadata), metadata.len(), written)))
+        });
+        entries.collect()
+    }
+}
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Our own reading opens and closes files, too: of accesses only the end of writing counts. A failure of
@@ -116,5 +143,17 @@ mod tests {
         });
         timeout(3 * LONGEST_PAUSE, watch.changed()).await.expect("a change");
         writer.abort();
+    }
+
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_looked_at_now_and_then() {
+        let [folder, elsewhere] = [(); 2].map(|()| tempfile::tempdir().expect("temporary folder"));
+        let file = elsewhere.path().join("file");
+        fs::write(&file, "x").expect("own folder");
+        std::os::unix::fs::symlink(&file, folder.path().join("link")).expect("own folder");
+        let mut watch = Watch::new(folder.path().to_owned()).expect("inotify");
+        watch.renew().expect("own folder");
+        fs::write(&file, "other").expect("own folder");
+        timeout(10 * INTERVAL, watch.changed()).await.expect("a change");
     }
 }
