@@ -10,6 +10,7 @@
 //! - manifests apply while the daemon runs: a peer that is added comes up, one that is removed goes;
 //! - a file that is broken, or contradicts another, counts as it was before, all others as they are, and `show status`
 //!   names file, object, field and reason;
+//! - a daemon that is started anew while a file is broken goes on with what it said before;
 //! - SIGTERM leaves kernel routes, CNI configuration and pods, and the pod is reached all the time (RFC 4724);
 //! - a second daemon on the node ends and says why;
 //! - the control socket is for root only.
@@ -87,7 +88,7 @@ fn manifests_apply_at_once_and_stopping_is_not_leaving() {
         a_peer_comes_and_goes_with_its_manifest(lab, &folder)?;
         broken_files_are_named_and_the_others_count(lab, &folder)?;
         a_second_daemon_ends_and_says_why(lab)?;
-        sigterm_leaves_all_that_forwards(lab)
+        sigterm_leaves_all_that_forwards(lab, &folder)
     });
 }
 
@@ -186,7 +187,7 @@ fn a_second_daemon_ends_and_says_why(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn sigterm_leaves_all_that_forwards(lab: &Lab) -> Result<()> {
+fn sigterm_leaves_all_that_forwards(lab: &Lab, folder: &LabFolder) -> Result<()> {
     let (node, switch, pod) = (lab.node("c1")?, lab.node("f1")?, lab.pod("c1", "c1-1")?);
     let mut servers = Vec::new();
     for address in pod.addresses()? {
@@ -214,8 +215,12 @@ fn sigterm_leaves_all_that_forwards(lab: &Lab) -> Result<()> {
         "SIGTERM: routes and CNI configuration as before, the pod answers the switch by UDP and TCP, both families"
     );
     println!("{}", before.0.trim_end());
+    folder.write("manifests/peers.yaml", &PEERS.replace("asn: 65001", "asn: many"));
     node.start()?;
-    poll::until("the node to be whole again", LIMIT, || fabric::is_whole(&node))?;
+    poll::until("the node to be whole again", LIMIT, || established(&node) == 2 && fabric::is_whole(&node))?;
+    let said = problem(&node, &["peers.yaml", "\"many\"", "it counts as it was before"])?;
+    println!("peers.yaml was broken meanwhile; a new daemon has both sessions and says: {said}");
+    folder.write("manifests/peers.yaml", PEERS);
     ensure!(left()? == before, "routes or the CNI configuration changed");
     Ok(())
 }
