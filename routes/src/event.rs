@@ -49,6 +49,13 @@ pub enum Event {
         /// The address.
         address: IpAddr,
     },
+    /// Another program undoes what we write, again and again: repairs are held back. Told once in a contest.
+    Contested {
+        /// How many prefixes are new in it.
+        count: usize,
+        /// One of them.
+        example: Prefix,
+    },
     /// What others had changed or the kernel had dropped is as wanted again.
     Repaired {
         /// How we learned of it.
@@ -126,6 +133,9 @@ pub struct Snapshot {
     /// Wanted prefixes for which another program has a route with our metric, with its protocol; 0 if the kernel
     /// does not tell.
     pub conflicts: BTreeMap<Prefix, u8>,
+    /// Prefixes that another program keeps undoing, with the number of repairs in this contest. They are repaired
+    /// once a second at most.
+    pub contested: BTreeMap<Prefix, u64>,
     /// Objects and groups that are kept for other programs only, with the number of their routes that point to it
     /// (0: a group of theirs does).
     pub borrowed: BTreeMap<NextHopId, usize>,

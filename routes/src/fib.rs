@@ -31,6 +31,7 @@ use self::listing::Listing;
 use crate::{
     METRIC,
     config::Config,
+    contest::Contests,
     diff::{self, Aim, Merge, OnLink, Op, Plan, Resolved},
     event::{Event, FailedWrite, GroupState, RepairCause, Snapshot},
     intern::{Interned, Interner},
@@ -73,6 +74,9 @@ pub(crate) struct Fib {
     /// What is being repaired, and why.
     damaged_routes: HashMap<Prefix, RepairCause>,
     damaged_groups: HashMap<Vec<Hop>, RepairCause>,
+    contests: Contests,
+    /// Prefixes that are newly contested: how many, and one of them.
+    newly_contested: Option<(usize, Prefix)>,
     failed: BTreeSet<FailedWrite>,
     repairs: BTreeMap<RepairCause, u64>,
     overruns: u64,
@@ -128,6 +132,8 @@ impl Fib {
             missing_sources: BTreeSet::new(),
             damaged_routes: HashMap::new(),
             damaged_groups: HashMap::new(),
+            contests: Contests::default(),
+            newly_contested: None,
             failed: BTreeSet::new(),
             repairs: BTreeMap::new(),
             overruns: 0,
@@ -410,6 +416,9 @@ impl Fib {
     // -- What is told.
 
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        // One event however many they are: a flush may be contested, too.
+        let contested = self.newly_contested.take();
+        self.events.extend(contested.map(|(count, example)| Event::Contested { count, example }));
         std::mem::take(&mut self.events)
     }
 
@@ -426,7 +435,7 @@ impl Fib {
         self.pending.reached(mark)
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
         let mut wanted = PerFamily::default();
         for prefix in self.wanted.keys() {
             *wanted.get_mut(prefix.family()) += 1;
@@ -449,6 +458,7 @@ impl Fib {
             groups: groups.map(|(id, group)| (id, group_state(id, &group.hops))).collect(),
             by_gateway: self.mirror.users_by_hop(),
             conflicts: self.conflicts.clone(),
+            contested: self.contests.contested(now),
             borrowed: self.borrowed.iter().map(|id| (*id, self.mirror.borrowers(*id))).collect(),
             unusable: self.unusable(),
             repairs: self.repairs.clone(),

@@ -38,6 +38,13 @@
 //! link came up, its address is not valid yet) is tried again on the next event of its link and after 1 ms,
 //! doubling up to 1 s.
 //!
+//! # Repairs
+//!
+//! What others delete or change is as wanted again within milliseconds of the kernel's event, and counted by
+//! cause ([`Snapshot::repairs`]). A prefix that another program keeps undoing is repaired ten times at once, then
+//! once a second ([`Event::Contested`]). When events are lost, a listing is compared with the mirror; a slow one
+//! beside it finds what no event told. Listings take a fifth of the time at most, whatever asks for them.
+//!
 //! # Restart
 //!
 //! Nothing is deleted at the end. At the start everything of our protocol is adopted: what is wanted as it
@@ -48,11 +55,13 @@
 //!
 //! BGP, other tables, weights, and a precomputed backup next hop (a route with one next hop is rewritten when
 //! it changes). Routes of other programs are never changed or removed: one that has our prefix with our
-//! metric is told as [`Event::ForeignConflict`].
+//! metric is told as [`Event::ForeignConflict`], and an object or group they point to is kept for them
+//! ([`Event::NextHopBorrowed`]).
 
 #![forbid(unsafe_code)]
 
 mod config;
+mod contest;
 mod diff;
 mod error;
 mod event;

@@ -1,5 +1,5 @@
-//! Prefixes that may differ from what is wanted: a queue without duplicates, and those that failed, waiting
-//! to be tried again.
+//! Prefixes that may differ from what is wanted: a queue without duplicates, and those that failed or are
+//! contested, waiting for their time.
 //!
 //! The queue holds prefixes, not states: what is written is what is wanted when its turn comes, so a prefix
 //! that changes ten times while the kernel is busy is written once. Its size is bounded by the number of
@@ -53,6 +53,10 @@ impl Pending {
         }
     }
 
+    pub(crate) fn contains(&self, prefix: &Prefix) -> bool {
+        self.queued.contains(prefix)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -61,9 +65,14 @@ impl Pending {
         self.queue.len()
     }
 
-    /// How many were refused and wait.
+    /// How many were refused and are tried again.
     pub(crate) fn failed(&self) -> usize {
-        self.retries.len()
+        self.failed.len()
+    }
+
+    /// Queues a prefix when the time has come.
+    pub(crate) fn push_at(&mut self, prefix: Prefix, at: Instant) {
+        self.retries.insert((at, prefix));
     }
 
     /// The oldest ones, out of the queue.

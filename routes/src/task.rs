@@ -157,7 +157,7 @@ impl Task {
             Command::AllowSweep(family) => self.fib.allow_sweep(family, now),
             // Whoever asked may have gone away; that is their affair.
             Command::Snapshot(reply) => {
-                reply.send(self.fib.snapshot()).ok();
+                reply.send(self.fib.snapshot(now)).ok();
             }
             Command::Flushed(reply) => self.flushes.push((self.fib.mark(), reply)),
         }
@@ -306,6 +306,9 @@ fn log(event: &Event) {
         }
         Event::NextHopBorrowed { id } => {
             warn!(next_hop_id = %id, "other programs point to a next hop of ours: it is kept for them");
+        }
+        Event::Contested { count, example } => {
+            warn!(count, prefix = %example, "another program keeps undoing routes of ours: repairs are held back");
         }
         Event::WriteFailed { what, errno } => warn!(what = ?what, errno, "the kernel refused a write"),
         Event::PreferredSourceMissing { address } => {

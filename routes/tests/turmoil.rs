@@ -2,7 +2,14 @@
 
 mod common;
 
-use cambric_routes::{Change, Config, Target};
+use std::{
+    io::Write,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use cambric_routes::{Change, Config, Event, Target};
 use common::{
     Running, TOR1, TOR1_V6, TOR2, TOR2_V6, address, config, count, in_both_modes, ip, next_hops, prefix,
     start, try_ip, until, via, want, way_to,
@@ -100,4 +107,83 @@ async fn turmoil(receive_buffer_bytes: usize) {
     .await;
     let snapshot = running.reaches("nothing left to do", |s| s.pending == 0 && s.failing == 0).await;
     println!("right after {elapsed:?}; repairs {:?}, {} checks", snapshot.repairs, snapshot.checks);
+}
+
+/// A program that tries to undo our work a thousand times a second, on a thread of its own. Returns how often it did.
+fn undo_for(time: Duration, request: &'static [&'static str]) -> thread::JoinHandle<u32> {
+    // A new thread lives in the namespace of the one that makes it.
+    thread::spawn(move || {
+        let (start, mut undone, mut rounds) = (Instant::now(), 0, 0);
+        let mut batch = tempfile::NamedTempFile::new().expect("file");
+        for _ in 0..100 {
+            request.iter().for_each(|line| writeln!(batch, "{line}").expect("written"));
+        }
+        while start.elapsed() < time {
+            let path = batch.path().display().to_string();
+            let output = Command::new("ip").args(["-force", "-batch", &path]).output().expect("ip");
+            // Each failure is a line, so what is not there is told.
+            let failed = String::from_utf8_lossy(&output.stderr).matches("Command failed").count();
+            undone += (100 * request.len() - failed) as u32;
+            rounds += 1;
+            thread::sleep((start + ROUND * rounds).saturating_duration_since(Instant::now()));
+        }
+        undone
+    })
+}
+
+/// Processor time of this thread, on which the task runs.
+fn own_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("schedstat");
+    let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("nanoseconds"))
+}
+
+const CONTEST: Duration = Duration::from_secs(3);
+/// A hundred attempts.
+const ROUND: Duration = Duration::from_millis(100);
+
+#[test]
+fn program_that_keeps_undoing_our_work_does_not_make_us_spin() {
+    const ATTACKS: [&[&str]; 4] = [
+        &["route del 20.0.0.0/24 proto 203"],
+        &[
+            "route replace 20.0.0.0/24 via 10.2.0.9 proto static metric 203",
+            "route del 20.0.0.0/24 metric 203",
+        ],
+        &["nexthop del id 203500001"],
+        &["nexthop del id 203000001", "nexthop del id 203000002"],
+    ];
+    in_both_modes(|_| async {
+        for attack in ATTACKS {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let running = start(config(dir.path())).await;
+            running.set(vec![via(&network(0), &[TOR1, TOR2]), via(&network(1), &[TOR1, TOR2])]).await;
+            let busy = own_time();
+            let rival = undo_for(CONTEST, attack);
+            let told = |event: &Event| matches!(event, Event::Contested { .. });
+            let mut running = running;
+            running.event(told).await;
+            assert!(running.snapshot().await.contested.contains_key(&prefix(&network(0))));
+            while !rival.is_finished() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let (undone, busy) = (rival.join().expect("it ends"), own_time() - busy);
+            until("all right in the end", || {
+                count("-4") == 2 && ip("-4 route show proto 203").matches("nhid").count() == 2
+            })
+            .await;
+            let snapshot = running.snapshot().await;
+            let repairs: u64 = snapshot.repairs.values().sum();
+            println!(
+                "{attack:?}: undone {undone} times, {repairs} repairs, {} checks, {busy:?} of {CONTEST:?}",
+                snapshot.checks
+            );
+            // Ten at once and one a second, for each of two prefixes; some slack for a slow machine.
+            assert!(repairs < 60, "{:?}", snapshot.repairs);
+            assert!(busy < CONTEST / 2, "{busy:?}");
+            running.kill().await;
+            try_ip("nexthop flush proto 203");
+            try_ip("route flush proto 203");
+        }
+    });
 }

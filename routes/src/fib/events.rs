@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Fib, RefusalState};
 use crate::{
     METRIC, PROTOCOL,
+    contest::Turn,
     event::{Event, RepairCause},
     kernel::{KernelEvent, KernelNextHop, KernelRoute, NextHopContent, Replaced, Table},
     links::{Link, LinkAddress, LinkChange, LinkTable},
@@ -50,7 +51,10 @@ impl Fib {
                 KernelEvent::Route { route, .. } | KernelEvent::RouteGone(route) => {
                     route.protocol == PROTOCOL || route.metric == METRIC
                 }
-                KernelEvent::NextHop(_) | KernelEvent::NextHopGone(_) => true,
+                KernelEvent::NextHop(found) => {
+                    found.protocol == PROTOCOL || self.mirror.next_hops.is_ours(found.id)
+                }
+                KernelEvent::NextHopGone(id) => self.mirror.next_hops.is_ours(*id),
                 _ => false,
             };
             if about_ours {
@@ -129,7 +133,7 @@ impl Fib {
             self.note_shrinking_groups(id, RepairCause::LinkLost, now);
         }
         let gone = self.mirror.remove_link(index, loss);
-        self.lose(gone, RepairCause::LinkLost);
+        self.lose(gone, RepairCause::LinkLost, now);
         self.restart_listing(now);
         self.resolve_again();
         self.check_later(now);
@@ -154,12 +158,12 @@ impl Fib {
             for prefix in &with_source {
                 self.mirror.lose_source(prefix);
             }
-            self.lose(with_source, RepairCause::LinkLost);
+            self.lose(with_source, RepairCause::LinkLost, now);
             self.restart_listing(now);
         }
         if address.address.is_ipv4() && !self.links.has_address(index, Family::Ipv4) {
             let gone = self.mirror.lose_ipv4(index);
-            self.lose(gone, RepairCause::LinkLost);
+            self.lose(gone, RepairCause::LinkLost, now);
             self.restart_listing(now);
         }
         self.addresses_changed(index);
@@ -194,14 +198,14 @@ impl Fib {
                 self.mirror.next_hops.put_group(id, members, spread, None);
                 if let Some(known) = known {
                     self.damaged_groups.insert(known.purpose, cause);
-                    self.queue_routes_on(id);
+                    self.queue_routes_on(id, cause, now);
                 }
             }
             // Of another program, or none of our kinds: the number is taken, and routes of ours on it are
             // wrong.
             content => {
                 self.note_shrinking_groups(id, cause, now);
-                self.queue_routes_on(id);
+                self.queue_routes_on(id, cause, now);
                 let members = match content {
                     NextHopContent::Group { members, .. } => members,
                     NextHopContent::Object(_) | NextHopContent::Other => Vec::new(),
@@ -213,12 +217,17 @@ impl Fib {
     }
 
     pub(super) fn handle_next_hop_gone(&mut self, id: NextHopId, cause: RepairCause, now: Instant) {
+        if !self.mirror.next_hops.is_ours(id) {
+            self.mirror.next_hops.forget_number(id);
+            // It may have borrowed one of ours.
+            return self.settle_later(now);
+        }
         self.note_shrinking_groups(id, cause, now);
         if let Some(group) = self.mirror.next_hops.group(id) {
             self.damaged_groups.insert(group.purpose.clone(), cause);
         }
         let gone = self.mirror.remove_next_hop(id);
-        self.lose(gone, cause);
+        self.lose(gone, cause, now);
         self.restart_listing(now);
     }
 
@@ -228,15 +237,15 @@ impl Fib {
         let hit: Vec<_> = hit.map(|(id, group)| (id, group.purpose.clone())).collect();
         for (id, purpose) in hit {
             self.damaged_groups.insert(purpose, cause);
-            self.queue_routes_on(id);
+            self.queue_routes_on(id, cause, now);
             self.merge_later(now);
         }
     }
 
-    fn queue_routes_on(&mut self, group: NextHopId) {
+    fn queue_routes_on(&mut self, group: NextHopId, cause: RepairCause, now: Instant) {
         for prefix in self.mirror.routes_on(group) {
             if self.wanted.contains_key(&prefix) {
-                self.pending.push(prefix);
+                self.queue_repair(prefix, cause, now);
             }
         }
     }
@@ -277,9 +286,9 @@ impl Fib {
                 }
                 self.mirror.put_route(prefix, &shape);
                 if wanted {
-                    self.lose([prefix], cause);
+                    self.lose([prefix], cause, now);
                 } else if !self.stale.contains(&prefix) {
-                    self.pending.push(prefix);
+                    self.queue_repair(prefix, cause, now);
                 }
             }
             (true, false) => {
@@ -306,13 +315,13 @@ impl Fib {
         }
         let prefix = route.prefix;
         if route.metric == METRIC && !route.siblings.is_empty() {
-            return self.siblings_gone(route, cause);
+            return self.siblings_gone(route, cause, now);
         }
         match (route.protocol == PROTOCOL, route.metric == METRIC) {
             (true, true) => match self.mirror.route(&prefix) {
                 Some(shape) if *shape == route.shape => {
                     self.mirror.remove_route(&prefix);
-                    self.lose([prefix], cause);
+                    self.lose([prefix], cause, now);
                 }
                 _ if self.mirror.strays.contains(&(prefix, METRIC, route.shape.form)) => {
                     self.mirror.strays.remove(&(prefix, METRIC, route.shape.form));
@@ -324,24 +333,53 @@ impl Fib {
             (true, false) => {
                 self.mirror.strays.remove(&(prefix, route.metric, route.shape.form));
             }
-            (false, true) => self.foreign_gone(prefix),
+            (false, true) => self.foreign_gone(prefix, now),
             (false, false) => {}
         }
     }
 
     /// These prefixes differ from what is wanted, through no doing of ours.
-    pub(super) fn lose(&mut self, prefixes: impl IntoIterator<Item = Prefix>, cause: RepairCause) {
+    pub(super) fn lose(
+        &mut self,
+        prefixes: impl IntoIterator<Item = Prefix>,
+        cause: RepairCause,
+        now: Instant,
+    ) {
         for prefix in prefixes {
             if self.wanted.contains_key(&prefix) {
                 self.damaged_routes.entry(prefix).or_insert(cause);
-                self.pending.push(prefix);
+                self.queue_repair(prefix, cause, now);
+            }
+        }
+    }
+
+    /// Queues a prefix at once, or later if another program keeps undoing it.
+    pub(super) fn queue_repair(&mut self, prefix: Prefix, cause: RepairCause, now: Instant) {
+        let by_other_hands = match cause {
+            RepairCause::RouteDeleted
+            | RepairCause::RouteChanged
+            | RepairCause::NextHopDeleted
+            | RepairCause::NextHopChanged => true,
+            RepairCause::LinkLost | RepairCause::Overrun | RepairCause::Check => false,
+        };
+        // What is still to be repaired has not been undone again.
+        if !by_other_hands || self.pending.contains(&prefix) {
+            return self.pending.push(prefix);
+        }
+        match self.contests.damaged(prefix, now) {
+            Turn::Now => self.pending.push(prefix),
+            Turn::At(at) => self.pending.push_at(prefix, at),
+            Turn::FirstAt(at) => {
+                self.pending.push_at(prefix, at);
+                let (count, _) = self.newly_contested.unwrap_or((0, prefix));
+                self.newly_contested = Some((count + 1, prefix));
             }
         }
     }
 
     fn handle_overrun(&mut self, now: Instant) {
         self.overruns += 1;
-        self.check_now(RepairCause::Overrun, now);
+        self.check_after_overrun(now);
     }
 
     pub(super) fn settle_later(&mut self, now: Instant) {

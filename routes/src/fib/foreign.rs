@@ -16,10 +16,10 @@ use crate::{
 
 impl Fib {
     /// Our place is free again.
-    pub(super) fn foreign_gone(&mut self, prefix: Prefix) {
+    pub(super) fn foreign_gone(&mut self, prefix: Prefix, now: Instant) {
         self.mirror.remove_foreign(&prefix);
         if self.wanted.contains_key(&prefix) {
-            self.pending.push(prefix);
+            self.queue_repair(prefix, RepairCause::RouteChanged, now);
         }
     }
 
@@ -43,13 +43,13 @@ impl Fib {
     }
 
     /// A deletion that names no next hop takes all siblings, whoever wrote them.
-    pub(super) fn siblings_gone(&mut self, route: &KernelRoute, cause: RepairCause) {
+    pub(super) fn siblings_gone(&mut self, route: &KernelRoute, cause: RepairCause, now: Instant) {
         let prefix = route.prefix;
-        self.foreign_gone(prefix);
+        self.foreign_gone(prefix, now);
         let is_gone = |own: Hop| route.shape.form == Form::Plain(own) || route.siblings.contains(&own);
         if self.own_hop(&prefix).is_some_and(is_gone) {
             self.mirror.remove_route(&prefix);
-            self.lose([prefix], cause);
+            self.lose([prefix], cause, now);
         }
     }
 

@@ -21,17 +21,23 @@ use crate::{
 
 /// How soon a suspicion is followed up: late enough to take in many of them at once.
 const SUSPICION_DELAY: Duration = Duration::from_millis(10);
-/// How soon after another listing.
-const SUSPICION_PAUSE: Duration = Duration::from_millis(100);
+/// How soon after the begin of another listing at the earliest,
+const PAUSE: Duration = Duration::from_millis(100);
+/// and how many times the time that one took: whatever asks for listings, they get a fifth of the time at most.
+const PAUSE_FACTOR: u32 = 5;
 /// How often an interrupted listing is repeated before it is believed.
 const MOST_REPETITIONS: u32 = 3;
 
 /// A check in progress, or due.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
+    /// What the running one is for, if it is not the regular one.
     cause: Option<RepairCause>,
+    /// What the next one is for.
+    next_cause: Option<RepairCause>,
     due: Option<Instant>,
     begun: Option<Instant>,
+    took: Duration,
     running: Option<Seen>,
     repetitions: u32,
 }
@@ -96,31 +102,33 @@ impl Seen {
 }
 
 impl Fib {
-    /// A check is due at once; what it finds has this cause.
-    pub(super) fn check_now(&mut self, cause: RepairCause, now: Instant) {
-        self.listing.cause = Some(cause);
-        self.listing.due = Some(now);
-        self.listing.running = None;
+    /// Events were lost: a check is due as soon as may be. One that is running goes on, for what it shows is true;
+    /// but what was lost may be about what it has passed already.
+    pub(super) fn check_after_overrun(&mut self, now: Instant) {
+        self.listing.next_cause = Some(RepairCause::Overrun);
+        self.check_at_latest(now, now);
     }
 
     /// Something does not fit.
     pub(super) fn check_soon(&mut self, now: Instant) {
-        let pause_over = self.listing.begun.map_or(now, |begun| begun + SUSPICION_PAUSE);
-        self.check_at_latest(pause_over.max(now + SUSPICION_DELAY));
+        self.check_at_latest(now + SUSPICION_DELAY, now);
     }
 
     /// The kernel may have done something silently.
     pub(super) fn check_later(&mut self, now: Instant) {
-        self.check_at_latest(now + self.config.settle_delay);
+        self.check_at_latest(now + self.config.settle_delay, now);
     }
 
-    fn check_at_latest(&mut self, at: Instant) {
+    fn check_at_latest(&mut self, at: Instant, now: Instant) {
+        let pause = PAUSE.max(self.listing.took * PAUSE_FACTOR);
+        let at = at.max(self.listing.begun.map_or(now, |begun| begun + pause));
         self.listing.due = Some(self.listing.due.map_or(at, |due| due.min(at)));
     }
 
     /// What a running listing shows may be older than what is known now.
     pub(super) fn restart_listing(&mut self, now: Instant) {
         if self.listing.running.take().is_some() {
+            self.unfinished(now);
             self.check_soon(now);
         }
     }
@@ -157,6 +165,7 @@ impl Fib {
     pub(crate) fn begin_listing(&mut self, now: Instant) {
         self.checks += 1;
         self.listing.begun = Some(now);
+        self.listing.cause = self.listing.next_cause.take();
         self.listing.due = Some(now + self.config.check_interval);
         self.listing.running = Some(Seen::default());
     }
@@ -164,7 +173,18 @@ impl Fib {
     /// The listing did not come to its end.
     pub(crate) fn abandon_listing(&mut self, now: Instant) {
         self.listing.running = None;
-        self.listing.due = Some(now + self.config.settle_delay);
+        self.unfinished(now);
+        self.check_later(now);
+    }
+
+    /// It hands its cause on to the next.
+    fn unfinished(&mut self, now: Instant) {
+        self.note_time(now);
+        self.listing.next_cause = self.listing.next_cause.or(self.listing.cause);
+    }
+
+    fn note_time(&mut self, now: Instant) {
+        self.listing.took = self.listing.begun.map_or(Duration::ZERO, |begun| now - begun);
     }
 
     /// Takes in what the listing shows.
@@ -201,11 +221,13 @@ impl Fib {
         let Some(seen) = self.listing.running.take() else { return };
         if consistency == Consistency::Interrupted && self.listing.repetitions < MOST_REPETITIONS {
             self.listing.repetitions += 1;
+            self.unfinished(now);
             self.check_later(now);
             return;
         }
         self.listing.repetitions = 0;
-        let cause = self.listing.cause.take().unwrap_or(RepairCause::Check);
+        self.note_time(now);
+        let cause = self.listing.cause.unwrap_or(RepairCause::Check);
         let missed = |prefix: &Prefix, shown: &HashSet<Prefix>| {
             !shown.contains(prefix) && !seen.touched.contains(prefix)
         };
@@ -219,7 +241,7 @@ impl Fib {
         }
         let foreign = self.mirror.foreign_routes().filter(|(prefix, _)| missed(prefix, &seen.foreign));
         for (prefix, _) in foreign.collect::<Vec<_>>() {
-            self.foreign_gone(prefix);
+            self.foreign_gone(prefix, now);
         }
         let is_there =
             |route: &Foreign| seen.borrowers.contains(route) || seen.touched.contains(&route.prefix);

@@ -135,7 +135,7 @@ impl Fib {
     /// A sibling that was taken for foreign was of our protocol.
     fn stray_deleted(&mut self, prefix: Prefix, metric: u32, now: Instant) {
         if metric == METRIC && self.mirror.foreign(&prefix) == Some(UNKNOWN_PROTOCOL) {
-            self.foreign_gone(prefix);
+            self.foreign_gone(prefix, now);
             self.check_soon(now);
         }
     }

@@ -208,7 +208,7 @@ fn route_of_an_earlier_run_waits_for_the_sweep_but_a_dropped_one_does_not() {
     // Comes back by another hand: nobody wants it.
     fib.handle_event(KernelEvent::Route { route: plain(NETWORK, TOR1, 1), replaced: Replaced::No }, now);
     assert_eq!(write(&mut fib, now, accept).len(), 1);
-    assert_eq!(fib.snapshot().stale.ipv4, 1);
+    assert_eq!(fib.snapshot(now).stale.ipv4, 1);
     fib.allow_sweep(Family::Ipv4, now);
     write(&mut fib, now, accept);
     assert_eq!(fib.installed().ipv4, 0);
