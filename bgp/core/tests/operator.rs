@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use cambric_bgp::config::Import;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{PathInfo, Verdict};
@@ -309,6 +310,81 @@ fn peer_that_is_disabled_while_it_tells_its_routes_is_not_waited_for() {
     assert!(!device.router.is_in_sync(device.now));
     set_admin(&mut device, Admin::Disabled);
     assert!(device.router.is_in_sync(device.now));
+}
+
+// --- all at once -----------------------------------------------------------------------------------------
+
+/// Whatever happens to it: a disabled peer has no session and no route; and when all is mended and enabled, each
+/// kernel has exactly what the others announce.
+#[test]
+fn disabled_peers_stay_out_of_any_turmoil_and_come_back_after_it() {
+    let hosts_of = [(65001, US), (65002, PEER), (65003, OTHER)];
+    for seed in 1..=60_u64 {
+        let mut net = Net::new();
+        let hosts = hosts_of.map(|(asn, address)| {
+            let others = hosts_of.iter().filter(|(other, _)| *other != asn);
+            let mut wanted = wanted(asn, address, [], &[&format!("10.244.{}.0/24", asn - 65000)]);
+            wanted.peers = others.map(|(other, at)| neighbor(*other, at)).collect();
+            for peer in wanted.peers.values_mut() {
+                peer.policy = PeerPolicy { import: Import::All, ..PeerPolicy::default() };
+            }
+            net.add(wanted)
+        });
+        let mut dice = seed;
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (dice >> 33) % sides
+        };
+        net.spread(Duration::from_millis(roll(50)), seed);
+        for _ in 0..40 {
+            let (one, other) = (hosts[roll(3) as usize], hosts[roll(3) as usize]);
+            let (is_running, differ) = (net.is_running(one), one != other);
+            match roll(9) {
+                0 | 1 if is_running && differ => net.set_admin(one, other, Admin::Disabled),
+                2 if is_running && differ => net.set_admin(one, other, Admin::Enabled),
+                3 if is_running && differ => net.restart_peer(one, other),
+                4 => net.cut(one, other),
+                5 if differ => net.silence(one, other),
+                6 if is_running => net.stop(one),
+                7 if !is_running => net.start(one, Restarted::Yes { kept: Family::ALL.into() }),
+                8 if is_running => net.change(one, |_| ()),
+                _ => net.run(Duration::from_millis(roll(200_000))),
+            }
+            net.run(Duration::from_millis(roll(3000)));
+            hosts
+                .into_iter()
+                .filter(|host| net.is_running(*host))
+                .for_each(|host| disabled_are_out(&net, host));
+        }
+        for one in hosts {
+            if !net.is_running(one) {
+                net.start(one, Restarted::Yes { kept: Family::ALL.into() });
+            }
+            for other in hosts.into_iter().filter(|other| *other != one) {
+                net.mend(one, other);
+                net.set_admin(one, other, Admin::Enabled);
+            }
+        }
+        net.run(Duration::from_secs(600));
+        for one in hosts {
+            let others = hosts.into_iter().filter(|other| *other != one);
+            assert!(others.clone().all(|other| net.is_up(one, other)), "seed {seed}\n{}", net.trace());
+            let gateways: Vec<IpAddr> = net.fib(one).values().flatten().copied().collect();
+            let expected: Vec<IpAddr> = others.map(|other| net.address(other)).collect();
+            assert_eq!(gateways, expected, "seed {seed}");
+        }
+    }
+}
+
+fn disabled_are_out(net: &Net, host: Host) {
+    let disabled = net.router(host).peers().into_iter().filter(|peer| peer.admin == Admin::Disabled);
+    for peer in disabled {
+        assert_eq!((peer.state, &peer.session), (PeerState::Idle, &None));
+        // What a process before left in the kernel goes when this one has converged.
+        if net.is_converged(host, Family::Ipv4) {
+            assert!(net.fib(host).values().all(|gateways| !gateways.contains(&peer.address)));
+        }
+    }
 }
 
 // --- listings --------------------------------------------------------------------------------------------
