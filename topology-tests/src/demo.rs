@@ -3,17 +3,24 @@
 //!
 //! Each step prints what it saw and gives what was not as it should be, one line each.
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::fabric::{self, RECOVERY};
-use crate::flow::Report;
+use crate::flow::{Flow, Report};
 use crate::{Lab, Node, Pod, capture, poll};
 
 /// Packets that a dead switch may cost, at 1 kHz: 300 ms.
 const POWER_CUT_MOST: u32 = 300;
 /// Flows go on this long after a fault is over, so that a late loss is seen.
 const AFTER: u32 = 3000;
+
+/// Sets of flows that may all take one way by chance; each does about once in a hundred times.
+const SPREAD_TRIES: usize = 5;
+/// Packets of 500 that show that a flow goes this way, and not BGP alone.
+const ENOUGH: u64 = 100;
 
 /// Uplinks of each node.
 const UPLINKS: usize = 2;
@@ -59,6 +66,49 @@ pub fn run(lab: &Lab) -> Result<Vec<String>> {
     faults.extend(check_reachability(lab)?);
     faults.extend(check_wiring(lab)?);
     Ok(faults)
+}
+
+/// A command for who kept the lab up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// To be typed as it is, anywhere.
+    pub command: String,
+    /// What it shows.
+    pub why: &'static str,
+}
+
+/// What to type while `containerlab/two-rack` is up; the last one takes it down. `runner` is `cambric-lab`, `file` the
+/// lab's file or folder.
+///
+/// # Errors
+/// When one of the paths is not there, or a pod is gone.
+pub fn what_to_try(lab: &Lab, runner: &Path, file: &Path) -> Result<Vec<Hint>> {
+    let word = |path: &Path| -> Result<String> {
+        let path = path.canonicalize().with_context(|| format!("finding {}", path.display()))?;
+        Ok(quoted(&path.to_string_lossy()))
+    };
+    let (runner, file) = (word(runner)?, word(file)?);
+    let far = lab.pod("n22", "n22-1")?.address(|address| address.is_ipv4())?;
+    let hints = [
+        (format!("exec {file} n11 -- cambric"), "the prompt: Tab completes, ? shows what can follow"),
+        (format!("exec {file} n11 -- cambric show protocols all"), "the sessions in full"),
+        (format!("exec {file} n11 -- cambric show route for {far} all"), "why this way"),
+        (format!("exec {file} tor1a -- vtysh"), "the other side of them: FRR"),
+        (format!("pod exec {file} n11 n11-1 -- ping -c 3 {far}"), "from pod to pod, across racks"),
+        (format!("pod exec {file} n11 n11-1 -- sh"), "a shell with a pod's network"),
+        (format!("pod check {file} n11 n11-1"), "is it wired as the plugin left it? (silence: yes)"),
+        (format!("links {file} tor1a down"), "cut the power of a switch; up gives it back"),
+        (format!("status {file}"), "nodes, daemons, pods"),
+        (format!("down {file}"), "take it all down"),
+    ];
+    let hint = |(words, why)| Hint { command: format!("{runner} {words}"), why };
+    Ok(hints.into_iter().map(hint).collect())
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// Prints the start of a step.
@@ -135,13 +185,9 @@ fn power_cut(lab: &Lab) -> Result<Vec<String>> {
     headline("A switch of rack 1 loses power, while pods of n11 and n22 talk at 1 kHz");
     let (from, to) = ends(lab)?;
     let node = lab.node("n11")?;
-    let flows = fabric::start_flows(&from, &to)?;
+    let (flows, carried) = flows_over_both(&node, &from, &to)?;
     // The one that carries more of them, else the cut would cost nothing by luck.
-    let before = [fabric::packets(&node, "eth1")?, fabric::packets(&node, "eth2")?];
-    fabric::send_more(&flows, 500)?;
-    let carried = [fabric::packets(&node, "eth1")? - before[0], fabric::packets(&node, "eth2")? - before[1]];
     let victim = if carried[0] >= carried[1] { "tor1a" } else { "tor1b" };
-    ensure!(carried.iter().all(|packets| *packets > 0), "one switch carried nothing: {carried:?}");
     println!(
         "  n11 sent and received {} packets by tor1a and {} by tor1b; {victim} goes",
         carried[0], carried[1]
@@ -158,6 +204,24 @@ fn power_cut(lab: &Lab) -> Result<Vec<String>> {
     fabric::send_more(&flows, AFTER)?;
     faults.extend(judge("return of power", &fabric::stop_flows(flows)?, POWER_CUT_MOST));
     Ok(faults)
+}
+
+/// Flows that use both switches of a node, and the packets that each carried of them. Few flows may take one way by
+/// chance: others then have other ports.
+fn flows_over_both(node: &Node, from: &Pod, to: &Pod) -> Result<(Vec<Flow>, [u64; 2])> {
+    for _ in 0..SPREAD_TRIES {
+        let flows = fabric::start_flows(from, to)?;
+        let count = || anyhow::Ok([fabric::packets(node, "eth1")?, fabric::packets(node, "eth2")?]);
+        let before = count()?;
+        fabric::send_more(&flows, 500)?;
+        let after = count()?;
+        let carried = [after[0] - before[0], after[1] - before[1]];
+        if carried.iter().all(|packets| *packets >= ENOUGH) {
+            return Ok((flows, carried));
+        }
+        fabric::stop_flows(flows)?;
+    }
+    bail!("of {SPREAD_TRIES} sets of flows none used both switches");
 }
 
 fn restart(lab: &Lab, signal: Signal) -> Result<Vec<String>> {
@@ -193,5 +257,17 @@ fn judge(what: &str, reports: &[Report], most: u32) -> Vec<String> {
         vec![format!("{what}: a flow lost {worst} packets, at most {most} are expected")]
     } else {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_for_a_shell_whatever_is_in_it() {
+        assert_eq!(quoted("/opt/cambric/two-rack"), "/opt/cambric/two-rack");
+        assert_eq!(quoted("/home/me/my labs"), "'/home/me/my labs'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -77,6 +77,8 @@ enum Verb {
 enum PodVerb {
     /// Make a pod on a node and print what the CNI plugins answered.
     Add(PodArg),
+    /// Call CHECK of the CNI plugins; silence means that the pod is wired as ADD left it.
+    Check(PodArg),
     /// Remove a pod.
     Del(PodArg),
     /// Run a command in a pod; its exit code is that of cambric-lab.
@@ -150,6 +152,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let (_, result) = load(&arg.node.lab)?.add_pod(&arg.node.node, &arg.pod)?;
             print(&serde_json::to_string_pretty(&result)?)?;
         }
+        Verb::Pod(PodVerb::Check(arg)) => pod(arg)?.check()?,
         Verb::Pod(PodVerb::Del(arg)) => pod(arg)?.del()?,
         Verb::Pod(PodVerb::Exec { pod: arg, command }) => {
             return finish(pod(arg)?.spawn_attached(&command.words)?);

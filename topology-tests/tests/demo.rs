@@ -1,28 +1,52 @@
 //! The promises of the README, on real racks: every pod and node reaches every other one with its own address, by bare
 //! packets; a switch that loses power costs less than 300 ms; a daemon that is killed or ended costs nothing.
 //!
-//! The same steps as `make demo`, which shows them to a person. And the look at the packets is shown to be worth
-//! something: it finds a tunnel that somebody builds.
+//! The same steps as `make demo`, which shows them to a person, and each command that it says to type next. And the
+//! look at the packets is shown to be worth something: it finds a tunnel that somebody builds.
 
 mod common;
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use cambric_lab::{Lab, Node, Pod, capture, demo};
+use cambric_lab::demo::{self, Hint};
+use cambric_lab::{Lab, Node, Pod, capture};
 
-use common::{LabFolder, Need, in_lab, machine_has};
+use common::{CAMBRIC_LAB, LabFolder, Need, in_lab, machine_has};
 
 #[test]
 fn two_racks_keep_what_the_demo_promises() {
     if !machine_has(&[Need::Root, Need::Frr, Need::Cambric]) {
         return;
     }
-    in_lab(&LabFolder::copy_of("../containerlab/two-rack"), |lab| {
+    let folder = LabFolder::copy_of("../containerlab/two-rack");
+    in_lab(&folder, |lab| {
         let faults = demo::run(lab)?;
         ensure!(faults.is_empty(), "{faults:#?}");
-        a_tunnel_is_found(lab)
+        let hints = demo::what_to_try(lab, Path::new(CAMBRIC_LAB), folder.path())?;
+        a_tunnel_is_found(lab)?;
+        every_hint_works(lab, &hints)
     });
+}
+
+/// As a person types them, in some other folder, and leaves each prompt at once.
+fn every_hint_works(lab: &Lab, hints: &[Hint]) -> Result<()> {
+    for Hint { command, why } in hints {
+        let mut shell = Command::new("sh");
+        let typed = shell.arg("-c").arg(command).current_dir("/").stdin(Stdio::null()).output()?;
+        let said =
+            String::from_utf8_lossy(&typed.stderr).into_owned() + &String::from_utf8_lossy(&typed.stdout);
+        ensure!(typed.status.success(), "{command}: {}: {said}", typed.status);
+        println!(
+            "typed, to see {why}:\n  {command}\n  -> {}",
+            said.trim().lines().next().unwrap_or("silence")
+        );
+    }
+    let left = lab.status().into_iter().filter(|node| node.pid.is_some()).count();
+    ensure!(left == 0, "the last one takes the lab down, {left} nodes are left");
+    Ok(())
 }
 
 /// IPv4 between the two pods goes through a VXLAN between their nodes.

@@ -3,12 +3,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cambric_lab::demo::{self, headline};
+use cambric_lab::demo::{self, Hint, headline};
 use cambric_lab::fabric::{self, RECOVERY};
 use cambric_lab::{Lab, Options};
 use clap::Parser;
@@ -94,7 +94,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
     println!("  whole after {:.1} s", start.elapsed().as_secs_f64());
     let faults = demo::run(&lab)?;
     if args.keep {
-        what_to_try(&args.lab, &own);
+        say_what_to_try(&demo::what_to_try(&lab, &own.with_file_name("cambric-lab"), &args.lab)?);
         lab.keep();
     } else {
         headline("Cleaning up");
@@ -103,13 +103,10 @@ fn run(args: &Args) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-fn what_to_try(file: &Path, own: &Path) {
-    let runner = own.with_file_name("cambric-lab");
-    let (runner, file) = (runner.display(), file.display());
+/// Each command on a line of its own, so that it can be copied as it is.
+fn say_what_to_try(hints: &[Hint]) {
     headline("The lab stays up. What to type next:");
-    println!("  {runner} exec {file} n11 -- cambric show protocols all");
-    println!("  {runner} exec {file} n11 -- cambric show route for 10.244.22.1 all");
-    println!("  {runner} exec {file} tor1a -- vtysh");
-    println!("  {runner} pod exec {file} n11 n11-1 -- sh");
-    println!("  {runner} down {file}");
+    for Hint { command, why } in hints {
+        println!("  # {why}\n  {command}");
+    }
 }
