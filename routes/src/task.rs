@@ -3,6 +3,9 @@
 //! Each turn takes in whatever there is (kernel events, changes, a piece of a running listing, a timer) and
 //! then writes at most one batch, so that a lost next hop never waits behind more than one batch of routes.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
