@@ -95,7 +95,7 @@ pub fn what_to_try(lab: &Lab, runner: &Path, file: &Path) -> Result<Vec<Hint>> {
         (format!("exec {file} n11 -- cambric show route for {far} all"), "why this way"),
         (format!("exec {file} tor1a -- vtysh"), "the other side of them: FRR"),
         (format!("pod exec {file} n11 n11-1 -- ping -c 3 {far}"), "from pod to pod, across racks"),
-        (format!("pod exec {file} n11 n11-1 -- sh"), "a shell with a pod's network"),
+        (format!("pod exec {file} n11 n11-1 -- bash"), "a shell with a pod's network"),
         (format!("pod check {file} n11 n11-1"), "is it wired as the plugin left it? (silence: yes)"),
         (format!("links {file} tor1a down"), "cut the power of a switch; up gives it back"),
         (format!("status {file}"), "nodes, daemons, pods"),
