@@ -39,10 +39,10 @@ fn not_listed(folder: &Path, error: &io::Error) -> Problem {
 
 fn check_objects(objects: Objects, node: &str, links: &[Link], current: Option<&Intent>) -> Report {
     match intent(&objects, node, links) {
-        Err(error) => Report {
-            problems: objects.problems.into_iter().chain(error.problem()).collect(),
-            ..Report::default()
-        },
+        Err(error) => {
+            let known = objects.problems.into_iter().chain(objects.notices);
+            Report { problems: known.chain(error.problem()).collect(), ..Report::default() }
+        }
         Ok(wanted) if objects.problems.is_empty() => {
             Report { changes: changes(current, &wanted), problems: wanted.problems }
         }

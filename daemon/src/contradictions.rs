@@ -366,3 +366,73 @@ fn listed(nodes: &[&str]) -> String {
         [first, others @ ..] => format!("node {first} and {} more", others.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node_of(number: usize, ranges: Vec<Prefix>) -> Entry {
+        let pod_ranges = ranges.into_iter().map(|range| ("spec.podCIDRs".to_owned(), range)).collect();
+        let object = Object::Node(Node { pod_ranges, ..Node::default() });
+        Entry {
+            file: format!("{number}.yaml"),
+            place: format!("Node {number}"),
+            name: number.to_string(),
+            object,
+        }
+    }
+
+    fn ranges(settled: &Settled) -> Vec<Prefix> {
+        let nodes = settled.objects.nodes.values();
+        nodes.flat_map(|node| node.says.pod_ranges.iter().map(|(_, range)| *range)).collect()
+    }
+
+    fn overlap(one: &Prefix, other: &Prefix) -> bool {
+        one.covers(other) || other.covers(one)
+    }
+
+    /// The neighbours in the order of prefixes are all that has to be looked at.
+    #[test]
+    fn no_two_ranges_that_count_overlap_and_each_refused_one_overlaps_an_older_one() {
+        // A linear congruential generator (Knuth, MMIX): short prefixes in a small space, so that many overlap.
+        let mut state: u64 = 1;
+        let mut random = |most: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % most
+        };
+        for _ in 0..50 {
+            let mut prefix = || {
+                let (octets, length) = (random(1 << 12) as u32, random(13) as u8 + 20);
+                Prefix::new(IpAddr::from((10 << 24 | octets).to_be_bytes()), length).expect("length")
+            };
+            let entries: Vec<Entry> = (0..40).map(|number| node_of(number, vec![prefix()])).collect();
+            let settled = settle(&entries.iter().collect::<Vec<_>>(), &Claims::default());
+            let granted = ranges(&settled);
+            assert_eq!(granted.len() + settled.refused.len(), entries.len());
+            for (at, range) in granted.iter().enumerate() {
+                assert!(!granted[..at].iter().any(|other| overlap(range, other)), "{granted:?}");
+            }
+            for refusal in &settled.refused {
+                let number = entries.iter().position(|entry| entry.file == refusal.file).expect("own file");
+                let range = |entry: &Entry| node(&entry.object).expect("a node").pod_ranges[0].1;
+                let refused = range(&entries[number]);
+                let is_older =
+                    |entry: &&Entry| granted.contains(&range(entry)) && overlap(&range(entry), &refused);
+                assert!(entries[..number].iter().any(|entry| is_older(&entry)), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_granted_goes_first_whatever_the_order() {
+        let range: Prefix = "10.1.0.0/24".parse().expect("prefix");
+        let (one, other) = (node_of(1, vec![range]), node_of(2, vec![range]));
+        let first = settle(&[&other], &Claims::default());
+        let both = settle(&[&one, &other], &first.claims);
+        assert_eq!(both.objects.nodes["2"].says.pod_ranges.len(), 1);
+        assert_eq!(both.refused[0].file, "1.yaml");
+        let anew = settle(&[&one, &other], &Claims::from_ages(both.claims.ages()));
+        assert_eq!(ranges(&anew), ranges(&both));
+        assert_eq!(anew.objects, both.objects, "ages are enough to go on from");
+    }
+}

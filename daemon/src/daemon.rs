@@ -183,7 +183,10 @@ impl Daemon {
         let found = intent(&objects, &self.node, &links);
         let problems = match &found {
             Ok(intent) => intent.problems.clone(),
-            Err(error) => objects.problems.into_iter().chain(error.problem()).collect(),
+            Err(error) => {
+                let known = objects.problems.into_iter().chain(objects.notices);
+                known.chain(error.problem()).collect()
+            }
         };
         self.set_problems(Origin::Objects, problems);
         match found {
