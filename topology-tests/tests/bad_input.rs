@@ -210,6 +210,9 @@ fn leaks_are_bounded(lab: &Lab, node: &Node) -> Result<()> {
         );
         most.rss_kib = most.rss_kib.max(used.rss_kib);
     }
+    let log = fs::read_to_string(node.log("cambricd.log"))?;
+    let warnings = log.lines().filter(|line| line.contains("max-prefix is reached")).count();
+    ensure!(warnings == 1, "the log tells {warnings} times that leaky told more than it may");
     let in_kernel = node.run_ok(&["ip", "route", "show", "root", "198.18.0.0/15"])?.lines().count();
     ensure!(in_kernel == ALLOWED, "{in_kernel} leaked routes in the kernel");
     let grown = most.rss_kib.saturating_sub(used_before.rss_kib);

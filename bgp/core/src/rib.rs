@@ -136,6 +136,8 @@ struct InCounts {
     dropped: usize,
     /// Of the dropped: only for want of room.
     missed: usize,
+    /// It was logged that there is no room.
+    told_full: bool,
 }
 
 impl InCounts {
@@ -412,20 +414,33 @@ impl Rib {
         attributes: &Attributes,
     ) -> Option<Result<(), Refusal>> {
         let tables = self.peers.get(&peer)?;
+        let limit = tables.max_prefixes;
         let counts = tables.counts.get(&prefix.family()).copied().unwrap_or_default();
         let mut verdict = judge(prefix, attributes, tables.policy.import, &self.view);
-        if verdict.is_ok() && counts.accepted >= tables.max_prefixes {
+        if verdict.is_ok() && counts.accepted >= limit {
             verdict = Err(Refusal::OverMaxPrefixes);
         }
-        if verdict.is_ok() && counts.accepted + 1 == tables.max_prefixes - tables.max_prefixes / 5 {
-            let (peer, limit) = (tables.address, tables.max_prefixes);
-            tracing::warn!(peer = %peer, family = %prefix.family(), limit, "80 % of max-prefix are reached");
-        }
-        if verdict.is_err() && counts.refused >= tables.max_prefixes {
+        self.warn_of_limit(peer, prefix.family(), verdict);
+        if verdict.is_err() && counts.refused >= limit {
             self.counts_mut(peer, prefix.family())?.drop_path(verdict);
             return None;
         }
         Some(verdict)
+    }
+
+    /// Near the limit and at it, once each time a peer comes up to it.
+    fn warn_of_limit(&mut self, peer: PeerId, family: Family, verdict: Result<(), Refusal>) {
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        let (address, limit) = (tables.address, tables.max_prefixes);
+        let counts = tables.counts.entry(family).or_default();
+        if verdict.is_ok() && counts.accepted + 1 == limit - limit / 5 {
+            counts.told_full = false;
+            tracing::warn!(peer = %address, family = %family, limit, "80 % of max-prefix are reached");
+        }
+        if verdict == Err(Refusal::OverMaxPrefixes) && !counts.told_full {
+            counts.told_full = true;
+            tracing::warn!(peer = %address, family = %family, limit, "max-prefix is reached: more are refused");
+        }
     }
 
     fn counts_mut(&mut self, peer: PeerId, family: Family) -> Option<&mut InCounts> {
