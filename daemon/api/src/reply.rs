@@ -1,0 +1,144 @@
+//! The answer: a code and what was asked for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Action, Check, Interface, Neighbor, Protocol, Route, RouteCount, Status};
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Four digits; see the crate's head.
+    pub code: u16,
+    /// The listing goes on in the next line.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more: bool,
+    /// What the reader of a listing should know besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What an answer holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "there is one reply at a time")]
+pub enum Body {
+    /// 0008 to 0012: by peer.
+    Actions(Vec<Action>),
+    /// 0014: by family.
+    RouteCounts(Vec<RouteCount>),
+    /// 0020, and 8002 if there are problems.
+    Check(Check),
+    /// 1000
+    Status(Status),
+    /// 1001
+    Interfaces(Vec<Interface>),
+    /// 1002
+    Protocols(Vec<Protocol>),
+    /// 1007
+    Routes(Vec<Route>),
+    /// 1013
+    Neighbors(Vec<Neighbor>),
+    /// 8xxx and 9xxx: one sentence for the operator.
+    Error(String),
+}
+
+impl Reply {
+    fn new(code: u16, body: Body) -> Reply {
+        Reply { code, more: false, note: None, body }
+    }
+
+    /// Code of what happened to the peers, if the same to all; 0000 otherwise.
+    pub fn actions(actions: Vec<Action>) -> Reply {
+        let code = actions.first().map_or(0, |first| first.outcome.code());
+        let is_common = actions.iter().all(|action| action.outcome.code() == code);
+        Reply::new(if is_common { code } else { 0 }, Body::Actions(actions))
+    }
+
+    /// Code 0014.
+    pub fn route_counts(counts: Vec<RouteCount>) -> Reply {
+        Reply::new(14, Body::RouteCounts(counts))
+    }
+
+    /// Code 0020, or 8002 if it found problems.
+    pub fn check(check: Check) -> Reply {
+        Reply::new(if check.problems.is_empty() { 20 } else { 8002 }, Body::Check(check))
+    }
+
+    /// Code 1000.
+    pub fn status(status: Status) -> Reply {
+        Reply::new(1000, Body::Status(status))
+    }
+
+    /// Code 1001.
+    pub fn interfaces(interfaces: Vec<Interface>) -> Reply {
+        Reply::new(1001, Body::Interfaces(interfaces))
+    }
+
+    /// Code 1002.
+    pub fn protocols(protocols: Vec<Protocol>) -> Reply {
+        Reply::new(1002, Body::Protocols(protocols))
+    }
+
+    /// Code 1007.
+    pub fn routes(routes: Vec<Route>) -> Reply {
+        Reply::new(1007, Body::Routes(routes))
+    }
+
+    /// Code 1013.
+    pub fn neighbors(neighbors: Vec<Neighbor>) -> Reply {
+        Reply::new(1013, Body::Neighbors(neighbors))
+    }
+
+    /// Code 8003: nothing of that name; `near` are names that may have been meant.
+    pub fn no_such(what: &str, name: &str, near: &[String]) -> Reply {
+        let near = match near {
+            [] => String::new(),
+            near => format!("; there is {}", near.join(", ")),
+        };
+        Reply::new(8003, Body::Error(format!("no {what} \"{name}\"{near}")))
+    }
+
+    /// Code 8004: what would have to do it stops, or has not started.
+    pub fn unavailable(why: impl std::fmt::Display) -> Reply {
+        Reply::new(8004, Body::Error(why.to_string()))
+    }
+
+    /// Code 8008: it was tried, and failed.
+    pub fn failed(why: impl std::fmt::Display) -> Reply {
+        Reply::new(8008, Body::Error(why.to_string()))
+    }
+
+    /// Code 9001: not understood.
+    pub fn not_understood(why: impl std::fmt::Display) -> Reply {
+        Reply::new(9001, Body::Error(why.to_string()))
+    }
+
+    /// Whether it says that something is wrong.
+    pub fn is_error(&self) -> bool {
+        self.code >= 8000
+    }
+
+    /// Takes in the next piece of a listing.
+    ///
+    /// # Errors
+    /// The piece, if it is none of this listing.
+    pub fn append(&mut self, next: Reply) -> Result<(), Box<Reply>> {
+        match (&mut self.body, next.body) {
+            (Body::Routes(routes), Body::Routes(further)) => routes.extend(further),
+            (_, body) => {
+                return Err(Box::new(Reply { code: next.code, more: next.more, note: next.note, body }));
+            }
+        }
+        self.more = next.more;
+        self.note = next.note.or(self.note.take());
+        Ok(())
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}

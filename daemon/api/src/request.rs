@@ -1,0 +1,80 @@
+//! What can be asked.
+
+use serde::{Deserialize, Serialize};
+
+/// What the client wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// The daemon as a whole.
+    ShowStatus,
+    /// The peers.
+    ShowProtocols {
+        /// Only this one, by name or address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
+    },
+    /// The routing table.
+    ShowRoute {
+        /// Only the most specific route that holds this address.
+        #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// Only the route to this prefix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<String>,
+    },
+    /// How many routes there are.
+    ShowRouteCount,
+    /// What peers were told, with the attributes as they were sent.
+    ShowRouteExport {
+        /// By name or address.
+        peer: String,
+    },
+    /// All that peers told, before our policy, with what became of it.
+    ShowRouteImport {
+        /// By name or address.
+        peer: String,
+    },
+    /// What is refused, and why.
+    ShowRouteRefused {
+        /// Only what this one told, by name or address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
+    },
+    /// The interfaces of the node.
+    ShowInterfaces {
+        /// Only the one of this name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
+    },
+    /// Gateways, peers and other neighbours on the links of the node.
+    ShowNeighbors {
+        /// Only those on the interface of this name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
+    },
+    /// What would change if the manifests of a folder were in force; changes nothing.
+    ConfigureCheck {
+        /// A path as the daemon sees it; its own source unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+    },
+    /// Lets a peer that was disabled come back.
+    Enable {
+        /// By name or address, or [`ALL`].
+        peer: String,
+    },
+    /// Ends the session with a peer and has no other one until it is enabled.
+    Disable {
+        /// By name or address, or [`ALL`].
+        peer: String,
+    },
+    /// Ends the session with a peer and connects again at once.
+    Restart {
+        /// By name or address, or [`ALL`].
+        peer: String,
+    },
+}
+
+/// Stands for every peer where one is to be named.
+pub const ALL: &str = "all";

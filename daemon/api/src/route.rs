@@ -1,0 +1,63 @@
+//! Routes.
+
+use serde::{Deserialize, Serialize};
+
+/// A prefix with its paths, the best first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Route {
+    /// Address and length.
+    pub prefix: String,
+    /// At least one.
+    pub paths: Vec<Path>,
+}
+
+/// One way to a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Path {
+    /// Who told it; absent for our own. In a listing of what peers were told: who was told.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// Gateway; absent for our own, unless it was told to a peer.
+    #[serde(default)]
+    pub next_hop: Option<String>,
+    /// `best`, `multipath`, `lost` or `refused`; `sent` for what a peer was told.
+    pub verdict: String,
+    /// The step that it lost by, or why it was refused; by name.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Kept for a peer that is restarting (RFC 4724).
+    #[serde(default)]
+    pub stale: bool,
+    /// Nearest AS first.
+    #[serde(default)]
+    pub as_path: Vec<u32>,
+    /// IGP, EGP or incomplete.
+    pub origin: String,
+    /// Absent unless sent.
+    #[serde(default)]
+    pub local_pref: Option<u32>,
+    /// Absent unless sent.
+    #[serde(default)]
+    pub med: Option<u32>,
+    /// `asn:value`
+    #[serde(default)]
+    pub communities: Vec<String>,
+    /// `asn:value:value`
+    #[serde(default)]
+    pub large_communities: Vec<String>,
+}
+
+/// `show route count`, one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct RouteCount {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Prefixes that somebody told, or we ourselves.
+    pub prefixes: usize,
+    /// Of these, those with a path that is used or told on.
+    pub usable: usize,
+    /// Paths of all prefixes.
+    pub paths: usize,
+    /// Of these, refused.
+    pub refused: usize,
+}
