@@ -129,6 +129,13 @@ fn the_address_becomes_another(folder: &LabFolder, node: &Node, pods: &[Pod; 2])
     poll::until("the new sources", LIMIT, moved)?;
     println!("the node's addresses in its manifest changed: new sources after {:.0?}", start.elapsed());
     report(fabric::start_flows(&pods[0], &pods[1])?)?;
+    let status = fabric::ask(node, &["show", "status"])?;
+    let repairs = &status["status"]["keeping"]["repairs"];
+    println!("  repairs: {repairs}");
+    // Two of IPv4 were lost with the address, two deleted, two lost with the link; of one another had the place.
+    ensure!(repairs["pod-route-lost"].as_u64() >= Some(7), "{repairs}");
+    // All four lost their sources; then all four got others.
+    ensure!(repairs["pod-route-source-lost"].as_u64() >= Some(8), "{repairs}");
     // What the runtime keeps has the old addresses: no fault of the pods.
     check(pods)
 }

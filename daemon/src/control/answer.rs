@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::words::escaped;
 use super::{Fault, Replies, links, peers, routes};
+use crate::pod_routes::PodRoutes;
 use crate::state::Shared;
 use crate::{check, fib};
 
@@ -67,7 +68,7 @@ async fn show_status(shared: &Shared) -> Result<Reply, Gone> {
         peers_established: peers.iter().filter(|peer| peer.state == PeerState::Established).count(),
         peers_total: peers.len(),
         kernel: snapshot.iter().flat_map(kernel).collect(),
-        keeping: snapshot.as_ref().map(keeping).unwrap_or_default(),
+        keeping: snapshot.map(|snapshot| keeping(&snapshot, &state.pod_routes)).unwrap_or_default(),
     }))
 }
 
@@ -87,14 +88,24 @@ fn kernel_problems(snapshot: &Snapshot) -> Vec<String> {
     let foreign = snapshot.conflicts.iter().map(|(prefix, protocol)| {
         format!("kernel: {prefix}: a foreign route (protocol {protocol}) has the place of ours")
     });
+    let contested = snapshot.contested.iter().map(|(prefix, repairs)| {
+        format!("kernel: {prefix}: another program keeps undoing our route; repaired {repairs} times, now once a second")
+    });
+    let borrowed = snapshot
+        .borrowed
+        .keys()
+        .map(|id| format!("kernel: next hop {id}: only other programs point to it; kept for them"));
     let failing = (snapshot.failing > 0)
         .then(|| format!("kernel: it refuses the routes to {} prefixes; tried again", snapshot.failing));
-    foreign.chain(failing).collect()
+    foreign.chain(contested).chain(borrowed).chain(failing).collect()
 }
 
-fn keeping(snapshot: &Snapshot) -> Keeping {
+fn keeping(snapshot: &Snapshot, pods: &PodRoutes) -> Keeping {
+    let own = snapshot.repairs.iter().map(|(cause, count)| (cause.to_string(), *count));
+    let of_pods = [("pod-route-lost", pods.put_back), ("pod-route-source-lost", pods.sourced)];
+    let of_pods = of_pods.into_iter().filter(|(_, count)| *count > 0);
     Keeping {
-        repairs: snapshot.repairs.iter().map(|(cause, count)| (cause.to_string(), *count)).collect(),
+        repairs: own.chain(of_pods.map(|(cause, count)| (cause.to_owned(), count))).collect(),
         overruns: snapshot.overruns,
         checks: snapshot.checks,
     }
