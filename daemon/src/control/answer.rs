@@ -88,8 +88,9 @@ fn kernel_problems(snapshot: &Snapshot) -> Vec<String> {
     let foreign = snapshot.conflicts.iter().map(|(prefix, protocol)| {
         format!("kernel: {prefix}: a foreign route (protocol {protocol}) has the place of ours")
     });
-    let contested = snapshot.contested.iter().map(|(prefix, repairs)| {
-        format!("kernel: {prefix}: another program keeps undoing our route; repaired {repairs} times, now once a second")
+    let contested = snapshot.contested.first_key_value().map(|(prefix, _)| {
+        let count = snapshot.contested.len();
+        format!("kernel: another program keeps undoing {count} of our routes ({prefix}); each is repaired once a second")
     });
     let borrowed = snapshot
         .borrowed
