@@ -95,8 +95,7 @@ impl Rib {
 
     /// The routes to these prefixes, as far as they are still there.
     pub(crate) fn routes_to(&self, prefixes: &[Prefix]) -> Vec<RouteInfo> {
-        let found = prefixes.iter().filter_map(|prefix| self.index.get(prefix));
-        self.listed(found.map(|id| self.dest(*id)), |_| true)
+        self.listed(self.found(prefixes), |_| true)
     }
 
     /// What `peer` was told of these prefixes.
@@ -116,25 +115,18 @@ impl Rib {
 
     /// What `peer` told, by prefix, each with this one path.
     pub(crate) fn adj_rib_in(&self, peer: PeerId) -> Vec<RouteInfo> {
-        let told = self.peers.get(&peer).into_iter().flat_map(|tables| &tables.told);
-        self.listed(told.map(|id| self.dest(*id)), |path| path.peer == Some(peer))
+        self.listed(self.found(&self.prefixes(Part::ToldBy(peer))), |path| path.peer == Some(peer))
     }
 
     /// The refused paths of all peers, by prefix.
     pub(crate) fn refused(&self) -> Vec<RouteInfo> {
-        let live = self.live().map(|(_, dest)| dest);
-        let holds_one = live.filter(|dest| dest.paths.iter().any(|path| path.verdict.is_err()));
-        self.listed(holds_one, |path| matches!(path.verdict, Verdict::Refused(_)))
+        let holds_one = self.prefixes(Part::Refused);
+        self.listed(self.found(&holds_one), |path| matches!(path.verdict, Verdict::Refused(_)))
     }
 
     /// What `peer` was told, with the attributes that were sent.
     pub(crate) fn adj_rib_out(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
-        let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
-        let mut sent: Vec<(Prefix, Arc<Attributes>)> = out
-            .into_iter()
-            .flat_map(|out| &out.sent)
-            .map(|(id, attributes)| (self.dest(*id).prefix, Arc::clone(attributes)))
-            .collect();
+        let mut sent = self.sent(peer, &self.prefixes(Part::ToldTo(peer)));
         sent.sort_by_key(|(prefix, _)| *prefix);
         sent
     }
@@ -152,6 +144,10 @@ impl Rib {
     /// Whether at least one peer was told `prefix`.
     pub(crate) fn is_announced(&self, prefix: &Prefix) -> bool {
         self.index.get(prefix).is_some_and(|id| self.dest(*id).sent_to > 0)
+    }
+
+    fn found<'a>(&'a self, prefixes: &'a [Prefix]) -> impl Iterator<Item = &'a Destination> {
+        prefixes.iter().filter_map(|prefix| self.index.get(prefix)).map(|id| self.dest(*id))
     }
 
     fn listed<'a>(
