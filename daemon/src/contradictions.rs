@@ -1,10 +1,10 @@
-//! Objects that contradict each other: which of them counts. Pure, and the same for every source.
+//! Objects that contradict each other: which of them count. Pure, and the same for every source.
 //!
-//! An object claims things that only one can have: its name, the ranges of a node's pods, being the configuration
-//! of a node, a peer's address at a node. **What works keeps working**: a claim that was granted in the last view
-//! goes before a new one; among new ones the object that was seen first goes first; among those that were seen at
-//! once the order of the entries decides (in a folder the order of the files). The other one is refused, by itself and not its whole object: a node whose
-//! range overlaps another's is still a node.
+//! An object claims things that only one can have: its name, a node's addresses, the ranges of its pods, being
+//! the configuration of a node, a peer's address at a node. **What works keeps working**: a claim that was
+//! granted in the last view goes before a new one; among new ones the object that was seen first; among those
+//! that were seen at once the order of the entries decides (in a folder the order of the files). What is refused
+//! is the claim and not the whole object: a node whose range overlaps another's is still a node.
 //!
 //! A reference to what is not there is no claim, but is treated like one that is refused.
 
@@ -32,6 +32,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
     Name(Kind, String),
+    /// A node's own address.
+    Address(IpAddr),
     /// Pods of a node live in it. Overlapping ones contradict each other.
     Range(Prefix),
     /// To be the configuration of a node.
@@ -106,6 +108,7 @@ pub fn settle(entries: &[&Entry], held: &Claims) -> Settled {
     let settled = Settled { claims, ..Settled::default() };
     let mut court = Court { entries, held, granted: BTreeMap::new(), settled };
     court.names();
+    court.addresses();
     court.ranges();
     court.configurations();
     court.peers();
@@ -199,7 +202,26 @@ impl<'a> Court<'a> {
         entries.filter_map(|(index, entry)| Some((index, entry, pick(&entry.object)?))).collect()
     }
 
-    /// An address of two nodes would be reached on one of them at most.
+    /// Sessions and host routes to an address of two nodes would go to one of them.
+    fn addresses(&mut self) {
+        let mut claims = Vec::new();
+        for (index, _, node) in self.shown(node) {
+            claims.extend(node.addresses.values().map(|address| (Claim::Address(*address), index, *address)));
+        }
+        for (claim, index, address) in self.in_order(claims) {
+            let Some(winner) = self.granted.get(&claim) else {
+                self.grant(claim, index);
+                continue;
+            };
+            let winner = self.place(*winner);
+            self.refuse(index, format!("status.addresses: {address}: Conflicted: {winner} has the same"));
+            if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
+                node.says.addresses.retain(|_, own| *own != address);
+            }
+        }
+    }
+
+    /// Pods of an address in two ranges would be reached on one of the nodes.
     fn ranges(&mut self) {
         let mut claims = Vec::new();
         for (index, _, node) in self.shown(node) {

@@ -5,7 +5,7 @@
 //! [`contradictions`](crate::contradictions) have left them out and named them. What is found here has to do
 //! with the links of this host, or is advice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cambric_bgp::config::{Declared, Link};
@@ -148,7 +148,10 @@ impl<'a> Cluster<'a> {
     fn declared(self) -> Declared {
         let mut declared = Declared::default();
         let mut node_ranges: Vec<Prefix> = Vec::new();
-        for Shown { says, .. } in self.objects.cluster_configs.values() {
+        // One that no node has, because others are older, declares nothing.
+        let in_use: BTreeSet<&String> = self.objects.config_of.values().collect();
+        for Shown { says, .. } in in_use.into_iter().filter_map(|name| self.objects.cluster_configs.get(name))
+        {
             declared.pods.extend(&says.pods);
             declared.services.extend(&says.services);
             node_ranges.extend(&says.nodes);
@@ -382,6 +385,20 @@ spec: {}
         );
         let peers = intent.wanted.peers.values().map(|peer| peer.name.as_str());
         assert_eq!(peers.collect::<Vec<_>>(), ["c", "n2", "n2-v6"]);
+    }
+
+    #[test]
+    fn a_configuration_that_no_node_has_declares_nothing() {
+        let config = |name: &str, range: &str| {
+            format!(
+                "---\napiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [{range}]}}\n"
+            )
+        };
+        let both = config("first", "10.244.0.0/16") + &config("second", "0.0.0.0/1");
+        let intent = intent(&objects(&format!("{NODES}{both}")), "n1", &[]).expect("node is known");
+        let pods: Vec<String> = intent.wanted.declared.pods.iter().map(Prefix::to_string).collect();
+        assert_eq!(pods, ["10.244.0.0/16", "fd00:10:244:1::/64"]);
+        assert!(intent.problems[0].to_string().contains("second: spec.nodeSelector: Conflicted: "));
     }
 
     #[test]

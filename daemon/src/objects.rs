@@ -186,9 +186,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Makes one.
+    /// Makes one. Manifests come from outside: nothing of them may steer a terminal.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Problem {
-        Problem { place: place.into(), what: what.into() }
+        Problem { place: printable(place.into()), what: printable(what.into()) }
     }
 
     /// With what follows from it.
@@ -201,4 +201,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.what)
     }
+}
+
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -141,9 +141,10 @@ impl Manifest {
             }
             _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
         };
+        let can_be_used = faults.iter().all(|fault| fault.costs != Costs::All);
         let faults = faults.into_iter().map(|fault| (Problem::new(place.clone(), fault.what), fault.costs));
         self.faults.extend(faults);
-        if let Some(object) = object {
+        if let Some(object) = object.filter(|_| can_be_used) {
             self.entries.push(Entry { file: file.to_owned(), place, name, object });
         }
         Ok(())

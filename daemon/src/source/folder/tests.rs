@@ -1,0 +1,467 @@
+use super::*;
+
+const CONFIG: &str =
+    "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {mesh: Disabled}\n";
+
+/// A folder that is looked at after each edit.
+struct Edited {
+    temporary: tempfile::TempDir,
+    folder: Folder,
+}
+
+impl Edited {
+    fn new(files: &[(&str, &str)]) -> Edited {
+        let temporary = tempfile::tempdir().expect("temporary folder");
+        let folder = Folder::new(temporary.path().to_owned());
+        let edited = Edited { temporary, folder };
+        files.iter().for_each(|(file, text)| edited.written(file, text));
+        edited
+    }
+
+    fn written(&self, file: &str, text: &str) {
+        fs::write(self.temporary.path().join(file), text).expect("own folder");
+    }
+
+    fn view(&mut self) -> Objects {
+        self.folder.view().expect("own folder")
+    }
+
+    fn view_with(&mut self, file: &str, text: &str) -> Objects {
+        self.written(file, text);
+        self.view()
+    }
+
+    fn view_without(&mut self, file: &str) -> Objects {
+        fs::remove_file(self.temporary.path().join(file)).expect("own folder");
+        self.view()
+    }
+}
+
+fn node(name: &str, range: &str) -> String {
+    format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [{range}]}}\n")
+}
+
+fn at_address(node: &str, address: &str) -> String {
+    format!("{node}status: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n")
+}
+
+fn ours(kind: &str, name: &str, spec: &str) -> String {
+    format!("apiVersion: cambric.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+fn overrides(name: &str, peers: &str) -> String {
+    ours("BGPNodeOverride", name, &format!("{{peers: [{peers}]}}"))
+}
+
+fn problems(view: &Objects) -> Vec<String> {
+    view.problems.iter().chain(&view.notices).map(Problem::to_string).collect()
+}
+
+/// As the daemon sees the objects: what was wrong elsewhere does not count.
+fn without_problems(view: &Objects) -> Objects {
+    Objects { problems: Vec::new(), notices: Vec::new(), ..view.clone() }
+}
+
+const ONE: &str = "{name: a, address: 192.0.2.1, asn: 1}";
+
+/// Three nodes, a configuration of all, options and peers of one node: a file each.
+fn cluster() -> Edited {
+    Edited::new(&[
+        (
+            "cluster.yaml",
+            &ours("BGPClusterConfig", "all", "{peers: [{name: rr, address: 192.0.2.100, asn: 1}]}"),
+        ),
+        ("n1.yaml", &at_address(&node("n1", "10.1.0.0/24, 'fd00:1::/64'"), "192.0.2.11")),
+        ("n2.yaml", &node("n2", "10.2.0.0/24, 'fd00:2::/64'")),
+        ("n3.yaml", &node("n3", "10.3.0.0/24")),
+        ("peers.yaml", &overrides("n1", "{name: a, address: 192.0.2.1, asn: 1, peerConfig: tor}")),
+        ("tor.yaml", &ours("BGPPeerConfig", "tor", "{holdTimeSeconds: 9}")),
+    ])
+}
+
+/// Each line is one edit of a running node: file, its new text, what the operator is told. Nothing but the
+/// problem may change.
+#[test]
+fn an_edit_with_a_fault_changes_nothing_and_is_named() {
+    let node_n2 = "n2.yaml, document 1: Node n2";
+    let peers = "peers.yaml, document 1: BGPNodeOverride n1";
+    let edits: &[(&str, String, String)] = &[
+        (
+            "peers.yaml",
+            "kind: [".to_owned(),
+            "peers.yaml, document 1: did not find expected node content at line 2 column \
+                 1, while parsing a flow node"
+                .to_owned(),
+        ),
+        (
+            "peers.yaml",
+            String::new(),
+            "peers.yaml: there is nothing in it; remove the file to remove its objects".to_owned(),
+        ),
+        (
+            "peers.yaml",
+            "# all of it commented out\n".to_owned(),
+            "peers.yaml: there is nothing in it; remove the file to remove its objects".to_owned(),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, adress: 192.0.2.1, asn: 1}"),
+            format!(
+                "{peers}: spec.peers[0].adress: unknown field `adress`, expected one of \
+                 `name`, `address`, `asn`, `port`, `localAddress`, `peerConfig`"
+            ),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.1, asn: one}"),
+            format!("{peers}: spec.peers[0].asn: invalid type: string \"one\", expected u32"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.1, asn: 0}"),
+            format!("{peers}: spec.peers[0].asn: 0: 1 to 4294967295; 0 is reserved (RFC 7607)"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.300, asn: 1}"),
+            format!("{peers}: spec.peers[0].address: \"192.0.2.300\": not an IP address"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 224.0.0.5, asn: 1}"),
+            format!("{peers}: spec.peers[0].address: 224.0.0.5: a multicast address"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.1, asn: 1, port: 0}"),
+            format!("{peers}: spec.peers[0].port: 0: 1 to 65535"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.1, asn: 1, localAddress: 'fd00::1'}"),
+            format!("{peers}: spec.peers[0].localAddress: fd00::1: not of the family of 192.0.2.1"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", &format!("{ONE}, {ONE}")),
+            format!("{peers}: spec.peers[1].address: 192.0.2.1: spec.peers[0] (peer a) has the same"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.1, asn: 1, peerConfig: tro}"),
+            format!(
+                "{peers}: spec.peers[0].peerConfig: \"tro\" (peer a): no BGPPeerConfig of this \
+                 name counts"
+            ),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 192.0.2.100, asn: 1}"),
+            format!(
+                "{peers}: spec.peers[0].address: 192.0.2.100 (peer a): Conflicted: a peer of \
+                 cluster.yaml, document 1: BGPClusterConfig all has the same"
+            ),
+        ),
+        (
+            "cluster.yaml",
+            ours("BGPClusterConfig", "all", "{peers: [{name: rr, address: 192.0.2.1, asn: 1}]}"),
+            format!(
+                "cluster.yaml, document 1: BGPClusterConfig all: spec.peers[0].address: \
+                 192.0.2.1 (peer rr at node n1): Conflicted: a peer of {peers} has the same"
+            ),
+        ),
+        (
+            "cluster.yaml",
+            ours("BGPClusterConfig", "all", "{podCIDRs: [10.0.0.1/8]}"),
+            "cluster.yaml, document 1: BGPClusterConfig all: spec.podCIDRs[0]: 10.0.0.1/8: \
+                 host bits are set; 10.0.0.0/8 is without them"
+                .to_owned(),
+        ),
+        (
+            "cluster.yaml",
+            ours("BGPClusterConfig", "all", "{podCIDRs: [10.0.0.0/8, ten]}"),
+            "cluster.yaml, document 1: BGPClusterConfig all: spec.podCIDRs[1]: \"ten\": \
+                 not of the form address/length"
+                .to_owned(),
+        ),
+        (
+            "cluster.yaml",
+            ours("BGPClusterConfig", "all", "{serviceCIDRs: ['::/0']}"),
+            "cluster.yaml, document 1: BGPClusterConfig all: spec.serviceCIDRs[0]: ::/0: \
+                 every address lies in it"
+                .to_owned(),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "tor", "{holdTimeSeconds: 2}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.holdTimeSeconds: 2: 0 or at \
+                 least 3 (RFC 4271 section 4.2)"
+                .to_owned(),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "tor", "{holdTimeSeconds: 9, keepaliveSeconds: 4}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.keepaliveSeconds: 4: 1 to 3, a \
+                 third of the hold time (RFC 4271 section 4.4)"
+                .to_owned(),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "tor", "{families: []}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.families: empty: leave it out \
+                 for the family of the peer's address"
+                .to_owned(),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "rack", "{}"),
+            format!(
+                "tor.yaml: leaves out what is missing: {peers}: spec.peers[0].peerConfig: \
+                 \"tor\" (peer a): no BGPPeerConfig of this name counts"
+            ),
+        ),
+        (
+            "n2.yaml",
+            node("n2", "10.1.0.0/24"),
+            format!(
+                "{node_n2}: spec.podCIDRs[0]: 10.1.0.0/24: Conflicted: overlaps 10.1.0.0/24 of \
+                 n1.yaml, document 1: Node n1"
+            ),
+        ),
+        (
+            "n2.yaml",
+            node("n2", "10.0.0.0/8"),
+            format!(
+                "{node_n2}: spec.podCIDRs[0]: 10.0.0.0/8: Conflicted: overlaps 10.1.0.0/24 of \
+                 n1.yaml, document 1: Node n1"
+            ),
+        ),
+        (
+            "n2.yaml",
+            node("n2", "10.2.0.0/24, 'fd00:1::8/125'"),
+            format!(
+                "{node_n2}: spec.podCIDRs[1]: fd00:1::8/125: Conflicted: overlaps fd00:1::/64 \
+                 of n1.yaml, document 1: Node n1"
+            ),
+        ),
+        (
+            "n2.yaml",
+            at_address(&node("n2", "10.2.0.0/24"), "192.0.2.11"),
+            format!(
+                "{node_n2}: status.addresses: 192.0.2.11: Conflicted: n1.yaml, document 1: \
+                 Node n1 has the same"
+            ),
+        ),
+        (
+            "n2.yaml",
+            node("n2", "10.2.0.0/24, 10.2.0.0/16"),
+            format!(
+                "{node_n2}: spec.podCIDRs[1]: 10.2.0.0/16: overlaps spec.podCIDRs[0]: \
+                 10.2.0.0/24"
+            ),
+        ),
+        (
+            "n2.yaml",
+            format!("{}---\n{}", node("n2", "10.2.0.0/24"), node("n1", "10.9.0.0/24")),
+            "n2.yaml, document 2: Node n1: metadata.name: n1: Conflicted: n1.yaml, \
+                 document 1: Node n1 has the same"
+                .to_owned(),
+        ),
+        (
+            "n2.yaml",
+            format!("{}---\n{}", node("n2", "10.2.0.0/24"), ours("BGPClusterConfig", "other", "{}")),
+            "n2.yaml, document 2: BGPClusterConfig other: spec.nodeSelector: Conflicted: \
+                 cluster.yaml, document 1: BGPClusterConfig all selects node n1 and 2 more, too"
+                .to_owned(),
+        ),
+    ];
+    let mut folder = cluster();
+    let before = folder.view();
+    assert_eq!(problems(&before), [""; 0]);
+    for (file, text, says) in edits {
+        let good = fs::read_to_string(folder.temporary.path().join(file)).expect("own folder");
+        let view = folder.view_with(file, text);
+        println!("{}", problems(&view).join("\n"));
+        assert_eq!(problems(&view), [format!("{says}; it counts as it was before")]);
+        assert_eq!(without_problems(&view), before, "{says}");
+        assert_eq!(folder.view(), view, "the second look finds the same");
+        assert_eq!(folder.view_with(file, &good), before, "mended after {says}");
+    }
+}
+
+/// The same at the first look: the smallest part is left out, and all else counts.
+#[test]
+fn a_fault_at_the_first_look_costs_what_it_is_in() {
+    let bad = overrides("n1", &format!("{{name: b, address: ten, asn: 1}}, {ONE}"));
+    let mut folder = Edited::new(&[
+        ("a.yaml", &node("n1", "10.1.0.0/24, 10.2.0.0/33")),
+        ("b.yaml", &node("n2", "10.0.0.0/8, 'fd00:2::/64'")),
+        ("c.yaml", &node("n1", "10.3.0.0/24")),
+        ("d.yaml", &bad),
+        ("e.yaml", &overrides("n9", ONE)),
+        ("f.yaml", &ours("BGPPeerConfig", "tor", "{holdTimeSeconds: 1}")),
+    ]);
+    let view = folder.view();
+    assert_eq!(
+        problems(&view),
+        [
+            "a.yaml, document 1: Node n1: spec.podCIDRs[1]: \"10.2.0.0/33\": not of the \
+                 form address/length; this range is left out",
+            "b.yaml, document 1: Node n2: spec.podCIDRs[0]: 10.0.0.0/8: Conflicted: \
+                 overlaps 10.1.0.0/24 of a.yaml, document 1: Node n1; it is left out",
+            "c.yaml, document 1: Node n1: metadata.name: n1: Conflicted: a.yaml, document \
+                 1: Node n1 has the same; it is left out",
+            "d.yaml, document 1: BGPNodeOverride n1: spec.peers[0].address: \"ten\": not \
+                 an IP address; this peer is left out",
+            "f.yaml, document 1: BGPPeerConfig tor: spec.holdTimeSeconds: 1: 0 or at least \
+                 3 (RFC 4271 section 4.2); this object is left out",
+            "e.yaml, document 1: BGPNodeOverride n9: metadata.name: n9: there is no such Node",
+        ]
+    );
+    let ranges = |name: &str| -> Vec<String> {
+        view.nodes[name].says.pod_ranges.iter().map(|(_, range)| range.to_string()).collect()
+    };
+    assert_eq!(
+        (ranges("n1"), ranges("n2")),
+        (vec!["10.1.0.0/24".to_owned()], vec!["fd00:2::/64".to_owned()])
+    );
+    assert_eq!(view.node_overrides["n1"].says.peers[0].name, "a");
+    assert_eq!(view.unknown, []);
+    assert_eq!(folder.view(), view, "the second look finds the same");
+
+    let worse = folder.view_with("d.yaml", &bad.replace("192.0.2.1", "192.0.2.256"));
+    assert_eq!(worse.node_overrides["n1"].says.peers[0].name, "a", "what was served goes on");
+    let mended = folder.view_with("d.yaml", &bad.replace("ten", "192.0.2.10"));
+    assert_eq!(mended.node_overrides["n1"].says.peers.len(), 2);
+}
+
+#[test]
+fn what_a_node_is_cannot_be_guessed_at_the_first_look() {
+    for spec in ["{asn: 0}", "{routerID: ten}", "{asn: x}", "{colour: red}"] {
+        let mut folder = Edited::new(&[
+            ("a.yaml", &ours("BGPNodeOverride", "n1", spec)),
+            ("n1.yaml", &node("n1", "10.1.0.0/24")),
+        ]);
+        let view = folder.view();
+        assert_eq!(view.unknown.len(), 1, "{spec}");
+        assert_eq!(view.problems, view.unknown);
+        let mended = folder.view_with("a.yaml", &ours("BGPNodeOverride", "n1", "{asn: 1}"));
+        assert_eq!((mended.unknown.len(), mended.problems.len()), (0, 0));
+        assert_eq!(folder.view_with("a.yaml", &ours("BGPNodeOverride", "n1", spec)).unknown, [], "known now");
+    }
+}
+
+#[test]
+fn a_new_file_does_not_take_what_another_has_whatever_its_name() {
+    let mut folder = cluster();
+    let before = folder.view();
+    let thief = format!(
+        "{}---\n{}",
+        node("n0", "10.1.0.0/16, 'fd00:9::/64'"),
+        ours("BGPClusterConfig", "mine", "{}")
+    );
+    let view = folder.view_with("0.yaml", &thief);
+    assert_eq!(
+        problems(&view),
+        [
+            "0.yaml, document 1: Node n0: spec.podCIDRs[0]: 10.1.0.0/16: Conflicted: \
+                 overlaps 10.1.0.0/24 of n1.yaml, document 1: Node n1; it is left out",
+            "0.yaml, document 2: BGPClusterConfig mine: spec.nodeSelector: Conflicted: \
+                 cluster.yaml, document 1: BGPClusterConfig all selects node n0 and 3 more, \
+                 too; it is left out",
+        ]
+    );
+    assert_eq!(view.nodes["n1"], before.nodes["n1"]);
+    assert_eq!(view.config_of["n1"], "all");
+    assert_eq!(view.config_of["n0"], "all", "the older configuration is for new nodes, too");
+    assert_eq!(folder.view(), view, "and so it stays");
+    let edited = folder.view_with("n1.yaml", &node("n1", "10.1.0.0/24, 'fd00:11::/64'"));
+    assert_eq!(edited.nodes["n1"].says.pod_ranges.len(), 2, "the winner may be edited");
+    let freed = folder.view_with("n1.yaml", &node("n1", "10.11.0.0/24"));
+    assert_eq!(freed.nodes["n0"].says.pod_ranges.len(), 2, "what is free is taken");
+}
+
+#[test]
+fn what_is_referred_to_is_not_removed_before_the_reference() {
+    let mut folder = cluster();
+    let before = folder.view();
+    let view = folder.view_without("tor.yaml");
+    let says = "tor.yaml: is gone, and is missing: peers.yaml, document 1: BGPNodeOverride n1: spec.peers[0].peerConfig: \
+                \"tor\" (peer a): no BGPPeerConfig of this name counts; it counts as it was before";
+    assert_eq!(problems(&view), [says]);
+    assert_eq!(without_problems(&view), before);
+    assert_eq!(folder.view(), view, "the second look finds the same");
+    let without = folder.view_with("peers.yaml", &overrides("n1", ONE));
+    assert_eq!((problems(&without).len(), without.peer_configs.len()), (0, 0), "both are gone now");
+}
+
+#[test]
+fn files_may_be_renamed_and_ranges_exchanged() {
+    let mut folder = cluster();
+    let before = folder.view();
+    let path = |name: &str| folder.temporary.path().join(name);
+    fs::rename(path("tor.yaml"), path("1.yaml")).expect("own folder");
+    fs::rename(path("n2.yaml"), path("2.yaml")).expect("own folder");
+    let view = folder.view();
+    assert_eq!(problems(&view), [""; 0]);
+    assert_eq!(view.nodes["n2"].says, before.nodes["n2"].says);
+    folder.written("n1.yaml", &node("n1", "10.2.0.0/24"));
+    let view = folder.view_with("2.yaml", &node("n2", "10.1.0.0/24"));
+    assert_eq!(problems(&view), [""; 0]);
+    assert_eq!(view.nodes["n1"].says.pod_ranges[0].1.to_string(), "10.2.0.0/24");
+}
+
+#[test]
+fn removing_a_node_is_a_wish_and_what_is_left_of_it_is_named() {
+    let mut folder = cluster();
+    folder.view();
+    let view = folder.view_without("n1.yaml");
+    assert_eq!(view.nodes.len(), 2);
+    assert_eq!(
+        problems(&view),
+        ["peers.yaml, document 1: BGPNodeOverride n1: metadata.name: n1: there is no such Node"]
+    );
+}
+
+#[test]
+fn a_daemon_started_anew_goes_on_from_the_record() {
+    let mut edited = cluster();
+    let (path, record) = (edited.temporary.path().to_owned(), edited.temporary.path().join("record.json"));
+    let anew = || Folder::with_record(path.clone(), record.clone());
+    edited.folder = anew();
+    edited.view();
+    let thief = node("n0", "10.1.0.0/16");
+    let before = edited.view_with("0.yaml", &thief);
+    let broken = edited.view_with("peers.yaml", "kind: [");
+    assert_eq!(problems(&broken).len(), 2);
+
+    edited.folder = anew();
+    assert_eq!(edited.view(), broken, "the file with the fault and the older range count as before");
+    edited.written("peers.yaml", &overrides("n1", "{name: a, address: 192.0.2.1, asn: 1, peerConfig: tor}"));
+    edited.folder = anew();
+    assert_eq!(edited.view(), before);
+    fs::remove_file(path.join("tor.yaml")).expect("own folder");
+    edited.folder = anew();
+    assert!(problems(&edited.view())[1].starts_with("tor.yaml: is gone, and is missing: "));
+
+    edited.folder = Folder::new(path.clone());
+    assert_eq!(
+        edited.view().nodes["n0"].says.pod_ranges.len(),
+        1,
+        "without record the order of files counts"
+    );
+    fs::write(&record, "{").expect("own folder");
+    edited.folder = anew();
+    assert_eq!(edited.view().nodes["n0"].says.pod_ranges.len(), 1, "a broken record is none");
+}
+
+#[test]
+fn a_fault_in_the_first_view_hides_something_until_it_is_mended() {
+    let mut folder = Edited::new(&[("a.yaml", &CONFIG.replace("mesh", "mush"))]);
+    let view = folder.view();
+    assert!(view.unknown[0].what.contains("unknown field `mush`"), "{}", view.unknown[0]);
+    assert_eq!(folder.view_with("a.yaml", CONFIG).unknown, Vec::new());
+    let view = folder.view_with("new.yaml", "kind: [");
+    let counts = (view.problems.len(), view.unknown.len());
+    assert_eq!(counts, (1, 0), "a new file hides nothing that was known");
+}
