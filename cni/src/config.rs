@@ -1,7 +1,7 @@
 //! The network configuration on stdin, as the daemon writes it into `10-cambric.conflist`.
 //!
-//! Every command needs to know the [`Network`]; only ADD needs the [`PodConfig`], so that a DEL works even under a
-//! configuration that could grant nothing. Unknown keys at the top belong to somebody else and are ignored, as the
+//! Every command needs to know the [`Network`]; only ADD and CHECK need the [`PodConfig`], so that a DEL works even
+//! under a configuration that could grant nothing. Unknown keys at the top belong to somebody else and are ignored, as the
 //! specification demands; unknown keys inside our own objects are mistakes and named, and so are wishes for fixed
 //! addresses by CNI's conventions: a pod that needs a certain address must not get another one in silence.
 
@@ -38,12 +38,12 @@ pub struct Network {
     pub name: String,
     /// Folder of run-time files; lease tables are under its `ipam`.
     pub run_dir: PathBuf,
-    /// What plugins before us in the list made of the pod.
+    /// What plugins before us in the list made of the pod; for CHECK what all of them did.
     pub prev_result: Option<Value>,
     document: Map<String, Value>,
 }
 
-/// What ADD must know beside.
+/// What ADD and CHECK must know beside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodConfig {
     /// Where addresses come from, in order of preference; they do not overlap.
@@ -108,7 +108,7 @@ impl Network {
         Ok(Network { version, name, run_dir, prev_result, document })
     }
 
-    /// Reads what ADD needs beside.
+    /// Reads what ADD and CHECK need beside.
     ///
     /// # Errors
     /// Code 2 for unknown keys in our own objects and wishes for fixed addresses, 7 for values that cannot be.

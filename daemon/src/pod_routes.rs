@@ -16,7 +16,8 @@ use cambric_cni::config::NodeAddresses;
 use cambric_cni::host_routes::{self, RestoreError, Restored};
 use cambric_routes::LinkTable;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::conflist::NETWORK;
 use crate::intent::Intent;
@@ -31,6 +32,9 @@ use deletions::Deletions;
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two looks: pods that come and go change links many times a second.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A look takes milliseconds; one that takes longer waits for somebody who holds the leases.
+const LATEST: Duration = Duration::from_secs(10);
 
 /// What was done so far, and what cannot be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub fn start(
     state: watch::Receiver<State>,
 ) -> io::Result<watch::Receiver<PodRoutes>> {
     let (told, published) = watch::channel(PodRoutes::default());
-    let keeper = Keeper { run_dir, links, state, deletions: Deletions::watch()?, told };
+    let keeper = Keeper { run_dir, links, state, deletions: Some(Deletions::watch()?), told };
     tokio::spawn(keeper.run());
     Ok(published)
 }
@@ -62,7 +66,8 @@ struct Keeper {
     run_dir: PathBuf,
     links: watch::Receiver<Arc<LinkTable>>,
     state: watch::Receiver<State>,
-    deletions: Deletions,
+    /// None when the kernel lets them be watched no more.
+    deletions: Option<Deletions>,
     told: watch::Sender<PodRoutes>,
 }
 
@@ -75,9 +80,9 @@ impl Keeper {
             // All branches are cancel-safe.
             tokio::select! {
                 changed = self.links.changed() => if changed.is_err() { return },
-                deleted = self.deletions.next() => if let Err(error) = deleted {
-                    tracing::warn!(error = %error, "pods' routes cannot be watched; they are looked at every minute");
-                    sleep(CHECK_INTERVAL).await;
+                deleted = next_deletion(&mut self.deletions) => if let Err(error) = deleted {
+                    tracing::warn!(error = %error, "deleted routes of pods are seen every minute only");
+                    self.deletions = None;
                 },
                 changed = self.state.changed() => {
                     if changed.is_err() {
@@ -99,9 +104,16 @@ impl Keeper {
 
     async fn look(&self, sources: NodeAddresses) {
         let run_dir = self.run_dir.clone();
-        let looked = tokio::task::spawn_blocking(move || host_routes::restore(&run_dir, NETWORK, sources));
+        let mut looking = spawn_blocking(move || host_routes::restore(&run_dir, NETWORK, sources));
+        let looked = match timeout(LATEST, &mut looking).await {
+            Ok(looked) => looked,
+            Err(_) => {
+                self.told.send_modify(|told| told.problems = vec![stuck(&self.run_dir)]);
+                looking.await
+            }
+        };
         // The runtime is being shut down.
-        let Ok(restored) = looked.await else { return };
+        let Ok(restored) = looked else { return };
         if let Ok(Restored { put_back, sourced, .. }) = restored
             && put_back + sourced > 0
         {
@@ -132,6 +144,19 @@ impl PodRoutes {
             restored.failing.iter().map(|failing| Problem::new("host routes of pods", failing.to_string()));
         self.problems = missing.chain(cut_off).collect();
     }
+}
+
+/// The next one; never, when there is nobody to tell.
+async fn next_deletion(deletions: &mut Option<Deletions>) -> io::Result<()> {
+    match deletions {
+        Some(deletions) => deletions.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stuck(run_dir: &Path) -> Problem {
+    let place = run_dir.join("ipam").join(NETWORK).join("lock").display().to_string();
+    Problem::new(place, "is held by a process that hangs: no pod can be added, and lost routes stay lost")
 }
 
 fn missing_source(address: &IpAddr) -> Problem {

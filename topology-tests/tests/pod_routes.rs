@@ -5,13 +5,15 @@
 //! - the node's addresses go and come back: pods reach each other in between, and the sources come back at last;
 //! - host routes are deleted; a host end is set down and up;
 //! - the node gets other addresses: they become the sources;
-//! - where another route has the place of a pod's, `show status` names the pod until it is gone.
+//! - where another route has the place of a pod's, `show status` names the pod until it is gone;
+//! - a process that keeps the lock of the leases is no end of the daemon: it is named, and waited for.
 //!
 //! And CHECK of the plugin agrees each time.
 
 mod common;
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -40,6 +42,7 @@ fn pods_keep_their_routes_whatever_the_node_loses() {
         routes_are_deleted(&node, &pods)?;
         a_host_end_goes_down_and_up(&node, &pods)?;
         a_pod_that_stays_cut_off_is_named(&node, &pods)?;
+        whoever_holds_the_leases_is_named(&node, &pods)?;
         the_address_becomes_another(&folder, &node, &pods)
     });
 }
@@ -113,6 +116,23 @@ fn a_pod_that_stays_cut_off_is_named(node: &Node, pods: &[Pod; 2]) -> Result<()>
     check(pods)
 }
 
+fn whoever_holds_the_leases_is_named(node: &Node, pods: &[Pod; 2]) -> Result<()> {
+    let before = routes(node)?;
+    let lock = "/run/cambric/ipam/cambric/lock";
+    // The lock is the parent's alone, and goes with it.
+    let holder = node.spawn(&["flock", "-o", lock, "sleep", "1000"], Stdio::null())?;
+    poll::until("the lock to be held", BY_EVENT, || {
+        node.run(&["flock", "-n", lock, "true"]).is_ok_and(|tried| !tried.status.success())
+    })?;
+    type_in(node, &format!("ip route del {}", pods[1].addresses()?[0]))?;
+    poll::until("the lock to be named", LIMIT, || all_problems(node).contains(lock))?;
+    println!("a lock that nobody gives back: {}", all_problems(node));
+    drop(holder);
+    poll::until("the route to be back", BY_EVENT, || routes(node).is_ok_and(|now| now == before))?;
+    poll::until("no problem to be left", BY_EVENT, || all_problems(node).is_empty())?;
+    check(pods)
+}
+
 fn the_address_becomes_another(folder: &LabFolder, node: &Node, pods: &[Pod; 2]) -> Result<()> {
     type_in(node, "ip address add 192.0.2.102/32 dev lo")?;
     type_in(node, "ip address add 2001:db8::102/128 dev lo")?;
@@ -152,11 +172,15 @@ fn routes(node: &Node) -> Result<Vec<String>> {
 
 /// What `show status` says about the routes of pods and the node's addresses.
 fn problems(node: &Node) -> String {
+    let all = all_problems(node);
+    let ours = all.split("; ").filter(|line| line.contains("route") || line.contains("address"));
+    ours.collect::<Vec<_>>().join("; ")
+}
+
+fn all_problems(node: &Node) -> String {
     let Ok(answer) = fabric::ask(node, &["show", "status"]) else { return String::new() };
     let all = answer["status"]["problems"].as_array().cloned().unwrap_or_default();
-    let lines: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
-    let ours = lines.into_iter().filter(|line| line.contains("route") || line.contains("address"));
-    ours.collect::<Vec<_>>().join("; ")
+    all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
 }
 
 fn type_in(node: &Node, command: &str) -> Result<()> {
