@@ -9,7 +9,7 @@ use cambric_api::{LineError, Reply, Request, read_line, write_line};
 use thiserror::Error;
 
 /// Silence on the socket after which the daemon counts as hung.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no reply.
 #[derive(Debug, Error)]
@@ -72,21 +72,18 @@ impl Client {
         }
     }
 
-    /// Whether it can be asked. A daemon hangs up on a client that asks nothing for half a minute, and it
-    /// is better to know before something is asked that is not to be asked twice.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        let is_blocking = |stream: &UnixStream, yes: bool| stream.set_nonblocking(!yes).is_ok();
-        let is_silent = is_blocking(self.stream.get_ref(), false)
-            && matches!(self.stream.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
-        is_blocking(self.stream.get_ref(), true) && is_silent
+    /// The connection, if it can be asked still. A daemon hangs up on a client that asks nothing for half a
+    /// minute, and it is better to know before something is asked that is not to be asked twice.
+    pub(crate) fn if_alive(mut self) -> Option<Client> {
+        self.stream.get_ref().set_nonblocking(true).ok()?;
+        let is_silent = matches!(self.stream.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        self.stream.get_ref().set_nonblocking(false).ok()?;
+        is_silent.then_some(self)
     }
 
-    pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        self.ask_within(request, PATIENCE)
-    }
-
-    /// With other patience than usual. After an error the connection is of no use: an answer may still come.
-    pub(crate) fn ask_within(&mut self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+    /// The answer, if it comes piece after piece within `patience` each. After an error the connection is of
+    /// no use: an answer may still come.
+    pub(crate) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
         self.exchange(request, patience).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
     }
 

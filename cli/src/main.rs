@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use cambric_api::DEFAULT_SOCKET;
 use clap::Parser;
 
-use crate::session::{Next, Outcome, Output, Session};
+use crate::session::{Next, Output, Session};
 
 /// Shows what the Cambric daemon of this node knows: its peers, its routes, and why.
 ///
@@ -46,10 +46,8 @@ struct Cli {
 fn main() -> ExitCode {
     let Cli { socket, output, words } = Cli::parse();
     let outcome = if !words.is_empty() {
-        match Session::new(socket, output).run(&words.join(" ")) {
-            Next::Line(outcome) => outcome,
-            Next::End => Outcome::Done,
-        }
+        let (Next::Line(outcome) | Next::End(outcome)) = Session::new(socket, output).run(&words.join(" "));
+        outcome
     } else if io::stdin().is_terminal() && io::stdout().is_terminal() {
         prompt::run(socket, output)
     } else {

@@ -75,16 +75,16 @@ impl Prompt {
                 Err(error) => return complain(format_args!("the terminal: {error}"), Outcome::Failed),
             };
             initial = match self.asked.take() {
-                Some(cursor) => self.explain(line, cursor),
-                None if self.take(&line) == Next::End => return Outcome::Done,
+                Some(cursor) => self.explain(&line, cursor),
+                None if matches!(self.take(&line), Next::End(_)) => return Outcome::Done,
                 None => Initial::default(),
             };
         }
     }
 
     /// Shows what can follow before the cursor; the line stays as it is.
-    fn explain(&mut self, line: String, cursor: usize) -> Initial {
-        let (before, behind) = line.split_at_checked(cursor).unwrap_or((&line, ""));
+    fn explain(&mut self, line: &str, cursor: usize) -> Initial {
+        let (before, behind) = line.split_at_checked(cursor).unwrap_or((line, ""));
         match Following::of(before) {
             Ok(following) => {
                 print(&following.help());

@@ -7,9 +7,9 @@ use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cambric_api::{Body, Reply, Request, Status};
+use cambric_api::{ALL, Body, Reply, Request};
 
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, PATIENCE};
 use crate::command::{self, Command, Line};
 use crate::render::{self, Layout};
 use crate::table;
@@ -45,7 +45,7 @@ impl Outcome {
 pub(crate) enum Next {
     Line(Outcome),
     /// Nothing: the operator leaves, or nobody reads what we print (`| head`), which is no error.
-    End,
+    End(Outcome),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,8 +80,7 @@ impl Session {
     /// Tells from now on with whom we speak, and when that is another one than before.
     pub(crate) fn greet(&mut self) {
         self.run = Some(Run::NotSeen);
-        if let Err(error) = self.connect().and_then(|()| self.see_run()) {
-            self.client = None;
+        if let Err(error) = self.see_run() {
             complain(error, Outcome::Unreachable);
         }
     }
@@ -101,7 +100,7 @@ impl Session {
             }
             match self.run(&line) {
                 Next::Line(outcome) => worst = worst.max(outcome),
-                Next::End => break,
+                Next::End(outcome) => return worst.max(outcome),
             }
         }
         worst
@@ -112,20 +111,15 @@ impl Session {
         match command::parse(line) {
             Ok(Line::Command(command)) => self.ask(&command),
             Ok(Line::Help(text)) => print(&text),
-            Ok(Line::Quit) => Next::End,
+            Ok(Line::Quit) => Next::End(Outcome::Done),
             Err(error) => Next::Line(complain(error, Outcome::Misused)),
         }
     }
 
     fn ask(&mut self, command: &Command) -> Next {
-        let asked =
-            self.connect().and_then(|()| self.see_run()).and_then(|()| self.exchange(&command.request));
-        match asked {
+        match self.see_run().and_then(|()| self.exchange(&command.request, PATIENCE)) {
             Ok(reply) => self.show(&reply, command),
-            Err(error) => {
-                self.client = None;
-                Next::Line(complain(error, Outcome::Unreachable))
-            }
+            Err(error) => Next::Line(complain(error, Outcome::Unreachable)),
         }
     }
 
@@ -134,91 +128,81 @@ impl Session {
             Output::Json => print(&render::json(reply, Layout::for_terminal(io::stdout().is_terminal()))),
             Output::Text => print(&render::text(reply, command.detail)),
         };
-        match (&reply.body, printed) {
-            (_, Next::End) => Next::End,
-            (Body::Error(why), _) => Next::Line(complain(why, Outcome::Failed)),
-            (_, Next::Line(outcome)) if reply.is_error() => Next::Line(outcome.max(Outcome::Failed)),
-            (_, printed) => printed,
+        let outcome = match &reply.body {
+            Body::Error(why) => complain(why, Outcome::Failed),
+            _ if reply.is_error() => Outcome::Failed,
+            _ => Outcome::Done,
+        };
+        match printed {
+            Next::Line(printed) => Next::Line(outcome.max(printed)),
+            Next::End(_) => Next::End(outcome),
         }
     }
 
     /// What the daemon has to name in a place of the grammar; nothing if it does not answer at once.
     pub(crate) fn names(&mut self, place: &str) -> Vec<String> {
-        let request = match place.split('|').next() {
-            Some("PEER") => Request::ShowProtocols { peer: None },
-            Some("INTERFACE") => Request::ShowInterfaces { interface: None },
+        let (request, also) = match place {
+            "PEER" => (Request::ShowProtocols { peer: None }, None),
+            "PEER|all" => (Request::ShowProtocols { peer: None }, Some(ALL)),
+            "INTERFACE" => (Request::ShowInterfaces { interface: None }, None),
             _ => return Vec::new(),
         };
-        let asked = self.connect().and_then(|()| match &mut self.client {
-            Some(client) => client.ask_within(&request, KEY_PATIENCE).map(Some),
-            None => Ok(None),
-        });
-        let mut names: Vec<String> = match asked {
-            Ok(Some(Reply { body: Body::Protocols(peers), .. })) => {
-                peers.into_iter().map(|peer| peer.name).collect()
-            }
-            Ok(Some(Reply { body: Body::Interfaces(links), .. })) => {
-                links.into_iter().map(|link| link.name).collect()
-            }
-            Ok(_) => Vec::new(),
-            Err(_) => {
-                self.client = None;
-                Vec::new()
-            }
+        let Ok(reply) = self.exchange(&request, KEY_PATIENCE) else { return Vec::new() };
+        let mut names: Vec<String> = match reply.body {
+            Body::Protocols(peers) => peers.into_iter().map(|peer| peer.name).collect(),
+            Body::Interfaces(links) => links.into_iter().map(|link| link.name).collect(),
+            _ => Vec::new(),
         };
-        names.extend(place.ends_with("|all").then(|| cambric_api::ALL.to_owned()));
-        // What cannot be typed as one word cannot be completed.
-        names.retain(|name| {
-            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || table::steers_terminal(c))
-        });
+        names.extend(also.map(str::to_owned));
+        names.retain(|name| can_be_typed(name));
         names.sort();
         names.dedup();
         names
     }
 
-    /// Sees to it that there is a connection.
-    fn connect(&mut self) -> Result<(), ClientError> {
-        if self.client.as_mut().is_some_and(Client::is_alive) {
-            return Ok(());
-        }
-        self.client = None;
-        self.run = match self.run.take() {
-            Some(Run::Seen(run)) => Some(Run::ToBeSeen(run)),
-            other => other,
-        };
-        self.client = Some(Client::connect(&self.socket)?);
-        Ok(())
-    }
-
     /// Tells the operator if he speaks with another daemon than he believes.
     fn see_run(&mut self) -> Result<(), ClientError> {
+        self.client = Some(self.connect()?);
         if !matches!(self.run, Some(Run::NotSeen | Run::ToBeSeen(_))) {
             return Ok(());
         }
-        let Reply { body: Body::Status(status), .. } = self.exchange(&Request::ShowStatus)? else {
-            return Ok(());
-        };
+        let reply = self.exchange(&Request::ShowStatus, PATIENCE)?;
+        let Body::Status(status) = reply.body else { return Ok(()) };
+        let introduction = format!("cambricd {} of node {}", status.version, status.node);
         match &self.run {
             Some(Run::ToBeSeen(before)) if *before == status.run => {}
-            Some(Run::ToBeSeen(_)) => {
-                tell(&format!("{} was restarted; connected again", introduction(&status)))
-            }
-            _ => tell(&format!("connected to {}; ? shows what can be typed", introduction(&status))),
+            Some(Run::ToBeSeen(_)) => tell(&format!("{introduction} was restarted; connected again")),
+            _ => tell(&format!("connected to {introduction}; ? shows what can be typed")),
         }
         self.run = Some(Run::Seen(status.run));
         Ok(())
     }
 
-    fn exchange(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        match &mut self.client {
-            Some(client) => client.ask(request),
-            None => Client::connect(&self.socket)?.ask(request),
+    /// After an error the connection is lost, and the next exchange makes another one.
+    fn exchange(&mut self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+        let mut client = self.connect()?;
+        let reply = client.ask(request, patience)?;
+        self.client = Some(client);
+        Ok(reply)
+    }
+
+    /// The connection: the one that is there, or a new one.
+    fn connect(&mut self) -> Result<Client, ClientError> {
+        if let Some(client) = self.client.take().and_then(Client::if_alive) {
+            return Ok(client);
         }
+        self.run = match self.run.take() {
+            Some(Run::Seen(run)) => Some(Run::ToBeSeen(run)),
+            other => other,
+        };
+        Client::connect(&self.socket)
     }
 }
 
-fn introduction(status: &Status) -> String {
-    format!("cambricd {} of node {}", status.version, status.node)
+/// As one word, and without steering the terminal.
+fn can_be_typed(name: &str) -> bool {
+    let is_odd = |character: char| character.is_whitespace() || table::steers_terminal(character);
+    !name.is_empty() && !name.contains(is_odd)
 }
 
 /// For the operator at the prompt; it is no part of an answer.
@@ -230,7 +214,7 @@ pub(crate) fn print(text: &str) -> Next {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Next::Line(Outcome::Done),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Next::End,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Next::End(Outcome::Done),
         Err(error) => Next::Line(complain(format_args!("cannot print: {error}"), Outcome::Failed)),
     }
 }

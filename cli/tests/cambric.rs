@@ -211,3 +211,17 @@ fn reader_that_stops_early_is_no_error() {
     let (code, _, err) = outcome(child.wait_with_output().expect("cambric ends"));
     assert_eq!((code, err.as_str()), (0, ""));
 }
+
+#[test]
+fn error_is_an_error_though_nobody_reads_the_answer() {
+    let daemon = Daemon::answering(&Reply::no_such("peer", "tor9", &[]));
+    let mut child = cambric(&daemon.socket(), &["-o", "json", "show", "protocols", "tor9"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cambric runs");
+    drop(child.stdout.take());
+    let (code, _, err) = outcome(child.wait_with_output().expect("cambric ends"));
+    assert_eq!((code, err.as_str()), (1, "cambric: no peer \"tor9\"\n"));
+}

@@ -303,6 +303,23 @@ fn prompt_needs_no_home() {
     assert!(!Path::new("/dev/null/.local").exists());
 }
 
+/// Without line editing it is still a prompt.
+#[test]
+fn terminal_that_knows_nothing_is_enough() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let mut command = desk.cambric();
+    command.env("TERM", "dumb");
+    let mut terminal = Terminal::start(command);
+    terminal.expect(PROMPT);
+    terminal.type_in("show ro?\n");
+    terminal.expect("show route export PEER [all]");
+    terminal.expect(PROMPT);
+    terminal.type_in("show route count\n");
+    terminal.expect("4711");
+    assert_eq!(asked(&daemon), [Request::ShowRouteCount]);
+}
+
 #[test]
 fn prompt_waits_for_a_daemon_that_is_away_and_tells_a_restart() {
     let desk = Desk::new();

@@ -1,7 +1,8 @@
 //! From the daemon's state to the words of the CLI.
 
 use std::path::Path;
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime};
 
 use cambric_api::{
     Check, FamilyCounts, GracefulRestart, Keeping, KernelStatus, LastError, Protocol, Reply, Request,
@@ -21,6 +22,12 @@ use super::{Fault, Replies, links, peers, routes};
 use crate::pod_routes::PodRoutes;
 use crate::state::Shared;
 use crate::{check, fib};
+
+/// Names this process among all that ever had its number: in a container that is always 1.
+static RUN: LazyLock<String> = LazyLock::new(|| {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), since_1970.as_millis())
+});
 
 /// Answers one request: sends what comes before the last line, and gives that.
 pub(super) async fn answer(
@@ -54,7 +61,7 @@ async fn show_status(shared: &Shared) -> Result<Reply, Gone> {
     problems.extend(snapshot.iter().flat_map(kernel_problems));
     Ok(Reply::status(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        run: format!("{}-{:?}", std::process::id(), shared.started_at),
+        run: RUN.clone(),
         node: shared.node.clone(),
         router_id: state.router_id,
         asn: state.asn,

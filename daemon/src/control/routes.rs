@@ -242,3 +242,73 @@ fn attributes(attributes: &Attributes) -> Path {
         ..Path::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use cambric_api::Body;
+    use cambric_bgp::router::Restarted;
+    use cambric_bgp::{Asn, Originated, RouterConfig, RouterId};
+    use cambric_speaker::SpeakerConfig;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    use tokio::net::UnixStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A speaker that originates `count` prefixes, and speaks with nobody. It lives as long as its events.
+    fn speaker_with(count: usize) -> (Handle, mpsc::Receiver<cambric_speaker::Event>) {
+        let asn = Asn::new(65001).expect("not 0");
+        let mut wanted = cambric_bgp::Wanted::new(RouterConfig::new(asn, RouterId::new(1).expect("not 0")));
+        let prefix = |index: usize| Prefix::new([10, 0, (index >> 8) as u8, index as u8].into(), 32);
+        wanted.originated =
+            (0..count).map(|index| (prefix(index).expect("length"), Originated::Pods)).collect();
+        let router = Router::new(Instant::now(), wanted, Restarted::No, 1);
+        let (handle, events, _) =
+            cambric_speaker::start(&SpeakerConfig { port: 0 }, router).expect("any port");
+        (handle, events)
+    }
+
+    #[tokio::test]
+    async fn large_table_is_sent_in_pieces_of_which_the_last_says_so() {
+        let (speaker, _events) = speaker_with(2 * PIECE + 1);
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let reader = tokio::spawn(async move {
+            let (mut pieces, mut lines) = (Vec::new(), BufReader::new(theirs).lines());
+            while let Some(line) = lines.next_line().await.expect("a line") {
+                pieces.push(serde_json::from_str::<Reply>(&line).expect("a reply"));
+            }
+            pieces
+        });
+        let (_, mut write_half) = ours.into_split();
+        let mut replies = Replies(&mut write_half);
+        let names = Names::new();
+        let listing = Listing { part: Part::All, keep: &|_| true, names: &names };
+        let last = listing.send(&speaker, &mut replies).await.expect("all is there");
+        replies.send(&last).await.expect("somebody reads");
+        drop(write_half);
+
+        let pieces = reader.await.expect("the reader");
+        assert_eq!(pieces.iter().map(|piece| piece.more).collect::<Vec<_>>(), [true, true, false]);
+        let routes = pieces.into_iter().flat_map(|piece| match piece.body {
+            Body::Routes(routes) => routes,
+            other => panic!("{other:?}"),
+        });
+        let prefixes: Vec<Prefix> =
+            routes.map(|route| route.prefix.parse().expect("a prefix of ours")).collect();
+        assert_eq!(prefixes.len(), 2 * PIECE + 1);
+        assert!(prefixes.is_sorted());
+    }
+
+    #[tokio::test]
+    async fn empty_part_is_one_reply_without_routes() {
+        let (speaker, _events) = speaker_with(0);
+        let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (_, mut write_half) = ours.into_split();
+        let names = Names::new();
+        let listing = Listing { part: Part::Refused, keep: &|_| true, names: &names };
+        let only = listing.send(&speaker, &mut Replies(&mut write_half)).await.expect("a speaker");
+        assert_eq!(only, Reply::routes(Vec::new()));
+    }
+}
