@@ -8,7 +8,7 @@
 //!
 //! A reference to what is not there is no claim, but is treated like one that is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cambric_bgp::Prefix;
@@ -51,6 +51,8 @@ pub struct Claims {
     granted: BTreeMap<Claim, Claimant>,
     /// The view that each of those whose name was granted has been in since.
     since: BTreeMap<Claimant, u64>,
+    /// Those of the granted that another object wanted, too, and that went by the order of the entries alone.
+    by_order: BTreeSet<Claim>,
     /// How many views there were.
     views: u64,
 }
@@ -132,12 +134,15 @@ impl<'a> Court<'a> {
 
     /// Those that were granted in the last view first; then the older object; else in their order.
     fn in_order<T>(&self, mut claims: Vec<(Claim, usize, T)>) -> Vec<(Claim, usize, T)> {
-        claims.sort_by_cached_key(|(claim, index, _)| {
-            let claimant = self.claimant(*index);
-            let is_new = self.held.granted.get(claim) != Some(&claimant);
-            (is_new, self.held.since.get(&claimant).copied().unwrap_or(u64::MAX))
-        });
+        claims.sort_by_cached_key(|(claim, index, _)| self.precedence(claim, *index));
         claims
+    }
+
+    /// The lower goes first.
+    fn precedence(&self, claim: &Claim, index: usize) -> (bool, u64) {
+        let claimant = self.claimant(index);
+        let is_new = self.held.granted.get(claim) != Some(&claimant);
+        (is_new, self.held.since.get(&claimant).copied().unwrap_or(u64::MAX))
     }
 
     fn grant(&mut self, claim: Claim, index: usize) {
@@ -221,7 +226,8 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// Pods of an address in two ranges would be reached on one of the nodes.
+    /// Pods of an address in two ranges would be reached on one of the nodes. A daemon that sees both at once, as
+    /// it does after a boot, cannot know whose pods are there: others may have seen one of them before.
     fn ranges(&mut self) {
         let mut claims = Vec::new();
         for (index, _, node) in self.shown(node) {
@@ -234,6 +240,12 @@ impl<'a> Court<'a> {
                 self.grant(claim, index);
                 continue;
             };
+            let won = Claim::Range(other);
+            let went_by_order = self.precedence(&won, winner) == self.precedence(&claim, index);
+            if went_by_order || self.held.by_order.contains(&won) {
+                self.settled.claims.by_order.insert(won);
+                self.settled.objects.contested.insert(other, self.place(index).to_owned());
+            }
             let winner = self.place(winner);
             self.refuse(index, format!("{field}: {prefix}: Conflicted: overlaps {other} of {winner}"));
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {

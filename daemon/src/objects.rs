@@ -27,6 +27,9 @@ pub struct Objects {
     pub node_overrides: BTreeMap<String, Shown<NodeOverride>>,
     /// The name of the one BGPClusterConfig that each node has, if any selects it.
     pub config_of: BTreeMap<String, String>,
+    /// Ranges of nodes that another node claims, too, while nothing says who was first; with the place of the
+    /// other one. A node does not take such a range for itself.
+    pub contested: BTreeMap<Prefix, String>,
     /// Peers that a node is told of by an object, but that contradict another.
     pub left_out: BTreeSet<(Kind, String, IpAddr)>,
     /// What could not be taken.
