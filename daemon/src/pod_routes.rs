@@ -2,7 +2,8 @@
 //!
 //! The plugin makes them when a pod comes and is then gone; what the kernel or somebody takes away later comes back
 //! from here ([`cambric_cni::host_routes`], which says what is lost when). Looked at when links or addresses change,
-//! when one of the routes is deleted, when the node gets other addresses, and every minute.
+//! when one of the routes is deleted, when the node gets other addresses, and every minute; every second while
+//! something cannot be mended.
 //!
 //! It needs no source and no peer: pods that are there keep their routes whatever else is wrong.
 
@@ -30,6 +31,8 @@ use deletions::Deletions;
 
 /// How often everything is compared without being told anything.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// The same while something is wrong: whoever mends it need not tell us.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks: pods that come and go change links many times a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -74,9 +77,13 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         let mut check = interval(CHECK_INTERVAL);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retry = interval(RETRY_INTERVAL);
+        for timer in [&mut check, &mut retry] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         let mut sources = NodeAddresses::default();
         loop {
+            let wrong = !self.told.borrow().problems.is_empty();
             // All branches are cancel-safe.
             tokio::select! {
                 changed = self.links.changed() => if changed.is_err() { return },
@@ -95,6 +102,7 @@ impl Keeper {
                     sources = now;
                 }
                 _ = check.tick() => {}
+                _ = retry.tick(), if wrong => {}
             }
             self.links.mark_unchanged();
             self.look(sources).await;
