@@ -137,16 +137,6 @@ impl Mirror {
         true
     }
 
-    /// The kernel no longer holds an address that this route names. IPv4: the route went with it.
-    pub(crate) fn lose_source(&mut self, prefix: &Prefix) {
-        match (prefix.family(), self.route(prefix).map(|shape| shape.form)) {
-            (Family::Ipv6, Some(form)) => self.put_route(*prefix, &Shape { form, source: None }),
-            _ => {
-                self.remove_route(prefix);
-            }
-        }
-    }
-
     /// Another program's route points to a number, or to none. Whether that changes anything for ours.
     pub(crate) fn put_borrower(&mut self, route: Foreign, id: Option<NextHopId>) -> bool {
         match id.filter(|id| self.next_hops.is_ours(*id)) {

@@ -110,7 +110,7 @@ impl Task {
                 Wake::Kernel(events) => self.handle_events(events),
                 Wake::Command(None) => return Ok(()),
                 Wake::Command(Some(command)) => self.handle_commands(command)?,
-                Wake::Listing(Ok(step)) => self.handle_listing(step),
+                Wake::Listing(Ok(step)) => self.handle_listing(step)?,
                 Wake::Listing(Err(error)) => self.listing_failed(&error),
                 Wake::Timer | Wake::Work => {}
             }
@@ -223,7 +223,7 @@ impl Task {
         self.begin_listing().await?;
         while self.dump.is_some() {
             let step = next_step(&mut self.dump).await?;
-            self.handle_listing(step);
+            self.handle_listing(step)?;
         }
         self.fib.adopt();
         Ok(())
@@ -239,7 +239,10 @@ impl Task {
         Ok(())
     }
 
-    fn handle_listing(&mut self, step: DumpStep) {
+    fn handle_listing(&mut self, step: DumpStep) -> Result<(), Error> {
+        // What it shows may have been told, too: then that is how we know.
+        let events = self.kernel.events_so_far()?;
+        self.handle_events(events);
         let now = Instant::now();
         for found in step.found {
             self.fib.handle_found(found, now);
@@ -250,6 +253,7 @@ impl Task {
         if !self.fib.is_listing() {
             self.dump = None;
         }
+        Ok(())
     }
 
     /// Events go on, and the listing is tried again.

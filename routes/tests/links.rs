@@ -331,6 +331,9 @@ fn preferred_source_is_left_out_while_the_node_lacks_it() {
         ip("addr del 2001:db8:77::7/128 dev up1");
         until("routes without source", || shown(BOTH).contains("nhid") && !sources()).await;
         until("IPv6 too", || shown(BOTH_V6).contains("nhid") && !shown(BOTH_V6).contains("src")).await;
+        // No event tells of the routes, but one of the address.
+        let snapshot = running.reaches("nothing left to do", |s| s.pending == 0 && s.checks > 1).await;
+        assert_eq!(snapshot.repairs, [(RepairCause::LinkLost, 2)].into());
         // Probed for duplicates first this time.
         ip("addr add 192.0.2.7/32 dev up1");
         ip("addr add 2001:db8:77::7/128 dev up1");

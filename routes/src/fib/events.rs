@@ -49,7 +49,7 @@ impl Fib {
         for event in events {
             let about_ours = match &event {
                 KernelEvent::Route { route, .. } | KernelEvent::RouteGone(route) => {
-                    route.protocol == PROTOCOL || route.metric == METRIC
+                    route.table == Table::Main && (route.protocol == PROTOCOL || route.metric == METRIC)
                 }
                 KernelEvent::NextHop(found) => {
                     found.protocol == PROTOCOL || self.mirror.next_hops.is_ours(found.id)
@@ -150,13 +150,13 @@ impl Fib {
         if !self.links.remove_address(index, address) {
             return;
         }
-        // IPv4 routes with that preferred source are gone without a word, IPv6 ones only lost the source. The
-        // check will tell; what must not wait is queued now.
+        // IPv4 routes with that preferred source are gone without a word. IPv6 ones are still there: on a group with
+        // that source (`fib6_remove_prefsrc` in net/ipv6/route.c leaves them out), else without, and are written anew.
         let with_source = self.mirror.routes().filter(|(_, shape)| shape.source == Some(address.address));
         let with_source: Vec<Prefix> = with_source.map(|(prefix, _)| prefix).collect();
         if !self.links.is_source(address.address) {
-            for prefix in &with_source {
-                self.mirror.lose_source(prefix);
+            for prefix in with_source.iter().filter(|prefix| prefix.family() == Family::Ipv4) {
+                self.mirror.remove_route(prefix);
             }
             self.lose(with_source, RepairCause::LinkLost, now);
             self.restart_listing(now);
