@@ -5,6 +5,7 @@ mod disabled;
 mod links;
 mod peers;
 mod routes;
+mod status;
 mod words;
 
 use std::fs;

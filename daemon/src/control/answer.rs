@@ -1,33 +1,19 @@
 //! From the daemon's state to the words of the CLI.
 
 use std::path::Path;
-use std::sync::LazyLock;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use cambric_api::{
-    Check, FamilyCounts, GracefulRestart, Keeping, KernelStatus, LastError, Protocol, Reply, Request,
-    Session, Status,
-};
-use cambric_bgp::peer::PeerState;
+use cambric_api::{Check, FamilyCounts, GracefulRestart, LastError, Protocol, Reply, Request, Session};
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::session::{Agreed, AsWidth};
 use cambric_bgp::types::PeerKind;
 use cambric_bgp::{Admin, Family};
-use cambric_routes::Snapshot;
-use cambric_speaker::Gone;
 use tokio::task::spawn_blocking;
 
 use super::words::escaped;
-use super::{Fault, Replies, links, peers, routes};
-use crate::pod_routes::PodRoutes;
+use super::{Fault, Replies, links, peers, routes, status};
 use crate::state::Shared;
 use crate::{check, fib};
-
-/// Names this process among all that ever had its number: in a container that is always 1.
-static RUN: LazyLock<String> = LazyLock::new(|| {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{}", std::process::id(), since_1970.as_millis())
-});
 
 /// Answers one request: sends what comes before the last line, and gives that.
 pub(super) async fn answer(
@@ -36,7 +22,7 @@ pub(super) async fn answer(
     replies: &mut Replies<'_>,
 ) -> Result<Reply, Fault> {
     Ok(match request {
-        Request::ShowStatus => show_status(shared).await?,
+        Request::ShowStatus => status::show(shared).await?,
         Request::ShowProtocols { peer } => show_protocols(shared, peer.as_deref()).await?,
         Request::ShowRoute { address, prefix } => routes::show(shared, address, prefix, replies).await?,
         Request::ShowRouteCount => routes::count(shared).await?,
@@ -50,73 +36,6 @@ pub(super) async fn answer(
         Request::Disable { peer } => peers::set_admin(shared, &peer, Admin::Disabled).await?,
         Request::Restart { peer } => peers::restart(shared, &peer).await?,
     })
-}
-
-async fn show_status(shared: &Shared) -> Result<Reply, Gone> {
-    let state = shared.state.borrow().clone();
-    let peers = peers::all(shared).await?;
-    // The routes task ends only with the daemon.
-    let snapshot = shared.routes.snapshot().await.ok();
-    let mut problems = state.problems;
-    problems.extend(snapshot.iter().flat_map(kernel_problems));
-    Ok(Reply::status(Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        run: RUN.clone(),
-        node: shared.node.clone(),
-        router_id: state.router_id,
-        asn: state.asn,
-        uptime_s: shared.started_at.elapsed().as_secs(),
-        source: shared.source.clone(),
-        ready: state.ready,
-        waiting_for: state.waiting_for,
-        problems,
-        notices: peers::notices(shared, &peers).await,
-        originated: state.originated,
-        peers_established: peers.iter().filter(|peer| peer.state == PeerState::Established).count(),
-        peers_total: peers.len(),
-        kernel: snapshot.iter().flat_map(kernel).collect(),
-        keeping: snapshot.map(|snapshot| keeping(&snapshot, &state.pod_routes)).unwrap_or_default(),
-    }))
-}
-
-fn kernel(snapshot: &Snapshot) -> [KernelStatus; 2] {
-    cambric_routes::Family::ALL.map(|family| {
-        let is_of_family = |hop: &cambric_routes::Hop| cambric_routes::Family::of(hop.gateway) == family;
-        KernelStatus {
-            family: family.to_string(),
-            wanted: *snapshot.wanted.get(family),
-            installed: *snapshot.learned.get(family) + *snapshot.unreachable.get(family),
-            groups: snapshot.groups.values().filter(|group| group.hops.iter().any(is_of_family)).count(),
-        }
-    })
-}
-
-fn kernel_problems(snapshot: &Snapshot) -> Vec<String> {
-    let foreign = snapshot.conflicts.iter().map(|(prefix, protocol)| {
-        format!("kernel: {prefix}: a foreign route (protocol {protocol}) has the place of ours")
-    });
-    let contested = snapshot.contested.first_key_value().map(|(prefix, _)| {
-        let count = snapshot.contested.len();
-        format!("kernel: another program keeps undoing {count} of our routes ({prefix}); each is repaired once a second")
-    });
-    let borrowed = snapshot
-        .borrowed
-        .keys()
-        .map(|id| format!("kernel: next hop {id}: only other programs point to it; kept for them"));
-    let failing = (snapshot.failing > 0)
-        .then(|| format!("kernel: it refuses the routes to {} prefixes; tried again", snapshot.failing));
-    foreign.chain(contested).chain(borrowed).chain(failing).collect()
-}
-
-fn keeping(snapshot: &Snapshot, pods: &PodRoutes) -> Keeping {
-    let own = snapshot.repairs.iter().map(|(cause, count)| (cause.to_string(), *count));
-    let of_pods = [("pod-route-lost", pods.put_back), ("pod-route-source-lost", pods.sourced)];
-    let of_pods = of_pods.into_iter().filter(|(_, count)| *count > 0);
-    Keeping {
-        repairs: own.chain(of_pods.map(|(cause, count)| (cause.to_owned(), count))).collect(),
-        overruns: snapshot.overruns,
-        checks: snapshot.checks,
-    }
 }
 
 async fn show_protocols(shared: &Shared, wanted: Option<&str>) -> Result<Reply, Fault> {
