@@ -267,4 +267,32 @@ mod tests {
         assert!(Following::of("show foo").is_err());
         assert!(Following::of("foo ").is_err());
     }
+
+    /// A prompt is given whatever is pasted.
+    #[test]
+    fn no_line_is_too_odd() {
+        let odd = [
+            "",
+            " ",
+            "?",
+            "\u{a0}",
+            "é?",
+            "show \u{3000}route",
+            "\0",
+            "sh\u{202e}ow",
+            "show route \t?",
+            "show ?x",
+        ];
+        let words = ["show", "route", "for", "é", "?", "all", "10.0.0.0/8", "\u{1f980}"];
+        let pasted = odd.iter().map(|line| (*line).to_owned());
+        let typed =
+            words.iter().flat_map(|one| words.iter().map(move |two| format!("show {one} {two}\u{a0}{one}?")));
+        for line in pasted.chain(typed) {
+            let _ = super::super::parse(&line);
+            for (end, _) in line.char_indices() {
+                let following = Following::of(&line[..end]);
+                assert!(following.is_err() || line[..end].ends_with(following.expect("checked").typed));
+            }
+        }
+    }
 }
