@@ -239,4 +239,7 @@ pub(crate) fn print_lost(who: &str, reports: &[Report]) {
     let lost: Vec<u32> = reports.iter().map(|report| report.lost).collect();
     let sent: u32 = reports.iter().map(|report| report.sent).sum();
     println!("\n  {who}: packets lost, by flow (two of IPv4, two of IPv6 a pair): {lost:?} of {sent} in all");
+    for run in reports.iter().flat_map(|report| &report.lost_runs) {
+        println!("    {} of them {:.2?} after the start of a flow", run.last - run.first + 1, run.since);
+    }
 }

@@ -130,6 +130,12 @@ fn faults() -> Vec<Fault> {
             edited("c2.yaml", "198.51.100.64/26", "198.51.100.0/25"),
             &["c2.yaml", "podCIDRs", "198.51.100.0/25", "c1"],
         ),
+        fault(
+            "c3.yaml: an address that another node has",
+            "c3.yaml",
+            edited("c3.yaml", "192.0.2.103", "192.0.2.102"),
+            &["c3.yaml", "status.addresses", "192.0.2.102", "c2.yaml"],
+        ),
         Fault {
             is_shown: true,
             ..fault(
