@@ -21,6 +21,10 @@ pub struct Args {
     #[arg(long, default_value = "/run/cambric", value_name = "DIR")]
     pub run_dir: PathBuf,
 
+    /// The last known state of the cluster, from which a node that boots goes on. Should outlive the kernel.
+    #[arg(long, default_value = "/var/lib/cambric", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
     /// Where the container runtime looks for CNI configuration.
     #[arg(long, default_value = "/etc/cni/net.d", value_name = "DIR")]
     pub cni_conf_dir: PathBuf,

@@ -108,7 +108,7 @@ impl Daemon {
         let routes_task = tokio::spawn(task.run());
         forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
         let SourceArg::Dir(folder) = &args.source;
-        let record = args.run_dir.join(record::FILE_NAME);
+        let record = args.state_dir.join(record::FILE_NAME);
         let (views, _task) =
             dir::start(folder.clone(), record).with_context(|| format!("watching {}", folder.display()))?;
         let (state, published) = watch::channel(State::default());

@@ -6,8 +6,8 @@
 //!
 //! A file that had a fault from the start has nothing it could count as. If nobody can tell what is in it, the view
 //! says so, and nobody acts on it; a wrong value costs what it is in, and the rest is served (see
-//! [`values`](crate::values)). A daemon that is started anew in the same boot goes on where the last one was (see
-//! [`record`](super::record)): an upgrade is no reason to let go of what works.
+//! [`values`](crate::values)). A daemon that is started anew goes on where the last one was (see
+//! [`record`](super::record)): neither an upgrade nor a reboot is a reason to let go of what works.
 
 use std::collections::BTreeMap;
 use std::fs;

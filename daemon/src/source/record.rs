@@ -1,13 +1,12 @@
-//! What counts of a folder, in a file of its own that lives as long as the kernel does: a daemon that is started
-//! anew goes on from it.
+//! What counts of a folder, in a file of its own on the disk: a daemon that is started anew goes on from it.
 //!
 //! Without it an upgrade would find a file that was broken while its predecessor ran, and know of no state to
-//! go back to; and of two nodes with one range the other one would win, while pods live in it. After a reboot
-//! nothing runs that could be lost, and the folder counts as it is.
+//! go back to; and of two nodes with one range the other one would win, while pods live in it. It outlives the
+//! kernel, too: when a rack gets its power back, one typing error must not keep all its nodes down.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contradictions::Age;
 
-/// Name of the file in the run-time folder.
+/// Name of the file in the folder of the last known state.
 pub(crate) const FILE_NAME: &str = "manifests.json";
 
 /// The file, and what was written to it last.
@@ -74,10 +73,15 @@ impl Record {
     }
 }
 
-/// Whole or not at all; for root only, as the manifests may be.
+/// Whole or not at all, over a loss of power too; for root only, as the manifests may be.
 fn write(path: &Path, recorded: &Recorded) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let temporary = path.with_extension("json.tmp");
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    serde_json::to_writer(io::BufWriter::new(file), recorded)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(recorded)?)?;
+    file.sync_all()?;
     fs::rename(&temporary, path)
 }
