@@ -153,7 +153,7 @@ fn delete(prefix: Prefix, present: &Shape) -> Plan {
 }
 
 /// Whether a present route forwards as wanted.
-fn satisfies(present: &Shape, wanted: &Resolved, next_hops: &NextHopTable, merge: Merge) -> bool {
+pub(crate) fn satisfies(present: &Shape, wanted: &Resolved, next_hops: &NextHopTable, merge: Merge) -> bool {
     present.source == wanted.source
         && match (&wanted.aim, present.form, merge) {
             (Aim::Unreachable, form, _) => form == Form::Unreachable,

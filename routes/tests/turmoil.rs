@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cambric_routes::{Change, Config, Event, Target};
+use cambric_routes::{Change, Config, Event, Family, Target};
 use common::{
     Running, TOR1, TOR1_V6, TOR2, TOR2_V6, address, config, count, in_both_modes, ip, next_hops, prefix,
     start, try_ip, until, via, want, way_to,
@@ -65,7 +65,7 @@ async fn turmoil(receive_buffer_bytes: usize) {
     for round in 0..60 {
         let n = random(2) + 1;
         let route = random(ROUTES);
-        match random(10) {
+        match random(16) {
             0 => drop(ip(&format!("link set tor{n} down"))),
             1 | 2 => drop(ip(&format!("link set tor{n} up"))),
             3 => {
@@ -81,6 +81,24 @@ async fn turmoil(receive_buffer_bytes: usize) {
                 running.routes.next_hop_lost(gateway, None).await.expect("sent");
             }
             8 => drop(try_ip(&format!("nexthop del id 20300000{n}"))),
+            9 => drop(try_ip(&format!("nexthop replace id 20350000{n} group 20300000{n} proto 203"))),
+            10 => {
+                drop(try_ip(&format!("route append {} via 10.{n}.0.9 proto 203 metric 203", network(route))))
+            }
+            11 => {
+                let beside = format!("{} via 2001:db8:{n}::9 proto 203 metric 203", network_v6(route));
+                drop(try_ip(&format!("-6 route append {beside}")));
+            }
+            12 => {
+                ip(&format!("addr flush dev up{n} scope global"));
+                ip(&format!("addr add 10.{n}.0.2/24 dev up{n}"));
+                ip(&format!("addr add 2001:db8:{n}::2/64 dev up{n} nodad"));
+            }
+            13 => {
+                ip(&format!("link set up{n} mtu 1279"));
+                ip(&format!("link set up{n} mtu 1500"));
+                ip(&format!("addr add 2001:db8:{n}::2/64 dev up{n} nodad"));
+            }
             _ => {}
         }
         set_without_waiting(&running, wishes(round)).await;
@@ -90,6 +108,9 @@ async fn turmoil(receive_buffer_bytes: usize) {
     }
     for n in [1, 2] {
         ip(&format!("link set tor{n} up"));
+    }
+    for family in Family::ALL {
+        running.routes.allow_sweep(family).await.expect("allowed");
     }
     set_without_waiting(&running, wishes(0)).await;
     set_without_waiting(&running, vec![want("10.244.1.0/24", Target::Unreachable)]).await;

@@ -280,8 +280,8 @@ impl Fib {
                 if known == Some(&shape) {
                     return;
                 }
-                if known.is_some() && replaced == Replaced::No {
-                    // A second one, or the loss of the first was not told.
+                if known.is_some() && (replaced, cause) == (Replaced::No, RepairCause::RouteChanged) {
+                    // An event of a second one, or the loss of the first was not told.
                     self.check_soon(now);
                 }
                 self.mirror.put_route(prefix, &shape);

@@ -12,6 +12,7 @@ use std::{
 use super::Fib;
 use crate::{
     METRIC, PROTOCOL,
+    diff::{self, Merge},
     event::RepairCause,
     kernel::{Consistency, Found, KernelRoute, Replaced, Table},
     mirror::{Foreign, Form, Shape, Stray},
@@ -207,13 +208,33 @@ impl Fib {
                     (Place::Known | Place::Elsewhere, false) => {
                         self.handle_route(route, Replaced::No, cause, now)
                     }
-                    (Place::Second, false) => {
-                        self.mirror.strays.insert((route.prefix, METRIC, route.shape.form));
-                        self.settle_later(now);
-                    }
+                    (Place::Second, false) => self.second_found(route.prefix, route.shape, now),
                 }
             }
         }
+    }
+
+    /// Two routes of our protocol have one place. The one that is as wanted stays; the other one goes when things
+    /// settle.
+    fn second_found(&mut self, prefix: Prefix, second: Shape, now: Instant) {
+        let fits = |shape: &Shape| {
+            let wanted = self.resolution(&prefix);
+            wanted.is_some_and(|wanted| diff::satisfies(shape, wanted, &self.mirror.next_hops, Merge::Later))
+        };
+        let stray = match self.mirror.route(&prefix) {
+            // A replacement of ours has hit the second: IPv6 looks for one of the same kind first.
+            Some(first) if !fits(first) && fits(&second) => {
+                let form = first.form;
+                self.mirror.put_route(prefix, &second);
+                form
+            }
+            _ => second.form,
+        };
+        self.mirror.strays.insert((prefix, METRIC, stray));
+        if let Some(seen) = &mut self.listing.running {
+            seen.strays.insert((prefix, METRIC, stray));
+        }
+        self.settle_later(now);
     }
 
     /// The listing is complete: what it did not show is gone.
