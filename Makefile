@@ -10,7 +10,7 @@ LAB ?= containerlab/two-rack
 # The plugin is started for every pod: linked statically and at a fixed address it starts in half the time.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 
-.PHONY: help build release test lint unit topology demo tools tools-test clean
+.PHONY: help build release test lint unit topology demo crds tools tools-test clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test     every test, topologies included (root)'
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
+	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
 	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
 
 build:
@@ -51,6 +52,9 @@ test: tools-test build lint unit topology
 
 demo: tools build
 	target/debug/cambric-demo $(if $(KEEP),--keep) $(LAB)
+
+crds:
+	$(CARGO) run --locked -q -p cambricd --example crds
 
 clean:
 	$(CARGO) clean

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::kinds::{BGPClusterConfig, BGPNodeOverride, BGPPeerConfig};
 
 /// What makes the files, and mends them when they have drifted.
-pub const COMMAND: &str = "cargo run -p cambricd --example crds";
+pub const COMMAND: &str = "make crds";
 
 /// Names and texts of the files.
 ///
