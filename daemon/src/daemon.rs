@@ -35,7 +35,7 @@ use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
 use crate::source::{Views, dir, record};
 use crate::state::{Shared, State};
-use crate::{conflist, control, fib, forwarding, pod_routes, readiness};
+use crate::{check, conflist, control, fib, forwarding, pod_routes, readiness};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -207,6 +207,11 @@ impl Daemon {
     }
 
     async fn apply(&mut self, intent: Intent) -> anyhow::Result<()> {
+        if let Ok(before) = &self.intent {
+            for change in check::changes(Some(before), &intent) {
+                tracing::info!(change, "the manifests have changed");
+            }
+        }
         let sources_changed =
             self.intent.as_ref().is_ok_and(|old| old.node_addresses != intent.node_addresses);
         let before: Vec<Prefix> =
