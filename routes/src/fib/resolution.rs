@@ -11,7 +11,7 @@ use crate::{
     event::{Event, Unusable},
     intern::Interned,
     next_hops::Hop,
-    wanted::Target,
+    wanted::{NextHop, Target},
 };
 
 impl Fib {
@@ -41,9 +41,14 @@ impl Fib {
             return;
         }
         let Target::Via(next_hops) = target else { return };
-        let found: Vec<Hop> = next_hops.iter().filter_map(|next_hop| self.links.resolve(next_hop)).collect();
         let before = self.lost.len();
-        self.lost.retain(|hop| !found.contains(hop));
+        // By its gateway: the address through which it is resolved may be away for the moment.
+        let links = &self.links;
+        let names = |next_hop: &NextHop, hop: &Hop| {
+            let on_link = |name: &String| links.by_name(name).is_some_and(|link| link.index == hop.link);
+            next_hop.gateway == hop.gateway && next_hop.interface.as_ref().is_none_or(on_link)
+        };
+        self.lost.retain(|hop| !next_hops.iter().any(|next_hop| names(next_hop, hop)));
         if self.lost.len() != before {
             self.resolve_again();
         }

@@ -140,6 +140,20 @@ fn lost_next_hop_stays_out_until_it_is_wanted_again() {
 }
 
 #[test]
+fn next_hop_wanted_again_while_its_address_is_away_is_no_longer_lost() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    fib.next_hop_lost(&NextHop::on_link(TOR1.parse().expect("address")), now);
+    let address = links::tests::link_address("10.1.0.2/24");
+    fib.handle_event(KernelEvent::AddressGone(LinkIndex(1), address.clone()), now);
+    fib.set(via(NETWORK, &[TOR1]));
+    fib.handle_event(KernelEvent::Address(LinkIndex(1), address), now);
+    write(&mut fib, now, accept);
+    assert_eq!(form(&fib), Some(Form::Plain(hop(TOR1, 1))));
+}
+
+#[test]
 fn place_found_taken_leads_to_a_look_not_to_a_fight() {
     let (mut fib, now) = fib();
     fib.begin_listing(now);
