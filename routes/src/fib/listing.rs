@@ -202,9 +202,13 @@ impl Fib {
             Found::Route(route) => {
                 let touched = seen.touched.contains(&route.prefix);
                 match (seen.take_in(&route, self.mirror.route(&route.prefix)), touched) {
-                    (Place::Known | Place::Elsewhere, true) => {}
                     // It may be gone by now, or not.
-                    (Place::Second, true) => self.check_soon(now),
+                    (Place::Known | Place::Second, true) => {
+                        if self.mirror.route(&route.prefix) != Some(&route.shape) {
+                            self.check_soon(now);
+                        }
+                    }
+                    (Place::Elsewhere, true) => {}
                     (Place::Known | Place::Elsewhere, false) => {
                         self.handle_route(route, Replaced::No, cause, now)
                     }
