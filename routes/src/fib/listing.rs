@@ -129,7 +129,7 @@ impl Fib {
     /// What a running listing shows may be older than what is known now.
     pub(super) fn restart_listing(&mut self, now: Instant) {
         if self.listing.running.take().is_some() {
-            self.unfinished(now);
+            self.unfinished();
             self.check_soon(now);
         }
     }
@@ -174,18 +174,13 @@ impl Fib {
     /// The listing did not come to its end.
     pub(crate) fn abandon_listing(&mut self, now: Instant) {
         self.listing.running = None;
-        self.unfinished(now);
+        self.unfinished();
         self.check_later(now);
     }
 
     /// It hands its cause on to the next.
-    fn unfinished(&mut self, now: Instant) {
-        self.note_time(now);
+    fn unfinished(&mut self) {
         self.listing.next_cause = self.listing.next_cause.or(self.listing.cause);
-    }
-
-    fn note_time(&mut self, now: Instant) {
-        self.listing.took = self.listing.begun.map_or(Duration::ZERO, |begun| now - begun);
     }
 
     /// Takes in what the listing shows.
@@ -246,12 +241,12 @@ impl Fib {
         let Some(seen) = self.listing.running.take() else { return };
         if consistency == Consistency::Interrupted && self.listing.repetitions < MOST_REPETITIONS {
             self.listing.repetitions += 1;
-            self.unfinished(now);
+            self.unfinished();
             self.check_later(now);
             return;
         }
         self.listing.repetitions = 0;
-        self.note_time(now);
+        self.listing.took = self.listing.begun.map_or(Duration::ZERO, |begun| now - begun);
         let cause = self.listing.cause.unwrap_or(RepairCause::Check);
         let missed = |prefix: &Prefix, shown: &HashSet<Prefix>| {
             !shown.contains(prefix) && !seen.touched.contains(prefix)
