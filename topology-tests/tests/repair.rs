@@ -303,10 +303,14 @@ fn tells_of(node: &Node, prefix: &str) -> bool {
     problems.is_some_and(|problems| problems.iter().any(told))
 }
 
-/// The repairs that `show status` counts, by cause.
+/// The repairs of BGP's routes that `show status` counts, by cause. Those of pods' host routes come when they come;
+/// `pod_routes.rs` is about them.
 fn repairs(node: &Node) -> Result<BTreeMap<String, u64>> {
     let answer = fabric::ask(node, &["show", "status"])?;
-    serde_json::from_value(answer["status"]["keeping"]["repairs"].clone()).context("repairs by cause")
+    let all = answer["status"]["keeping"]["repairs"].clone();
+    let mut all: BTreeMap<String, u64> = serde_json::from_value(all).context("repairs by cause")?;
+    all.retain(|cause, _| !cause.starts_with("pod-"));
+    Ok(all)
 }
 
 fn counted_since(before: &BTreeMap<String, u64>, node: &Node) -> Result<String> {
