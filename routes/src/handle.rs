@@ -1,6 +1,10 @@
 //! What the caller holds.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -94,6 +98,15 @@ impl Routes {
     /// When the kernel does not list them.
     pub async fn neighbors(&self) -> Result<Vec<Neighbor>, Error> {
         kernel::list_neighbors().await
+    }
+
+    /// The gateway by which the kernel would send to each of these addresses at this moment; none for an address
+    /// on a link, or out of reach. Asks on the caller's thread.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub async fn gateways(&self, towards: &BTreeSet<IpAddr>) -> Result<BTreeMap<IpAddr, IpAddr>, Error> {
+        kernel::gateways(towards).await
     }
 
     /// Returns when everything set before has been written, or refused by the kernel at least once, or waits

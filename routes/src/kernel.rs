@@ -18,19 +18,27 @@ mod neighbor;
 mod next_hop;
 mod route;
 
-use std::io;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
 
 use futures::TryStreamExt;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_REPLACE, NLMSG_ERROR, NLMSG_OVERRUN, NetlinkBuffer, NetlinkDeserializable,
     NetlinkHeader, Parseable,
 };
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    route::{RouteAddress, RouteAttribute, RouteVia},
+};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use nix::{
     errno::Errno,
     sys::socket::{setsockopt, sockopt::RcvBufForce},
 };
+use rtnetlink::RouteMessageBuilder;
 use socket2::{SockFilter, SockRef};
 
 pub(crate) use self::{
@@ -276,6 +284,39 @@ async fn read_neighbors(handle: &rtnetlink::Handle) -> Result<Vec<Neighbor>, rtn
     let mut neighbors: Vec<Neighbor> = found.try_collect().await?;
     neighbors.sort_by_key(|neighbor| (neighbor.interface, neighbor.address));
     Ok(neighbors)
+}
+
+/// The gateway by which the kernel would send to each destination; none for those on a link or out of reach.
+pub(crate) async fn gateways(towards: &BTreeSet<IpAddr>) -> Result<BTreeMap<IpAddr, IpAddr>, Error> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| Error::Open { what: "listing socket", source })?;
+    let ask = async {
+        let mut gateways = BTreeMap::new();
+        for destination in towards {
+            if let Some(gateway) = gateway(&handle, *destination).await {
+                gateways.insert(*destination, gateway);
+            }
+        }
+        gateways
+    };
+    tokio::select! {
+        gateways = ask => Ok(gateways),
+        () = connection => Err(Error::Dump { what: "gateways", source: io::ErrorKind::ConnectionAborted.into() }),
+    }
+}
+
+/// What is out of reach is answered with an error.
+async fn gateway(handle: &rtnetlink::Handle, destination: IpAddr) -> Option<IpAddr> {
+    let length = if destination.is_ipv4() { 32 } else { 128 };
+    let question = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, length).ok()?.build();
+    let mut answers = Box::pin(handle.route().get(question).execute());
+    let answer = answers.try_next().await.ok()??;
+    answer.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(IpAddr::V4(*gateway)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => Some(IpAddr::V6(*gateway)),
+        RouteAttribute::Via(RouteVia::Inet6(gateway)) => Some(IpAddr::V6(*gateway)),
+        _ => None,
+    })
 }
 
 /// Beyond the system's limit if we may, else up to it.

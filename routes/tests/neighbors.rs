@@ -29,6 +29,20 @@ fn neighbors_are_listed_with_state_and_ethernet_address() {
 }
 
 #[test]
+fn gateways_are_told_of_what_no_link_reaches() {
+    in_namespace(|| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let running = start(config(dir.path())).await;
+        ip(&format!("route add default via {TOR1}"));
+        ip(&format!("-6 route add 2001:db8:9::/64 via {TOR1_V6}"));
+        let asked = ["203.0.113.1", TOR2, "2001:db8:9::1", "2001:db8:99::1"].map(address).into();
+        let gateways = running.routes.gateways(&asked).await.expect("the kernel answers");
+        let far = [("203.0.113.1", TOR1), ("2001:db8:9::1", TOR1_V6)];
+        assert_eq!(gateways, far.map(|(far, gateway)| (address(far), address(gateway))).into());
+    });
+}
+
+#[test]
 fn links_tell_mtu_and_ethernet_address_and_their_changes() {
     in_namespace(|| async {
         let dir = tempfile::tempdir().expect("tempdir");

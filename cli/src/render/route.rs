@@ -88,7 +88,7 @@ pub(super) fn render_reasons(routes: &[Route]) -> String {
     for route in routes {
         for (index, path) in route.paths.iter().enumerate() {
             let prefix = if index == 0 { route.prefix.as_str() } else { "" };
-            let why = path.reason.as_deref().map_or_else(|| path.verdict.clone(), reason_in_words);
+            let why = why(path).unwrap_or_else(|| path.verdict.clone());
             table.row([
                 prefix.to_owned(),
                 mark(path).to_owned(),
@@ -155,8 +155,8 @@ fn as_path(path: &Path) -> String {
 
 fn attributes(path: &Path) -> Fields {
     let mut fields = Fields::new().indent(8);
-    if let Some(reason) = &path.reason {
-        fields.field("Reason", reason_in_words(reason));
+    if let Some(why) = why(path) {
+        fields.field("Reason", why);
     }
     if path.stale {
         fields.field("Stale", "kept until the restarting peer tells it again (RFC 4724)");
@@ -175,6 +175,17 @@ fn attributes(path: &Path) -> Fields {
         fields.field("Large communities", joined(&path.large_communities));
     }
     fields
+}
+
+/// The reason by name and in words.
+fn why(path: &Path) -> Option<String> {
+    let reason = path.reason.as_deref()?;
+    Some(match (&path.behind, &path.peer) {
+        (Some(gateway), Some(peer)) => {
+            format!("{reason}: {peer} is behind gateway {gateway}; peer with the TOR")
+        }
+        _ => reason_in_words(reason),
+    })
 }
 
 fn reason_in_words(reason: &str) -> String {
@@ -214,10 +225,10 @@ mod tests {
         };
         let beside = because("Multipath", path("tor1b", "10.0.2.1", &[65102, 64513], "multipath"));
         let lost = because("LongerAsPath", path("node7", "10.0.1.17", &[65103, 65104, 64513], "lost"));
-        let not_on_link = because(
-            "NextHopNotOnLink: node9 is behind gateway 10.0.1.1; peer with the TOR",
-            path("node9", "10.0.9.9", &[], "refused"),
-        );
+        let not_on_link = Path {
+            behind: Some("10.0.1.1".to_owned()),
+            ..because("NextHopNotOnLink", path("node9", "10.0.9.9", &[], "refused"))
+        };
         let stale = Path {
             stale: true,
             origin: "incomplete".to_owned(),

@@ -25,6 +25,10 @@ pub struct Path {
     /// The step that it lost by, or why it was refused; by name.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The gateway by which the node would send to the next hop; only where the reason is that no link of the node
+    /// reaches it (NextHopNotOnLink).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
     /// Kept for a peer that is restarting (RFC 4724).
     #[serde(default)]
     pub stale: bool,
