@@ -130,6 +130,17 @@ pub enum Admin {
     Disabled,
 }
 
+/// Why a connection from outside is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No peer with this address is configured.
+    UnknownPeer,
+    /// Two connections of this peer are there already.
+    NoSlot,
+    /// The operator has disabled this peer, and it was told so a moment ago.
+    Disabled,
+}
+
 /// The slot for the connection that we open.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a peer, and the large variant is the usual one")]
@@ -154,7 +165,8 @@ pub(crate) struct Peer {
     outgoing: Outgoing,
     incoming: Option<Connection>,
     backoff: Backoff,
-    /// The peer was at fault: until then a connection of its own waits for our OPEN.
+    /// The peer was at fault, or turned away: until then a connection of its own waits for our OPEN; while it
+    /// is disabled it is closed without a word.
     penalty_until: Instant,
     helper: Helper,
     /// Families of the present session that it has told in full.
@@ -230,10 +242,13 @@ impl Peer {
         }
     }
 
-    /// The peer connected to us; `None` if one connection of its is there already and lives.
-    pub(crate) fn handle_accepted(&mut self, cx: &mut Context<'_>, local: IpAddr) -> Option<ConnId> {
+    /// The peer connected to us.
+    ///
+    /// # Errors
+    /// The connection is not wanted.
+    pub(crate) fn handle_accepted(&mut self, cx: &mut Context<'_>, local: IpAddr) -> Result<ConnId, Refused> {
         if self.admin == Admin::Disabled {
-            return Some(self.turn_away(cx));
+            return self.turn_away(cx);
         }
         if let Some(old) = self.incoming.take() {
             if old.established().is_some() {
@@ -246,20 +261,27 @@ impl Peer {
         let conn = cx.new_conn();
         self.incoming = Some(self.answer(cx, conn, local));
         self.note_state(cx.now);
-        Some(conn)
+        Ok(conn)
     }
 
     /// The peer is told why, so that its operator need not guess (RFC 4486 section 4).
     ///
     /// Behind an OPEN, for a NOTIFICATION alone is an error in the peer's OpenSent (RFC 4271 section 8.2.2,
     /// event 25): FRR answers with one of its own and then shows that as the cause.
-    fn turn_away(&mut self, cx: &mut Context<'_>) -> ConnId {
+    ///
+    /// Once a [`Peer::PENALTY`] and no more: a connection that is answered lives on until the words are read,
+    /// and a peer that connects in a loop would soon have all our descriptors.
+    fn turn_away(&mut self, cx: &mut Context<'_>) -> Result<ConnId, Refused> {
+        if cx.now < self.penalty_until {
+            return Err(Refused::Disabled);
+        }
+        self.penalty_until = cx.now + cx.jitter.spread(Self::PENALTY);
         let conn = cx.new_conn();
         let mut last_words = Vec::new();
         self.our_open(cx.identity).write(&mut last_words);
         frame::write_notification(&mut last_words, &administrative_shutdown());
         cx.effects.push(Effect::Close { conn, last_words });
-        conn
+        Ok(conn)
     }
 
     /// The incoming slot holds the session: it moves to the other one, if that is free.
@@ -268,15 +290,15 @@ impl Peer {
         cx: &mut Context<'_>,
         established: Connection,
         local: IpAddr,
-    ) -> Option<ConnId> {
+    ) -> Result<ConnId, Refused> {
         if !matches!(self.outgoing, Outgoing::Off | Outgoing::Waiting { .. }) {
             self.incoming = Some(established);
-            return None;
+            return Err(Refused::NoSlot);
         }
         self.outgoing = Outgoing::Open(established);
         let conn = cx.new_conn();
         self.incoming = Some(self.answer(cx, conn, local));
-        Some(conn)
+        Ok(conn)
     }
 
     fn answer(&self, cx: &mut Context<'_>, conn: ConnId, local: IpAddr) -> Connection {

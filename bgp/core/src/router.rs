@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::attributes::Attributes;
 use crate::config::{Link, LinkState, PeerConfig, Wanted};
+pub use crate::peer::Refused;
 use crate::peer::{Admin, Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
 use crate::prefix::{Family, Prefix};
 use crate::rib::{Counts, Part, PeerUp, Rib, RouteChange, RouteInfo};
@@ -69,15 +70,6 @@ pub enum Restarted {
         /// Families whose routes are all still in the kernel.
         kept: BTreeSet<Family>,
     },
-}
-
-/// Why a connection from outside is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// No peer with this address is configured.
-    UnknownPeer,
-    /// Two connections of this peer are there already.
-    NoSlot,
 }
 
 /// A peer, for display.
@@ -356,7 +348,8 @@ impl Router {
         self.by_conn.remove(&conn);
     }
 
-    /// A peer connected to us. One that is disabled is told so, by an [`Action::Close`] of the connection.
+    /// A peer connected to us. One that is disabled is told so, by an [`Action::Close`] of the connection, now
+    /// and then.
     ///
     /// # Errors
     /// The connection is not wanted; close it.
@@ -367,13 +360,15 @@ impl Router {
         remote: IpAddr,
     ) -> Result<ConnId, Refused> {
         let id = self.by_address.get(&remote).copied().ok_or(Refused::UnknownPeer)?;
-        let mut accepted = None;
+        let mut accepted = Err(Refused::UnknownPeer);
         self.with_peer(now, id, |peer, cx| accepted = peer.handle_accepted(cx, local));
-        if let Some(conn) = accepted.filter(|conn| self.peers.get(&id).is_some_and(|peer| peer.has(*conn))) {
+        if let Ok(conn) = accepted
+            && self.peers.get(&id).is_some_and(|peer| peer.has(conn))
+        {
             self.by_conn.insert(conn, id);
         }
         self.after(now);
-        accepted.ok_or(Refused::NoSlot)
+        accepted
     }
 
     /// Octets came in.

@@ -11,7 +11,7 @@ use cambric_bgp::config::Import;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{PathInfo, Verdict};
-use cambric_bgp::router::{PeerStatus, Restarted};
+use cambric_bgp::router::{PeerStatus, Refused, Restarted};
 use cambric_bgp::wire::{MessageType, Notification};
 use cambric_bgp::{
     Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, Wanted,
@@ -156,10 +156,28 @@ fn connection_of_a_disabled_peer_is_told_of_the_shutdown_and_closed() {
         device.send(conn, &peers_open());
         device.hang_up(conn);
         assert_eq!(status(&device).state, PeerState::Idle);
+        device.advance(Duration::from_secs(1));
     }
     set_admin(&mut device, Admin::Enabled);
     let conn = device.accept(ip(US), ip(PEER));
     assert!(!device.is_closed(conn));
+}
+
+#[test]
+fn disabled_peer_that_connects_in_a_loop_is_answered_now_and_then() {
+    let (mut device, _) = brought_to(PeerState::Idle);
+    let mut answered = 0;
+    for _ in 0..1000 {
+        let accepted = device.router.handle_accepted(device.now, ip(US), ip(PEER));
+        answered += usize::from(accepted.is_ok());
+        assert!(matches!(accepted, Ok(_) | Err(Refused::Disabled)));
+        device.advance(Duration::from_millis(1));
+    }
+    assert!((1..=3).contains(&answered), "{answered} answers in a second");
+    // And no longer than it is disabled.
+    set_admin(&mut device, Admin::Enabled);
+    let conn = device.accept(ip(US), ip(PEER));
+    assert_eq!(device.received(conn).len(), 1, "our OPEN");
 }
 
 // --- between two routers ---------------------------------------------------------------------------------
