@@ -316,12 +316,16 @@ fn a_node_behind_a_gateway_is_refused_by_reason() {
     in_lab(&two_nodes_and_a_gateway(), |lab| {
         let node = lab.node("a")?;
         poll::until("both sessions, over the gateway", RECOVERY, || established(&node) == ["b", "b-v6"])?;
-        for prefix in ["198.51.100.64/26", "2001:db8:101::/64"] {
-            let reason = poll::until_some("a route that is refused", RECOVERY, || refusal(&node, prefix))?;
-            ensure!(reason.starts_with("NextHopNotOnLink"), "{prefix}: {reason}");
+        for (prefix, gateway) in [("198.51.100.64/26", "192.0.2.0"), ("2001:db8:101::/64", "2001:db8:0:1::")]
+        {
+            let path = poll::until_some("a route that is refused", RECOVERY, || refused(&node, prefix))?;
+            ensure!(
+                (path["reason"] == "NextHopNotOnLink") && (path["behind"] == gateway),
+                "{prefix}: {path}"
+            );
         }
         type_in(&node, "cambric show protocols")?;
-        type_in(&node, "cambric show route all")?;
+        type_in(&node, "cambric show route refused")?;
         for family in ["-4", "-6"] {
             let text = node.run_ok(&["ip", family, "route", "show", "proto", "203"])?;
             ensure!(!text.contains(" via "), "routes are in the kernel all the same: {text}");
@@ -330,13 +334,12 @@ fn a_node_behind_a_gateway_is_refused_by_reason() {
     });
 }
 
-fn refusal(node: &Node, prefix: &str) -> Result<Option<String>> {
+fn refused(node: &Node, prefix: &str) -> Result<Option<serde_json::Value>> {
     let address: IpAddr = prefix.split('/').next().unwrap_or_default().parse()?;
     let answer = fabric::ask(node, &["show", "route", "for", &address.to_string(), "all"])?;
     let paths =
         answer["routes"].as_array().into_iter().flatten().filter_map(|route| route["paths"].as_array());
-    let refused = paths.flatten().find(|path| path["verdict"] == "refused");
-    Ok(refused.and_then(|path| path["reason"].as_str()).map(str::to_owned))
+    Ok(paths.flatten().find(|path| path["verdict"] == "refused").cloned())
 }
 
 fn two_nodes_and_a_gateway() -> LabFolder {
