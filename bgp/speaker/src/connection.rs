@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::socket::in_words;
@@ -80,16 +80,16 @@ impl Connection {
         self.writing = self.to_writer.try_send(octets).is_ok();
     }
 
-    /// Says `last_words`, then closes.
+    /// Says `last_words`, then closes: at once if there are none, else as one of `closing`.
     ///
     /// The reader goes on meanwhile, its octets going nowhere: a socket closed over octets that nobody
     /// read sends a reset, which may overtake the words.
-    pub(crate) fn close(self, last_words: Vec<u8>) {
+    pub(crate) fn close(self, last_words: Vec<u8>, closing: &mut JoinSet<()>) {
         let Connection { mut tasks, to_writer, .. } = self;
         // Room is left for exactly this; a writer that is gone needs no words.
         if !last_words.is_empty() && to_writer.try_send(last_words).is_ok() {
             drop(to_writer);
-            tokio::spawn(async move {
+            closing.spawn(async move {
                 if timeout(LAST_WORDS, &mut tasks.writer).await.is_ok() {
                     sleep(LINGER).await;
                 }

@@ -11,10 +11,11 @@ use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, Router, Wanted};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
 
 use crate::connection::{Connection, FromWire};
+use crate::listener::Listener;
 use crate::socket;
 
 /// How the speaker meets the host.
@@ -122,6 +123,9 @@ impl Handle {
 
 /// Events that may wait for the daemon. Few: what is in the channel cannot be overtaken by a lost gateway.
 const EVENTS_AHEAD: usize = 4;
+/// Connections that may be closing at once, their last words on the way: enough for one with each peer of a
+/// large fabric, and far from all descriptors. One more is closed without a word.
+const MOST_CLOSING: usize = 256;
 /// Route changes handed over at once.
 const ROUTES_AT_ONCE: usize = 512;
 
@@ -142,6 +146,7 @@ pub fn start(
         router,
         connections: BTreeMap::new(),
         connecting: BTreeMap::new(),
+        closing: JoinSet::new(),
         to_driver,
         events,
         outbox: VecDeque::new(),
@@ -172,6 +177,8 @@ struct Driver {
     router: Router,
     connections: BTreeMap<ConnId, Connection>,
     connecting: BTreeMap<ConnId, JoinHandle<()>>,
+    /// Connections that are saying their last words; they end with the driver.
+    closing: JoinSet<()>,
     to_driver: mpsc::Sender<FromWire>,
     events: mpsc::Sender<Event>,
     /// Events in order; routes are not among them, they stay in the router.
@@ -188,8 +195,8 @@ impl Driver {
         mut commands: mpsc::Receiver<Command>,
         mut from_wire: mpsc::Receiver<FromWire>,
     ) {
-        let mut listeners = listeners.into_iter();
-        let (first, second) = (listeners.next(), listeners.next());
+        let mut listeners = listeners.into_iter().map(Listener::new);
+        let (mut first, mut second) = (listeners.next(), listeners.next());
         loop {
             self.work();
             let timeout = self.router.poll_timeout();
@@ -210,8 +217,8 @@ impl Driver {
                     None => return,
                 },
                 Some(event) = from_wire.recv() => self.handle_wire(event),
-                accepted = accept(first.as_ref()) => self.handle_accepted(accepted),
-                accepted = accept(second.as_ref()) => self.handle_accepted(accepted),
+                accepted = accept(first.as_ref()) => self.handle_accepted(first.as_mut(), accepted),
+                accepted = accept(second.as_ref()) => self.handle_accepted(second.as_mut(), accepted),
                 () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
                     self.router.handle_timeout(Instant::now());
                 }
@@ -243,7 +250,12 @@ impl Driver {
                 self.connecting.remove(&conn);
                 self.router.handle_connect_failed(now, conn, &why);
             }
-            FromWire::Octets(conn, octets) => self.router.handle_bytes(now, conn, &octets),
+            // What comes over a connection that is closed or closing is nobody's.
+            FromWire::Octets(conn, octets) => {
+                if self.connections.contains_key(&conn) {
+                    self.router.handle_bytes(now, conn, &octets);
+                }
+            }
             FromWire::Drained(conn) => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.writing = false;
@@ -268,16 +280,21 @@ impl Driver {
         }
     }
 
-    fn handle_accepted(&mut self, accepted: io::Result<TcpStream>) {
-        let ends = accepted.and_then(|stream| Ok((stream.local_addr()?, stream.peer_addr()?, stream)));
-        let (local, remote, stream) = match ends {
-            Ok(ends) => ends,
-            Err(error) => {
-                tracing::warn!(error = %error, "accept failed");
+    fn handle_accepted(&mut self, listener: Option<&mut Listener>, accepted: io::Result<TcpStream>) {
+        let now = Instant::now();
+        let stream = match (accepted, listener) {
+            (Ok(stream), _) => stream,
+            (Err(error), Some(listener)) => return listener.failed(now, &error),
+            (Err(_), None) => return,
+        };
+        let (local, remote) = match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(local), Ok(remote)) => (local, remote),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(error = %error, "connection was gone before it was taken");
                 return;
             }
         };
-        match self.router.handle_accepted(Instant::now(), local.ip(), remote.ip()) {
+        match self.router.handle_accepted(now, local.ip(), remote.ip()) {
             Ok(conn) => {
                 self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
             }
@@ -290,14 +307,7 @@ impl Driver {
         while let Some(action) = self.router.poll_action() {
             match action {
                 Action::Connect { conn, remote, local } => self.connect(conn, remote, local),
-                Action::Close { conn, last_words } => {
-                    if let Some(attempt) = self.connecting.remove(&conn) {
-                        attempt.abort();
-                    }
-                    if let Some(connection) = self.connections.remove(&conn) {
-                        connection.close(last_words);
-                    }
-                }
+                Action::Close { conn, last_words } => self.close(conn, last_words),
                 Action::Transmit(conn) => self.transmit(conn),
                 Action::NextHopLost(next_hop) => {
                     // At once: the router does its table work when we ask for more.
@@ -324,6 +334,17 @@ impl Driver {
             drop(to_driver.send(event).await);
         });
         self.connecting.insert(conn, attempt);
+    }
+
+    fn close(&mut self, conn: ConnId, last_words: Vec<u8>) {
+        if let Some(attempt) = self.connecting.remove(&conn) {
+            attempt.abort();
+        }
+        while self.closing.try_join_next().is_some() {}
+        let connection = self.connections.remove(&conn);
+        if let Some(connection) = connection.filter(|_| self.closing.len() < MOST_CLOSING) {
+            connection.close(last_words, &mut self.closing);
+        }
     }
 
     /// Gives the writer its next octets, unless it still has some.
@@ -369,9 +390,9 @@ fn route_changes(router: &mut Router) -> Option<Event> {
 }
 
 /// The next connection; never, where this family does not listen.
-async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+async fn accept(listener: Option<&Listener>) -> io::Result<TcpStream> {
     match listener {
-        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        Some(listener) => listener.accept().await,
         None => std::future::pending().await,
     }
 }

@@ -21,6 +21,7 @@
 
 mod connection;
 mod driver;
+mod listener;
 mod socket;
 
 pub use driver::{Event, Gone, Handle, SpeakerConfig, start};

@@ -65,11 +65,15 @@ async fn connect(speaker: SocketAddr, source: IpAddr) -> TcpStream {
     socket.connect(speaker).await.expect("it listens")
 }
 
+fn open() -> Vec<u8> {
+    let body = [&[4][..], &65002_u16.to_be_bytes(), &3_u16.to_be_bytes(), &[10, 0, 0, 2], &[0]].concat();
+    message(OPEN, &body)
+}
+
 /// A session from `source`: both OPENs and KEEPALIVEs are exchanged.
 async fn establish(speaker: SocketAddr, source: IpAddr) -> TcpStream {
     let mut stream = connect(speaker, source).await;
-    let open = [&[4][..], &65002_u16.to_be_bytes(), &3_u16.to_be_bytes(), &[10, 0, 0, 2], &[0]].concat();
-    let octets = [message(OPEN, &open), message(KEEPALIVE, &[])].concat();
+    let octets = [open(), message(KEEPALIVE, &[])].concat();
     stream.write_all(&octets).await.expect("open");
     assert_eq!(next(&mut stream).await.expect("an answer").0, OPEN);
     assert_eq!(next(&mut stream).await.expect("an answer").0, KEEPALIVE);
@@ -131,6 +135,28 @@ async fn disabled_peer_is_told_so_on_its_session_and_on_each_new_connection() {
     handle.restart(peer).await.expect("it runs");
     assert_eq!(last_words(&mut session).await, [6, 4]);
     establish(address, OTHER).await;
+}
+
+/// Each connection beside the session is one too many (6/7), and lives on until that is read.
+#[tokio::test]
+async fn connections_in_a_loop_do_not_take_all_descriptors() {
+    let (address, _handle, _task) = speaker().await;
+    let _session = establish(address, ONE).await;
+    let before = descriptors();
+    let mut open_here = Vec::new();
+    for _ in 0..400 {
+        let mut stream = connect(address, ONE).await;
+        // It may be closed already.
+        drop(stream.write_all(&open()).await);
+        while next(&mut stream).await.is_some() {}
+        open_here.push(stream);
+    }
+    let more = descriptors().saturating_sub(before + open_here.len());
+    assert!(more < 300, "{more} more descriptors");
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("proc").count()
 }
 
 /// The body of the NOTIFICATION before the connection ends.
