@@ -114,10 +114,11 @@ pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<
         }
         for address in lease.addresses.iter() {
             let is_there = |route: &&Route| (route.destination, route.link) == (address, Some(link.index));
-            match routes.iter().find(is_there) {
-                None => work.put_back(&lease, &pod, address, link),
-                Some(route) => work.set_source(route, link),
+            let mut there = routes.iter().filter(is_there).peekable();
+            if there.peek().is_none() {
+                work.put_back(&lease, &pod, address, link);
             }
+            there.for_each(|route| work.set_source(route, link));
         }
     }
     Ok(work.restored)
@@ -185,10 +186,24 @@ impl Work {
         if route.source == Some(source) {
             return;
         }
-        match self.send(route.destination, link, Some(source), Placing::InPlace) {
+        match self.replace(route, link, source) {
             Ok(()) => self.restored.sourced += 1,
             Err(error) if is_about_source(&error) => drop(self.restored.missing_sources.insert(source)),
             Err(_) => {}
+        }
+    }
+
+    /// IPv4 replaces the first route of a destination, which may be somebody else's (`fib_table_insert`): there the
+    /// new one comes first and the old one goes, each named exactly. One that was broken off in between is gone on with.
+    fn replace(&mut self, old: &Route, link: &Link, source: IpAddr) -> Result<(), NetlinkError> {
+        let address = old.destination;
+        if address.is_ipv6() {
+            return self.send(address, link, Some(source), Placing::InPlace);
+        }
+        self.send(address, link, Some(source), Placing::Behind)?;
+        match self.socket.batch(&[wire::no_host_route(address, link, old.source)]) {
+            Err(error) if error.errno() != Some(Errno::ESRCH) => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -263,7 +263,9 @@ pub(crate) fn ipv6_gateway(link: &Link) -> [Message; 2] {
 pub(crate) enum Placing {
     /// There must be no route to the address yet.
     Exclusive,
-    /// In place of the one that was seen there.
+    /// Behind all that are there; the very same may be there already.
+    Behind,
+    /// In place of the first one that is there, whoever made it.
     InPlace,
 }
 
@@ -271,12 +273,31 @@ pub(crate) enum Placing {
 pub(crate) fn host_route(address: IpAddr, link: &Link, source: Option<IpAddr>, placing: Placing) -> Message {
     let from = source.map(|source| format!(" with source {source}")).unwrap_or_default();
     let doing = format!("add the route to {address} by {}{from}", link.name);
-    let header = rtmsg(address, whole_prefix(address), PROTOCOL_POD, libc::RT_SCOPE_LINK);
     let flags = match placing {
         Placing::Exclusive => libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        Placing::Behind => libc::NLM_F_CREATE | libc::NLM_F_APPEND,
         Placing::InPlace => libc::NLM_F_REPLACE,
     };
-    let route = Message::new(doing, libc::RTM_NEWROUTE, flags, &header)
+    let route = host_route_message(doing, libc::RTM_NEWROUTE, flags, address, link, source);
+    if placing == Placing::Behind { route.or_there() } else { route }
+}
+
+/// The end of the route to a pod that [`host_route`] makes. Without a source it is that of the first one.
+pub(crate) fn no_host_route(address: IpAddr, link: &Link, source: Option<IpAddr>) -> Message {
+    let doing = format!("delete the route to {address} by {}", link.name);
+    host_route_message(doing, libc::RTM_DELROUTE, 0, address, link, source)
+}
+
+fn host_route_message(
+    doing: String,
+    kind: u16,
+    flags: i32,
+    address: IpAddr,
+    link: &Link,
+    source: Option<IpAddr>,
+) -> Message {
+    let header = rtmsg(address, whole_prefix(address), PROTOCOL_POD, libc::RT_SCOPE_LINK);
+    let route = Message::new(doing, kind, flags, &header)
         .address(libc::RTA_DST, address)
         .u32(libc::RTA_OIF, link.index);
     match source {

@@ -98,6 +98,55 @@ fn another_address_of_the_node_becomes_the_source() {
 }
 
 #[test]
+fn a_source_that_moves_costs_no_route_of_somebody_else() {
+    on_a_host(|host| {
+        let (_pod, added) = host.attached_pod("a1");
+        let [ipv4, ipv6] = added.addresses()[..] else { panic!("{added:?}") };
+        // Before ours, with another TOS, and behind ours.
+        ip(&format!("route prepend {ipv4}/32 dev lo proto static"));
+        ip(&format!("route add {ipv4}/32 tos 0x10 dev lo proto static"));
+        ip(&format!("route append {ipv4}/32 dev lo proto boot scope host"));
+        ip(&format!("-6 route add {ipv6}/128 dev lo proto static metric 2048"));
+        let foreign = || {
+            let lines = routes();
+            let of_others =
+                lines.lines().filter(|line| !line.contains("proto 204") && !line.contains("proto kernel"));
+            of_others.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = foreign();
+        ip("addr add 10.255.0.99/32 dev lo");
+        ip("addr add fd00:10:255::99/128 dev lo nodad");
+        let moved = NodeAddresses { ipv4: "10.255.0.99".parse().ok(), ipv6: "fd00:10:255::99".parse().ok() };
+        for sources in [moved, node()] {
+            let restored = host_routes::restore(&host.run_dir(), "cambric", sources).expect("restored");
+            assert_eq!(restored.sourced, 2);
+            assert_eq!(foreign(), before);
+            let ours = host.pod_routes();
+            assert_eq!(ours.len(), 2, "{ours:?}");
+            let wanted = [sources.ipv4.map(IpAddr::from), sources.ipv6.map(IpAddr::from)];
+            for (route, source) in ours.iter().zip(wanted.into_iter().flatten()) {
+                assert!(route.contains(&format!("src {source} ")), "{route}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_move_of_a_source_that_was_broken_off_is_brought_to_its_end() {
+    on_a_host(|host| {
+        let (pod, added) = host.attached_pod("a1");
+        let (address, link) = (added.addresses()[0], pod.host_ifname());
+        let before = routes();
+        ip("addr add 10.255.0.99/32 dev lo");
+        for order in ["append", "prepend"] {
+            ip(&format!("route {order} {address} dev {link} proto 204 scope link src 10.255.0.99"));
+            assert_eq!(restore(host), Restored { sourced: 1, ..Restored::default() }, "{order}");
+            assert_eq!(routes(), before, "{order}");
+        }
+    });
+}
+
+#[test]
 fn deleted_routes_and_those_of_a_link_that_was_down_come_back() {
     on_a_host(|host| {
         let (pod, added) = host.attached_pod("a1");
