@@ -136,8 +136,18 @@ struct InCounts {
     dropped: usize,
     /// Of the dropped: only for want of room.
     missed: usize,
-    /// It was logged that there is no room.
-    told_full: bool,
+    warned: Warned,
+}
+
+/// What was logged of the limit, since the peer was last far below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Warned {
+    #[default]
+    Nothing,
+    /// That 80 % are reached.
+    Near,
+    /// That there is no room.
+    Full,
 }
 
 impl InCounts {
@@ -428,17 +438,22 @@ impl Rib {
         Some(verdict)
     }
 
-    /// Near the limit and at it, once each time a peer comes up to it.
+    /// Near the limit and at it: once each, until a route comes while the peer has less than 70 % of it. So
+    /// one that stays at a mark is warned of once, however often its routes are told or judged again.
     fn warn_of_limit(&mut self, peer: PeerId, family: Family, verdict: Result<(), Refusal>) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         let (address, limit) = (tables.address, tables.max_prefixes);
         let counts = tables.counts.entry(family).or_default();
-        if verdict.is_ok() && counts.accepted + 1 == limit - limit / 5 {
-            counts.told_full = false;
+        // With this one: one that is told again was taken out before.
+        let accepted = counts.accepted + usize::from(verdict.is_ok());
+        if accepted.saturating_mul(10) < limit.saturating_mul(7) {
+            counts.warned = Warned::Nothing;
+        } else if verdict.is_ok() && accepted >= limit - limit / 5 && counts.warned < Warned::Near {
+            counts.warned = Warned::Near;
             tracing::warn!(peer = %address, family = %family, limit, "80 % of max-prefix are reached");
         }
-        if verdict == Err(Refusal::OverMaxPrefixes) && !counts.told_full {
-            counts.told_full = true;
+        if verdict == Err(Refusal::OverMaxPrefixes) && counts.warned < Warned::Full {
+            counts.warned = Warned::Full;
             tracing::warn!(peer = %address, family = %family, limit, "max-prefix is reached: more are refused");
         }
     }
