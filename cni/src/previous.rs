@@ -11,6 +11,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::attachment::Mac;
 use crate::error::{CniError, Code};
 
 /// An answer to ADD.
@@ -101,6 +102,12 @@ impl Interface {
     /// Whether it is told to be in the pod at this path.
     pub fn is_in(&self, netns: &Path) -> bool {
         self.sandbox.as_deref().is_some_and(|sandbox| Path::new(sandbox) == netns)
+    }
+
+    /// Whether its MAC is told, and is not this one.
+    pub fn has_other_mac_than(&self, mac: Option<Mac>) -> bool {
+        let mac = mac.map(|mac| mac.to_string());
+        self.mac.as_ref().is_some_and(|told| mac != Some(told.to_ascii_lowercase()))
     }
 
     fn in_a_pod(&self) -> bool {

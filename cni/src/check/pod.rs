@@ -109,20 +109,25 @@ fn in_words(route: &Route) -> String {
     }
 }
 
+/// With another MAC than ours the kernel has dropped what it knew of neighbours: those that it found since count.
 fn compare_neighbours(wanted: &Wanted<'_>, link: &Link, present: &[Neighbour], found: &mut Differences) {
     let name = &link.name;
+    let own_mac = wanted.add.attachment.pod_mac();
+    let keeps_ours = wanted.previous.in_pod(name).is_none_or(|told| !told.has_other_mac_than(Some(own_mac)));
     let gateways = wanted.addresses.iter().map(|address: &IpAddr| gateway::of(*address));
     for gateway in gateways {
         let who = format!("neighbour {gateway} of {name} in the pod");
         let Some(there) = present.iter().find(|candidate| candidate.address == gateway) else {
-            found.tell(format!("{who} is missing"));
+            if keeps_ours {
+                found.tell(format!("{who} is missing"));
+            }
             continue;
         };
-        if there.mac != Some(gateway::HOST_MAC) {
+        if there.mac != Some(gateway::HOST_MAC) && (keeps_ours || there.mac.is_some()) {
             let mac = there.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
             found.tell(format!("MAC of {who} is {mac}, must be {}", gateway::HOST_MAC));
         }
-        if !there.permanent {
+        if keeps_ours && !there.permanent {
             found.tell(format!("{who} is not permanent"));
         }
     }

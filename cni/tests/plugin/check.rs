@@ -262,10 +262,8 @@ fn what_later_plugins_changed_and_told_is_no_difference() {
         let (pod, mut added) = fresh_pod(host, "a1");
         pod.run(|| {
             ip("link set eth0 mtu 1300");
+            // The kernel forgets all neighbours with the MAC, and `tuning` does not tell it them again.
             ip("link set eth0 address 0a:00:00:00:00:99");
-            // The kernel forgets all neighbours with the MAC.
-            ip("neigh add 169.254.1.1 dev eth0 lladdr 02:ca:3b:00:00:01 nud permanent");
-            ip("neigh add fe80::1 dev eth0 lladdr 02:ca:3b:00:00:01 nud permanent");
             ip("route del default");
             ip("addr add 192.0.2.9/24 dev eth0");
             ip("route add 198.51.100.0/24 dev eth0")
@@ -278,6 +276,10 @@ fn what_later_plugins_changed_and_told_is_no_difference() {
         check(host, &pod, &added).run().expect_success();
         pod.run(|| ip("addr del 192.0.2.9/24 dev eth0"));
         check(host, &pod, &added).run().expect_error(DIFFERS, "lacks 192.0.2.9/24, which prevResult has");
+        pod.run(|| ip("neigh replace 169.254.1.1 dev eth0 lladdr 02:ca:3b:00:00:02 nud reachable"));
+        let answer = check(host, &pod, &added).run();
+        answer.expect_error(DIFFERS, "MAC of neighbour 169.254.1.1 of eth0 in the pod is 02:ca:3b:00:00:02");
+        assert!(!answer.stdout.contains("permanent"), "{}", answer.stdout);
     });
 }
 
