@@ -136,21 +136,37 @@ struct InCounts {
     dropped: usize,
     /// Of the dropped: only for want of room.
     missed: usize,
-    warned: Warned,
+    /// What was logged of the limit.
+    warned: Reached,
 }
 
-/// What was logged of the limit, since the peer was last far below it.
+/// How much of its limit a peer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-enum Warned {
+enum Reached {
+    /// Less than 70 %.
     #[default]
-    Nothing,
-    /// That 80 % are reached.
+    Little,
+    /// More, and nothing to tell of.
+    Much,
+    /// 80 %.
     Near,
-    /// That there is no room.
-    Full,
+    /// All, and it told more.
+    All,
 }
 
 impl InCounts {
+    fn reached(&self, limit: usize) -> Reached {
+        if self.accepted >= limit && self.over_limit + self.missed > 0 {
+            Reached::All
+        } else if self.accepted > 0 && self.accepted >= limit - limit / 5 {
+            Reached::Near
+        } else if self.accepted.saturating_mul(10) < limit.saturating_mul(7) {
+            Reached::Little
+        } else {
+            Reached::Much
+        }
+    }
+
     /// A path that is kept came (1) or went (-1).
     fn count(&mut self, verdict: Result<(), Refusal>, by: isize) {
         let counter = if verdict.is_ok() { &mut self.accepted } else { &mut self.refused };
@@ -304,6 +320,7 @@ impl Rib {
                 self.set_path(id, peer, None);
             }
         }
+        self.warn_of_limit(peer);
     }
 
     /// The kernel does not use the next hops of `lost` until it is told of them anew: so it must be, even if
@@ -396,6 +413,7 @@ impl Rib {
                 None => self.release(id),
             }
         }
+        self.warn_of_limit(peer);
     }
 
     /// The peer took these prefixes back.
@@ -430,7 +448,6 @@ impl Rib {
         if verdict.is_ok() && counts.accepted >= limit {
             verdict = Err(Refusal::OverMaxPrefixes);
         }
-        self.warn_of_limit(peer, prefix.family(), verdict);
         if verdict.is_err() && counts.refused >= limit {
             self.counts_mut(peer, prefix.family())?.drop_path(verdict);
             return None;
@@ -438,23 +455,30 @@ impl Rib {
         Some(verdict)
     }
 
-    /// Near the limit and at it: once each, until a route comes while the peer has less than 70 % of it. So
-    /// one that stays at a mark is warned of once, however often its routes are told or judged again.
-    fn warn_of_limit(&mut self, peer: PeerId, family: Family, verdict: Result<(), Refusal>) {
+    /// Near the limit and at it: once each, until the peer has fallen below 70 % of it. So one that stays at a
+    /// mark is warned of once. Called when counts are as they will stay: a route that is told or judged again
+    /// is out for a moment.
+    fn warn_of_limit(&mut self, peer: PeerId) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         let (address, limit) = (tables.address, tables.max_prefixes);
-        let counts = tables.counts.entry(family).or_default();
-        // With this one: one that is told again was taken out before.
-        let accepted = counts.accepted + usize::from(verdict.is_ok());
-        if accepted.saturating_mul(10) < limit.saturating_mul(7) {
-            counts.warned = Warned::Nothing;
-        } else if verdict.is_ok() && accepted >= limit - limit / 5 && counts.warned < Warned::Near {
-            counts.warned = Warned::Near;
-            tracing::warn!(peer = %address, family = %family, limit, "80 % of max-prefix are reached");
-        }
-        if verdict == Err(Refusal::OverMaxPrefixes) && counts.warned < Warned::Full {
-            counts.warned = Warned::Full;
-            tracing::warn!(peer = %address, family = %family, limit, "max-prefix is reached: more are refused");
+        for (family, counts) in &mut tables.counts {
+            let reached = counts.reached(limit);
+            if reached == Reached::Little {
+                counts.warned = Reached::Little;
+            }
+            if reached <= counts.warned {
+                continue;
+            }
+            counts.warned = reached;
+            match reached {
+                Reached::Little | Reached::Much => {}
+                Reached::Near => {
+                    tracing::warn!(peer = %address, family = %family, limit, "80 % of max-prefix are reached");
+                }
+                Reached::All => {
+                    tracing::warn!(peer = %address, family = %family, limit, "max-prefix is reached: more are refused");
+                }
+            }
         }
     }
 
@@ -471,6 +495,7 @@ impl Rib {
             self.judge_again(peer);
         }
         self.ask_for_dropped(peer, |counts| counts.missed > 0);
+        self.warn_of_limit(peer);
     }
 
     /// Asks the peer to tell all of a family once more, where there is room and `worth` asking.
@@ -535,19 +560,27 @@ impl Rib {
         self.ask_for_dropped(peer, |counts| counts.dropped > 0);
     }
 
-    /// In the order in which the prefixes came, so that a limit hits the same ones in every run.
+    /// All out and in again, those that were accepted first: none loses its place to one that was refused.
+    /// Among them a limit hits the last ones of the table, where prefixes stand about as they came: one may
+    /// have taken the place of another that is gone.
     fn judge_again(&mut self, peer: PeerId) {
         let told = self.peers.get(&peer).map(|tables| tables.told.clone()).unwrap_or_default();
-        for id in told {
-            let dest = self.dest(id);
-            let prefix = dest.prefix;
-            let Some(path) = dest.paths.iter().find(|path| path.peer == peer) else { continue };
-            let (attributes, freshness) = (Arc::clone(&path.attributes), path.freshness);
-            self.set_path(id, peer, None);
+        let path_to = |id: DestId| {
+            let path = self.dest(id).paths.iter().find(|path| path.peer == peer)?;
+            Some((id, path.verdict, path.freshness, Arc::clone(&path.attributes)))
+        };
+        let (accepted, refused): (Vec<_>, Vec<_>) =
+            told.into_iter().filter_map(path_to).partition(|(_, verdict, ..)| verdict.is_ok());
+        for (id, ..) in accepted.iter().chain(&refused) {
+            self.set_path(*id, peer, None);
+        }
+        for (id, _, freshness, attributes) in accepted.into_iter().chain(refused) {
+            let prefix = self.dest(id).prefix;
             if let Some(verdict) = self.admit(peer, &prefix, &attributes) {
                 self.set_path(id, peer, Some(Path { peer, attributes, verdict, freshness }));
             }
         }
+        self.warn_of_limit(peer);
     }
 
     // --- decision ----------------------------------------------------------------------------------

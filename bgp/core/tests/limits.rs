@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cambric_bgp::{ConnId, Wanted};
+use cambric_bgp::rib::{Part, Verdict};
+use cambric_bgp::{ConnId, Family, Prefix, Wanted};
 use support::scripted::{self, Device, capability, message};
 use support::{ip, passive, prefix, router};
 use tracing::span::{Attributes, Id, Record};
@@ -58,6 +59,11 @@ impl Rig {
         Rig { device, wanted, conn, warnings, _log: log }
     }
 
+    fn change_limit(&mut self, limit: usize) {
+        self.wanted.peers.values_mut().for_each(|peer| peer.max_prefixes = limit);
+        self.device.apply(self.wanted.clone());
+    }
+
     /// What a route is measured by changes, and back.
     fn judge_again(&mut self) {
         let mut other = self.wanted.clone();
@@ -85,6 +91,20 @@ impl Rig {
     fn warnings(&self) -> usize {
         self.warnings.swap(0, Ordering::Relaxed)
     }
+
+    fn accepted(&self) -> Vec<Prefix> {
+        let id = self.device.router.peer_at(ip(PEER)).expect("configured");
+        let told = self.device.router.routes_to(&self.device.router.prefixes(Part::ToldBy(id)));
+        let accepted = told.iter().filter(|route| !matches!(route.paths[0].verdict, Verdict::Refused(_)));
+        let accepted: Vec<Prefix> = accepted.map(|route| route.prefix).collect();
+        let status = self.device.router.peer(id).expect("configured");
+        assert_eq!(accepted.len(), status.counts[&Family::Ipv4].accepted);
+        accepted
+    }
+}
+
+fn numbered(numbers: impl IntoIterator<Item = u8>) -> Vec<Prefix> {
+    numbers.into_iter().map(|number| prefix(&format!("10.3.{number}.0/24"))).collect()
 }
 
 #[test]
@@ -120,4 +140,32 @@ fn peer_that_comes_near_its_limit_from_far_below_is_warned_of_again() {
     rig.take_back(4..12);
     rig.tell(4..12);
     assert_eq!(rig.warnings(), 2, "near, and full");
+}
+
+#[test]
+fn lower_limit_leaves_the_first_routes_and_touches_no_others() {
+    let mut rig = Rig::with_limit(20);
+    rig.tell(0..20);
+    rig.device.changes.clear();
+    rig.change_limit(10);
+    assert_eq!(rig.accepted(), numbered(0..10));
+    let hit: Vec<Prefix> = rig.device.changes.iter().map(|change| change.prefix).collect();
+    assert_eq!(hit, numbered(10..20));
+}
+
+#[test]
+fn accepted_route_does_not_lose_its_place_to_a_refused_one() {
+    let mut rig = Rig::with_limit(10);
+    rig.tell(0..10);
+    // The next one gets the place of this one in the table; it is over the limit at first.
+    rig.take_back([0]);
+    rig.tell([10, 11]);
+    assert_eq!(rig.accepted(), numbered(1..11));
+    rig.judge_again();
+    assert_eq!(rig.accepted(), numbered(1..11));
+    rig.take_back([1]);
+    rig.tell([12, 11]);
+    assert_eq!(rig.accepted(), numbered((2..11).chain([12])));
+    rig.judge_again();
+    assert_eq!(rig.accepted(), numbered((2..11).chain([12])));
 }
