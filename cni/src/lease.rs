@@ -148,13 +148,20 @@ impl Leases {
         self.iter().find(|lease| lease.holder == *holder)
     }
 
-    /// Grants a free slot; a holder that has one in a configured range (its ADD was killed half-way) keeps it.
+    /// Grants a free slot; a holder that has one in a configured range (its ADD was killed half-way) keeps it. What it
+    /// has in other ranges is taken back: its link was lost without DEL, and the ranges were changed since.
     ///
     /// # Errors
     /// [`LeaseError::Exhausted`], or a file that cannot be written.
     pub fn grant(&mut self, holder: &Holder, now: Duration) -> Result<Lease, LeaseError> {
+        let has_one = |table: &Table| !table.slots_held_by(holder).is_empty();
+        let kept = self.tables[..self.configured].iter().position(has_one);
+        for nth in (0..self.tables.len()).filter(|nth| Some(*nth) != kept) {
+            self.release_in(nth, holder, now)?;
+        }
         let (configured, draining) = self.tables.split_at(self.configured);
-        if let Some(lease) = configured.iter().flat_map(Table::leases).find(|lease| lease.holder == *holder) {
+        let kept = kept.and_then(|nth| configured[nth].leases().find(|lease| lease.holder == *holder));
+        if let Some(lease) = kept {
             return Ok(lease);
         }
         let free = |table: &Table, slot: u32| {
@@ -202,10 +209,12 @@ impl Leases {
     /// # Errors
     /// A file that cannot be written.
     pub fn release(&mut self, holder: &Holder, now: Duration) -> Result<(), LeaseError> {
-        for nth in 0..self.tables.len() {
-            for (slot, granted_at) in self.tables[nth].slots_held_by(holder) {
-                self.write(nth, slot, Slot::Resting { granted_at, released_at: now })?;
-            }
+        (0..self.tables.len()).try_for_each(|nth| self.release_in(nth, holder, now))
+    }
+
+    fn release_in(&mut self, nth: usize, holder: &Holder, now: Duration) -> Result<(), LeaseError> {
+        for (slot, granted_at) in self.tables[nth].slots_held_by(holder) {
+            self.write(nth, slot, Slot::Resting { granted_at, released_at: now })?;
         }
         Ok(())
     }
@@ -314,6 +323,8 @@ fn in_path(path: &Path) -> impl Fn(io::Error) -> LeaseError + use<> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -386,6 +397,31 @@ mod tests {
         leases.release(&holder("a"), MINUTE).expect("released");
         assert_eq!(leases.of(&holder("a")), None);
         assert_eq!(leases.iter().count(), 5);
+    }
+
+    #[test]
+    fn a_holder_has_one_lease_whatever_becomes_of_the_ranges() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let [old, new] = [range("10.0.0.0/30"), range("10.1.0.0/30")];
+        let first = open(&run_dir, slice::from_ref(&old)).grant(&holder("a"), MINUTE).expect("granted");
+        let mut leases = open(&run_dir, slice::from_ref(&new));
+        let second = leases.grant(&holder("a"), MINUTE * 2).expect("granted");
+        assert_ne!(first.addresses, second.addresses);
+        assert_eq!(leases.iter().collect::<Vec<_>>(), [second]);
+        drop(leases);
+        // Both at once, as a release that did not do so left them; and one of somebody else.
+        let mut leases = open(&run_dir, &[old, new]);
+        leases.grant(&holder("b"), MINUTE).expect("granted");
+        let stray = Slot::Leased { holder: holder("a"), granted_at: MINUTE };
+        let free = leases.tables[0]
+            .range()
+            .grantable()
+            .find(|slot| !matches!(leases.tables[0].slot(*slot), Slot::Leased { .. }));
+        leases.write(0, free.expect("a free slot"), stray).expect("written");
+        let granted = leases.grant(&holder("a"), MINUTE).expect("granted");
+        let held: Vec<Lease> = leases.iter().filter(|lease| lease.holder == holder("a")).collect();
+        assert_eq!(held, [granted]);
+        assert_eq!(leases.iter().count(), 2);
     }
 
     #[test]

@@ -147,6 +147,25 @@ fn a_move_of_a_source_that_was_broken_off_is_brought_to_its_end() {
 }
 
 #[test]
+fn a_pod_that_was_added_again_from_another_range_gets_no_route_to_its_old_addresses() {
+    on_a_host(|host| {
+        let (pod, _) = host.attached_pod("a1");
+        ip(&format!("link del {}", pod.host_ifname()));
+        let call = |command| {
+            let ranges = json!([{"ipv4": "10.244.9.0/24", "ipv6": "fd00:10:244:9::/64"}]);
+            host.call(command, &pod).config("ranges", ranges)
+        };
+        let added = call("ADD").run().expect_success().json.clone();
+        let before = routes();
+        assert_eq!(restore(host), Restored::default());
+        assert_eq!((routes(), host.leases().len()), (before, 1));
+        call("CHECK").config("prevResult", added).run().expect_success();
+        call("DEL").run().expect_success();
+        host.assert_clean();
+    });
+}
+
+#[test]
 fn deleted_routes_and_those_of_a_link_that_was_down_come_back() {
     on_a_host(|host| {
         let (pod, added) = host.attached_pod("a1");
