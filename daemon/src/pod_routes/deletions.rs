@@ -31,13 +31,26 @@ impl Deletions {
         Ok(Deletions { socket })
     }
 
-    /// Waits for one. Cancel-safe: what is not taken stays in the queue.
+    /// Waits for one, and takes all that are told by then with it: one look is enough for them. Cancel-safe: what is
+    /// not taken stays in the queue.
     pub(super) async fn next(&mut self) -> io::Result<()> {
-        match self.socket.recv_from_full().await {
-            // So many were deleted that some were not told; one is enough.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-            told => told.map(drop),
+        // What it says is of no interest; the rest of a datagram is dropped with it.
+        let mut start = [0; 16];
+        go_on(self.socket.recv(&mut &mut start[..]).await)?;
+        loop {
+            match self.socket.socket_ref().recv(&mut &mut start[..], 0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                told => go_on(told.map(drop))?,
+            }
         }
+    }
+}
+
+/// So many were deleted that some were not told: that counts as told, too.
+fn go_on(told: io::Result<()>) -> io::Result<()> {
+    match told {
+        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+        told => told,
     }
 }
 
@@ -60,4 +73,65 @@ fn only_deleted_pod_routes() -> [SockFilter; 6] {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::{io::Write, thread};
+
+    use futures::FutureExt;
+    use nix::sched::{CloneFlags, unshare};
+    use nix::unistd::Uid;
+
+    use super::*;
+
+    /// Runs a test in a network namespace of its own, which has `lo`, or says why not.
+    fn on_a_node<T: Future<Output = ()>>(test: impl FnOnce() -> T + Send + 'static) {
+        if !Uid::effective().is_root() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "needs root");
+            println!("not run: needs root");
+            return;
+        }
+        let node = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+            ip(["link set lo up".to_owned()]);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("runtime").block_on(test());
+        });
+        node.join().expect("it went well");
+    }
+
+    /// Runs commands of `ip`, one by one; all are done when this returns.
+    fn ip(commands: impl IntoIterator<Item = String>) {
+        let lines: Vec<String> = commands.into_iter().collect();
+        let started = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn();
+        let mut batch = started.expect("iproute2 is installed");
+        batch.stdin.take().expect("stdin").write_all(lines.join("\n").as_bytes()).expect("written");
+        assert!(batch.wait().expect("ended").success(), "{lines:?}");
+    }
+
+    fn told(deletions: &mut Deletions) -> bool {
+        deletions.next().now_or_never().is_some()
+    }
+
+    #[test]
+    fn many_deletions_at_once_are_told_once() {
+        on_a_node(async || {
+            let route = |what: &str, nth: u32| {
+                format!("route {what} 10.244.{}.{}/32 dev lo proto 204", nth / 256, nth % 256)
+            };
+            // More than the queue holds, too.
+            for count in [2000, 2] {
+                ip((0..count).map(|nth| route("add", nth)));
+                let mut deletions = Deletions::watch().expect("watched");
+                ip((0..count).map(|nth| route("del", nth)));
+                deletions.next().await.expect("told");
+                assert!(!told(&mut deletions), "all of {count} were told at once");
+                ip([route("add", 7), route("del", 7)]);
+                deletions.next().await.expect("told again");
+                assert!(!told(&mut deletions));
+            }
+        });
+    }
 }
