@@ -168,6 +168,8 @@ pub(crate) struct Peer {
     /// The peer was at fault, or turned away: until then a connection of its own waits for our OPEN; while it
     /// is disabled it is closed without a word.
     penalty_until: Instant,
+    /// The peer was told why a connection ended: until then it may read that, and is not connected to.
+    quiet_until: Instant,
     helper: Helper,
     /// Families of the present session that it has told in full.
     end_of_rib: BTreeSet<Family>,
@@ -206,6 +208,7 @@ impl Peer {
             incoming: None,
             backoff: Backoff::default(),
             penalty_until: now,
+            quiet_until: now,
             helper: Helper::Idle,
             end_of_rib: BTreeSet::new(),
             reason: Reason::of(address),
@@ -218,6 +221,14 @@ impl Peer {
         peer.wait_until(now);
         peer.note_state(now);
         peer
+    }
+
+    /// With the first attempt not before `until`: the same address was a peer a moment ago, and is still to
+    /// read why it is no more.
+    pub(crate) fn quiet_until(mut self, until: Instant) -> Peer {
+        self.quiet_until = until;
+        self.wait_until(until);
+        self
     }
 
     // --- what the world tells ----------------------------------------------------------------------
@@ -436,16 +447,14 @@ impl Peer {
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         }
-        let told: Vec<ConnId> = self.connections().map(|connection| connection.id).collect();
-        let pause = if told.is_empty() { Duration::ZERO } else { Self::LAST_WORDS };
-        for conn in told {
+        for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
             self.reason.note(cx.now, format!("sent {notification}: {why}"));
             self.fail_quietly(cx, conn, notification);
         }
         if self.helper.give_up() {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
-        self.wait_until(cx.now + pause);
+        self.wait_until(cx.now);
         self.note_state(cx.now);
     }
 
@@ -637,6 +646,7 @@ impl Peer {
         let mut last_words = std::mem::take(&mut connection.output);
         if !matches!(connection.state, State::Held { .. }) {
             frame::write_notification(&mut last_words, notification);
+            self.quiet_until = cx.now + Self::LAST_WORDS;
         }
         cx.effects.push(Effect::Close { conn, last_words });
         if connection.established().is_some() {
@@ -664,7 +674,9 @@ impl Peer {
         self.note_state(cx.now);
     }
 
+    /// The next attempt comes then, or when the peer has read why the last connection ended.
     fn wait_until(&mut self, until: Instant) {
+        let until = until.max(self.quiet_until);
         self.outgoing = match (self.admin, self.config.connect) {
             (Admin::Enabled, ConnectMode::Both) => Outgoing::Waiting { until },
             (Admin::Enabled, ConnectMode::Passive) | (Admin::Disabled, _) => Outgoing::Off,
@@ -715,6 +727,11 @@ impl Peer {
     /// Whether the operator lets it be.
     pub(crate) fn admin(&self) -> Admin {
         self.admin
+    }
+
+    /// Until when it may read why a connection ended.
+    pub(crate) fn reads_until(&self) -> Instant {
+        self.quiet_until
     }
 
     /// Why the last connection or session ended.

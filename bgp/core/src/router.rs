@@ -111,6 +111,8 @@ pub struct Router {
     by_conn: BTreeMap<ConnId, PeerId>,
     /// Addresses the operator switched off, those among them that no manifest names at the moment.
     disabled: BTreeSet<IpAddr>,
+    /// Peers that were removed a moment ago, and until when they may read why.
+    removed: BTreeMap<IpAddr, Instant>,
     rib: Rib,
     convergence: Convergence,
     jitter: Jitter,
@@ -202,6 +204,7 @@ impl Router {
             by_address: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             disabled: BTreeSet::new(),
+            removed: BTreeMap::new(),
             rib,
             convergence,
             jitter: Jitter::new(seed),
@@ -273,7 +276,9 @@ impl Router {
         let id = PeerId(self.next_peer);
         self.by_address.insert(address, id);
         let admin = if self.disabled.contains(&address) { Admin::Disabled } else { Admin::Enabled };
-        self.peers.insert(id, Peer::new(now, id, address, config, admin));
+        let quiet_until = self.removed.remove(&address).unwrap_or(now);
+        let peer = Peer::new(now, id, address, config, admin).quiet_until(quiet_until);
+        self.peers.insert(id, peer);
         self.with_peer(now, id, |peer, cx| peer.handle_timeout(cx));
     }
 
@@ -294,7 +299,10 @@ impl Router {
         self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification, "removed from our configuration"));
         self.catch_up();
         self.rib.peer_removed(id);
-        self.peers.remove(&id);
+        if let Some(peer) = self.peers.remove(&id) {
+            self.removed.retain(|_, until| *until > now);
+            self.removed.insert(address, peer.reads_until());
+        }
     }
 
     /// Switches a peer off or on. It stays so whatever [`Router::apply`] says, by its address, also when it
@@ -329,7 +337,8 @@ impl Router {
         }
     }
 
-    /// Ends the session with a peer and connects again at once; nothing, if it is disabled.
+    /// Ends the session with a peer and connects again, as soon as the peer had the time to read why; nothing,
+    /// if it is disabled.
     pub fn restart(&mut self, now: Instant, id: PeerId) {
         self.with_peer(now, id, Peer::restart);
         self.after(now);
@@ -903,17 +912,42 @@ mod tests {
 
     /// FRR takes a connection beside an Established one for a restart of ours, and never reads that it was reset.
     #[test]
-    fn a_restarted_peer_has_time_to_read_why_before_it_is_connected_to() {
-        let now = Instant::now();
-        let (mut router, _) = with_one_route(now);
-        let id = router.peer_at(PEER.into()).expect("configured");
-        actions(&mut router);
-        router.restart(now, id);
+    fn a_peer_has_time_to_read_why_before_it_is_connected_to_whatever_is_wished_meanwhile() {
+        type Wish = fn(&mut Router, Instant);
+        const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+        let restart: Wish = |router, now| router.restart(now, router.peer_at(ADDRESS).expect("configured"));
+        let disable: Wish = |router, now| router.set_admin_at(now, ADDRESS, Admin::Disabled);
+        let enable: Wish = |router, now| router.set_admin_at(now, ADDRESS, Admin::Enabled);
+        let remove: Wish = |router, now| {
+            router.apply(now, Wanted { peers: BTreeMap::new(), ..wanted() });
+        };
+        let add_back: Wish = |router, now| router.apply(now, wanted());
+        let rename: Wish = |router, now| {
+            let mut wanted = wanted();
+            wanted.router.asn = asn(65009);
+            router.apply(now, wanted);
+        };
         let connects = |action: &Action| matches!(action, Action::Connect { .. });
-        assert!(!actions(&mut router).iter().any(connects));
-        router.handle_timeout(now + Duration::from_millis(100));
-        assert!(!actions(&mut router).iter().any(connects));
-        router.handle_timeout(now + Duration::from_millis(200));
-        assert!(actions(&mut router).iter().any(connects));
+        let table: &[&[Wish]] = &[
+            &[restart],
+            &[restart, restart],
+            &[disable, enable],
+            &[restart, rename],
+            &[rename, restart, restart],
+            &[remove, add_back],
+            &[remove, add_back, restart],
+        ];
+        for (row, wishes) in table.iter().enumerate() {
+            let start = Instant::now();
+            let (mut router, _) = with_one_route(start);
+            actions(&mut router);
+            for (at_ms, wish) in (0..).step_by(50).zip(*wishes) {
+                wish(&mut router, start + Duration::from_millis(at_ms));
+            }
+            router.handle_timeout(start + Duration::from_millis(199));
+            assert!(!actions(&mut router).iter().any(connects), "row {row}");
+            router.handle_timeout(start + Duration::from_millis(200));
+            assert!(actions(&mut router).iter().any(connects), "row {row}");
+        }
     }
 }

@@ -95,7 +95,7 @@ impl Handle {
         self.commands.send(Command::SetAdminAt(address, admin)).await.map_err(|_| Gone)
     }
 
-    /// Ends the session with a peer and connects again; see [`Router::restart`].
+    /// Ends the session with a peer and soon connects again; see [`Router::restart`].
     ///
     /// # Errors
     /// [`Gone`]
