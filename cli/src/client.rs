@@ -1,15 +1,26 @@
 //! One connection to the daemon: a request out, its reply in, however many pieces that has.
 
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::rc::Rc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use cambric_api::{LineError, Reply, Request, read_line, write_line};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use thiserror::Error;
+
+use crate::interrupt::Interrupt;
 
 /// Silence on the socket after which the daemon counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries to get into the queue of a daemon that accepts nobody.
+const QUEUE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why there is no reply.
 #[derive(Debug, Error)]
@@ -24,12 +35,18 @@ enum Fault {
     /// Nobody listens there, or not for us.
     #[error("{0}; {hint}", hint = hint(.0))]
     Unreachable(io::Error),
+    /// Somebody listens and accepts nobody.
+    #[error("it accepted nobody for {} s; it hangs or is overloaded", PATIENCE.as_secs())]
+    Full,
     /// It took the connection and then nothing came.
     #[error("it was silent for {} s; it hangs or is overloaded", PATIENCE.as_secs())]
     Silent,
     /// It closed the connection.
     #[error("it hung up; its log says why")]
     HungUp,
+    /// The operator did not want to wait.
+    #[error("interrupted; what was asked may have been done")]
+    Interrupted,
     /// It is not cambricd, or of another age.
     #[error("{0}; is it cambricd, and as new as this cambric?")]
     Rubbish(LineError),
@@ -40,6 +57,7 @@ impl From<LineError> for Fault {
         match error {
             LineError::Closed => Fault::HungUp,
             LineError::Io(cause) => match cause.kind() {
+                _ if Interrupted::caused(&cause) => Fault::Interrupted,
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Fault::Silent,
                 ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Fault::HungUp,
                 _ => Fault::Unreachable(cause),
@@ -60,38 +78,41 @@ fn hint(cause: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Stream>,
 }
 
 impl Client {
-    pub(crate) fn connect(socket: &Path) -> Result<Client, ClientError> {
+    /// `interrupt` is what ends the waiting before the time.
+    pub(crate) fn connect(socket: &Path, interrupt: Option<Rc<Interrupt>>) -> Result<Client, ClientError> {
         let socket = socket.to_owned();
-        match open(&socket) {
-            Ok(stream) => Ok(Client { socket, stream: BufReader::new(stream) }),
-            Err(cause) => Err(ClientError { socket, fault: Fault::Unreachable(cause) }),
+        match open(&socket, interrupt.as_deref()) {
+            Ok(socket_end) => {
+                let stream = Stream { socket: socket_end, patience: PATIENCE, interrupt };
+                Ok(Client { socket, stream: BufReader::new(stream) })
+            }
+            Err(fault) => Err(ClientError { socket, fault }),
         }
     }
 
     /// The connection, if it can be asked still. A daemon hangs up on a client that asks nothing for half a
     /// minute, and it is better to know before something is asked that is not to be asked twice.
-    pub(crate) fn if_alive(mut self) -> Option<Client> {
-        self.stream.get_ref().set_nonblocking(true).ok()?;
-        let is_silent = matches!(self.stream.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
-        self.stream.get_ref().set_nonblocking(false).ok()?;
-        is_silent.then_some(self)
+    pub(crate) fn if_alive(self) -> Option<Client> {
+        let has_news = !self.stream.buffer().is_empty() || self.stream.get_ref().is_readable(Duration::ZERO);
+        (!has_news).then_some(self)
     }
 
     /// The answer, if it comes piece after piece within `patience` each. After an error the connection is of
     /// no use: an answer may still come.
     pub(crate) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
-        self.exchange(request, patience).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
+        self.stream.get_mut().patience = patience;
+        self.exchange(request).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
     }
 
     /// A daemon that turns us away may answer and hang up before it has read the request; so its answer
     /// is looked for even when the request could not be written.
-    fn exchange(&mut self, request: &Request, patience: Duration) -> Result<Reply, Fault> {
-        self.stream.get_ref().set_read_timeout(Some(patience)).map_err(Fault::Unreachable)?;
-        let mut reply: Reply = match write_line(self.stream.get_mut(), request).map_err(Fault::from) {
+    fn exchange(&mut self, request: &Request) -> Result<Reply, Fault> {
+        let written = write_line(&mut self.stream.get_mut().socket, request);
+        let mut reply: Reply = match written.map_err(Fault::from) {
             Ok(()) | Err(Fault::HungUp) => read_line(&mut self.stream)?,
             Err(fault) => return Err(fault),
         };
@@ -104,8 +125,64 @@ impl Client {
     }
 }
 
-fn open(socket: &Path) -> io::Result<UnixStream> {
-    let stream = UnixStream::connect(socket)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(stream)
+/// A daemon that accepts nobody lets its queue run full, and the kernel would have us wait in it for ever.
+fn open(path: &Path, interrupt: Option<&Interrupt>) -> Result<UnixStream, Fault> {
+    let unreachable = |errno: Errno| Fault::Unreachable(errno.into());
+    let address = UnixAddr::new(path).map_err(unreachable)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(unreachable)?;
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => {
+                let stream = UnixStream::from(socket);
+                stream.set_nonblocking(false).map_err(Fault::Unreachable)?;
+                stream.set_write_timeout(Some(PATIENCE)).map_err(Fault::Unreachable)?;
+                return Ok(stream);
+            }
+            Err(Errno::EAGAIN) if interrupt.is_some_and(Interrupt::came) => return Err(Fault::Interrupted),
+            Err(Errno::EAGAIN) if Instant::now() < until => sleep(QUEUE_PAUSE),
+            Err(Errno::EAGAIN) => return Err(Fault::Full),
+            Err(errno) => return Err(unreachable(errno)),
+        }
+    }
+}
+
+/// The socket, read with patience.
+#[derive(Debug)]
+struct Stream {
+    socket: UnixStream,
+    patience: Duration,
+    interrupt: Option<Rc<Interrupt>>,
+}
+
+/// The operator did not want to wait.
+#[derive(Debug, Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+impl Interrupted {
+    fn caused(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Interrupted>())
+    }
+}
+
+impl Stream {
+    /// Waits until there is something to read, the end among it.
+    fn is_readable(&self, patience: Duration) -> bool {
+        let mut ready = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        ready.extend(self.interrupt.iter().map(|signal| PollFd::new(signal.as_fd(), PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        poll(&mut ready, timeout).is_ok() && ready[0].any().unwrap_or_default()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let is_readable = self.is_readable(self.patience);
+        if self.interrupt.as_ref().is_some_and(|signal| signal.came()) {
+            return Err(io::Error::other(Interrupted));
+        }
+        if is_readable { self.socket.read(into) } else { Err(ErrorKind::TimedOut.into()) }
+    }
 }

@@ -12,6 +12,7 @@
 mod client;
 mod command;
 mod history;
+mod interrupt;
 mod prompt;
 mod render;
 mod session;

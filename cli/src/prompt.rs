@@ -1,9 +1,11 @@
 //! The prompt: lines with history and completion.
 //!
 //! As at the prompt of birdc, `?` shows at once what can follow, and what was typed stays. Tab completes
-//! keywords and the names that the daemon knows. Ctrl-C clears the line, Ctrl-D leaves.
+//! keywords and the names that the daemon knows. Ctrl-C clears the line or ends the answer, Ctrl-D leaves. Pasted lines
+//! are done one after the other.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +23,23 @@ use rustyline::{
 
 use crate::command::Following;
 use crate::history::{Keeper, MOST_LINES};
+use crate::interrupt::Interrupt;
 use crate::session::{Next, Outcome, Output, Session, complain, print, tell};
 
 const PROMPT: &str = "cambric> ";
 
+/// Times in a row that a terminal may send what is no text: a key of another encoding is a slip, a line that hums
+/// is not.
+const MOST_SLIPS: usize = 20;
+
 /// Reads and does lines until the operator leaves.
 pub(crate) fn run(socket: PathBuf, output: Output) -> Outcome {
-    match Prompt::new(Session::new(socket, output)) {
+    let mut session = Session::new(socket, output);
+    match Interrupt::hold() {
+        Ok(interrupt) => session.outlive(interrupt),
+        Err(error) => drop(complain(format_args!("Ctrl-C will end the prompt: {error}"), Outcome::Failed)),
+    }
+    match Prompt::new(session) {
         Ok(prompt) => prompt.run(),
         Err(error) => complain(format_args!("no prompt: {error}"), Outcome::Failed),
     }
@@ -63,9 +75,18 @@ impl Prompt {
         }
         self.session.borrow_mut().greet();
         let mut initial = Initial::default();
+        let mut slips = 0;
         loop {
             let line = match self.editor.readline_with_initial(PROMPT, (&initial.before, &initial.behind)) {
                 Ok(line) => line,
+                Err(ReadlineError::Io(error))
+                    if error.kind() == ErrorKind::InvalidData && slips < MOST_SLIPS =>
+                {
+                    slips += 1;
+                    complain("what was typed is no UTF-8; the line is dropped", Outcome::Misused);
+                    initial = Initial::default();
+                    continue;
+                }
                 Err(ReadlineError::Interrupted) => {
                     self.asked.take();
                     initial = Initial::default();
@@ -74,6 +95,7 @@ impl Prompt {
                 Err(ReadlineError::Eof) => return Outcome::Done,
                 Err(error) => return complain(format_args!("the terminal: {error}"), Outcome::Failed),
             };
+            slips = 0;
             initial = match self.asked.take() {
                 Some(cursor) => self.explain(&line, cursor),
                 None if matches!(self.take(&line), Next::End(_)) => return Outcome::Done,
@@ -98,11 +120,18 @@ impl Prompt {
         Initial { before: before.to_owned(), behind: behind.to_owned() }
     }
 
-    /// Keeps a line and does it.
-    fn take(&mut self, line: &str) -> Next {
-        if line.trim().is_empty() {
-            return Next::Line(Outcome::Done);
+    /// Does a line; several if they were pasted.
+    fn take(&mut self, lines: &str) -> Next {
+        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+            if let end @ Next::End(_) = self.take_one(line) {
+                return end;
+            }
         }
+        Next::Line(Outcome::Done)
+    }
+
+    /// Keeps a line and does it.
+    fn take_one(&mut self, line: &str) -> Next {
         let kept = self.editor.add_history_entry(line.trim());
         if let Err(error) = kept.and_then(|_| self.keeper.append(self.editor.history_mut())) {
             complain(format_args!("history is not kept: {error}"), Outcome::Failed);

@@ -5,17 +5,22 @@
 use std::fmt::Display;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use cambric_api::{ALL, Body, Reply, Request};
 
 use crate::client::{Client, ClientError, PATIENCE};
 use crate::command::{self, Command, Line};
+use crate::interrupt::Interrupt;
 use crate::render::{self, Layout};
 use crate::table;
 
 /// How long a key may be waited for.
 const KEY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Printed before it is asked whether the operator has seen enough.
+const PIECE_BYTES: usize = 4096;
 
 /// How a line ended; the worst is the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +66,8 @@ pub(crate) struct Session {
     client: Option<Client>,
     /// The daemon's run that was spoken with last; `None` unless that is followed.
     run: Option<Run>,
+    /// Ends an answer; without it a signal ends all of us.
+    interrupt: Option<Rc<Interrupt>>,
 }
 
 /// Which daemon the operator believes to speak with.
@@ -74,7 +81,12 @@ enum Run {
 
 impl Session {
     pub(crate) fn new(socket: PathBuf, output: Output) -> Session {
-        Session { socket, output, client: None, run: None }
+        Session { socket, output, client: None, run: None, interrupt: None }
+    }
+
+    /// From now on Ctrl-C ends no more than the answer that is awaited or printed.
+    pub(crate) fn outlive(&mut self, interrupt: Interrupt) {
+        self.interrupt = Some(Rc::new(interrupt));
     }
 
     /// Tells from now on with whom we speak, and when that is another one than before.
@@ -85,20 +97,18 @@ impl Session {
         }
     }
 
-    /// All lines of a file or pipe; blank ones and `# comments` are passed over. Gives the worst outcome.
+    /// All lines of a file or pipe. Gives the worst outcome. A line with octets that are no UTF-8 is none that
+    /// anybody understands, and the next one may be.
     pub(crate) fn run_all(&mut self, lines: impl BufRead) -> Outcome {
         let mut worst = Outcome::Done;
-        for line in lines.lines() {
-            let line = match line {
-                Ok(line) => line,
+        for octets in lines.split(b'\n') {
+            let octets = match octets {
+                Ok(octets) => octets,
                 Err(error) => {
                     return worst.max(complain(format_args!("cannot read: {error}"), Outcome::Failed));
                 }
             };
-            if line.trim().is_empty() || line.trim_start().starts_with('#') {
-                continue;
-            }
-            match self.run(&line) {
+            match self.run(&String::from_utf8_lossy(&octets)) {
                 Next::Line(outcome) => worst = worst.max(outcome),
                 Next::End(outcome) => return worst.max(outcome),
             }
@@ -106,8 +116,15 @@ impl Session {
         worst
     }
 
-    /// Does what a line says.
+    /// Does what a line says: nothing, if it is blank or a `# comment`.
     pub(crate) fn run(&mut self, line: &str) -> Next {
+        if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            return Next::Line(Outcome::Done);
+        }
+        if let Some(interrupt) = &self.interrupt {
+            // It was for what came before this line.
+            interrupt.came();
+        }
         match command::parse(line) {
             Ok(Line::Command(command)) => self.ask(&command),
             Ok(Line::Help(text)) => print(&text),
@@ -125,8 +142,10 @@ impl Session {
 
     fn show(&self, reply: &Reply, command: &Command) -> Next {
         let printed = match self.output {
-            Output::Json => print(&render::json(reply, Layout::for_terminal(io::stdout().is_terminal()))),
-            Output::Text => print(&render::text(reply, command.detail)),
+            Output::Json => {
+                self.print(&render::json(reply, Layout::for_terminal(io::stdout().is_terminal())))
+            }
+            Output::Text => self.print(&render::text(reply, command.detail)),
         };
         let outcome = match &reply.body {
             Body::Error(why) => complain(why, Outcome::Failed),
@@ -137,6 +156,24 @@ impl Session {
             Next::Line(printed) => Next::Line(outcome.max(printed)),
             Next::End(_) => Next::End(outcome),
         }
+    }
+
+    /// A long answer may be interrupted between two pieces of it.
+    fn print(&self, text: &str) -> Next {
+        let Some(interrupt) = &self.interrupt else { return print(text) };
+        let mut rest = text;
+        while !rest.is_empty() {
+            if interrupt.came() {
+                return Next::Line(complain("interrupted", Outcome::Failed));
+            }
+            let (piece, behind) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
+            let printed = print(piece);
+            if printed != Next::Line(Outcome::Done) {
+                return printed;
+            }
+            rest = behind;
+        }
+        Next::Line(Outcome::Done)
     }
 
     /// What the daemon has to name in a place of the grammar; nothing if it does not answer at once.
@@ -195,7 +232,7 @@ impl Session {
             Some(Run::Seen(run)) => Some(Run::ToBeSeen(run)),
             other => other,
         };
-        Client::connect(&self.socket)
+        Client::connect(&self.socket, self.interrupt.clone())
     }
 }
 

@@ -1,12 +1,14 @@
 //! The real binary against a daemon that is played by the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
 use cambric_api::{FamilyCounts, LastError, Protocol, Reply, Request, Route, Status};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use tempfile::TempDir;
 
 /// What the daemon does with a request.
@@ -194,6 +196,20 @@ fn silent_daemon_is_exit_code_3() {
     let (code, out, err) = run(&daemon.socket(), &["show", "status"]);
     assert!(code == 3 && out.is_empty() && err.contains("was silent for 10 s"), "{code} {err}");
     assert_eq!(daemon.request(), Request::ShowStatus);
+}
+
+/// Takes the ten seconds that a client waits.
+#[test]
+fn daemon_that_accepts_nobody_is_exit_code_3() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sock");
+    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    let listener = listener.expect("a socket");
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a short path")).expect("a folder");
+    listen(&listener, Backlog::new(0).expect("a small queue")).expect("a socket");
+    let _the_queue = UnixStream::connect(&path).expect("a place in the queue");
+    let (code, out, err) = run(&path, &["show", "status"]);
+    assert!(code == 3 && out.is_empty() && err.contains("it accepted nobody for 10 s"), "{code} {err}");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use cambric_api::Request;
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use played::Played;
@@ -98,7 +100,17 @@ impl Terminal {
     }
 
     fn type_in(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).expect("a terminal");
+        self.send(keys.as_bytes());
+    }
+
+    fn send(&mut self, octets: &[u8]) {
+        self.keyboard.write_all(octets).expect("a terminal");
+    }
+
+    /// What the kernel makes of Ctrl-C while no line is typed.
+    fn interrupt(&self) {
+        let pid = i32::try_from(self.child.id()).expect("a process number");
+        kill(Pid::from_raw(pid), Signal::SIGINT).expect("it runs");
     }
 
     /// A line and Enter; what is shown until the next prompt.
@@ -266,6 +278,79 @@ fn interrupt_clears_the_line() {
 }
 
 #[test]
+fn interrupt_ends_an_answer_and_not_the_prompt() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let mut terminal = desk.terminal();
+    terminal.type_in("show route refused\r");
+    wait_until("the question", || asked(&daemon).contains(&Request::ShowRouteRefused { peer: None }));
+    terminal.interrupt();
+    terminal.expect("interrupted");
+    terminal.expect(PROMPT);
+    // The answer that is not wanted any more is not taken for that of the next line.
+    assert!(terminal.line("show route count").contains("4711"));
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < until, "{what} does not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn pasted_lines_are_all_done() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let peer = Request::ShowProtocols { peer: Some("tor1a".to_owned()) };
+    for paste in [
+        "show route count\rshow protocols tor1a\r",
+        "\x1b[200~show route count\n\nshow protocols tor1a\x1b[201~\r",
+        "\x1b[200~show route count\rshow protocols tor1a\r\x1b[201~\r",
+    ] {
+        let before = asked(&daemon).len();
+        let mut terminal = desk.terminal();
+        terminal.type_in(paste);
+        terminal.expect("4711");
+        terminal.expect("tor1b");
+        assert_eq!(asked(&daemon)[before..], [Request::ShowRouteCount, peer.clone()], "{paste:?}");
+    }
+}
+
+#[test]
+fn octet_of_another_encoding_costs_its_line_only() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let mut terminal = desk.terminal();
+    for _ in 0..2 {
+        terminal.send(b"show g\xfc");
+        terminal.expect("what was typed is no UTF-8; the line is dropped");
+        terminal.expect(PROMPT);
+    }
+    assert!(terminal.line("show route count").contains("4711"));
+    assert_eq!(asked(&daemon), [Request::ShowRouteCount]);
+    // A line that hums all night does not fill the log of the terminal.
+    for _ in 0..20 {
+        terminal.send(b"\xff");
+        terminal.expect("no UTF-8");
+        terminal.expect(PROMPT);
+    }
+    terminal.send(b"\xff");
+    assert_eq!(terminal.exit_code(), 1);
+}
+
+#[test]
+fn comment_is_one_at_the_prompt_too() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let mut terminal = desk.terminal();
+    let shown = terminal.line("# tor1a is serviced tonight");
+    assert!(!shown.contains("cambric:"), "{shown:?}");
+    assert_eq!(asked(&daemon), []);
+}
+
+#[test]
 fn history_outlives_the_prompt() {
     let desk = Desk::new();
     let daemon = desk.daemon("1");
@@ -377,11 +462,11 @@ fn daemon_that_hung_up_on_a_silent_prompt_is_asked_again_without_a_word() {
 }
 
 /// Exit code, standard output, standard error of `cambric` with these lines in its standard input.
-fn piped(desk: &Desk, lines: &str) -> (i32, String, String) {
+fn piped(desk: &Desk, lines: impl AsRef<[u8]>) -> (i32, String, String) {
     let mut command = desk.cambric();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("cambric runs");
-    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("it reads");
+    child.stdin.take().expect("piped").write_all(lines.as_ref()).expect("it reads");
     let output = child.wait_with_output().expect("cambric ends");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().expect("no signal"), text(output.stdout), text(output.stderr))
@@ -408,6 +493,15 @@ fn lines_from_a_pipe_are_done_without_prompt_and_the_worst_counts() {
 
     drop(daemon);
     assert_eq!(piped(&desk, "dance\nshow status\n").0, 3);
+}
+
+#[test]
+fn piped_line_that_is_no_text_does_not_end_the_others() {
+    let desk = Desk::new();
+    let _daemon = desk.daemon("1");
+    let (code, out, err) = piped(&desk, b"show g\xfcnther\nshow route count\r\n");
+    assert_eq!(code, 2, "{err}");
+    assert!(out.contains("4711") && err.contains("`g\u{fffd}nther` is unknown"), "{out}{err}");
 }
 
 #[test]

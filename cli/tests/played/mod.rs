@@ -79,6 +79,10 @@ fn serve(stream: UnixStream, run: &str, heard: &Mutex<Heard>) {
         let Ok(line) = line else { return };
         let request: Request = serde_json::from_str(&line).expect("a request");
         lock(heard).requests.push(request.clone());
+        if matches!(request, Request::ShowRouteRefused { .. }) {
+            // It lets who asks this wait.
+            continue;
+        }
         for reply in answer(request, run) {
             let mut text = serde_json::to_vec(&reply).expect("a reply");
             text.push(b'\n');
