@@ -176,7 +176,8 @@ pub(crate) struct Peer {
     reason: Reason,
     /// What was shown last, and since when it holds.
     shown: (PeerState, Instant),
-    /// Attempts that came to nothing since the peer was made.
+    /// How often all attempts of both sides had come to nothing, since the peer was made or the operator last
+    /// touched it.
     pub(crate) failed_attempts: u32,
     /// What was wrong with UPDATEs and survived (RFC 7606), since the peer was made.
     pub(crate) flawed_updates: u64,
@@ -247,9 +248,9 @@ impl Peer {
     /// TCP did not connect, and why.
     pub(crate) fn handle_connect_failed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
         if matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
-            self.failed_attempts += 1;
             self.reason.note(cx.now, format!("connect: {why}"));
             self.retry_later(cx);
+            self.attempt_failed();
         }
     }
 
@@ -343,7 +344,6 @@ impl Peer {
             }
             None => {
                 self.reason.note_silent(cx.now, why);
-                self.failed_attempts += 1;
                 BTreeSet::new()
             }
         };
@@ -455,6 +455,7 @@ impl Peer {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
         self.wait_until(cx.now);
+        self.failed_attempts = 0;
         self.note_state(cx.now);
     }
 
@@ -657,15 +658,25 @@ impl Peer {
 
     /// A connection is out of its slot: tell the tables, and go on.
     fn ended(&mut self, cx: &mut Context<'_>, connection: &Connection, kept: BTreeSet<Family>) {
-        if let Some((_, since)) = connection.established() {
-            self.backoff.session_ended(cx.now.duration_since(since));
-            cx.effects.push(Effect::Down { kept });
+        match connection.established() {
+            Some((_, since)) => {
+                self.backoff.session_ended(cx.now.duration_since(since));
+                cx.effects.push(Effect::Down { kept });
+            }
+            None => self.attempt_failed(),
         }
         let other_goes_on = self.connections().next().is_some();
         if !other_goes_on && matches!(self.outgoing, Outgoing::Off) {
             self.retry_later(cx);
         }
         self.note_state(cx.now);
+    }
+
+    /// An attempt of either side did not become a session, in whatever way; one that still may goes on.
+    fn attempt_failed(&mut self) {
+        let another_goes_on =
+            self.connections().next().is_some() || matches!(self.outgoing, Outgoing::Connecting { .. });
+        self.failed_attempts += u32::from(!another_goes_on);
     }
 
     fn retry_later(&mut self, cx: &mut Context<'_>) {

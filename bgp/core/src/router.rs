@@ -160,7 +160,7 @@ impl Convergence {
         }
         let until = match peer.established() {
             Some(_) => self.tells_until(peer, family)?,
-            // Nothing is lost by going on without it, and it is not there.
+            // Nothing is lost by going on without it, and it is not there or does not want us.
             None if !self.restarted && peer.failed_attempts > 0 => return None,
             None => self.started_at + Self::FIRST_CONTACT,
         };
@@ -871,11 +871,30 @@ mod tests {
             router.handle_connected(now, conn, [192, 0, 2, 1].into());
             router.handle_closed(now, conn, "connection closed by the peer");
         };
+        let told_why = |router: &mut Router, now: Instant, conn: ConnId| {
+            router.handle_connected(now, conn, [192, 0, 2, 1].into());
+            let mut octets = Vec::new();
+            let shutdown = Notification::new(code::CEASE, cease::ADMINISTRATIVE_SHUTDOWN);
+            frame::write_notification(&mut octets, &shutdown);
+            router.handle_bytes(now, conn, &octets);
+        };
         let restarted = || Restarted::Yes { kept: Family::ALL.into() };
-        assert_eq!(converged_after(restarted(), refused), Some(10));
-        assert_eq!(converged_after(restarted(), turned_away), Some(10));
-        assert_eq!(converged_after(Restarted::No, refused), Some(0));
-        assert_eq!(converged_after(Restarted::No, turned_away), Some(0));
+        for end in [refused, turned_away, told_why] {
+            assert_eq!(converged_after(restarted(), end), Some(10));
+            assert_eq!(converged_after(Restarted::No, end), Some(0));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_refuses_and_connects_itself_is_waited_for() {
+        let now = Instant::now();
+        let mut router = Router::new(now, wanted(), Restarted::No, 7);
+        let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
+        let own = router.handle_accepted(now, [192, 0, 2, 1].into(), PEER.into()).expect("a peer");
+        router.handle_connect_failed(now, conn, "connection refused");
+        assert!(!router.is_converged(Family::Ipv4));
+        router.handle_closed(now, own, "connection closed by the peer");
+        assert!(router.is_converged(Family::Ipv4));
     }
 
     #[test]
