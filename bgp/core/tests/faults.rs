@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cambric_bgp::router::PeerStatus;
-use cambric_bgp::{ConnId, Wanted};
+use cambric_bgp::{Action, ConnId, Wanted};
 use support::scripted::{self, Device, Message, capability, message};
-use support::{ip, passive, router};
+use support::{ip, neighbor, passive, router};
 
 const US: &str = "10.2.0.1";
 const PEER: &str = "10.2.0.2";
@@ -293,6 +293,34 @@ fn reason_is_not_hidden_by_connections_that_end_without_one() {
         device.hang_up(conn);
         assert_eq!(what(&device), "connection closed by the peer");
     }
+}
+
+/// The peer's process is gone after the fault, and is back: what it does then is news.
+#[test]
+fn reason_that_was_told_does_not_hide_what_ends_a_connection_after_another_reason() {
+    let mut wanted: Wanted = router(65001, US);
+    wanted.peers = BTreeMap::from([neighbor(65002, PEER)]);
+    let mut device = Device::new(wanted);
+    let conn = dialled(&mut device);
+    device.call(|router, now| router.handle_connected(now, conn, ip(US)));
+    told(&mut device, conn, &scripted::open(65011, [10, 2, 0, 2], &[]));
+    device.advance(Duration::from_secs(1));
+    let conn = dialled(&mut device);
+    device.call(|router, now| router.handle_connect_failed(now, conn, "Connection refused"));
+    assert_eq!(status(&device).last_error.expect("a reason").what, "connect: Connection refused");
+    let conn = device.accept(ip(US), ip(PEER));
+    device.hang_up(conn);
+    assert_eq!(status(&device).last_error.expect("a reason").what, "connection closed by the peer");
+}
+
+/// The connection that the device asked for last.
+fn dialled(device: &mut Device) -> ConnId {
+    let connect = device.actions.iter().rev().find_map(|action| match action {
+        Action::Connect { conn, .. } => Some(*conn),
+        _ => None,
+    });
+    device.actions.clear();
+    connect.expect("an attempt")
 }
 
 #[test]

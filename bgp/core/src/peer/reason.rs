@@ -22,7 +22,7 @@ pub struct LastError {
 pub(crate) struct Reason {
     peer: IpAddr,
     pub(crate) last: Option<LastError>,
-    /// When one side last told the other what is wrong, if nothing has settled it since.
+    /// When one side told the other what is wrong, if that is the last reason and nothing has settled it since.
     told_at: Option<Instant>,
 }
 
@@ -38,13 +38,14 @@ impl Reason {
     /// A connection or an attempt ended.
     pub(crate) fn note(&mut self, now: Instant, what: String) {
         tracing::debug!(peer = %self.peer, error = %what, "connection ended");
+        self.told_at = None;
         self.last = Some(LastError { at: now, what });
     }
 
     /// It ended with a NOTIFICATION, sent or received, over a fault.
     pub(crate) fn note_told(&mut self, now: Instant, what: String) {
-        self.told_at = Some(now);
         self.note(now, what);
+        self.told_at = Some(now);
     }
 
     /// It ended without a word before there was a session: no news while a reason is known.
