@@ -22,6 +22,8 @@ const ALL: u16 = 3_u16.to_be();
 const FRAME_OCTETS: usize = 65_536 + 64;
 /// Room for all frames of a proof, should the reader be late.
 const QUEUE_BYTES: usize = 32 << 20;
+/// Ends a filter: so many octets of the frame are kept.
+const RETURN: u16 = 0x06;
 /// How often the reader looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -105,7 +107,6 @@ fn open(interface: &str, tag: Tag) -> io::Result<Socket> {
 fn filter(interface: u32, tag: Tag) -> [SockFilter; 6] {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
     const ABOUT: u32 = -0x1000_i32 as u32;
     const INTERFACE: u32 = ABOUT + 8;
     const TAG_PRESENT: u32 = ABOUT + 48;
@@ -120,12 +121,17 @@ fn filter(interface: u32, tag: Tag) -> [SockFilter; 6] {
     ]
 }
 
-/// Until it is to stop and nothing is left in the queue.
+/// Until it is to stop and nothing is left in the queue, into which nothing more comes by then.
 fn read(mut socket: &Socket, tag: Tag, stop: &AtomicBool) -> io::Result<Vec<Captured>> {
     let mut buffer = vec![0; FRAME_OCTETS];
     let mut frames = Vec::new();
+    let mut stopping = false;
     loop {
-        let stopping = stop.load(Ordering::Relaxed);
+        if !stopping && stop.load(Ordering::Relaxed) {
+            stopping = true;
+            socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
+            socket.set_nonblocking(true)?;
+        }
         match socket.read(&mut buffer) {
             Ok(length) => frames.push(Captured { octets: buffer[..length].to_vec(), tag }),
             Err(error) => match error.kind() {
@@ -134,5 +140,66 @@ fn read(mut socket: &Socket, tag: Tag, stop: &AtomicBool) -> io::Result<Vec<Capt
                 _ => return Err(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::path::PathBuf;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::poll;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// The network that the tests run in.
+    struct Here;
+
+    impl Place for Here {
+        fn name(&self) -> &str {
+            "here"
+        }
+
+        fn netns(&self) -> PathBuf {
+            "/proc/self/ns/net".into()
+        }
+    }
+
+    #[test]
+    fn it_stops_on_a_link_that_is_never_silent() {
+        if !nix::unistd::Uid::effective().is_root() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "needs root");
+            println!("not run: needs root");
+            return;
+        }
+        let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(socket.local_addr().expect("bound")).expect("connected");
+        let talks = {
+            let (over, sent) = (Arc::clone(&over), Arc::clone(&sent));
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    socket.send(b"on and on").expect("sent");
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        let (done, stopped) = mpsc::channel();
+        std::thread::spawn(move || {
+            let tap = Tap::start(&Here, "lo").expect("started");
+            let start = sent.load(Ordering::Relaxed);
+            let some = || sent.load(Ordering::Relaxed) >= start + 20;
+            poll::until("frames to go by", LIMIT, some).expect("they do");
+            let frames = tap.stop().expect("read").len();
+            done.send(frames).expect("waited for");
+        });
+        let seen = stopped.recv_timeout(LIMIT);
+        over.store(true, Ordering::Relaxed);
+        talks.join().expect("sent");
+        assert!(seen.expect("it stops") >= 20, "all that went by is seen");
     }
 }
