@@ -448,7 +448,10 @@ impl Peer {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         }
         for conn in self.connections().map(|connection| connection.id).collect::<Vec<_>>() {
-            self.reason.note(cx.now, format!("sent {notification}: {why}"));
+            // A connection that was held back heard nothing of us, and hears nothing now.
+            let is_held = self.connections().any(|held| held.id == conn && held.is_held());
+            let what = if is_held { why.to_owned() } else { format!("sent {notification}: {why}") };
+            self.reason.note(cx.now, what);
             self.fail_quietly(cx, conn, notification);
         }
         if self.helper.give_up() {
@@ -488,6 +491,10 @@ impl Peer {
                 }
                 self.note_state(cx.now);
                 self.drain(cx, conn);
+            }
+            Heard::TooMuch => {
+                self.reason.note_silent(cx.now, "more than an OPEN while ours was held back");
+                self.fail(cx, conn, &Notification::new(code::CEASE, cease::CONNECTION_REJECTED));
             }
         }
     }
@@ -641,11 +648,12 @@ impl Peer {
         self.fail_quietly(cx, conn, notification);
     }
 
-    /// NOTIFICATION without blame, as after a collision.
+    /// NOTIFICATION without blame, as after a collision. Nothing on a connection that is held back: without
+    /// our OPEN before it, it would be an error of ours (RFC 4271 section 8.2.2, event 25).
     fn fail_quietly(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
         let Some(mut connection) = self.take_connection(conn) else { return };
         let mut last_words = std::mem::take(&mut connection.output);
-        if !matches!(connection.state, State::Held { .. }) {
+        if !connection.is_held() {
             frame::write_notification(&mut last_words, notification);
             self.quiet_until = cx.now + Self::LAST_WORDS;
         }

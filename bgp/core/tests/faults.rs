@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cambric_bgp::router::PeerStatus;
-use cambric_bgp::{Action, ConnId, Wanted};
+use cambric_bgp::{Action, Admin, ConnId, Wanted};
 use support::scripted::{self, Device, Message, capability, message};
 use support::{ip, neighbor, passive, router};
 
@@ -311,6 +311,27 @@ fn reason_that_was_told_does_not_hide_what_ends_a_connection_after_another_reaso
     let conn = device.accept(ip(US), ip(PEER));
     device.hang_up(conn);
     assert_eq!(status(&device).last_error.expect("a reason").what, "connection closed by the peer");
+}
+
+/// A peer that was at fault a moment ago hears nothing on its next connection until our OPEN.
+#[test]
+fn nothing_is_called_sent_that_was_not() {
+    let held = || {
+        let mut device = device();
+        let conn = device.accept(ip(US), ip(PEER));
+        let (reason, _) = told(&mut device, conn, &scripted::open(65011, [10, 2, 0, 2], &[]));
+        let conn = device.accept(ip(US), ip(PEER));
+        (device, conn, reason)
+    };
+    let (mut device, conn, _) = held();
+    device.call(|router, now| router.set_admin_at(now, ip(PEER), Admin::Disabled));
+    assert_eq!((device.is_closed(conn), device.received(conn)), (true, vec![]));
+    assert_eq!(status(&device).last_error.expect("a reason").what, "disabled by the operator");
+
+    let (mut device, conn, reason) = held();
+    device.send(conn, &[0xFF; 5000]);
+    assert_eq!((device.is_closed(conn), device.received(conn)), (true, vec![]));
+    assert_eq!(status(&device).last_error.expect("a reason").what, reason);
 }
 
 /// The connection that the device asked for last.

@@ -87,6 +87,8 @@ pub(crate) enum Heard {
     HoldTimerExpired,
     /// The time in [`State::Held`] is over.
     Released,
+    /// More than an OPEN came before that.
+    TooMuch,
 }
 
 impl Connection {
@@ -127,6 +129,11 @@ impl Connection {
         }
     }
 
+    /// Whether our OPEN is still held back.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.state, State::Held { .. })
+    }
+
     pub(crate) fn established(&self) -> Option<(&Session, Instant)> {
         match &self.state {
             State::Established { session, since, .. } => Some((session, *since)),
@@ -142,12 +149,9 @@ impl Connection {
     /// The next thing that the octets say.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Heard> {
         loop {
-            if matches!(self.state, State::Held { .. }) {
+            if self.is_held() {
                 // A peer may say its OPEN meanwhile, and no more.
-                let too_much = self.input.len() > STANDARD_MESSAGE_BYTES;
-                let answer = Notification::new(code::CEASE, notification::cease::CONNECTION_REJECTED);
-                let what = "more than an OPEN while ours is held back";
-                return too_much.then(|| Heard::Fault(Fault::new(answer, what)));
+                return (self.input.len() > STANDARD_MESSAGE_BYTES).then_some(Heard::TooMuch);
             }
             let most = self.session().map_or(STANDARD_MESSAGE_BYTES, |session| session.most_message_bytes);
             let frame = match frame::next(&self.input[self.read..], most) {
@@ -202,6 +206,7 @@ fn handle_frame(state: &mut State, now: Instant, frame: Frame<'_>) -> Option<Hea
         return Some(Heard::Notification(Notification::decode(frame.body)));
     }
     match state {
+        // Nothing is read yet.
         State::Held { .. } => None,
         State::OpenSent { .. } => Some(match frame.kind {
             M::Open => Open::decode(frame.body).map_or_else(Heard::Fault, Heard::Open),
