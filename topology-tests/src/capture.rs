@@ -10,11 +10,11 @@
 //!
 //! The proof can fail in three ways. A frame that carries the mark, or any tunnel's header, but is not bare, is found
 //! guilty. A datagram that was sent but seen bare on no link went by another way, or hidden: so an encrypted tunnel
-//! is found, too, though nobody can look into it. And a link or a kind of traffic of which nothing was seen proves
+//! is found, too, though nobody can look into it; so did a stream of which no segment was seen, one way or the other. And a link or a kind of traffic of which nothing was seen proves
 //! nothing.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub mod talk;
 pub mod tap;
 pub mod verdict;
 
-use talk::{Datagram, Talk};
+use talk::{Datagram, Exchanged, Talk};
 use tap::Tap;
 use verdict::{Bare, Expectation, Verdict, Way};
 
@@ -52,6 +52,8 @@ pub struct Proof {
     pub links: Vec<Seen>,
     /// Datagrams exchanged, questions and answers.
     pub datagrams: usize,
+    /// Streams exchanged.
+    pub streams: usize,
     /// What is not as it should be, one line each; empty: it is proven.
     pub faults: Vec<String>,
 }
@@ -81,8 +83,9 @@ pub fn prove_bare(lab: &Lab, near: &Pod, far: &Pod, routers_in: u8) -> Result<Pr
     let expectations = links.iter().map(expected).collect::<Result<Vec<_>>>()?;
     let taps = links.iter().map(|link| Tap::start(node, &link.interface)).collect::<Result<Vec<_>>>()?;
     let exchanged = talk.exchange(near, far)?;
-    let mut times_seen: BTreeMap<Datagram, usize> = exchanged.iter().map(|datagram| (*datagram, 0)).collect();
-    let mut proof = Proof { datagrams: exchanged.len(), ..Proof::default() };
+    let mut times_seen = Times::of(&exchanged);
+    let mut proof =
+        Proof { datagrams: exchanged.datagrams.len(), streams: exchanged.streams.len(), ..Proof::default() };
     for ((link, tap), expected) in links.iter().zip(taps).zip(&expectations) {
         let mut seen = Seen { link: link.name.clone(), ..Seen::default() };
         for frame in tap.stop()? {
@@ -91,7 +94,10 @@ pub fn prove_bare(lab: &Lab, near: &Pod, far: &Pod, routers_in: u8) -> Result<Pr
                 Verdict::Guilty(why) => seen.guilty.push(why),
                 Verdict::Bare(bare) => {
                     if let Some(datagram) = bare.payload.as_deref().and_then(|bytes| talk.datagram(bytes)) {
-                        *times_seen.entry(datagram).or_default() += 1;
+                        *times_seen.datagrams.entry(datagram).or_default() += 1;
+                    }
+                    if let Some(stream) = bare.stream {
+                        *times_seen.streams.entry(stream).or_default() += 1;
                     }
                     seen.take(bare);
                 }
@@ -101,6 +107,24 @@ pub fn prove_bare(lab: &Lab, near: &Pod, far: &Pod, routers_in: u8) -> Result<Pr
     }
     proof.judge(&times_seen);
     Ok(proof)
+}
+
+/// How often everything that was said was seen bare, on all links together.
+#[derive(Debug, Default)]
+struct Times {
+    datagrams: BTreeMap<Datagram, usize>,
+    /// Segments of each stream, each way: the sender's end first.
+    streams: BTreeMap<(SocketAddr, SocketAddr), usize>,
+}
+
+impl Times {
+    fn of(exchanged: &Exchanged) -> Self {
+        let both_ways = |&(one, other): &(SocketAddr, SocketAddr)| [(one, other), (other, one)];
+        Self {
+            datagrams: exchanged.datagrams.iter().map(|datagram| (*datagram, 0)).collect(),
+            streams: exchanged.streams.iter().flat_map(both_ways).map(|way| (way, 0)).collect(),
+        }
+    }
 }
 
 impl Seen {
@@ -118,7 +142,7 @@ impl Seen {
 }
 
 impl Proof {
-    fn judge(&mut self, times_seen: &BTreeMap<Datagram, usize>) {
+    fn judge(&mut self, times_seen: &Times) {
         for link in &self.links {
             self.faults.extend(link.guilty.iter().map(|why| format!("{}: {why}", link.link)));
             if link.count() == 0 {
@@ -132,14 +156,21 @@ impl Proof {
         });
         let unseen = kinds.filter(|kind| !self.links.iter().any(|link| link.bare.contains_key(kind)));
         self.faults.extend(unseen.map(|kind| format!("no packet seen on any link: {kind}")));
-        let missing = times_seen.values().filter(|times| **times == 0).count();
+        let missing = times_seen.datagrams.values().filter(|times| **times == 0).count();
         if missing > 0 {
             let sent = self.datagrams;
             self.faults.push(format!(
                 "{missing} of {sent} datagrams were seen bare on no link: they went by another way, or hidden"
             ));
         }
-        let repeated = times_seen.values().filter(|times| **times > 1).count();
+        let missing = times_seen.streams.values().filter(|times| **times == 0).count();
+        if missing > 0 {
+            let ways = times_seen.streams.len();
+            self.faults.push(format!(
+                "{missing} of {ways} ways of streams were seen bare on no link: they went elsewhere, or hidden"
+            ));
+        }
+        let repeated = times_seen.datagrams.values().filter(|times| **times > 1).count();
         if repeated > 0 {
             self.faults.push(format!("{repeated} datagrams were seen more than once: they go in circles"));
         }
@@ -236,9 +267,23 @@ mod tests {
     fn faults(links: Vec<Seen>, times: &[usize]) -> Vec<String> {
         let datagrams =
             (0..).zip(times).map(|(number, times)| (Datagram::question(number), *times)).collect();
-        let mut proof = Proof { links, datagrams: times.len(), faults: Vec::new() };
-        proof.judge(&datagrams);
+        judge(links, Times { datagrams, streams: BTreeMap::new() })
+    }
+
+    fn judge(links: Vec<Seen>, times: Times) -> Vec<String> {
+        let mut proof = Proof { links, datagrams: times.datagrams.len(), ..Proof::default() };
+        proof.judge(&times);
         proof.faults
+    }
+
+    #[test]
+    fn a_stream_that_nobody_saw_one_way_is_a_fault() {
+        let [one, other] = ["10.0.0.1:1", "10.0.0.2:2"].map(|end| end.parse().expect("an end"));
+        let exchanged = Exchanged { datagrams: Vec::new(), streams: vec![(one, other)] };
+        let mut times = Times::of(&exchanged);
+        times.streams.insert((one, other), 3);
+        let words = "1 of 2 ways of streams were seen bare on no link: they went elsewhere, or hidden";
+        assert_eq!(judge(vec![all_kinds()], times), [words]);
     }
 
     #[test]

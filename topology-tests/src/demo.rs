@@ -177,6 +177,7 @@ fn bare_packets(lab: &Lab) -> Result<Vec<String>> {
     }
     if proof.faults.is_empty() {
         println!("  {} datagrams were sent; each was seen on one of the links, bare, once", proof.datagrams);
+        println!("  {} streams, too, were seen bare, both ways", proof.streams);
     }
     Ok(proof.faults)
 }

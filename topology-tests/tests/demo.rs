@@ -59,6 +59,7 @@ fn a_tunnel_is_found(lab: &Lab) -> Result<()> {
     // All that IPv4 says: 8 flows of 25 datagrams, there and back, and the streams.
     ensure!(of("a tunnel, VXLAN") >= 400, "{:#?}", proof.faults);
     ensure!(of("400 of 800 datagrams were seen bare on no link") == 1, "{:#?}", proof.faults.last());
+    ensure!(of("16 of 32 ways of streams were seen bare on no link") == 1, "{:#?}", proof.faults.last());
     ensure!(of("no packet seen on any link: out IPv4 UDP") == 1, "{:#?}", proof.faults.last());
     ensure!(of("IPv6") == 0, "IPv6 goes bare as before");
     println!("a VXLAN for IPv4 was found {} times, as in\n  {}", of("a tunnel, VXLAN"), proof.faults[0]);

@@ -1,7 +1,7 @@
 //! Ethernet frames as octets, taken apart as far as a look at the outermost headers goes (IEEE 802.3, RFC 791,
 //! RFC 8200, RFC 768, RFC 9293).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -11,6 +11,10 @@ pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
+/// IP protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// IP protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
 
 const ETHERNET_OCTETS: usize = 14;
 const IPV4_OCTETS: usize = 20;
@@ -41,7 +45,9 @@ pub struct Packet<'a> {
     pub ttl: u8,
     /// IPv4's protocol, or IPv6's next header.
     pub protocol: u8,
-    /// What follows the header.
+    /// IPv4's options; in IPv6 they are a protocol.
+    pub options: &'a [u8],
+    /// What follows the header and its options.
     pub payload: &'a [u8],
 }
 
@@ -79,6 +85,7 @@ impl<'a> Packet<'a> {
             destination: address(16)?,
             ttl: header[8],
             protocol: header[9],
+            options: octets.get(IPV4_OCTETS..words * 4)?,
             payload: octets.get(words * 4..end.min(octets.len()))?,
         })
     }
@@ -97,6 +104,7 @@ impl<'a> Packet<'a> {
             destination: address(24)?,
             ttl: header[7],
             protocol: header[6],
+            options: &[],
             payload: rest.get(..end.min(rest.len()))?,
         })
     }
@@ -105,6 +113,12 @@ impl<'a> Packet<'a> {
     pub fn ports(&self) -> Option<(u16, u16)> {
         let [a, b, c, d, ..] = *self.payload else { return None };
         matches!(self.protocol, UDP | TCP).then(|| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+    }
+
+    /// Both ends of a stream, the sender first.
+    pub fn stream(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let (from, to) = self.ports().filter(|_| self.protocol == TCP)?;
+        Some((SocketAddr::new(self.source, from), SocketAddr::new(self.destination, to)))
     }
 
     /// What a UDP datagram carries.

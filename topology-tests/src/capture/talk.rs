@@ -34,6 +34,15 @@ pub struct Datagram {
     is_answer: bool,
 }
 
+/// All that was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Questions and answers.
+    pub datagrams: Vec<Datagram>,
+    /// Both ends of each stream, the asker's first.
+    pub streams: Vec<(SocketAddr, SocketAddr)>,
+}
+
 impl Datagram {
     /// A datagram of the pod that asks.
     pub fn question(number: u32) -> Self {
@@ -79,22 +88,24 @@ impl Talk {
         [&self.mark[..], &datagram.number.to_be_bytes(), kind].concat()
     }
 
-    /// Has the pods exchange it all; gives the datagrams that were sent.
+    /// Has the pods exchange it all; gives what was sent.
     ///
     /// # Errors
     /// When an answer does not come.
-    pub fn exchange(&self, asker: &Pod, other: &Pod) -> Result<Vec<Datagram>> {
-        let mut sent = Vec::new();
+    pub fn exchange(&self, asker: &Pod, other: &Pod) -> Result<Exchanged> {
+        let mut exchanged = Exchanged::default();
         for target in other.addresses()? {
             let own = asker.address(|own| own.is_ipv4() == target.is_ipv4())?;
             for _ in 0..FLOWS {
-                self.exchange_datagrams(asker, own, other, target, &mut sent)
+                self.exchange_datagrams(asker, own, other, target, &mut exchanged.datagrams)
                     .with_context(|| format!("UDP from {own} to {target}"))?;
-                self.exchange_streams(asker, other, target)
+                let stream = self
+                    .exchange_stream(asker, other, target)
                     .with_context(|| format!("TCP from {own} to {target}"))?;
+                exchanged.streams.push(stream);
             }
         }
-        Ok(sent)
+        Ok(exchanged)
     }
 
     fn exchange_datagrams(
@@ -121,8 +132,8 @@ impl Talk {
         Ok(())
     }
 
-    /// One thread does it all: a stream this short fits into the buffers of both ends.
-    fn exchange_streams(&self, asker: &Pod, other: &Pod, target: IpAddr) -> Result<()> {
+    /// One thread does it all: a stream this short fits into the buffers of both ends. Gives them.
+    fn exchange_stream(&self, asker: &Pod, other: &Pod, target: IpAddr) -> Result<(SocketAddr, SocketAddr)> {
         let listener = in_netns(other, || TcpListener::bind((target, 0)))??;
         let target: SocketAddr = listener.local_addr()?;
         let mut asks = in_netns(asker, || TcpStream::connect_timeout(&target, LIMIT))??;
@@ -136,7 +147,7 @@ impl Talk {
         answers.write_all(&heard)?;
         asks.read_exact(&mut heard)?;
         ensure!(heard == text, "something else came back");
-        Ok(())
+        Ok((asks.local_addr()?, target))
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! A pod's frame is known by its mark, wherever in the frame it is, or by its two addresses; so a frame that a tunnel
 //! or a translation has changed is known, too. A header of a tunnel is guilty even without a mark: on a link between
-//! a node and its switch there is none to be.
+//! a node and its switch there is none to be. Between the addresses of pods everything is guilty that is not TCP,
+//! UDP or ICMP right behind a plain header: pods say nothing else here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::PerFamily;
-use super::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Packet, TCP, UDP};
+use super::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, ICMP, ICMPV6, Packet, TCP, UDP};
 use super::tap::{Captured, Tag};
 
 /// EtherTypes that put something between Ethernet and IP.
@@ -75,12 +76,14 @@ pub enum Verdict {
 pub struct Bare {
     /// From the near pod or to it.
     pub way: Way,
-    /// `UDP`, `TCP` or a number.
+    /// `UDP`, `TCP`, `ICMP` or `ICMPv6`.
     pub protocol: String,
     /// IPv4 or IPv6.
     pub family: &'static str,
     /// What a datagram carries.
     pub payload: Option<Vec<u8>>,
+    /// Both ends of a stream, the sender first.
+    pub stream: Option<(SocketAddr, SocketAddr)>,
     /// All of its headers, for people.
     pub words: String,
 }
@@ -146,13 +149,21 @@ impl Expectation {
         }
     }
 
-    /// MACs and TTL of a frame from pod to pod.
+    /// Headers, MACs and TTL of a frame from pod to pod.
     fn judge_bare(&self, frame: &Frame<'_>, packet: &Packet<'_>, way: Way) -> Verdict {
         let (macs, ttls) = match way {
             Way::Out => ((self.node_mac, self.switch_mac), self.ttl_out),
             Way::In => ((self.switch_mac, self.node_mac), self.ttl_in),
         };
         let words = in_words(frame);
+        let icmp = if packet.source.is_ipv4() { ICMP } else { ICMPV6 };
+        if ![TCP, UDP, icmp].contains(&packet.protocol) {
+            let protocol = protocol_in_words(packet.protocol);
+            return Verdict::Guilty(format!("neither TCP, UDP nor ICMP but {protocol} behind IP: {words}"));
+        }
+        if !packet.options.is_empty() {
+            return Verdict::Guilty(format!("{} octets of IPv4 options: {words}", packet.options.len()));
+        }
         if (frame.source, frame.destination) != macs {
             let wanted = format!("{} -> {}", mac_in_words(macs.0), mac_in_words(macs.1));
             return Verdict::Guilty(format!("MACs are not {wanted}: {words}"));
@@ -166,6 +177,7 @@ impl Expectation {
             protocol: protocol_in_words(packet.protocol),
             family: if packet.source.is_ipv4() { "IPv4" } else { "IPv6" },
             payload: packet.datagram().map(<[u8]>::to_vec),
+            stream: packet.stream(),
             words,
         })
     }
@@ -205,6 +217,8 @@ fn protocol_in_words(protocol: u8) -> String {
     match protocol {
         UDP => "UDP".to_owned(),
         TCP => "TCP".to_owned(),
+        ICMP => "ICMP".to_owned(),
+        ICMPV6 => "ICMPv6".to_owned(),
         other => format!("protocol {other}"),
     }
 }
@@ -296,6 +310,8 @@ mod tests {
             panic!("guilty")
         };
         assert_eq!((bare.kind().as_str(), bare.payload), ("in IPv6 TCP", None));
+        let ends = ["[fd00:22::7]:0", "[fd00:11::5]:0"].map(|end| end.parse().expect("an end"));
+        assert_eq!(bare.stream, Some(ends.into()));
         // A pod may well have the port of a tunnel.
         let ports = ip("10.244.11.5", "10.244.22.7", 63, UDP, &udp(51820, b""));
         assert!(matches!(judge(ethernet(NODE, SWITCH, ETHERTYPE_IPV4, &ports)), Verdict::Bare(_)));
@@ -333,6 +349,47 @@ mod tests {
         // A port that nobody knows: the mark tells.
         let unknown = ip("10.255.1.1", "10.255.2.2", 63, UDP, &udp(9999, &vxlan));
         assert_guilty(ethernet(NODE, SWITCH, ETHERTYPE_IPV4, &unknown), "not both pods'");
+    }
+
+    #[test]
+    fn between_pods_anything_but_what_they_say_is_guilty() {
+        for (protocol, words) in [
+            (0, "protocol 0"),
+            (43, "protocol 43"),
+            (51, "protocol 51"),
+            (60, "protocol 60"),
+            (108, "protocol 108"),
+            (115, "protocol 115"),
+            (253, "protocol 253"),
+        ] {
+            // Options, a routing header (SRv6), AH, IPComp, L2TP: with the mark, and with nothing that can be seen.
+            for rest in [&marked()[..], &[0x5a; 40]] {
+                let packet = ip("fd00:11::5", "fd00:22::7", 63, protocol, rest);
+                assert_guilty(ethernet(NODE, SWITCH, ETHERTYPE_IPV6, &packet), words);
+                let packet = ip("10.244.11.5", "10.244.22.7", 63, protocol, rest);
+                assert_guilty(ethernet(NODE, SWITCH, ETHERTYPE_IPV4, &packet), words);
+            }
+        }
+        // An error about a datagram, and neighbours' questions.
+        for (source, destination, protocol, ethertype) in [
+            ("10.244.11.5", "10.244.22.7", 1, ETHERTYPE_IPV4),
+            ("fd00:11::5", "fd00:22::7", 58, ETHERTYPE_IPV6),
+        ] {
+            let packet = ip(source, destination, 63, protocol, &[3, 3, 0, 0, 0, 0, 0, 0]);
+            assert!(matches!(judge(ethernet(NODE, SWITCH, ethertype, &packet)), Verdict::Bare(_)));
+        }
+        let crossed = ip("fd00:11::5", "fd00:22::7", 63, 1, &[3; 8]);
+        assert_guilty(ethernet(NODE, SWITCH, ETHERTYPE_IPV6, &crossed), "but ICMP behind IP");
+    }
+
+    #[test]
+    fn ipv4_options_are_guilty() {
+        let mut packet = inner();
+        packet[0] = 0x46;
+        packet.splice(20..20, [1, 1, 1, 0]);
+        let length = packet.len() as u16;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        assert_guilty(ethernet(NODE, SWITCH, ETHERTYPE_IPV4, &packet), "IPv4 options");
     }
 
     #[test]
