@@ -276,9 +276,11 @@ impl Peer {
         Ok(conn)
     }
 
-    /// The peer is told why, so that its operator need not guess (RFC 4486 section 4).
+    /// The peer is told why, so that its operator need not guess.
     ///
-    /// Behind an OPEN, for a NOTIFICATION alone is an error in the peer's OpenSent (RFC 4271 section 8.2.2,
+    /// Deviation: RFC 4486 section 4 has Connection Rejected (6/5) for a connection that is not wanted. We say
+    /// Administrative Shutdown (6/2) as on the session: 6/5 reads as if the peer were not configured here. And
+    /// behind an OPEN, for a NOTIFICATION alone is an error in the peer's OpenSent (RFC 4271 section 8.2.2,
     /// event 25): FRR answers with one of its own and then shows that as the cause.
     ///
     /// Once a [`Peer::PENALTY`] and no more: a connection that is answered lives on until the words are read,
