@@ -84,12 +84,6 @@ pub mod cease {
     pub const BFD_DOWN: u8 = 10;
 }
 
-/// Subcodes of ROUTE-REFRESH Message Error (RFC 7313 section 5).
-pub mod refresh {
-    /// A message of this subtype has another length.
-    pub const INVALID_LENGTH: u8 = 1;
-}
-
 impl Notification {
     /// Without data.
     pub fn new(code: u8, subcode: u8) -> Notification {
