@@ -274,8 +274,7 @@ impl Daemon {
         };
         let seed = u64::from(intent.wanted.router.router_id.value()) ^ u64::from(std::process::id()) << 32;
         let now = Instant::now();
-        let mut router = Router::new(now, intent.wanted.clone(), restarted, seed);
-        router.disable(now, disabled.addresses());
+        let router = Router::new(now, intent.wanted.clone(), restarted, disabled.addresses().collect(), seed);
         let config = SpeakerConfig { port: self.args.bgp_port };
         let (handle, events, _task) = cambric_speaker::start(&config, router)
             .with_context(|| format!("listening on TCP port {}", config.port))?;

@@ -182,8 +182,16 @@ impl Convergence {
 }
 
 impl Router {
-    /// `seed` spreads retries; any number will do, another one for each host is best.
-    pub fn new(now: Instant, wanted: Wanted, restarted: Restarted, seed: u64) -> Router {
+    /// `disabled` are the addresses whose peers the operator switched off in an earlier process, also those
+    /// that are not configured now. `seed` spreads retries; any number will do, another one for each host is
+    /// best.
+    pub fn new(
+        now: Instant,
+        wanted: Wanted,
+        restarted: Restarted,
+        disabled: BTreeSet<IpAddr>,
+        seed: u64,
+    ) -> Router {
         let mut rib = Rib::new(&wanted);
         if let Restarted::Yes { kept } = &restarted {
             // RFC 4724 section 4.1: forwarding goes on as it was until the peers have told all.
@@ -203,7 +211,7 @@ impl Router {
             peers: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_conn: BTreeMap::new(),
-            disabled: BTreeSet::new(),
+            disabled,
             removed: BTreeMap::new(),
             rib,
             convergence,
@@ -323,17 +331,6 @@ impl Router {
             (Some(id), _) => self.set_admin(now, id, admin),
             (None, Admin::Disabled) => drop(self.disabled.insert(address)),
             (None, Admin::Enabled) => drop(self.disabled.remove(&address)),
-        }
-    }
-
-    /// Switches the peers at these addresses off, those too that are not there yet: for a process that
-    /// follows another one.
-    pub fn disable(&mut self, now: Instant, addresses: impl IntoIterator<Item = IpAddr>) {
-        for address in addresses {
-            self.disabled.insert(address);
-            if let Some(id) = self.peer_at(address) {
-                self.set_admin(now, id, Admin::Disabled);
-            }
         }
     }
 
@@ -788,7 +785,7 @@ mod tests {
 
     /// A session over which one route came.
     fn with_one_route(now: Instant) -> (Router, ConnId) {
-        let mut router = Router::new(now, wanted(), Restarted::No, 7);
+        let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 7);
         let conn = establish(&mut router, now, PEER, &[]);
         tell(&mut router, now, conn, PEER);
         actions(&mut router);
@@ -814,7 +811,7 @@ mod tests {
         let now = Instant::now();
         let mut wanted = wanted();
         wanted.peers.insert(OTHER.into(), PeerConfig::new("other", OTHER.into(), asn(65002)));
-        let mut router = Router::new(now, wanted, Restarted::No, 7);
+        let mut router = Router::new(now, wanted, Restarted::No, BTreeSet::new(), 7);
         let restart = Capability::GracefulRestart(GracefulRestart {
             restarted: false,
             restart_time_s: 120,
@@ -853,7 +850,7 @@ mod tests {
     /// Seconds after which nothing of an earlier run is held back any more, if the first attempt ends so.
     fn converged_after(restarted: Restarted, end: fn(&mut Router, Instant, ConnId)) -> Option<u64> {
         let now = Instant::now();
-        let mut router = Router::new(now, wanted(), restarted, 7);
+        let mut router = Router::new(now, wanted(), restarted, BTreeSet::new(), 7);
         let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
         end(&mut router, now, conn);
         (0..120).find(|second| {
@@ -888,7 +885,7 @@ mod tests {
     #[test]
     fn a_peer_that_refuses_and_connects_itself_is_waited_for() {
         let now = Instant::now();
-        let mut router = Router::new(now, wanted(), Restarted::No, 7);
+        let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 7);
         let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
         let own = router.handle_accepted(now, [192, 0, 2, 1].into(), PEER.into()).expect("a peer");
         router.handle_connect_failed(now, conn, "connection refused");
@@ -900,7 +897,7 @@ mod tests {
     #[test]
     fn listing_in_pieces_is_the_listing_at_once() {
         let now = Instant::now();
-        let mut router = Router::new(now, wanted(), Restarted::No, 1);
+        let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 1);
         let conn = establish(&mut router, now, PEER, &[]);
         tell(&mut router, now, conn, PEER);
         let peer = router.peer_at(PEER.into()).expect("configured");
@@ -917,7 +914,7 @@ mod tests {
     #[test]
     fn address_without_peer_can_be_disabled_and_enabled() {
         let now = Instant::now();
-        let mut router = Router::new(now, wanted(), Restarted::No, 1);
+        let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 1);
         let absent = IpAddr::from([192, 0, 2, 9]);
         router.set_admin_at(now, absent, Admin::Disabled);
         router.set_admin_at(now, PEER.into(), Admin::Disabled);

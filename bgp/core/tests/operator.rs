@@ -274,13 +274,19 @@ fn disabled_peer_stays_so_when_manifests_are_read_again_and_when_it_is_removed_m
 }
 
 #[test]
-fn peers_disabled_by_an_earlier_process_are_so_before_they_are_configured() {
-    let mut device = Device::new(router(65001, US));
-    device.call(|router, now| router.disable(now, [ip(PEER)]));
-    device.apply(wanted(65001, US, [neighbor(65002, PEER), neighbor(65003, OTHER)], &[]));
-    assert_eq!(dialled(&mut device).len(), 1);
-    let admins: Vec<Admin> = device.router.peers().iter().map(|peer| peer.admin).collect();
-    assert_eq!(admins, [Admin::Disabled, Admin::Enabled]);
+fn peers_disabled_by_an_earlier_process_are_never_dialled() {
+    let wanted = wanted(65001, US, [neighbor(65002, PEER), neighbor(65003, OTHER)], &[]);
+    let nobody = Device::with_disabled(router(65001, US), [ip(PEER)].into());
+    let both = Device::with_disabled(wanted.clone(), [ip(PEER)].into());
+    for mut device in [nobody, both] {
+        device.apply(wanted.clone());
+        // Not even an attempt that is given up at once.
+        let is_tcp = |action: &&Action| matches!(action, Action::Connect { .. } | Action::Close { .. });
+        let tcp: Vec<&Action> = device.actions.iter().filter(is_tcp).collect();
+        assert!(matches!(tcp[..], [Action::Connect { remote, .. }] if remote.ip() == ip(OTHER)));
+        let admins: Vec<Admin> = device.router.peers().iter().map(|peer| peer.admin).collect();
+        assert_eq!(admins, [Admin::Disabled, Admin::Enabled]);
+    }
 }
 
 /// The peer's routes were kept over its restart (RFC 4724); the operator does not want them.

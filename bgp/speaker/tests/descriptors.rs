@@ -1,5 +1,6 @@
 //! The driver when the process has no file descriptor left. Alone in its process, for it takes all of them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ async fn connection_that_finds_no_descriptor_is_taken_when_there_is_one_and_does
     let probe = TcpListener::bind((PEER, 0)).await.expect("loopback");
     let port = probe.local_addr().expect("bound").port();
     drop(probe);
-    let router = Router::new(Instant::now(), wanted(), Restarted::No, 7);
+    let router = Router::new(Instant::now(), wanted(), Restarted::No, BTreeSet::new(), 7);
     let (_handle, _events, _task) = start(&SpeakerConfig { port }, router).expect("a free port");
 
     let socket = TcpSocket::new_v4().expect("a socket");

@@ -1,5 +1,6 @@
 //! The driver on real sockets of the loopback interface, against a peer made of octets.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ async fn speaker() -> (SocketAddr, Handle, JoinHandle<()>) {
         peer.hold_time = HoldTime::from_secs(3).expect("allowed");
         wanted.peers.insert(address, peer);
     }
-    let router = Router::new(Instant::now(), wanted, Restarted::No, 7);
+    let router = Router::new(Instant::now(), wanted, Restarted::No, BTreeSet::new(), 7);
     let (handle, mut events, task) = start(&SpeakerConfig { port }, router).expect("a free port");
     // Somebody takes the events, as the daemon does.
     tokio::spawn(async move { while events.recv().await.is_some() {} });

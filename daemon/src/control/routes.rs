@@ -298,7 +298,7 @@ mod tests {
         let prefix = |index: usize| Prefix::new([10, 0, (index >> 8) as u8, index as u8].into(), 32);
         wanted.originated =
             (0..count).map(|index| (prefix(index).expect("length"), Originated::Pods)).collect();
-        let router = Router::new(Instant::now(), wanted, Restarted::No, 1);
+        let router = Router::new(Instant::now(), wanted, Restarted::No, [].into(), 1);
         let (handle, events, _) =
             cambric_speaker::start(&SpeakerConfig { port: 0 }, router).expect("any port");
         (handle, events)

@@ -150,7 +150,7 @@ impl Net {
         let seed = self.roll();
         let node = &mut self.nodes[host.0];
         node.swept = node.fib.keys().copied().collect();
-        node.router = Some(Router::new(self.now, node.wanted.clone(), restarted, seed));
+        node.router = Some(Router::new(self.now, node.wanted.clone(), restarted, BTreeSet::new(), seed));
         self.work(host);
     }
 

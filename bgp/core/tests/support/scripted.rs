@@ -39,9 +39,14 @@ impl Message {
 
 impl Device {
     pub fn new(wanted: Wanted) -> Device {
+        Device::with_disabled(wanted, BTreeSet::new())
+    }
+
+    /// One whose operator switched these addresses off before it started.
+    pub fn with_disabled(wanted: Wanted, disabled: BTreeSet<IpAddr>) -> Device {
         let now = Instant::now();
         let mut device = Device {
-            router: Router::new(now, wanted, Restarted::No, 1),
+            router: Router::new(now, wanted, Restarted::No, disabled, 1),
             now,
             actions: Vec::new(),
             changes: Vec::new(),
