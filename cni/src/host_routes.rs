@@ -6,7 +6,8 @@
 //! come and go, so the daemon, which is always there, calls this.
 //!
 //! What should be follows from two things that are on the node already: a lease, and a link that is named and
-//! labelled for its holder. Nobody else's routes are touched, and nothing is taken away.
+//! labelled for its holder. Nobody else's routes are touched, and nothing is taken away. A better one of somebody else,
+//! which cuts a pod off as well, is told.
 //!
 //! **It brings no pod back.** Leases are held under their lock, so none is released meanwhile; a DEL that has deleted
 //! the link and waits for the lock is no danger, since a route is put on the very link that was seen, by its index:
@@ -48,7 +49,7 @@ pub struct Restored {
     pub failing: Vec<Failing>,
 }
 
-/// A pod with a lease and a link, but no route.
+/// A pod with a lease and a link, but no route, or none that is used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Failing {
     /// Where to the route is missing.
@@ -117,8 +118,10 @@ pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<
             let mut there = routes.iter().filter(is_there).peekable();
             if there.peek().is_none() {
                 work.put_back(&lease, &pod, address, link);
+                continue;
             }
             there.for_each(|route| work.set_source(route, link));
+            work.see_used(&lease, &pod, address, link);
         }
     }
     Ok(work.restored)
@@ -141,6 +144,11 @@ fn is_about_source(error: &NetlinkError) -> bool {
     error.errno() == Some(Errno::EINVAL)
 }
 
+/// Whether its ADD may still be at work.
+fn is_young(lease: &Lease) -> bool {
+    lease::now().saturating_sub(lease.granted_at) < ADD_MAY_TAKE
+}
+
 struct Work {
     socket: Socket,
     sources: NodeAddresses,
@@ -150,17 +158,38 @@ struct Work {
 impl Work {
     fn put_back(&mut self, lease: &Lease, pod: &Attachment, address: IpAddr, link: &Link) {
         match self.insert(address, link) {
-            Ok(()) => self.restored.put_back += 1,
+            Ok(()) => {
+                self.restored.put_back += 1;
+                self.see_used(lease, pod, address, link);
+            }
             // Its DEL came between.
             Err(error) if error.errno() == Some(Errno::ENODEV) => {}
-            Err(_) if lease::now().saturating_sub(lease.granted_at) < ADD_MAY_TAKE => {}
+            Err(_) if is_young(lease) => {}
             Err(error) => {
                 let why = self.explain(address, link, &error);
-                let name = pod.pod.as_deref().unwrap_or("a pod");
-                let pod = format!("{name} ({}, {})", pod.holder, link.name);
-                self.restored.failing.push(Failing { address, pod, why });
+                self.fail(pod, address, link, why);
             }
         }
+    }
+
+    /// A route that is there is of no use beside a better one: in IPv6 one of a smaller metric, in IPv4 one that was
+    /// put before it, in both one of a table that is asked earlier. Who made it had a reason, or may want to know.
+    fn see_used(&mut self, lease: &Lease, pod: &Attachment, address: IpAddr, link: &Link) {
+        let why = match kernel::route_to(&mut self.socket, address) {
+            Ok(used) if used.link == Some(link.index) => return,
+            Ok(used) => format!("the node uses another one, of {}", used.in_words()),
+            Err(error) => error.to_string(),
+        };
+        // Its DEL may have come between.
+        if !is_young(lease) && kernel::is_there(link) {
+            self.fail(pod, address, link, why);
+        }
+    }
+
+    fn fail(&mut self, pod: &Attachment, address: IpAddr, link: &Link, why: String) {
+        let name = pod.pod.as_deref().unwrap_or("a pod");
+        let pod = format!("{name} ({}, {})", pod.holder, link.name);
+        self.restored.failing.push(Failing { address, pod, why });
     }
 
     /// If that fails, so does the route, which says why.

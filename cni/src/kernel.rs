@@ -22,6 +22,8 @@ pub(crate) const RTMSG_BYTES: usize = 12;
 const IFADDR_BYTES: usize = 8;
 /// Size of `struct ndmsg`.
 const NDMSG_BYTES: usize = 12;
+/// Asks for a route as it is in its table; `libc` lacks it. A kernel before 4.13 tells what follows from it.
+const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// `NDA_IFINDEX`, which `libc` lacks.
 const NDA_IFINDEX: u16 = 8;
 
@@ -40,7 +42,7 @@ pub(crate) struct Link {
     pub(crate) peer: u32,
 }
 
-/// A route in the main table.
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     /// The unspecified address in a default route.
@@ -54,6 +56,12 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Whose it is and by what.
+    pub(crate) fn in_words(&self) -> String {
+        let link = self.link.unwrap_or_default();
+        format!("protocol {} by interface {link}", self.protocol)
+    }
+
     fn is_to_one_address(&self) -> bool {
         self.prefix == if self.destination.is_ipv4() { 32 } else { 128 }
     }
@@ -107,6 +115,21 @@ pub(crate) fn routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError> {
 /// All routes to single addresses, both families.
 pub(crate) fn host_routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError> {
     Ok(routes(socket)?.into_iter().filter(Route::is_to_one_address).collect())
+}
+
+/// The route that packets of the node to this address take, of whatever table.
+///
+/// # Errors
+/// The kernel refuses when there is none, and when the one there is throws packets away.
+pub(crate) fn route_to(socket: &mut Socket, address: IpAddr) -> Result<Route, NetlinkError> {
+    let (family, prefix) = if address.is_ipv4() { (libc::AF_INET, 32) } else { (libc::AF_INET6, 128) };
+    let mut header = [0; RTMSG_BYTES];
+    header[..2].copy_from_slice(&[family as u8, prefix]);
+    header[8..].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+    let query = Message::new(format!("find a route to {address}"), libc::RTM_GETROUTE, 0, &header);
+    let replies = socket.batch(&[query.address(libc::RTA_DST, address)])?;
+    let told = replies.iter().find_map(parse_route_of_any_table).map(|(_, route)| route);
+    told.ok_or_else(|| io::Error::other(format!("the kernel tells nothing about {address}")).into())
 }
 
 /// The host routes of pods, both families. The kernel leaves out all others, of which there may be very many.
@@ -175,6 +198,11 @@ pub(crate) fn has_link(name: &str) -> io::Result<bool> {
     }
 }
 
+/// Whether this very link is still there.
+pub(crate) fn is_there(link: &Link) -> bool {
+    if_nametoindex(link.name.as_str()).is_ok_and(|index| index == link.index)
+}
+
 /// Deletes this very link; its peer and its routes go with it. One that is not there is deleted already.
 pub(crate) fn delete_link(link: &Link) -> Result<(), NetlinkError> {
     let mut header = [0; IFINFO_BYTES];
@@ -213,7 +241,13 @@ pub(crate) fn parse_link(reply: &Reply) -> Option<Link> {
     })
 }
 
+/// One of the main table.
 fn parse_route(reply: &Reply) -> Option<Route> {
+    parse_route_of_any_table(reply).filter(|(table, _)| *table == libc::RT_TABLE_MAIN).map(|(_, route)| route)
+}
+
+/// With its table's number, or what stands for one above 255.
+fn parse_route_of_any_table(reply: &Reply) -> Option<(u8, Route)> {
     if reply.kind != libc::RTM_NEWROUTE {
         return None;
     }
@@ -225,14 +259,15 @@ fn parse_route(reply: &Reply) -> Option<Route> {
     };
     let attributes = reply.attributes(RTMSG_BYTES);
     let destination = attributes.address(libc::RTA_DST).or_else(everything)?;
-    (table == libc::RT_TABLE_MAIN).then(|| Route {
+    let route = Route {
         destination,
         prefix,
         protocol,
         link: attributes.u32(libc::RTA_OIF),
         gateway: attributes.address(libc::RTA_GATEWAY),
         source: attributes.address(libc::RTA_PREFSRC),
-    })
+    };
+    Some((table, route))
 }
 
 fn parse_address(reply: &Reply) -> Option<Address> {

@@ -83,13 +83,21 @@ fn compare_routes(
         let Some(route) = present.iter().find(ours) else {
             let others =
                 kernel::host_routes(socket)?.into_iter().filter(|route| route.destination == *address);
-            let others: String = others.map(|route| in_words(&route)).collect();
+            let others: String =
+                others.map(|route| format!(", it has one of {}", route.in_words())).collect();
             found.tell(format!(
                 "the node has no route of protocol {PROTOCOL_POD} to {address} by {}{others}",
                 link.name
             ));
             continue;
         };
+        let by = format!("the node does not use its route to {address} by {}", link.name);
+        match kernel::route_to(socket, *address) {
+            Ok(used) if used.link == Some(link.index) => {}
+            Ok(used) => found.tell(format!("{by}, but one of {}", used.in_words())),
+            Err(error) if error.errno().is_some() => found.tell(format!("{by}: {error}")),
+            Err(error) => return Err(error),
+        }
         // Another source than the configured one is the node's address of today: the daemon moves it.
         if let Some(wanted) = wanted.config().node_addresses.towards(*address)
             && route.source.is_none()
@@ -99,11 +107,6 @@ fn compare_routes(
         }
     }
     Ok(())
-}
-
-fn in_words(route: &Route) -> String {
-    let link = route.link.unwrap_or_default();
-    format!(", it has one of protocol {} by interface {link}", route.protocol)
 }
 
 /// Only what pods cannot do without: a distribution may well be stricter or laxer in the rest.

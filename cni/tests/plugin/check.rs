@@ -91,7 +91,7 @@ fn pods_of_nodes_without_a_mtu_or_addresses_pass_too() {
 
 /// What is done to a pod that was just added: where, by which command, and what CHECK says about it.
 /// HOST, IPV4 and IPV6 stand for the host end's name and the leased addresses.
-const DAMAGES: [(Where, &str, &str); 23] = [
+const DAMAGES: [(Where, &str, &str); 25] = [
     (Where::Pod, "ip link set eth0 down", "eth0 in the pod is down"),
     (Where::Pod, "ip link set eth0 name eth9", "eth0 is not in the pod"),
     (
@@ -134,6 +134,16 @@ const DAMAGES: [(Where, &str, &str); 23] = [
         Where::Node,
         "ip -6 route replace IPV6 dev lo proto static metric 1024",
         "the node has no route of protocol 204 to IPV6 by HOST, it has one of protocol 4 by interface 1",
+    ),
+    (
+        Where::Node,
+        "ip -6 route add IPV6 dev lo proto static metric 10",
+        "the node does not use its route to IPV6 by HOST, but one of protocol 4 by interface 1",
+    ),
+    (
+        Where::Node,
+        "ip route prepend unreachable IPV4",
+        "the node does not use its route to IPV4 by HOST: cannot find a route to IPV4: E",
     ),
     (
         Where::Node,

@@ -236,6 +236,48 @@ fn what_cannot_be_put_back_is_named_once_no_add_can_be_at_work() {
 }
 
 #[test]
+fn a_pod_that_a_better_route_cuts_off_is_named_and_the_route_left_alone() {
+    on_a_host(|host| {
+        let (pod, added) = host.attached_pod("a1");
+        let [ipv4, ipv6] = added.addresses()[..] else { panic!("{added:?}") };
+        std::fs::remove_dir_all(host.lease_dir()).expect("removed");
+        host.attached_pod("b1");
+        assert_eq!(restore(host), Restored::default());
+        let name = pod.host_ifname();
+        let cut_off = |address: IpAddr, why: &str| {
+            let restored = restore(host);
+            let words: Vec<String> = restored.failing.iter().map(ToString::to_string).collect();
+            let who = format!("default/web (eth0 of container a1, {name})");
+            assert_eq!(words, [format!("no route to {address} of {who}: {why}")]);
+            assert_eq!(restored, Restored { failing: restored.failing.clone(), ..Restored::default() });
+        };
+        let used =
+            |protocol: u32| format!("the node uses another one, of protocol {protocol} by interface 1");
+        for (address, route, why) in [
+            (ipv6, format!("-6 route add {ipv6}/128 dev lo metric 10 proto static"), used(4)),
+            (ipv4, format!("-4 route prepend {ipv4}/32 dev lo proto boot"), used(3)),
+            (
+                ipv4,
+                format!("-4 route prepend unreachable {ipv4}/32"),
+                format!("cannot find a route to {ipv4}: EHOSTUNREACH: No route to host"),
+            ),
+            (
+                ipv6,
+                format!("-6 route add blackhole {ipv6}/128 metric 10"),
+                format!("cannot find a route to {ipv6}: EINVAL: Invalid argument"),
+            ),
+        ] {
+            ip(&route);
+            let before = routes();
+            cut_off(address, &why);
+            assert_eq!(routes(), before, "nobody fights");
+            ip(&route.replace(" add ", " del ").replace(" prepend ", " del "));
+            assert_eq!(restore(host), Restored::default());
+        }
+    });
+}
+
+#[test]
 fn beside_pods_that_come_and_go_no_add_fails_and_nothing_is_left() {
     on_a_host(|host| {
         let over = AtomicBool::new(false);
