@@ -2,8 +2,8 @@
 //!
 //! The plugin makes them when a pod comes and is then gone; what the kernel or somebody takes away later comes back
 //! from here ([`cambric_cni::host_routes`], which says what is lost when). Looked at when links or addresses change,
-//! when one of the routes is deleted, when the node gets other addresses, and every minute; every second while
-//! something cannot be mended.
+//! when one of the routes is deleted or replaced, when the node gets other addresses, and every minute; every second
+//! while something cannot be mended.
 //!
 //! It needs no source and no peer: pods that are there keep their routes whatever else is wrong.
 
