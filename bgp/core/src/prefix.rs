@@ -85,6 +85,12 @@ impl Prefix {
         Prefix { family, octets, length: family.bits() }
     }
 
+    /// All prefixes that hold `address`, the most specific first: 33 or 129.
+    pub fn holding(address: IpAddr) -> impl Iterator<Item = Prefix> {
+        let Prefix { family, octets, length } = Prefix::host(address);
+        (0..=length).rev().map(move |length| Prefix::masked(family, octets, length))
+    }
+
     /// From as many octets as the length needs, as they stand in NLRI (RFC 4271 section 4.3).
     pub(crate) fn from_wire(family: Family, length: u8, significant: &[u8]) -> Prefix {
         let mut octets = [0; 16];
@@ -213,6 +219,17 @@ mod tests {
         assert!(!p("10.1.0.0/16").covers(&p("10.2.0.0/24")));
         assert!(!p("0.0.0.0/0").covers(&p("::/0")));
         assert!(p("fd00::/8").contains("fd00::1".parse().expect("address")));
+    }
+
+    #[test]
+    fn prefixes_that_hold_an_address_are_those_that_contain_it() {
+        for (text, count) in [("10.1.2.3", 33), ("fd00::1:2", 129)] {
+            let address = text.parse().expect("address");
+            let holding: Vec<Prefix> = Prefix::holding(address).collect();
+            assert!(holding.iter().all(|prefix| prefix.contains(address)));
+            assert!(holding.iter().rev().zip(0..).all(|(prefix, length)| prefix.length() == length));
+            assert_eq!((holding.len(), holding[0]), (count, Prefix::host(address)));
+        }
     }
 
     #[test]

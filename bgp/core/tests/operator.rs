@@ -10,7 +10,7 @@ use std::time::Duration;
 use cambric_bgp::config::Import;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::policy::Refusal;
-use cambric_bgp::rib::{PathInfo, Verdict};
+use cambric_bgp::rib::{Part, PathInfo, Verdict};
 use cambric_bgp::router::{PeerStatus, Refused, Restarted};
 use cambric_bgp::wire::{MessageType, Notification};
 use cambric_bgp::{
@@ -401,6 +401,12 @@ fn disabled_peers_stay_out_of_any_turmoil_and_come_back_after_it() {
 }
 
 fn disabled_are_out(net: &Net, host: Host) {
+    for peer in net.router(host).peers() {
+        let sent = net.router(host).prefixes(Part::ToldTo(peer.id));
+        for (family, counts) in &peer.counts {
+            assert_eq!(counts.sent, sent.iter().filter(|prefix| prefix.family() == *family).count());
+        }
+    }
     let disabled = net.router(host).peers().into_iter().filter(|peer| peer.admin == Admin::Disabled);
     for peer in disabled {
         assert_eq!((peer.state, &peer.session), (PeerState::Idle, &None));

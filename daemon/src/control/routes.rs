@@ -66,7 +66,7 @@ enum Wanted {
 
 /// The most specific route that holds `address` and can be used; if none can, the most specific one.
 fn most_specific(router: &Router, address: IpAddr) -> Vec<RouteInfo> {
-    let holding = router.routes(|prefix| prefix.contains(address));
+    let holding = router.routes_to(&Prefix::holding(address).collect::<Vec<_>>());
     let usable = |info: &RouteInfo| info.paths.iter().any(|path| path.verdict == Verdict::Best);
     let best = holding.iter().filter(|info| usable(info)).max_by_key(|info| info.prefix.length());
     best.or(holding.iter().max_by_key(|info| info.prefix.length())).cloned().into_iter().collect()

@@ -22,7 +22,9 @@ pub(crate) struct AdjOut {
     pub(crate) tells: Tells,
     families: BTreeSet<Family>,
     /// What the peer has from us: the truth for withdrawals.
-    pub(crate) sent: BTreeMap<DestId, Arc<Attributes>>,
+    sent: BTreeMap<DestId, Arc<Attributes>>,
+    /// How many of a family these are.
+    sent_count: BTreeMap<Family, usize>,
     /// What it may have to hear of.
     pub(crate) dirty: BTreeSet<DestId>,
     /// Said again even if nothing changed: it asked (RFC 2918).
@@ -38,10 +40,35 @@ impl AdjOut {
             tells,
             families: families.clone(),
             sent: BTreeMap::new(),
+            sent_count: BTreeMap::new(),
             dirty: BTreeSet::new(),
             resend: BTreeSet::new(),
             end_of_rib: families.clone(),
         }
+    }
+
+    /// What the peer has from us.
+    pub(crate) fn sent(&self) -> &BTreeMap<DestId, Arc<Attributes>> {
+        &self.sent
+    }
+
+    /// How many routes of a family the peer has from us.
+    pub(crate) fn sent_count(&self, family: Family) -> usize {
+        self.sent_count.get(&family).copied().unwrap_or_default()
+    }
+
+    /// What the peer had before.
+    fn insert(&mut self, id: DestId, family: Family, sent: Arc<Attributes>) -> Option<Arc<Attributes>> {
+        let before = self.sent.insert(id, sent);
+        *self.sent_count.entry(family).or_default() += usize::from(before.is_none());
+        before
+    }
+
+    /// Whether the peer had it.
+    fn remove(&mut self, id: DestId, family: Family) -> bool {
+        let had = self.sent.remove(&id).is_some();
+        *self.sent_count.entry(family).or_default() -= usize::from(had);
+        had
     }
 }
 
@@ -176,7 +203,7 @@ impl Rib {
         let resend = out.resend.remove(&id);
         match wanted {
             Some(attributes) => {
-                let before = out.sent.insert(id, Arc::clone(&attributes));
+                let before = out.insert(id, prefix.family(), Arc::clone(&attributes));
                 let unchanged = before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &attributes));
                 if !unchanged || resend {
                     batch.announce(prefix, &attributes);
@@ -186,7 +213,7 @@ impl Rib {
                 }
             }
             None => {
-                if out.sent.remove(&id).is_some() {
+                if out.remove(id, prefix.family()) {
                     batch.withdrawn.entry(prefix.family()).or_default().push(prefix);
                     self.unsent(id);
                 }
@@ -197,7 +224,7 @@ impl Rib {
     fn take_back(&mut self, peer: PeerId, prefixes: &[Prefix], session: &Session, bytes: &mut Vec<u8>) {
         for prefix in prefixes {
             let Some(id) = self.index.get(prefix).copied() else { continue };
-            if self.out_mut(peer).is_some_and(|out| out.sent.remove(&id).is_some()) {
+            if self.out_mut(peer).is_some_and(|out| out.remove(id, prefix.family())) {
                 self.unsent(id);
             }
         }

@@ -83,7 +83,7 @@ impl Rib {
             }
             Part::ToldTo(peer) => {
                 let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
-                out.into_iter().flat_map(|out| out.sent.keys()).map(of).collect()
+                out.into_iter().flat_map(|out| out.sent().keys()).map(of).collect()
             }
             Part::Refused => {
                 let live = self.live().map(|(_, dest)| dest);
@@ -104,7 +104,7 @@ impl Rib {
             return Vec::new();
         };
         let found = prefixes.iter().filter_map(|prefix| Some((*prefix, self.index.get(prefix)?)));
-        found.filter_map(|(prefix, id)| Some((prefix, Arc::clone(out.sent.get(id)?)))).collect()
+        found.filter_map(|(prefix, id)| Some((prefix, Arc::clone(out.sent().get(id)?)))).collect()
     }
 
     /// Routes by prefix, those that `wanted` lets through.
@@ -135,8 +135,7 @@ impl Rib {
         let Some(tables) = self.peers.get(&peer) else { return Counts::default() };
         let InCounts { accepted, refused, dropped, .. } =
             tables.counts.get(&family).copied().unwrap_or_default();
-        let sent = tables.out.iter().flat_map(|out| out.sent.keys());
-        let sent = sent.filter(|id| self.dest(**id).prefix.family() == family).count();
+        let sent = tables.out.as_ref().map_or(0, |out| out.sent_count(family));
         let (received, refused) = (accepted + refused + dropped, refused + dropped);
         Counts { received, accepted, refused, not_kept: dropped, sent }
     }
