@@ -2,8 +2,7 @@
 //!
 //! The kernel drops a pod's IPv4 route for good when the node loses the address that is its preferred source, and
 //! all routes of a link that is set down, with the link's IPv6 address; it takes a lost source off an IPv6 route.
-//! The plugin runs only when pods
-//! come and go, so the daemon, which is always there, calls this.
+//! The plugin runs only when pods come and go, so the daemon, which is always there, calls this.
 //!
 //! What should be follows from two things that are on the node already: a lease, and a link that is named and
 //! labelled for its holder. Nobody else's routes are touched, and nothing is taken away. A better one of somebody else,
@@ -251,14 +250,11 @@ impl Work {
         if !link.up {
             return format!("{} is down", link.name);
         }
-        if error.errno() != Some(Errno::EEXIST) {
-            return error.to_string();
+        match kernel::route_to(&mut self.socket, address) {
+            Ok(there) if error.errno() == Some(Errno::EEXIST) && there.is_to_one_address() => {
+                format!("another route has its place, of {}", there.in_words())
+            }
+            _ => error.to_string(),
         }
-        let routes = kernel::host_routes(&mut self.socket).unwrap_or_default();
-        let there = routes.iter().find(|route| route.destination == address);
-        there.map_or_else(
-            || error.to_string(),
-            |route| format!("another route has its place, of protocol {}", route.protocol),
-        )
     }
 }

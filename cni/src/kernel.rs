@@ -62,7 +62,7 @@ impl Route {
         format!("protocol {} by interface {link}", self.protocol)
     }
 
-    fn is_to_one_address(&self) -> bool {
+    pub(crate) fn is_to_one_address(&self) -> bool {
         self.prefix == if self.destination.is_ipv4() { 32 } else { 128 }
     }
 }

@@ -81,12 +81,11 @@ fn compare_routes(
     for address in &wanted.addresses {
         let ours = |route: &&Route| route.destination == *address && route.link == Some(link.index);
         let Some(route) = present.iter().find(ours) else {
-            let others =
-                kernel::host_routes(socket)?.into_iter().filter(|route| route.destination == *address);
-            let others: String =
-                others.map(|route| format!(", it has one of {}", route.in_words())).collect();
+            let other = kernel::route_to(socket, *address).ok().filter(Route::is_to_one_address);
+            let other =
+                other.map(|route| format!(", it has one of {}", route.in_words())).unwrap_or_default();
             found.tell(format!(
-                "the node has no route of protocol {PROTOCOL_POD} to {address} by {}{others}",
+                "the node has no route of protocol {PROTOCOL_POD} to {address} by {}{other}",
                 link.name
             ));
             continue;

@@ -224,7 +224,7 @@ fn what_cannot_be_put_back_is_named_once_no_add_can_be_at_work() {
             words,
             [format!(
                 "no route to {address} of default/web (eth0 of container a1, {name}): another route has its \
-                 place, of protocol 4"
+                 place, of protocol 4 by interface 1"
             )]
         );
         ip(&format!("route del {address} dev lo proto static"));
