@@ -49,7 +49,7 @@ fn every_hint_works(lab: &Lab, hints: &[Hint]) -> Result<()> {
     Ok(())
 }
 
-/// IPv4 between the two pods goes through a VXLAN between their nodes.
+/// IPv4 between the two pods goes through a VXLAN between their nodes, which is taken away again.
 fn a_tunnel_is_found(lab: &Lab) -> Result<()> {
     let (near, far) = (lab.pod("n11", "n11-1")?, lab.pod("n22", "n22-1")?);
     build_tunnel(near.node(), ("10.255.1.1", "10.255.2.2"), ("192.0.2.1", "192.0.2.2"), &far)?;
@@ -63,6 +63,12 @@ fn a_tunnel_is_found(lab: &Lab) -> Result<()> {
     ensure!(of("no packet seen on any link: out IPv4 UDP") == 1, "{:#?}", proof.faults.last());
     ensure!(of("IPv6") == 0, "IPv6 goes bare as before");
     println!("a VXLAN for IPv4 was found {} times, as in\n  {}", of("a tunnel, VXLAN"), proof.faults[0]);
+    // The routes into it go with it.
+    for pod in [&near, &far] {
+        pod.node().run_ok(&["ip", "link", "del", "vx0"])?;
+    }
+    let proof = capture::prove_bare(lab, &near, &far, demo::ROUTERS_TO_N11)?;
+    ensure!(proof.faults.is_empty(), "nothing is left of the tunnel: {:#?}", proof.faults);
     Ok(())
 }
 
