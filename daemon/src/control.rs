@@ -1,6 +1,7 @@
 //! The control socket: JSON lines, root only.
 
 mod answer;
+mod client;
 mod disabled;
 mod links;
 mod peers;
@@ -12,28 +13,24 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cambric_api::{Reply, Request};
+use cambric_api::Reply;
 use cambric_speaker::Gone;
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use self::client::{Operator, Place};
 pub use self::disabled::Disabled;
 use crate::state::Shared;
 
 /// File name in the run-time folder.
 pub const SOCKET_NAME: &str = "cambricd.sock";
-/// Requests are short; a client that sends more is no client of ours.
-const MOST_REQUEST_BYTES: usize = 64 * 1024;
-/// Clients served at once; further ones wait in the kernel's queue.
+/// Clients served at once. A further one takes the place of the one that has been silent for longest.
 const MOST_CLIENTS: usize = 32;
-/// A client that asks nothing, or takes no answer, for this long is hung up on: it has the place of another.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Accepting fails for want of files or memory, and goes on failing for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,32 +54,53 @@ pub fn start(run_dir: &Path, shared: Shared) -> io::Result<JoinHandle<()>> {
 
 async fn serve(listener: UnixListener, shared: Shared) {
     let mut clients = JoinSet::new();
+    let mut places: Vec<Weak<Place>> = Vec::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if clients.len() < MOST_CLIENTS => match accepted {
-                Ok((stream, _)) if is_allowed(&stream) => {
-                    let shared = shared.clone();
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let Some(operator) = Operator::of(&stream) else {
+                        tracing::warn!("control client of another user is refused");
+                        continue;
+                    };
+                    if clients.len() >= MOST_CLIENTS && !make_room(&places) {
+                        turn_away(&stream);
+                        continue;
+                    }
+                    let (place, shared) = (Arc::new(Place::default()), shared.clone());
+                    places.push(Arc::downgrade(&place));
                     clients.spawn(async move {
-                        if let Err(error) = serve_client(stream, &shared).await {
+                        if let Err(error) = client::serve(stream, operator, &place, &shared).await {
                             tracing::debug!(error = %error, "control client is gone");
                         }
                     });
                 }
-                Ok(_) => tracing::warn!("control client of another user is refused"),
                 Err(error) => {
                     tracing::warn!(error = %error, "control socket: accept failed");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(_) = clients.join_next() => {}
+            Some(_) = clients.join_next() => places.retain(|place| place.strong_count() > 0),
         }
     }
 }
 
-/// Root, or the user that the daemon runs as.
-fn is_allowed(stream: &UnixStream) -> bool {
-    let own = nix::unistd::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+/// Takes the place of the client that has been silent for longest; false if all are being answered.
+fn make_room(places: &[Weak<Place>]) -> bool {
+    let taken = places.iter().filter_map(Weak::upgrade);
+    let longest =
+        taken.filter_map(|place| Some((place.idle_since()?, place))).min_by_key(|(since, _)| *since);
+    longest.map(|(_, place)| place.take_back()).is_some()
+}
+
+/// It has asked nothing yet, so its buffer is empty and takes the line.
+fn turn_away(stream: &UnixStream) {
+    let reply = Reply::unavailable(format!("{MOST_CLIENTS} others are being answered; try again"));
+    let Ok(mut line) = serde_json::to_vec(&reply) else { return };
+    line.push(b'\n');
+    if let Err(error) = stream.try_write(&line) {
+        tracing::debug!(error = %error, "control client is turned away without a word");
+    }
 }
 
 /// Why there is no answer.
@@ -91,61 +109,45 @@ enum Fault {
     /// Nobody can give it.
     #[error(transparent)]
     Gone(#[from] Gone),
-    /// Nobody is called so; the answer says who may have been meant.
-    #[error("there is nothing of that name")]
-    NoSuch(Box<Reply>),
+    /// It is another one than what was asked for.
+    #[error("reply {}", .0.code)]
+    Answer(Box<Reply>),
     /// Nobody takes it.
     #[error(transparent)]
     Client(#[from] io::Error),
 }
 
-/// The way back to a client.
-struct Replies<'a>(&'a mut OwnedWriteHalf);
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
 
-impl Replies<'_> {
-    async fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        let mut text = serde_json::to_vec(reply)?;
-        text.push(b'\n');
-        timeout(PATIENCE, self.0.write_all(&text)).await?
+    use super::*;
+
+    #[test]
+    fn room_is_made_by_who_has_been_silent_for_longest() {
+        let places: [Arc<Place>; 3] = Default::default();
+        let mut weak: Vec<Weak<Place>> = places.iter().map(Arc::downgrade).collect();
+        assert!(!make_room(&weak), "all are being answered");
+        let now = Instant::now();
+        places[1].set_idle_since(Some(now));
+        places[2].set_idle_since(Some(now - Duration::from_secs(1)));
+        assert!(make_room(&weak));
+        assert!(places[2].idle_since().is_none() && places[1].idle_since().is_some());
+        assert!(make_room(&weak));
+        assert!(!make_room(&weak), "nobody is asked twice");
+        weak.push(Weak::new());
+        assert!(!make_room(&weak), "who is gone has none");
     }
-}
 
-async fn serve_client(stream: UnixStream, shared: &Shared) -> io::Result<()> {
-    let (read_half, mut write_half) = stream.into_split();
-    let mut lines = BufReader::new(read_half);
-    let mut replies = Replies(&mut write_half);
-    loop {
-        let Some(line) = timeout(PATIENCE, read_line(&mut lines)).await?? else { return Ok(()) };
-        let reply = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => match answer::answer(request, shared, &mut replies).await {
-                Ok(reply) => reply,
-                Err(Fault::Gone(gone)) => Reply::unavailable(gone),
-                Err(Fault::NoSuch(answer)) => *answer,
-                Err(Fault::Client(error)) => return Err(error),
-            },
-            Err(error) => Reply::not_understood(error),
-        };
-        replies.send(&reply).await?;
-    }
-}
-
-/// `None` at the end; an error for a line that is too long.
-async fn read_line(lines: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    loop {
-        let available = lines.fill_buf().await?;
-        if available.is_empty() {
-            return Ok(None);
-        }
-        let end = available.iter().position(|&octet| octet == b'\n');
-        let count = end.map_or(available.len(), |at| at + 1);
-        line.extend_from_slice(&available[..count]);
-        lines.consume(count);
-        if end.is_some() {
-            return Ok(Some(line));
-        }
-        if line.len() > MOST_REQUEST_BYTES {
-            return Err(io::Error::other("request line is too long"));
-        }
+    #[tokio::test]
+    async fn who_is_turned_away_is_told_why() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.writable().await.expect("a socket");
+        turn_away(&ours);
+        drop(ours);
+        let mut said = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut { theirs }, &mut said).await.expect("a socket");
+        let reply: Reply = serde_json::from_slice(&said).expect("a reply");
+        assert_eq!(reply, Reply::unavailable("32 others are being answered; try again"));
     }
 }

@@ -32,13 +32,15 @@ pub(super) fn render(status: &Status) -> String {
     if !status.notices.is_empty() {
         fields.list("Notices", &status.notices, "");
     }
-    fields.list("Problems", &status.problems, "none");
+    fields.list("Problems", status.peer_problems.iter().chain(&status.problems), "none");
     fields.to_string()
 }
 
 fn kernel(status: &KernelStatus) -> String {
-    let KernelStatus { family, wanted, installed, groups } = status;
-    format!("{family}: {installed} of {wanted} routes installed, next-hop groups: {groups}")
+    let KernelStatus { family, wanted, installed, stale, groups } = status;
+    let kept = if *stale > 0 { format!(", {stale} kept from before") } else { String::new() };
+    let installed = installed.saturating_sub(*stale);
+    format!("{family}: {installed} of {wanted} routes installed{kept}, next-hop groups: {groups}")
 }
 
 #[cfg(test)]
@@ -63,12 +65,13 @@ mod tests {
             ready: true,
             waiting_for: Vec::new(),
             problems: Vec::new(),
+            peer_problems: Vec::new(),
             originated: vec!["10.244.1.0/24".to_owned(), "fd00:244:1::/64".to_owned()],
             peers_established: 2,
             peers_total: 2,
             kernel: vec![
-                KernelStatus { family: "ipv4".to_owned(), wanted: 24, installed: 24, groups: 1 },
-                KernelStatus { family: "ipv6".to_owned(), wanted: 24, installed: 23, groups: 1 },
+                KernelStatus { family: "ipv4".to_owned(), wanted: 24, installed: 24, stale: 0, groups: 1 },
+                KernelStatus { family: "ipv6".to_owned(), wanted: 24, installed: 23, stale: 0, groups: 1 },
             ],
         }
     }
@@ -104,10 +107,17 @@ Problems:   none
             uptime_s: 3,
             ready: false,
             waiting_for: vec!["Node rack1-node1".to_owned(), "End-of-RIB from tor1a".to_owned()],
+            peer_problems: vec!["peer tor1b (10.0.2.1) is down (Active)".to_owned()],
             problems: vec!["peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed".to_owned()],
             originated: Vec::new(),
             peers_established: 0,
-            kernel: Vec::new(),
+            kernel: vec![KernelStatus {
+                family: "ipv4".to_owned(),
+                wanted: 0,
+                installed: 3,
+                stale: 3,
+                groups: 1,
+            }],
             keeping: Keeping::default(),
             notices: vec!["peer tor1a (10.0.1.1) is disabled; `enable tor1a` brings it back".to_owned()],
             ..status()
@@ -121,14 +131,15 @@ Up for:     3s
 Source:     kube
 Peers:      0 of 2 established
 Announces:  nothing
-Kernel:     nothing installed
+Kernel:     ipv4: 0 of 0 routes installed, 3 kept from before, next-hop groups: 1
 Repairs:    none
 Checks:     0 of the whole table; the kernel's events lost 0 times
 Ready:      no
 Waits for:  Node rack1-node1
             End-of-RIB from tor1a
 Notices:    peer tor1a (10.0.1.1) is disabled; `enable tor1a` brings it back
-Problems:   peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed
+Problems:   peer tor1b (10.0.2.1) is down (Active)
+            peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed
 ";
         assert_eq!(render(&status), expected);
     }

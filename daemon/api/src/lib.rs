@@ -6,8 +6,8 @@
 //! asked for, 8xxx it cannot be done now, 9xxx not understood.
 //!
 //! A long listing comes in several lines, each a reply of its own; all but the last say `"more":true`. So
-//! neither side need hold a table twice, and the speaker is asked for a piece at a time: a piece is of one
-//! moment, the whole is not.
+//! the daemon holds a piece of it at a time and the speaker is asked for a piece at a time: a piece is of one
+//! moment, the whole is not. [`Reply::append`] makes one of them again for a client that wants the whole.
 //!
 //! Fields are only ever added. Both sides pass over fields that they do not know, and a verb that the
 //! daemon does not know is answered with 9001.
@@ -90,6 +90,13 @@ mod tests {
         let newer: Action =
             serde_json::from_str(r#"{"peer":"a","address":"::1","outcome":"painted"}"#).expect("known");
         assert_eq!(newer.outcome, Outcome::Other);
+    }
+
+    #[test]
+    fn no_route_is_an_error_with_an_empty_listing() {
+        let reply = Reply::no_route("10.0.0.1");
+        assert!(reply.is_error() && reply.body == Body::Routes(Vec::new()), "{reply:?}");
+        assert_eq!((reply.code, reply.note.as_deref()), (8001, Some("no route to 10.0.0.1")));
     }
 
     #[test]

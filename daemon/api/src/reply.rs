@@ -37,7 +37,7 @@ pub enum Body {
     Interfaces(Vec<Interface>),
     /// 1002
     Protocols(Vec<Protocol>),
-    /// 1007
+    /// 1007, and 8001 if there is none to what was asked for.
     Routes(Vec<Route>),
     /// 1013
     Neighbors(Vec<Neighbor>),
@@ -90,6 +90,12 @@ impl Reply {
     /// Code 1013.
     pub fn neighbors(neighbors: Vec<Neighbor>) -> Reply {
         Reply::new(1013, Body::Neighbors(neighbors))
+    }
+
+    /// Code 8001: no route holds what was asked for.
+    pub fn no_route(to: impl std::fmt::Display) -> Reply {
+        let note = Some(format!("no route to {to}"));
+        Reply { note, ..Reply::new(8001, Body::Routes(Vec::new())) }
     }
 
     /// Code 8003: nothing of that name; `near` are names that may have been meant.

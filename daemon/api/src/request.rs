@@ -69,7 +69,7 @@ pub enum Request {
         /// By name or address, or [`ALL`].
         peer: String,
     },
-    /// Ends the session with a peer and connects again at once.
+    /// Ends the session with a peer and connects again after a moment.
     Restart {
         /// By name or address, or [`ALL`].
         peer: String,

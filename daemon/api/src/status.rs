@@ -32,6 +32,9 @@ pub struct Status {
     /// What the operator should mend: manifests that were refused, conflicts, foreign routes.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// What is wrong with peers: each that is down and not disabled, and each that tells more than it may.
+    #[serde(default)]
+    pub peer_problems: Vec<String>,
     /// What the operator did himself and may have forgotten: peers that are disabled.
     #[serde(default)]
     pub notices: Vec<String>,
@@ -71,8 +74,11 @@ pub struct KernelStatus {
     pub family: String,
     /// Routes that should be there.
     pub wanted: usize,
-    /// Routes that are.
+    /// Routes that are, those of an earlier run among them.
     pub installed: usize,
+    /// Of these, routes of an earlier run that nobody has told in this one yet; they go once all peers have told theirs.
+    #[serde(default)]
+    pub stale: usize,
     /// Next-hop groups in use.
     pub groups: usize,
 }

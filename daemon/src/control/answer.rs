@@ -10,14 +10,16 @@ use cambric_bgp::types::PeerKind;
 use cambric_bgp::{Admin, Family};
 use tokio::task::spawn_blocking;
 
+use super::client::{Operator, Replies};
 use super::words::escaped;
-use super::{Fault, Replies, links, peers, routes, status};
+use super::{Fault, links, peers, routes, status};
 use crate::state::Shared;
 use crate::{check, fib};
 
 /// Answers one request: sends what comes before the last line, and gives that.
 pub(super) async fn answer(
     request: Request,
+    operator: Operator,
     shared: &Shared,
     replies: &mut Replies<'_>,
 ) -> Result<Reply, Fault> {
@@ -32,10 +34,28 @@ pub(super) async fn answer(
         Request::ShowInterfaces { interface } => links::show_interfaces(shared, interface.as_deref()).await?,
         Request::ShowNeighbors { interface } => links::show_neighbors(shared, interface.as_deref()).await?,
         Request::ConfigureCheck { path } => configure_check(shared, path).await,
-        Request::Enable { peer } => peers::set_admin(shared, &peer, Admin::Enabled).await?,
-        Request::Disable { peer } => peers::set_admin(shared, &peer, Admin::Disabled).await?,
-        Request::Restart { peer } => peers::restart(shared, &peer).await?,
+        Request::Enable { peer } => {
+            let shared = shared.clone();
+            to_its_end(async move { peers::set_admin(&shared, &peer, Admin::Enabled, &operator).await })
+                .await?
+        }
+        Request::Disable { peer } => {
+            let shared = shared.clone();
+            to_its_end(async move { peers::set_admin(&shared, &peer, Admin::Disabled, &operator).await })
+                .await?
+        }
+        Request::Restart { peer } => {
+            let shared = shared.clone();
+            to_its_end(async move { peers::restart(&shared, &peer, &operator).await }).await?
+        }
     })
+}
+
+/// What changes something is not dropped half way, though its client leaves.
+async fn to_its_end(
+    work: impl Future<Output = Result<Reply, Fault>> + Send + 'static,
+) -> Result<Reply, Fault> {
+    tokio::spawn(work).await.unwrap_or_else(|error| Ok(Reply::failed(error)))
 }
 
 async fn show_protocols(shared: &Shared, wanted: Option<&str>) -> Result<Reply, Fault> {

@@ -19,7 +19,7 @@ const POD_LINK: (&str, usize) = ("cam", 15);
 pub(super) async fn show_interfaces(shared: &Shared, wanted: Option<&str>) -> Result<Reply, Fault> {
     let links = shared.routes.links().borrow().clone();
     check_name(&links, wanted)?;
-    let peers = peers::all(shared).await?;
+    let peers = peers::all_so_far(shared).await?;
     let Ok(snapshot) = shared.routes.snapshot().await else {
         return Ok(Reply::unavailable(cambric_routes::Ended));
     };
@@ -33,14 +33,14 @@ pub(super) async fn show_interfaces(shared: &Shared, wanted: Option<&str>) -> Re
 }
 
 /// # Errors
-/// [`Fault::NoSuch`]
+/// [`Fault::Answer`]
 fn check_name(links: &LinkTable, wanted: Option<&str>) -> Result<(), Fault> {
     let Some(wanted) = wanted else { return Ok(()) };
     let names: Vec<String> = links.iter().map(|link| escaped(&link.name)).collect();
     if names.iter().any(|name| name == wanted) {
         return Ok(());
     }
-    Err(Fault::NoSuch(Box::new(Reply::no_such("interface", wanted, &near(wanted, names)))))
+    Err(Fault::Answer(Box::new(Reply::no_such("interface", wanted, &near(wanted, names)))))
 }
 
 fn interface(
@@ -111,7 +111,7 @@ fn link_to(links: &LinkTable, address: IpAddr) -> Option<LinkIndex> {
 pub(super) async fn show_neighbors(shared: &Shared, wanted: Option<&str>) -> Result<Reply, Fault> {
     let links = shared.routes.links().borrow().clone();
     check_name(&links, wanted)?;
-    let peers = peers::all(shared).await?;
+    let peers = peers::all_so_far(shared).await?;
     let (entries, snapshot) = match (shared.routes.neighbors().await, shared.routes.snapshot().await) {
         (Ok(entries), Ok(snapshot)) => (entries, snapshot),
         (Err(error), _) => return Ok(Reply::failed(format!("the kernel's neighbours: {error}"))),

@@ -6,25 +6,51 @@ use std::net::IpAddr;
 use cambric_api::{ALL, Action, Outcome, Reply};
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::{Admin, Router};
-use cambric_speaker::Gone;
+use cambric_speaker::{Gone, Handle};
 
 use super::Fault;
+use super::client::Operator;
 use super::words::{escaped, near};
 use crate::state::Shared;
 
-/// The peers; none while there is no speaker.
-pub(super) async fn all(shared: &Shared) -> Result<Vec<PeerStatus>, Gone> {
-    let speaker = shared.state.borrow().speaker.clone();
-    match speaker {
-        Some(speaker) => speaker.look(Router::peers).await,
-        None => Ok(Vec::new()),
+/// The speaker.
+///
+/// # Errors
+/// [`Fault::Answer`] while there is none: what it would be asked for is not known, which is not the same as nothing.
+pub(super) fn speaker(shared: &Shared) -> Result<Handle, Fault> {
+    let state = shared.state.borrow();
+    let not_yet = || Fault::Answer(Box::new(not_yet(&state.waiting_for)));
+    state.speaker.clone().ok_or_else(not_yet)
+}
+
+fn not_yet(waiting_for: &[String]) -> Reply {
+    let why = match waiting_for {
+        [] => "it has just been started".to_owned(),
+        waiting_for => format!("it waits for {}", waiting_for.join(", ")),
+    };
+    Reply::unavailable(format!("BGP does not run yet: {why}"))
+}
+
+/// The peers.
+///
+/// # Errors
+/// As [`speaker`].
+pub(super) async fn all(shared: &Shared) -> Result<Vec<PeerStatus>, Fault> {
+    Ok(speaker(shared)?.look(Router::peers).await?)
+}
+
+/// The peers, for an answer that is about more than them: none while there is no speaker.
+pub(super) async fn all_so_far(shared: &Shared) -> Result<Vec<PeerStatus>, Gone> {
+    match speaker(shared) {
+        Ok(speaker) => speaker.look(Router::peers).await,
+        Err(_) => Ok(Vec::new()),
     }
 }
 
 /// Those of that name or address.
 ///
 /// # Errors
-/// [`Fault::NoSuch`]
+/// [`Fault::Answer`]
 pub(super) fn named(peers: Vec<PeerStatus>, wanted: &str) -> Result<Vec<PeerStatus>, Fault> {
     let mut found = peers.clone();
     found.retain(|peer| is_meant(wanted, &peer.config.name, peer.address));
@@ -37,71 +63,109 @@ fn is_meant(wanted: &str, name: &str, address: IpAddr) -> bool {
 
 fn unknown(peers: Vec<PeerStatus>, wanted: &str) -> Fault {
     let names = peers.into_iter().map(|peer| escaped(&peer.config.name));
-    Fault::NoSuch(Box::new(Reply::no_such("peer", wanted, &near(wanted, names.collect()))))
+    Fault::Answer(Box::new(Reply::no_such("peer", wanted, &near(wanted, names.collect()))))
 }
 
-/// `enable` and `disable`. One that is no peer now can be enabled as well, so that it comes back as one.
-pub(super) async fn set_admin(shared: &Shared, wanted: &str, admin: Admin) -> Result<Reply, Fault> {
+/// `enable` and `disable`. One that is no peer now can be enabled as well, so that it comes back as one; before
+/// there is a speaker one can be disabled by his address, so that it never comes.
+pub(super) async fn set_admin(
+    shared: &Shared,
+    wanted: &str,
+    admin: Admin,
+    operator: &Operator,
+) -> Result<Reply, Fault> {
     // Held until the speaker knows: file and speaker must hear of two operators in the same order.
     let mut disabled = shared.disabled.lock().await;
-    let peers = all(shared).await?;
-    let mut meant: BTreeMap<IpAddr, String> = BTreeMap::new();
-    if admin == Admin::Enabled {
-        meant.extend(disabled.names().clone());
-    }
-    meant.extend(peers.iter().map(|peer| (peer.address, escaped(&peer.config.name))));
-    meant.retain(|address, name| wanted == ALL || is_meant(wanted, name, *address));
-    if meant.is_empty() && wanted != ALL {
-        return Err(unknown(peers, wanted));
+    let speaker = speaker(shared);
+    let peers = match &speaker {
+        Ok(speaker) => Some(speaker.look(Router::peers).await?),
+        Err(_) => None,
+    };
+    let meant = meant(wanted, admin, disabled.names(), peers.as_deref());
+    if meant.is_empty() {
+        match peers {
+            Some(_) if wanted == ALL => {}
+            Some(peers) => return Err(unknown(peers, wanted)),
+            None => return Err(speaker.err().unwrap_or_else(|| unknown(Vec::new(), wanted))),
+        }
     }
 
     let mut names = disabled.names().clone();
     let mut actions = Vec::new();
-    for (address, peer) in &meant {
+    for (address, name) in &meant {
         let (before, outcome) = match admin {
             Admin::Enabled => (names.remove(address), [Outcome::AlreadyEnabled, Outcome::Enabled]),
             Admin::Disabled => {
-                (names.insert(*address, peer.clone()), [Outcome::Disabled, Outcome::AlreadyDisabled])
+                (names.insert(*address, name.clone()), [Outcome::Disabled, Outcome::AlreadyDisabled])
             }
         };
         let outcome = outcome[usize::from(before.is_some())];
-        actions.push(Action { peer: peer.clone(), address: address.to_string(), outcome });
+        actions.push(Action { peer: name.clone(), address: address.to_string(), outcome });
     }
     if let Err(error) = disabled.set(names) {
         let why =
             format!("nothing was done, for it could not be written down in the run-time folder: {error}");
         return Ok(Reply::failed(why));
     }
-    let speaker = shared.state.borrow().speaker.clone();
     for (address, name) in meant {
-        tracing::info!(peer = %name, address = %address, to = ?admin, "an operator has set a peer");
-        if let Some(speaker) = &speaker {
+        tracing::info!(peer = %name, address = %address, to = ?admin, operator = %operator, "an operator has set a peer");
+        if let Ok(speaker) = &speaker {
             speaker.set_admin_at(address, admin).await?;
         }
     }
     Ok(Reply::actions(actions))
 }
 
+/// Whom an operator means, and their names. `peers` is absent while there is no speaker.
+fn meant(
+    wanted: &str,
+    admin: Admin,
+    disabled: &BTreeMap<IpAddr, String>,
+    peers: Option<&[PeerStatus]>,
+) -> BTreeMap<IpAddr, String> {
+    let mut meant: BTreeMap<IpAddr, String> = BTreeMap::new();
+    if admin == Admin::Enabled || peers.is_none() {
+        meant.extend(disabled.clone());
+    }
+    if let (Admin::Disabled, None) = (admin, peers) {
+        // There will be other peers than those that are disabled, and nobody knows their names.
+        meant.retain(|_, _| wanted != ALL);
+        meant.extend(
+            wanted
+                .parse()
+                .ok()
+                .filter(|address| !meant.contains_key(address))
+                .map(|address| (address, String::new())),
+        );
+    }
+    let peers = peers.unwrap_or_default();
+    meant.extend(peers.iter().map(|peer| (peer.address, escaped(&peer.config.name))));
+    meant.retain(|address, name| wanted == ALL || is_meant(wanted, name, *address));
+    meant
+}
+
 /// `restart`
-pub(super) async fn restart(shared: &Shared, wanted: &str) -> Result<Reply, Fault> {
-    let peers = all(shared).await?;
+pub(super) async fn restart(shared: &Shared, wanted: &str, operator: &Operator) -> Result<Reply, Fault> {
+    // Nobody is disabled or enabled between the look and the deed.
+    let _disabled = shared.disabled.lock().await;
+    let speaker = speaker(shared)?;
+    let peers = speaker.look(Router::peers).await?;
     let meant = match wanted {
         ALL => peers,
         _ => named(peers, wanted)?,
     };
-    let speaker = shared.state.borrow().speaker.clone();
     let mut actions = Vec::new();
     for peer in meant {
-        let outcome = match (&speaker, peer.admin) {
-            (Some(speaker), Admin::Enabled) => {
-                tracing::info!(peer = %peer.config.name, address = %peer.address, "an operator restarts a peer");
+        let (name, address) = (escaped(&peer.config.name), peer.address);
+        let outcome = match peer.admin {
+            Admin::Enabled => {
+                tracing::info!(peer = %name, address = %address, operator = %operator, "an operator restarts a peer");
                 speaker.restart(peer.id).await?;
                 Outcome::Restarted
             }
-            _ => Outcome::AlreadyDisabled,
+            Admin::Disabled => Outcome::AlreadyDisabled,
         };
-        let peer_name = escaped(&peer.config.name);
-        actions.push(Action { peer: peer_name, address: peer.address.to_string(), outcome });
+        actions.push(Action { peer: name, address: address.to_string(), outcome });
     }
     Ok(Reply::actions(actions))
 }
@@ -117,7 +181,49 @@ pub(super) async fn notices(shared: &Shared, peers: &[PeerStatus]) -> Vec<String
             let name = escaped(&peer.config.name);
             format!("peer {name} ({address}) is disabled; `enable {name}` brings it back")
         }
+        None if name.is_empty() => {
+            format!("{address} is disabled and no peer now; `enable {address}` forgets that")
+        }
         None => format!("{address} ({name}) is disabled and no peer now; `enable {address}` forgets that"),
     };
     disabled.names().iter().map(notice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(entries: &[(&str, &str)]) -> BTreeMap<IpAddr, String> {
+        let entry = |(address, name): &(&str, &str)| (address.parse().expect("address"), (*name).to_owned());
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn before_there_are_peers_one_can_be_disabled_by_address_only() {
+        let known = names(&[("10.0.1.1", "tor1a")]);
+        let disable = |wanted| meant(wanted, Admin::Disabled, &known, None);
+        assert_eq!(disable("10.0.1.2"), names(&[("10.0.1.2", "")]));
+        assert_eq!(disable("10.0.1.1"), known);
+        assert_eq!(disable("tor1a"), known);
+        assert_eq!(disable("tor1b"), names(&[]));
+        assert_eq!(disable(ALL), names(&[]), "nobody knows who all will be");
+    }
+
+    #[test]
+    fn before_there_are_peers_those_that_are_disabled_can_be_enabled() {
+        let known = names(&[("10.0.1.1", "tor1a"), ("10.0.1.2", "")]);
+        let enable = |wanted| meant(wanted, Admin::Enabled, &known, None);
+        assert_eq!(enable("tor1a"), names(&[("10.0.1.1", "tor1a")]));
+        assert_eq!(enable("10.0.1.2"), names(&[("10.0.1.2", "")]));
+        assert_eq!(enable(ALL), known);
+        assert_eq!(enable("10.0.1.3"), names(&[]));
+    }
+
+    #[test]
+    fn without_a_speaker_the_answer_says_what_is_waited_for() {
+        let reply = not_yet(&["the Node object \"c1\"".to_owned()]);
+        let why = "BGP does not run yet: it waits for the Node object \"c1\"";
+        assert_eq!(reply, Reply::unavailable(why));
+        assert!(not_yet(&[]).is_error());
+    }
 }

@@ -15,8 +15,9 @@ use cambric_bgp::{Attributes, Family, PeerId, Prefix, Router};
 use cambric_routes::Routes;
 use cambric_speaker::{Gone, Handle};
 
+use super::client::Replies;
 use super::words::escaped;
-use super::{Fault, Replies, peers};
+use super::{Fault, peers};
 use crate::state::Shared;
 
 /// Prefixes of one piece: well below a millisecond of the speaker's time, and some 200 kB of text.
@@ -31,6 +32,7 @@ pub(super) async fn show(
     prefix: Option<String>,
     replies: &mut Replies<'_>,
 ) -> Result<Reply, Fault> {
+    let asked = prefix.clone().or_else(|| address.clone()).unwrap_or_default();
     let wanted = match (prefix, address) {
         (Some(prefix), _) => match prefix.parse::<Prefix>() {
             Ok(prefix) => Wanted::Prefix(prefix),
@@ -42,20 +44,31 @@ pub(super) async fn show(
         },
         (None, None) => Wanted::All,
     };
-    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
-    let names = names(&peers::all(shared).await?);
+    let speaker = peers::speaker(shared)?;
+    let peers = peers::all(shared).await?;
+    let names = names(&peers);
     let found = match wanted {
         Wanted::All => {
             let listing =
                 Listing { part: Part::All, keep: &|_| true, names: &names, kernel: Some(&shared.routes) };
-            return listing.send(&speaker, replies).await;
+            let last = listing.send(&speaker, replies).await?;
+            return Ok(Reply { note: not_kept(&peers), ..last });
         }
         Wanted::Prefix(prefix) => speaker.look(move |router| router.routes_to(&[prefix])).await?,
         Wanted::Holding(address) => speaker.look(move |router| most_specific(router, address)).await?,
     };
+    if found.is_empty() {
+        return Ok(Reply::no_route(asked));
+    }
     let mut routes: Vec<Route> = found.iter().map(|info| route(info, &names)).collect();
     name_gateways(&mut routes, &shared.routes).await;
-    Ok(Reply::routes(routes))
+    Ok(Reply { note: none_usable(&found, &asked), ..Reply::routes(routes) })
+}
+
+/// Paths may be listed and packets all the same go nowhere.
+fn none_usable(found: &[RouteInfo], to: &str) -> Option<String> {
+    let is_used = found.iter().flat_map(|info| &info.paths).any(|path| path.verdict == Verdict::Best);
+    (!is_used).then(|| format!("no usable route to {to}: all that is known is refused"))
 }
 
 enum Wanted {
@@ -79,7 +92,7 @@ pub(super) async fn show_import(
     replies: &mut Replies<'_>,
 ) -> Result<Reply, Fault> {
     let meant = peers::named(peers::all(shared).await?, wanted)?;
-    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    let speaker = peers::speaker(shared)?;
     let names = names(&meant);
     for peer in &meant {
         let id = peer.id;
@@ -103,7 +116,7 @@ pub(super) async fn show_refused(
         Some(wanted) => peers::named(all, wanted)?,
         None => all,
     };
-    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    let speaker = peers::speaker(shared)?;
     let names = names(&meant);
     let keep = |path: &PathInfo| {
         matches!(path.verdict, Verdict::Refused(_)) && path.peer.is_some_and(|id| names.contains_key(&id))
@@ -131,7 +144,7 @@ pub(super) async fn show_export(
     replies: &mut Replies<'_>,
 ) -> Result<Reply, Fault> {
     let meant = peers::named(peers::all(shared).await?, wanted)?;
-    let Some(speaker) = speaker(shared) else { return Ok(Reply::routes(Vec::new())) };
+    let speaker = peers::speaker(shared)?;
     for peer in meant {
         let (id, name) = (peer.id, escaped(&peer.config.name));
         for piece in pieces(&speaker, Part::ToldTo(id)).await? {
@@ -145,12 +158,11 @@ pub(super) async fn show_export(
 
 /// `show route count`
 pub(super) async fn count(shared: &Shared) -> Result<Reply, Fault> {
+    let speaker = peers::speaker(shared)?;
     let mut counts: BTreeMap<Family, RouteCount> = Family::ALL
         .map(|family| (family, RouteCount { family: family.to_string(), ..RouteCount::default() }))
         .into();
-    let Some(speaker) = speaker(shared) else {
-        return Ok(Reply::route_counts(counts.into_values().collect()));
-    };
+    let peers = peers::all(shared).await?;
     for piece in pieces(&speaker, Part::All).await? {
         for info in speaker.look(move |router| router.routes_to(&piece)).await? {
             let count = counts.entry(info.prefix.family()).or_default();
@@ -161,11 +173,8 @@ pub(super) async fn count(shared: &Shared) -> Result<Reply, Fault> {
             count.refused += info.paths.iter().filter(refused).count();
         }
     }
-    Ok(Reply::route_counts(counts.into_values().collect()))
-}
-
-fn speaker(shared: &Shared) -> Option<Handle> {
-    shared.state.borrow().speaker.clone()
+    let counts = Reply::route_counts(counts.into_values().collect());
+    Ok(Reply { note: not_kept(&peers), ..counts })
 }
 
 type Names = BTreeMap<PeerId, String>;
@@ -298,7 +307,7 @@ mod tests {
         let prefix = |index: usize| Prefix::new([10, 0, (index >> 8) as u8, index as u8].into(), 32);
         wanted.originated =
             (0..count).map(|index| (prefix(index).expect("length"), Originated::Pods)).collect();
-        let router = Router::new(Instant::now(), wanted, Restarted::No, [].into(), 1);
+        let router = Router::new(Instant::now(), wanted, Restarted::No, BTreeSet::new(), 1);
         let (handle, events, _) =
             cambric_speaker::start(&SpeakerConfig { port: 0 }, router).expect("any port");
         (handle, events)

@@ -1,0 +1,185 @@
+//! One client of the control socket: its requests, one after the other, and the answers.
+
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cambric_api::{Reply, Request};
+use nix::unistd::geteuid;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::{Fault, answer};
+use crate::state::Shared;
+
+/// Requests are short; a client that sends more is no client of ours.
+const MOST_REQUEST_BYTES: usize = 64 * 1024;
+/// A client that asks nothing, or takes no answer, for this long is hung up on: it has the place of another.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks whether a client waits for its answer still.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Who asks, for the log: what ended a session may have to be explained the next morning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Operator {
+    uid: u32,
+    pid: Option<i32>,
+}
+
+impl Operator {
+    /// Root, or the user that the daemon runs as; nobody else is answered.
+    pub(super) fn of(stream: &UnixStream) -> Option<Operator> {
+        let peer = stream.peer_cred().ok()?;
+        let is_allowed = peer.uid() == 0 || peer.uid() == geteuid().as_raw();
+        is_allowed.then(|| Operator { uid: peer.uid(), pid: peer.pid() })
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.uid)?;
+        self.pid.map_or(Ok(()), |pid| write!(f, ", pid {pid}"))
+    }
+}
+
+/// The place of a client. One that asks nothing has to give it to another when all are taken.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// While it asks nothing.
+    idle_since: Mutex<Option<Instant>>,
+    wanted_back: Notify,
+}
+
+impl Place {
+    /// Since when its client asks nothing; `None` while it is answered.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has its client hung up on, as soon as no answer is under way.
+    pub(super) fn take_back(&self) {
+        self.set_idle_since(None);
+        self.wanted_back.notify_one();
+    }
+
+    pub(super) fn set_idle_since(&self, since: Option<Instant>) {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+/// The way back to a client.
+pub(super) struct Replies<'a>(pub(super) &'a mut OwnedWriteHalf);
+
+impl Replies<'_> {
+    pub(super) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        let mut text = serde_json::to_vec(reply)?;
+        text.push(b'\n');
+        timeout(PATIENCE, self.0.write_all(&text)).await?
+    }
+}
+
+/// Answers until the client leaves, is silent for too long, or has to give its place to another.
+///
+/// # Errors
+/// The socket's.
+pub(super) async fn serve(
+    stream: UnixStream,
+    operator: Operator,
+    place: &Place,
+    shared: &Shared,
+) -> io::Result<()> {
+    let (read_half, mut write_half) = stream.into_split();
+    let mut lines = BufReader::new(read_half);
+    let mut replies = Replies(&mut write_half);
+    loop {
+        place.set_idle_since(Some(Instant::now()));
+        let line = tokio::select! {
+            line = timeout(PATIENCE, read_line(&mut lines)) => line??,
+            () = place.wanted_back.notified() => return Ok(()),
+        };
+        place.set_idle_since(None);
+        let Some(line) = line else { return Ok(()) };
+        let reply = match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => tokio::select! {
+                answer = answer::answer(request, operator, shared, &mut replies) => match answer {
+                    Ok(reply) => reply,
+                    Err(Fault::Gone(gone)) => Reply::unavailable(gone),
+                    Err(Fault::Answer(answer)) => *answer,
+                    Err(Fault::Client(error)) => return Err(error),
+                },
+                () = has_left(lines.get_ref()) => return Ok(()),
+            },
+            Err(error) => Reply::not_understood(error),
+        };
+        replies.send(&reply).await?;
+    }
+}
+
+/// Waits until nobody is left to take an answer. One that has only said its last word waits for it.
+async fn has_left(stream: &OwnedReadHalf) {
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let ready = stream.as_ref().ready(Interest::WRITABLE).await;
+        if ready.is_ok_and(|ready| ready.is_write_closed()) {
+            return;
+        }
+    }
+}
+
+/// `None` at the end; an error for a line that is too long.
+async fn read_line(lines: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    loop {
+        let available = lines.fill_buf().await?;
+        if available.is_empty() {
+            return Ok(None);
+        }
+        let end = available.iter().position(|&octet| octet == b'\n');
+        let count = end.map_or(available.len(), |at| at + 1);
+        line.extend_from_slice(&available[..count]);
+        lines.consume(count);
+        if end.is_some() {
+            return Ok(Some(line));
+        }
+        if line.len() > MOST_REQUEST_BYTES {
+            return Err(io::Error::other("request line is too long"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+
+    use super::*;
+
+    async fn is_over(left: impl Future<Output = ()>) -> bool {
+        timeout(LOOK_INTERVAL * 4, left).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn client_that_closed_its_socket_has_left_and_one_that_said_its_last_word_has_not() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (reading, _writing) = ours.into_split();
+        assert!(!is_over(has_left(&reading)).await, "it has done nothing yet");
+        let theirs = theirs.into_std().expect("a socket");
+        theirs.shutdown(Shutdown::Write).expect("a socket");
+        assert!(!is_over(has_left(&reading)).await, "it waits for its answer");
+        drop(theirs);
+        assert!(is_over(has_left(&reading)).await, "it is gone");
+    }
+
+    #[tokio::test]
+    async fn operator_is_known_by_his_socket() {
+        let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
+        let operator = Operator::of(&ours).expect("ourselves");
+        assert_eq!(operator.uid, geteuid().as_raw());
+        assert_eq!(operator.pid, i32::try_from(std::process::id()).ok());
+        let text = Operator { uid: 0, pid: Some(7) }.to_string();
+        assert_eq!(text, "uid 0, pid 7");
+    }
+}
