@@ -12,10 +12,12 @@
 //!
 //! Later plugins of the list may change what ours made, if they say so (specification 1.1.0, "CHECK"): MAC and MTU
 //! are as `prevResult` has them, more addresses and routes than ours are no difference, and a default route that it
-//! does not list is not missed. With another MAC than ours the permanent neighbours are not missed either: the kernel
-//! drops them as the MAC changes, and whoever changed it (`tuning`) does not put them back. Such a pod finds its IPv4
-//! gateway by proxy ARP, on a node that has a default route. Before 1.1.0 it cannot tell the MTU: then the host end has the configured one, and
-//! the pod end may have less, but not more, since what is longer would be dropped.
+//! does not list is not missed. Before 1.1.0 it cannot tell the MTU: then the pod end may have less than the host end,
+//! but not more, since what is longer would be dropped. What the configuration says by now is for pods to come.
+//!
+//! With another MAC than ours the permanent neighbours are not missed: the kernel drops them as the MAC changes, and
+//! whoever changed it (`tuning`) does not put them back. Such a pod finds its IPv4 gateway by proxy ARP, on a node that
+//! has a default route.
 
 use std::net::IpAddr;
 
