@@ -638,6 +638,9 @@ impl Peer {
         }
         if connection.established().is_some() {
             self.helper.give_up();
+        } else if is_farewell(notification) && self.established().is_none() && self.helper.give_up() {
+            // It was away, and is back to say that there will be no session: what it told before is void.
+            cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
         self.ended(cx, &connection, BTreeSet::new());
     }
@@ -821,6 +824,12 @@ impl Peer {
         });
         restart
     }
+}
+
+/// RFC 4486 section 4: the other operator does not want the session, and not only this connection.
+fn is_farewell(notification: &Notification) -> bool {
+    notification.code == code::CEASE
+        && matches!(notification.subcode, cease::ADMINISTRATIVE_SHUTDOWN | cease::PEER_DECONFIGURED)
 }
 
 /// RFC 4486 section 4: the operator does not want the session.

@@ -308,6 +308,25 @@ fn routes_kept_for_a_restarting_peer_go_when_it_is_disabled() {
     assert_eq!(net.fib(one).len(), 1);
 }
 
+/// It is away, its routes are kept; then its operator, or the file of those that are disabled, has the last word.
+#[test]
+fn routes_kept_for_a_restarting_peer_go_when_it_says_that_it_has_disabled_us() {
+    let (mut net, one, other) = pair();
+    net.stop(other);
+    net.run(Duration::from_secs(10));
+    assert_eq!(net.fib(one).len(), 1);
+    net.start_with_disabled(other, Restarted::Yes { kept: Family::ALL.into() }, [ip(US)].into());
+    // The next attempt is due after 16 s and a quarter at most; a restarting peer has 120 s.
+    net.run(Duration::from_secs(21));
+    assert!(net.fib(one).is_empty());
+    let heard = net.peer(one, other).last_error.expect("a reason").what;
+    assert_eq!(heard, "received Cease: Administrative Shutdown (6/2)");
+    net.set_admin(other, one, Admin::Enabled);
+    net.run_until_up(one, other);
+    net.run(Duration::from_secs(5));
+    assert_eq!(net.fib(one).len(), 1);
+}
+
 #[test]
 fn restarted_router_does_not_wait_for_a_disabled_peer() {
     let mut net = Net::new();

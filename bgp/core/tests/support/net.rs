@@ -147,10 +147,15 @@ impl Net {
 
     /// The process starts.
     pub fn start(&mut self, host: Host, restarted: Restarted) {
+        self.start_with_disabled(host, restarted, BTreeSet::new());
+    }
+
+    /// The same, and its operator had switched these addresses off.
+    pub fn start_with_disabled(&mut self, host: Host, restarted: Restarted, disabled: BTreeSet<IpAddr>) {
         let seed = self.roll();
         let node = &mut self.nodes[host.0];
         node.swept = node.fib.keys().copied().collect();
-        node.router = Some(Router::new(self.now, node.wanted.clone(), restarted, BTreeSet::new(), seed));
+        node.router = Some(Router::new(self.now, node.wanted.clone(), restarted, disabled, seed));
         self.work(host);
     }
 
