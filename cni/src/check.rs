@@ -12,8 +12,9 @@
 //!
 //! Later plugins of the list may change what ours made, if they say so (specification 1.1.0, "CHECK"): MAC and MTU
 //! are as `prevResult` has them, more addresses and routes than ours are no difference, and a default route that it
-//! does not list is not missed. Before 1.1.0 it cannot tell the MTU: then the pod end may have less than the host end,
-//! but not more, since what is longer would be dropped. What the configuration says by now is for pods to come.
+//! does not list is not missed. The MTU of the pod end, which is told since 1.1.0, may be less than told, but not more,
+//! and never more than the host end's, since what is longer would be dropped. What the configuration says by now is
+//! for pods to come.
 //!
 //! With another MAC than ours the permanent neighbours are not missed: the kernel drops them as the MAC changes, and
 //! whoever changed it (`tuning`) does not put them back. Such a pod finds its IPv4 gateway by proxy ARP, on a node that
@@ -85,13 +86,6 @@ impl Differences {
         self.0.push(what);
     }
 
-    /// Tells a value that is not the wanted one.
-    fn expect<T: PartialEq + std::fmt::Display>(&mut self, what: &str, is: T, wanted: T, who: &str) {
-        if is != wanted {
-            self.tell(format!("{what} is {is}, {who} {wanted}"));
-        }
-    }
-
     fn into_result(self, msg: String) -> Result<(), CniError> {
         if self.0.is_empty() {
             return Ok(());
@@ -131,16 +125,13 @@ fn is_in_ranges(address: IpAddr, config: &PodConfig) -> bool {
     config.ranges.iter().any(|range| range.slot_of(address).is_some())
 }
 
-/// Compares a link with what was answered about it: MAC, and the MTU if it was told.
+/// Compares a link with what was answered about it.
 fn compare_link(link: &Link, told: &Interface, place: &str, found: &mut Differences) {
     let name = &link.name;
     let mac = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
     if told.has_other_mac_than(link.mac) {
         let told = told.mac.as_deref().unwrap_or_default();
         found.tell(format!("MAC of {name} {place} is {mac}, prevResult has {told}"));
-    }
-    if let Some(told) = told.mtu {
-        found.expect(&format!("MTU of {name} {place}"), link.mtu_bytes, told, "prevResult has");
     }
     if !link.up {
         found.tell(format!("{name} {place} is down"));

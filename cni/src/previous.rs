@@ -27,10 +27,9 @@ pub struct Previous {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Its MAC as text.
+    /// Its MAC as text; absent or empty: it is not told.
     pub mac: Option<String>,
-    /// Its MTU in bytes; told since 1.1.0.
-    pub mtu: Option<u32>,
+    mtu: Option<u32>,
     /// `CNI_NETNS` of the pod it is in; absent or empty: it is on the node.
     pub sandbox: Option<String>,
 }
@@ -104,10 +103,16 @@ impl Interface {
         self.sandbox.as_deref().is_some_and(|sandbox| Path::new(sandbox) == netns)
     }
 
-    /// Whether its MAC is told, and is not this one.
+    /// Whether its MAC is told, and is not this one. However it is written: runtimes in Go read dashes and dots, too.
     pub fn has_other_mac_than(&self, mac: Option<Mac>) -> bool {
-        let mac = mac.map(|mac| mac.to_string());
-        self.mac.as_ref().is_some_and(|told| mac != Some(told.to_ascii_lowercase()))
+        let digits = |text: &str| text.replace([':', '-', '.'], "").to_ascii_lowercase();
+        let told = self.mac.as_deref().filter(|told| !told.is_empty());
+        told.is_some_and(|told| mac.map(|mac| digits(&mac.to_string())) != Some(digits(told)))
+    }
+
+    /// Its MTU in bytes, if it is told: since 1.1.0, and 0 tells nothing.
+    pub fn mtu_bytes(&self) -> Option<u32> {
+        self.mtu.filter(|mtu| *mtu != 0)
     }
 
     fn in_a_pod(&self) -> bool {
@@ -141,12 +146,32 @@ mod tests {
         });
         let previous = Previous::parse(Some(&result)).expect("understood");
         let pod = previous.in_pod("eth0").expect("told");
-        assert_eq!((pod.mtu, pod.is_in(Path::new("/run/netns/a"))), (Some(1400), true));
-        assert!(previous.on_node("eth0").is_some_and(|node| node.mtu.is_none()));
+        assert_eq!((pod.mtu_bytes(), pod.is_in(Path::new("/run/netns/a"))), (Some(1400), true));
+        assert!(previous.on_node("eth0").is_some_and(|node| node.mtu_bytes().is_none()));
         let addresses: Vec<String> = previous.addresses_of("eth0").map(|ip| ip.to_string()).collect();
         assert_eq!(addresses, ["10.0.0.1/32", "fd00::1/128"]);
         assert!(previous.has_default_route("169.254.1.1".parse().expect("address")));
         assert!(!previous.has_default_route("fe80::1".parse().expect("address")));
+    }
+
+    #[test]
+    fn empty_macs_and_mtus_of_0_are_not_told_and_macs_are_written_in_many_ways() {
+        let told = |mac: Value, mtu: Value| {
+            let result = json!({"interfaces": [{"name": "eth0", "mac": mac, "mtu": mtu}]});
+            Previous::parse(Some(&result)).expect("understood").on_node("eth0").expect("told").clone()
+        };
+        let (own, other) = (Some(Mac([10, 0, 0, 0, 0, 0x9a])), Some(Mac([10, 0, 0, 0, 0, 0x9b])));
+        for nothing in [json!(""), Value::Null] {
+            let told = told(nothing, json!(0));
+            assert_eq!((told.has_other_mac_than(own), told.has_other_mac_than(None)), (false, false));
+            assert_eq!(told.mtu_bytes(), None);
+        }
+        for text in ["0a:00:00:00:00:9a", "0A-00-00-00-00-9A", "0a00.0000.009a"] {
+            let told = told(json!(text), json!(1400));
+            assert_eq!((told.has_other_mac_than(own), told.has_other_mac_than(other)), (false, true));
+            assert_eq!((told.has_other_mac_than(None), told.mtu_bytes()), (true, Some(1400)));
+        }
+        assert!(told(json!("none"), Value::Null).has_other_mac_than(own));
     }
 
     #[test]

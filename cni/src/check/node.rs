@@ -38,7 +38,12 @@ fn compare_told(wanted: &Wanted<'_>, host_end: Option<&Link>, found: &mut Differ
     let name = wanted.add.attachment.host_ifname();
     match (wanted.previous.on_node(&name), host_end) {
         (None, _) => found.tell(format!("prevResult has no interface {name} on the node")),
-        (Some(told), Some(link)) => compare_link(link, told, "on the node", found),
+        (Some(told), Some(link)) => {
+            compare_link(link, told, "on the node", found);
+            if let Some(told) = told.mtu_bytes().filter(|told| *told != link.mtu_bytes) {
+                found.tell(format!("MTU of {name} on the node is {}, prevResult has {told}", link.mtu_bytes));
+            }
+        }
         (Some(_), None) => {}
     }
 }

@@ -41,15 +41,16 @@ fn compare_end(wanted: &Wanted<'_>, link: &Link, host_end: Option<&Link>, found:
                 found.tell(format!("prevResult has {name} in {told}, CNI_NETNS is {}", add.netns.display()));
             }
             compare_link(link, told, "in the pod", found);
-            if let (None, Some(host_end)) = (told.mtu, host_end)
-                && link.mtu_bytes > host_end.mtu_bytes
-            {
-                found.tell(format!(
-                    "MTU of {name} in the pod is {}, more than the {} of {} on the node",
-                    link.mtu_bytes, host_end.mtu_bytes, host_end.name
-                ));
+            if let Some(told) = told.mtu_bytes().filter(|told| link.mtu_bytes > *told) {
+                found.tell(format!("MTU of {name} in the pod is {}, prevResult has {told}", link.mtu_bytes));
             }
         }
+    }
+    if let Some(host_end) = host_end.filter(|host_end| link.mtu_bytes > host_end.mtu_bytes) {
+        found.tell(format!(
+            "MTU of {name} in the pod is {}, more than the {} of {} on the node",
+            link.mtu_bytes, host_end.mtu_bytes, host_end.name
+        ));
     }
 }
 

@@ -91,7 +91,7 @@ fn pods_of_nodes_without_a_mtu_or_addresses_pass_too() {
 
 /// What is done to a pod that was just added: where, by which command, and what CHECK says about it.
 /// HOST, IPV4 and IPV6 stand for the host end's name and the leased addresses.
-const DAMAGES: [(Where, &str, &str); 25] = [
+const DAMAGES: [(Where, &str, &str); 26] = [
     (Where::Pod, "ip link set eth0 down", "eth0 in the pod is down"),
     (Where::Pod, "ip link set eth0 name eth9", "eth0 is not in the pod"),
     (
@@ -99,7 +99,8 @@ const DAMAGES: [(Where, &str, &str); 25] = [
         "ip link set eth0 address 0a:00:00:00:00:99",
         "MAC of eth0 in the pod is 0a:00:00:00:00:99, prevResult has 0a:",
     ),
-    (Where::Pod, "ip link set eth0 mtu 1300", "MTU of eth0 in the pod is 1300, prevResult has 1400"),
+    (Where::Pod, "ip link set eth0 mtu 1500", "MTU of eth0 in the pod is 1500, prevResult has 1400"),
+    (Where::Pod, "ip link set eth0 mtu 1500", "MTU of eth0 in the pod is 1500, more than the 1400 of HOST"),
     (Where::Pod, "ip addr del IPV4/32 dev eth0", "eth0 in the pod lacks IPV4/32"),
     (Where::Pod, "ip addr del IPV6/128 dev eth0", "eth0 in the pod lacks IPV6/128"),
     (Where::Pod, "ip route del default", "the pod has no default route via 169.254.1.1 by eth0"),
@@ -207,7 +208,7 @@ fn all_differences_are_told_together() {
         let (pod, added) = fresh_pod(host, "a1");
         pod.run(|| {
             ip("route del default");
-            ip("link set eth0 mtu 1300")
+            ip("link set eth0 mtu 1401")
         });
         ip(&format!("link set {} alias uplink", pod.host_ifname()));
         fs::remove_dir_all(host.run_dir()).expect("removed");
@@ -215,12 +216,13 @@ fn all_differences_are_told_together() {
         for words in [
             "there is no lease of eth0 of container a1",
             "no default route via 169.254.1.1",
-            "MTU of eth0 in the pod is 1300",
+            "MTU of eth0 in the pod is 1401, prevResult has 1400",
+            "MTU of eth0 in the pod is 1401, more than",
             "alias of",
         ] {
             answer.expect_error(DIFFERS, words);
         }
-        assert_eq!(text_at(&answer.json, "/details").split("; ").count(), 4, "{}", answer.stdout);
+        assert_eq!(text_at(&answer.json, "/details").split("; ").count(), 5, "{}", answer.stdout);
         assert!(!host.run_dir().exists(), "CHECK makes no folder");
     });
 }
@@ -256,7 +258,7 @@ fn a_result_that_is_not_this_pods_is_named() {
         changed("/ips", json!([])).expect_error(DIFFERS, "prevResult does not have it");
         changed("/interfaces/1/mac", json!("0a:0b:0c:0d:0e:0f"))
             .expect_error(DIFFERS, "prevResult has 0a:0b:0c:0d:0e:0f");
-        changed("/interfaces/1/mtu", json!(9000)).expect_error(DIFFERS, "is 1400, prevResult has 9000");
+        changed("/interfaces/1/mtu", json!(1300)).expect_error(DIFFERS, "is 1400, prevResult has 1300");
         changed("/interfaces/1/sandbox", json!("/run/netns/other"))
             .expect_error(DIFFERS, "prevResult has eth0 in /run/netns/other, CNI_NETNS is");
         changed("/interfaces/1/name", json!("net1")).expect_error(DIFFERS, "has no interface eth0 in a pod");
@@ -278,12 +280,15 @@ fn what_later_plugins_changed_and_told_is_no_difference() {
             ip("addr add 192.0.2.9/24 dev eth0");
             ip("route add 198.51.100.0/24 dev eth0")
         });
-        added["interfaces"][1]["mtu"] = 1300.into();
         added["interfaces"][1]["mac"] = "0A:00:00:00:00:99".into();
         added["routes"] = json!([{"dst": "::/0", "gw": "fe80::1"}, {"dst": "198.51.100.0/24"}]);
         let ips = added["ips"].as_array_mut().expect("ips");
         ips.push(json!({"address": "192.0.2.9/24", "interface": 1}));
-        check(host, &pod, &added).run().expect_success();
+        // Whether it told the MTU or not: less is fine.
+        for mtu in [json!(1400), json!(1300), json!(0)] {
+            added["interfaces"][1]["mtu"] = mtu;
+            check(host, &pod, &added).run().expect_success();
+        }
         pod.run(|| ip("addr del 192.0.2.9/24 dev eth0"));
         check(host, &pod, &added).run().expect_error(DIFFERS, "lacks 192.0.2.9/24, which prevResult has");
         pod.run(|| ip("neigh replace 169.254.1.1 dev eth0 lladdr 02:ca:3b:00:00:02 nud reachable"));
