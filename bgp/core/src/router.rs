@@ -313,25 +313,17 @@ impl Router {
         }
     }
 
-    /// Switches a peer off or on. It stays so whatever [`Router::apply`] says, by its address, also when it
-    /// is removed and comes back.
-    pub fn set_admin(&mut self, now: Instant, id: PeerId, admin: Admin) {
-        let Some(address) = self.peers.get(&id).map(|peer| peer.address) else { return };
+    /// Switches off or on whoever has or gets this address. It stays so whatever [`Router::apply`] says, also
+    /// when the peer is removed and comes back.
+    pub fn set_admin_at(&mut self, now: Instant, address: IpAddr, admin: Admin) {
         match admin {
             Admin::Enabled => self.disabled.remove(&address),
             Admin::Disabled => self.disabled.insert(address),
         };
-        self.with_peer(now, id, |peer, cx| peer.set_admin(cx, admin));
-        self.after(now);
-    }
-
-    /// [`Router::set_admin`] by address, also where no peer is at the moment.
-    pub fn set_admin_at(&mut self, now: Instant, address: IpAddr, admin: Admin) {
-        match (self.peer_at(address), admin) {
-            (Some(id), _) => self.set_admin(now, id, admin),
-            (None, Admin::Disabled) => drop(self.disabled.insert(address)),
-            (None, Admin::Enabled) => drop(self.disabled.remove(&address)),
+        if let Some(id) = self.peer_at(address) {
+            self.with_peer(now, id, |peer, cx| peer.set_admin(cx, admin));
         }
+        self.after(now);
     }
 
     /// Ends the session with a peer and connects again, as soon as the peer had the time to read why; nothing,
@@ -641,22 +633,18 @@ impl Router {
         &self.wanted
     }
 
-    /// Routes with all their paths, by prefix; only those of the prefixes that `filter` lets through.
-    pub fn routes(&self, filter: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
-        self.rib.routes(filter)
-    }
-
     /// The prefixes of a part of the tables, in no order: for a listing in pieces, of a table however large.
     pub fn prefixes(&self, part: Part) -> Vec<Prefix> {
         self.rib.prefixes(part)
     }
 
-    /// The routes to these prefixes, as far as they are still there.
+    /// The routes to these prefixes, as far as they are still there, by prefix with all their paths: each as it
+    /// came, before our policy, and what became of it.
     pub fn routes_to(&self, prefixes: &[Prefix]) -> Vec<RouteInfo> {
         self.rib.routes_to(prefixes)
     }
 
-    /// What `peer` was told of these prefixes, with the attributes that were sent.
+    /// What `peer` was told of these prefixes, with the attributes that were sent; in their order.
     pub fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<Attributes>)> {
         self.rib.sent(peer, prefixes)
     }
@@ -665,21 +653,6 @@ impl Router {
     /// them all again.
     pub fn learned_routes(&self) -> Vec<RouteChange> {
         self.rib.told_kernel()
-    }
-
-    /// What `peer` told, by prefix: each route as it came, before our policy, and what became of it.
-    pub fn adj_rib_in(&self, peer: PeerId) -> Vec<RouteInfo> {
-        self.rib.adj_rib_in(peer)
-    }
-
-    /// What `peer` was told, by prefix, with the attributes that were sent.
-    pub fn adj_rib_out(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
-        self.rib.adj_rib_out(peer)
-    }
-
-    /// The refused paths of all peers, by prefix, each with its reason.
-    pub fn refused(&self) -> Vec<RouteInfo> {
-        self.rib.refused()
     }
 
     /// Whether at least one peer was told `prefix`.
@@ -832,9 +805,9 @@ mod tests {
         let (mut router, conn) = with_one_route(now);
         router.handle_closed(now, conn, "connection lost");
         assert_eq!(router.poll_action(), Some(Action::NextHopLost(PEER.into())));
-        assert!(!router.routes(|_| true).is_empty(), "the table is as it was");
+        assert!(!router.routes_to(&router.prefixes(Part::All)).is_empty(), "the table is as it was");
         while router.poll_action().is_some() {}
-        assert!(router.routes(|_| true).is_empty());
+        assert!(router.routes_to(&router.prefixes(Part::All)).is_empty());
         assert!(router.poll_route_change().expect("withdrawn").next_hops.is_empty());
     }
 
@@ -895,20 +868,17 @@ mod tests {
     }
 
     #[test]
-    fn listing_in_pieces_is_the_listing_at_once() {
+    fn prefix_that_is_not_there_is_left_out_of_a_listing() {
         let now = Instant::now();
         let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 1);
         let conn = establish(&mut router, now, PEER, &[]);
         tell(&mut router, now, conn, PEER);
         let peer = router.peer_at(PEER.into()).expect("configured");
-        let (all, told) = (router.prefixes(Part::All), router.prefixes(Part::ToldBy(peer)));
-        assert_eq!(router.routes_to(&all), router.routes(|_| true));
-        assert_eq!(router.routes_to(&told), router.adj_rib_in(peer));
-        assert_eq!(router.prefixes(Part::Refused), []);
-        let sent = router.prefixes(Part::ToldTo(peer));
-        assert_eq!(router.sent(peer, &sent), router.adj_rib_out(peer));
+        let known = router.prefixes(Part::ToldBy(peer));
         let unknown: Prefix = "198.51.100.0/24".parse().expect("prefix");
-        assert_eq!((router.routes_to(&[unknown]).len(), router.sent(peer, &[unknown]).len()), (0, 0));
+        let asked = [&known[..], &[unknown]].concat();
+        let found: Vec<Prefix> = router.routes_to(&asked).iter().map(|route| route.prefix).collect();
+        assert_eq!((found, router.sent(peer, &[unknown])), (known, Vec::new()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use cambric_bgp::{
 };
 use support::net::{Host, Net};
 use support::scripted::{self, Device, Message, capability};
-use support::{ip, neighbor, passive, prefix, router};
+use support::{adj_rib_in, adj_rib_out, ip, neighbor, passive, prefix, refused, router};
 
 const US: &str = "10.2.0.1";
 const PEER: &str = "10.2.0.2";
@@ -52,8 +52,7 @@ fn status(device: &Device) -> PeerStatus {
 }
 
 fn set_admin(device: &mut Device, admin: Admin) {
-    let id = id(device);
-    device.call(|router, now| router.set_admin(now, id, admin));
+    device.call(|router, now| router.set_admin_at(now, ip(PEER), admin));
 }
 
 fn last_words(device: &mut Device, conn: ConnId) -> Option<(u8, u8)> {
@@ -439,7 +438,7 @@ fn disabled_are_out(net: &Net, host: Host) {
 // --- listings --------------------------------------------------------------------------------------------
 
 fn only_path(routes: &Router, peer: PeerId, to: &str) -> PathInfo {
-    let told = routes.adj_rib_in(peer);
+    let told = adj_rib_in(routes, peer);
     let route = told.iter().find(|route| route.prefix == prefix(to)).expect("told");
     let [path] = &route.paths[..] else { panic!("one path: {route:?}") };
     path.clone()
@@ -460,23 +459,23 @@ fn tables_of_a_peer_show_what_it_told_before_policy_and_what_it_was_told() {
 
     let (peer, other) = (net.peer(us, peer).id, net.peer(us, other).id);
     let router = net.router(us);
-    assert_eq!(router.adj_rib_in(peer).len(), 2);
-    assert_eq!(router.adj_rib_in(other).len(), 1);
-    let refused = only_path(router, peer, "192.0.2.0/24");
-    assert_eq!(refused.verdict, Verdict::Refused(Refusal::NotDeclared));
+    assert_eq!(adj_rib_in(router, peer).len(), 2);
+    assert_eq!(adj_rib_in(router, other).len(), 1);
+    let unwanted = only_path(router, peer, "192.0.2.0/24");
+    assert_eq!(unwanted.verdict, Verdict::Refused(Refusal::NotDeclared));
     assert_eq!(
-        (refused.attributes.next_hop, refused.attributes.as_path.to_string()),
+        (unwanted.attributes.next_hop, unwanted.attributes.as_path.to_string()),
         (ip(PEER), "65002".into())
     );
     assert_eq!(only_path(router, peer, PODS).verdict, Verdict::Best);
     assert!(matches!(only_path(router, other, PODS).verdict, Verdict::Lost(_)));
 
-    let all = router.refused();
+    let all = refused(router);
     assert_eq!(all.iter().map(|route| route.prefix).collect::<Vec<_>>(), [prefix("192.0.2.0/24")]);
-    assert_eq!(all[0].paths, [refused]);
+    assert_eq!(all[0].paths, [unwanted]);
 
-    let [(told, attributes)] = &router.adj_rib_out(peer)[..] else { panic!("our range and no more") };
+    let [(told, attributes)] = &adj_rib_out(router, peer)[..] else { panic!("our range and no more") };
     assert_eq!(told, &prefix("10.244.1.0/24"));
     assert_eq!((attributes.next_hop, attributes.as_path.to_string()), (ip(US), "65001".into()));
-    assert!(router.adj_rib_in(PeerId(99)).is_empty() && router.adj_rib_out(PeerId(99)).is_empty());
+    assert!(adj_rib_in(router, PeerId(99)).is_empty() && adj_rib_out(router, PeerId(99)).is_empty());
 }

@@ -13,7 +13,7 @@ use cambric_bgp::router::PeerStatus;
 use cambric_bgp::wire::{MessageType, Update};
 use cambric_bgp::{ConnId, Family, Originated, PeerPolicy, Prefix, Wanted};
 use support::scripted::{self, Device, capability, message};
-use support::{asn, ip, passive, prefix, router};
+use support::{adj_rib_in, adj_rib_out, asn, ip, passive, prefix, refused, router};
 
 const US: &str = "10.2.0.1";
 const TELLER: &str = "10.2.0.2";
@@ -85,7 +85,7 @@ impl Rig {
 
     /// What became of the teller's path.
     fn verdict(&self, of: &str) -> Result<(), Refusal> {
-        let told = self.device.router.adj_rib_in(self.teller().id);
+        let told = adj_rib_in(&self.device.router, self.teller().id);
         let route = told.iter().find(|route| route.prefix == prefix(of)).expect("told");
         match route.paths[0].verdict {
             Verdict::Refused(refusal) => Err(refusal),
@@ -188,7 +188,7 @@ fn each_bad_route_has_its_reason_and_the_good_one_beside_it_is_used() {
     assert_eq!(rig.kernel(), [(prefix(PODS), 1), (prefix("10.255.0.2/32"), 1)]);
     let counts = rig.teller().counts[&Family::Ipv4];
     assert_eq!((counts.received, counts.accepted, counts.refused), (table.len() + 2, 2, table.len()));
-    assert_eq!(rig.device.router.refused().len(), table.len());
+    assert_eq!(refused(&rig.device.router).len(), table.len());
     rig.assert_undisturbed();
 }
 
@@ -200,7 +200,7 @@ fn next_hop_is_usable_from_the_moment_a_link_reaches_it() {
     rig.tell_over(&[PODS], ELSEWHERE, &[65002]);
     assert_eq!(rig.verdict(PODS), Err(Refusal::NextHopNotOnLink));
     // An operator needs the address to find who is behind it.
-    let refused = rig.device.router.refused();
+    let refused = refused(&rig.device.router);
     assert_eq!(refused[0].paths[0].attributes.next_hop, ip(ELSEWHERE));
     rig.heard();
 
@@ -326,7 +326,7 @@ fn opening_and_closing_export_tells_and_takes_back_exactly_the_learned_routes() 
     rig.tell(&[PODS, "10.244.3.0/24"]);
     assert_eq!(rig.heard(), (vec![], vec![]));
     let own = |rig: &Rig| {
-        let told = rig.device.router.adj_rib_out(status(&rig.device, LISTENER).id);
+        let told = adj_rib_out(&rig.device.router, status(&rig.device, LISTENER).id);
         told.into_iter().map(|(prefix, _)| prefix).collect::<Vec<_>>()
     };
     assert_eq!(own(&rig), all([OWN]));

@@ -58,7 +58,6 @@ type Look = Box<dyn FnOnce(&Router) + Send>;
 
 enum Command {
     Apply(Box<Wanted>),
-    SetAdmin(PeerId, Admin),
     SetAdminAt(IpAddr, Admin),
     Restart(PeerId),
     Look(Look),
@@ -77,14 +76,6 @@ impl Handle {
     /// [`Gone`]
     pub async fn apply(&self, wanted: Wanted) -> Result<(), Gone> {
         self.commands.send(Command::Apply(Box::new(wanted))).await.map_err(|_| Gone)
-    }
-
-    /// Switches a peer off or on; see [`Router::set_admin`].
-    ///
-    /// # Errors
-    /// [`Gone`]
-    pub async fn set_admin(&self, peer: PeerId, admin: Admin) -> Result<(), Gone> {
-        self.commands.send(Command::SetAdmin(peer, admin)).await.map_err(|_| Gone)
     }
 
     /// Switches off or on whoever has or gets this address; see [`Router::set_admin_at`].
@@ -230,7 +221,6 @@ impl Driver {
         let now = Instant::now();
         match command {
             Command::Apply(wanted) => self.router.apply(now, *wanted),
-            Command::SetAdmin(peer, admin) => self.router.set_admin(now, peer, admin),
             Command::SetAdminAt(address, admin) => self.router.set_admin_at(now, address, admin),
             Command::Restart(peer) => self.router.restart(now, peer),
             Command::Look(look) => look(&self.router),

@@ -123,15 +123,15 @@ async fn stopping_says_nothing() {
 }
 
 #[tokio::test]
-async fn disabled_peer_is_told_so_on_its_session_and_on_each_new_connection() {
+async fn disabled_peer_is_told_so_on_its_session_and_when_it_connects() {
     let (address, handle, _task) = speaker().await;
     let mut session = establish(address, OTHER).await;
     let peer = handle.look(|router| router.peer_at(OTHER)).await.expect("it runs").expect("configured");
-    handle.set_admin(peer, Admin::Disabled).await.expect("it runs");
+    handle.set_admin_at(OTHER, Admin::Disabled).await.expect("it runs");
     assert_eq!(last_words(&mut session).await, [6, 2]);
     let mut refused = connect(address, OTHER).await;
     assert_eq!(last_words(&mut refused).await, [6, 2]);
-    handle.set_admin(peer, Admin::Enabled).await.expect("it runs");
+    handle.set_admin_at(OTHER, Admin::Enabled).await.expect("it runs");
     let mut session = establish(address, OTHER).await;
     handle.restart(peer).await.expect("it runs");
     assert_eq!(last_words(&mut session).await, [6, 4]);

@@ -95,7 +95,13 @@ impl Rib {
 
     /// The routes to these prefixes, as far as they are still there.
     pub(crate) fn routes_to(&self, prefixes: &[Prefix]) -> Vec<RouteInfo> {
-        self.listed(self.found(prefixes), |_| true)
+        let found = prefixes.iter().filter_map(|prefix| self.index.get(prefix)).map(|id| self.dest(*id));
+        let mut routes: Vec<RouteInfo> = found
+            .map(|dest| RouteInfo { prefix: dest.prefix, paths: self.paths(dest) })
+            .filter(|route| !route.paths.is_empty())
+            .collect();
+        routes.sort_by_key(|route| route.prefix);
+        routes
     }
 
     /// What `peer` was told of these prefixes.
@@ -105,30 +111,6 @@ impl Rib {
         };
         let found = prefixes.iter().filter_map(|prefix| Some((*prefix, self.index.get(prefix)?)));
         found.filter_map(|(prefix, id)| Some((prefix, Arc::clone(out.sent().get(id)?)))).collect()
-    }
-
-    /// Routes by prefix, those that `wanted` lets through.
-    pub(crate) fn routes(&self, wanted: impl Fn(&Prefix) -> bool) -> Vec<RouteInfo> {
-        let live = self.live().map(|(_, dest)| dest);
-        self.listed(live.filter(|dest| wanted(&dest.prefix)), |_| true)
-    }
-
-    /// What `peer` told, by prefix, each with this one path.
-    pub(crate) fn adj_rib_in(&self, peer: PeerId) -> Vec<RouteInfo> {
-        self.listed(self.found(&self.prefixes(Part::ToldBy(peer))), |path| path.peer == Some(peer))
-    }
-
-    /// The refused paths of all peers, by prefix.
-    pub(crate) fn refused(&self) -> Vec<RouteInfo> {
-        let holds_one = self.prefixes(Part::Refused);
-        self.listed(self.found(&holds_one), |path| matches!(path.verdict, Verdict::Refused(_)))
-    }
-
-    /// What `peer` was told, with the attributes that were sent.
-    pub(crate) fn adj_rib_out(&self, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
-        let mut sent = self.sent(peer, &self.prefixes(Part::ToldTo(peer)));
-        sent.sort_by_key(|(prefix, _)| *prefix);
-        sent
     }
 
     pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
@@ -143,25 +125,6 @@ impl Rib {
     /// Whether at least one peer was told `prefix`.
     pub(crate) fn is_announced(&self, prefix: &Prefix) -> bool {
         self.index.get(prefix).is_some_and(|id| self.dest(*id).sent_to > 0)
-    }
-
-    fn found<'a>(&'a self, prefixes: &'a [Prefix]) -> impl Iterator<Item = &'a Destination> {
-        prefixes.iter().filter_map(|prefix| self.index.get(prefix)).map(|id| self.dest(*id))
-    }
-
-    fn listed<'a>(
-        &self,
-        destinations: impl Iterator<Item = &'a Destination>,
-        wanted: impl Fn(&PathInfo) -> bool,
-    ) -> Vec<RouteInfo> {
-        let listed = destinations.filter_map(|dest| {
-            let mut paths = self.paths(dest);
-            paths.retain(&wanted);
-            (!paths.is_empty()).then_some(RouteInfo { prefix: dest.prefix, paths })
-        });
-        let mut routes: Vec<RouteInfo> = listed.collect();
-        routes.sort_by_key(|route| route.prefix);
-        routes
     }
 
     /// All paths of a destination with what became of them.

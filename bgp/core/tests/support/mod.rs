@@ -6,9 +6,13 @@ pub mod net;
 pub mod scripted;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkState};
-use cambric_bgp::{Asn, Family, PeerConfig, PeerPolicy, Prefix, RouterConfig, RouterId, Wanted};
+use cambric_bgp::rib::{Part, PathInfo, RouteInfo, Verdict};
+use cambric_bgp::{
+    Asn, Attributes, Family, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig, RouterId, Wanted,
+};
 
 /// A configured IP address.
 pub fn ip(text: &str) -> IpAddr {
@@ -53,4 +57,34 @@ pub fn neighbor(peer_asn: u32, address: &str) -> (IpAddr, PeerConfig) {
 pub fn passive(peer_asn: u32, address: &str) -> (IpAddr, PeerConfig) {
     let (address, config) = neighbor(peer_asn, address);
     (address, PeerConfig { connect: ConnectMode::Passive, ..config })
+}
+
+/// All routes of a part of the tables with the paths that `wanted` lets through.
+fn listed(router: &Router, part: Part, wanted: impl Fn(&PathInfo) -> bool) -> Vec<RouteInfo> {
+    let mut routes = router.routes_to(&router.prefixes(part));
+    routes.iter_mut().for_each(|route| route.paths.retain(&wanted));
+    assert!(routes.iter().all(|route| !route.paths.is_empty()), "{part:?}: {routes:?}");
+    routes
+}
+
+/// The whole table.
+pub fn routes(router: &Router) -> Vec<RouteInfo> {
+    listed(router, Part::All, |_| true)
+}
+
+/// What `peer` told, by prefix.
+pub fn adj_rib_in(router: &Router, peer: PeerId) -> Vec<RouteInfo> {
+    listed(router, Part::ToldBy(peer), |path| path.peer == Some(peer))
+}
+
+/// The refused paths of all peers, by prefix.
+pub fn refused(router: &Router) -> Vec<RouteInfo> {
+    listed(router, Part::Refused, |path| matches!(path.verdict, Verdict::Refused(_)))
+}
+
+/// What `peer` was told, by prefix.
+pub fn adj_rib_out(router: &Router, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
+    let mut prefixes = router.prefixes(Part::ToldTo(peer));
+    prefixes.sort_unstable();
+    router.sent(peer, &prefixes)
 }

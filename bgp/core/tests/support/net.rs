@@ -180,8 +180,8 @@ impl Net {
 
     /// The operator of `host` switches `peer` off or on.
     pub fn set_admin(&mut self, host: Host, peer: Host, admin: Admin) {
-        let (id, now) = (self.peer(host, peer).id, self.now);
-        self.router_mut(host).set_admin(now, id, admin);
+        let (address, now) = (self.address(peer), self.now);
+        self.router_mut(host).set_admin_at(now, address, admin);
         self.work(host);
     }
 
