@@ -60,7 +60,7 @@ struct Seen {
 enum Place {
     /// Where one of ours may stand.
     Known,
-    /// Behind another one of our protocol.
+    /// Where one of our protocol was shown already: that one again, or another one.
     Second,
     /// Of concern only if it points to a next hop of ours.
     Elsewhere,
@@ -83,7 +83,6 @@ impl Seen {
                     self.strays.extend(route.siblings.iter().map(|hop| (prefix, METRIC, Form::Plain(*hop))));
                 }
                 if !self.ours.insert(prefix) {
-                    self.strays.insert((prefix, METRIC, route.shape.form));
                     return Place::Second;
                 }
             }
@@ -216,6 +215,11 @@ impl Fib {
     /// Two routes of our protocol have one place. The one that is as wanted stays; the other one goes when things
     /// settle.
     fn second_found(&mut self, prefix: Prefix, second: Shape, now: Instant) {
+        // IPv6 shows what it has shown once more if a route is added before it meanwhile (`fib6_dump_table` in
+        // net/ipv6/ip6_fib.c begins anew and skips by count).
+        if self.mirror.route(&prefix) == Some(&second) {
+            return;
+        }
         let fits = |shape: &Shape| {
             let wanted = self.resolution(&prefix);
             wanted.is_some_and(|wanted| diff::satisfies(shape, wanted, &self.mirror.next_hops, Merge::Later))

@@ -69,7 +69,7 @@ impl Fib {
             Op::DeleteRoute { prefix, metric, form }
                 if self.mirror.strays.remove(&(prefix, metric, form)) =>
             {
-                self.stray_deleted(prefix, metric, now);
+                self.stray_deleted(prefix, metric, form, now);
                 None
             }
             Op::DeleteRoute { prefix, .. } => {
@@ -132,10 +132,20 @@ impl Fib {
         None
     }
 
-    /// A sibling that was taken for foreign was of our protocol.
-    fn stray_deleted(&mut self, prefix: Prefix, metric: u32, now: Instant) {
-        if metric == METRIC && self.mirror.foreign(&prefix) == Some(UNKNOWN_PROTOCOL) {
+    fn stray_deleted(&mut self, prefix: Prefix, metric: u32, form: Form, now: Instant) {
+        if metric != METRIC {
+            return;
+        }
+        // A sibling that was taken for foreign was of our protocol.
+        if self.mirror.foreign(&prefix) == Some(UNKNOWN_PROTOCOL) {
             self.foreign_gone(prefix, now);
+            self.check_soon(now);
+        }
+        // Two forwarded alike: which of them went, a creation will find out.
+        if self.mirror.route(&prefix).is_some_and(|shape| shape.form == form) {
+            self.mirror.remove_route(&prefix);
+            self.touch(prefix);
+            self.lose([prefix], RepairCause::Check, now);
             self.check_soon(now);
         }
     }

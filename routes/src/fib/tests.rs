@@ -63,6 +63,12 @@ fn write(fib: &mut Fib, now: Instant, answer: impl Fn(&Op) -> Option<Errno>) -> 
     all
 }
 
+fn allow_sweep(fib: &mut Fib, now: Instant) {
+    for family in Family::ALL {
+        fib.allow_sweep(family, now);
+    }
+}
+
 fn accept(_: &Op) -> Option<Errno> {
     None
 }
@@ -261,4 +267,39 @@ fn missing_source_is_told_once_and_again_after_it_was_there() {
     assert_eq!(fib.take_events(), [Event::AddressesChanged]);
     fib.handle_event(KernelEvent::AddressGone(LinkIndex(1), source), now);
     assert!(fib.take_events().contains(&missing[0]));
+}
+
+#[test]
+fn route_that_a_listing_shows_twice_is_one_route() {
+    let (mut fib, mut now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    allow_sweep(&mut fib, now);
+    fib.begin_listing(now);
+    for _ in 0..2 {
+        fib.handle_found(Found::Route(plain(NETWORK, TOR1, 1)), now);
+    }
+    fib.end_listing(Consistency::Whole, now);
+    now += fib.config.settle_delay;
+    assert_eq!(fib.handle_timeout(now), []);
+}
+
+#[test]
+fn stray_that_forwards_like_ours_leaves_nothing_vouched_for() {
+    let (mut fib, mut now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    allow_sweep(&mut fib, now);
+    let mut second = plain(NETWORK, TOR1, 1);
+    second.shape.source = Some("10.1.0.2".parse().expect("address"));
+    fib.begin_listing(now);
+    fib.handle_found(Found::Route(plain(NETWORK, TOR1, 1)), now);
+    fib.handle_found(Found::Route(second), now);
+    fib.end_listing(Consistency::Whole, now);
+    now += fib.config.settle_delay;
+    let ops = fib.handle_timeout(now);
+    assert!(matches!(ops[..], [Op::DeleteRoute { .. }]), "{ops:?}");
+    fib.applied(ops, &[], now);
+    assert_eq!((form(&fib), fib.has_work()), (None, true));
+    assert!(fib.is_suspicious(now));
 }
