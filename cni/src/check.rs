@@ -35,6 +35,9 @@ mod node;
 mod pod;
 
 /// Compares all there is; silence means that nothing differs.
+///
+/// A container of which nothing is there differs like any other. The specification's code 3 would tell the runtime
+/// that no DEL is needed: other plugins of the list may have something to remove.
 pub(crate) fn check(request: &Check) -> Result<(), CniError> {
     let Check { add, previous } = request;
     let netns = netns::open_of_pod(&add.netns, add.own_netns)?;
@@ -42,10 +45,6 @@ pub(crate) fn check(request: &Check) -> Result<(), CniError> {
     let mut node = Socket::open().map_err(|error| unseen_node(error.into()))?;
     let lease = lease_of(add)?;
     let host_end = kernel::link(&mut node, &add.attachment.host_ifname()).map_err(unseen_node)?;
-    if lease.is_none() && host_end.is_none() {
-        let msg = format!("nothing is known of {holder} in network {}", add.network.name);
-        return Err(CniError::new(Code::UnknownContainer, msg).with_details("neither a lease nor a link"));
-    }
 
     let mut found = Differences::default();
     let addresses = compare_with_lease(request, lease.as_ref(), &mut found);

@@ -16,8 +16,6 @@ pub enum Code {
     IncompatibleVersion = 1,
     /// A field of the configuration is not served; the message names key and value.
     UnsupportedField = 2,
-    /// CHECK finds nothing of this container: there is nothing that a DEL could remove either.
-    UnknownContainer = 3,
     /// Environment variables are missing or invalid; the message names them.
     BadEnvironment = 4,
     /// stdin could not be read.

@@ -317,16 +317,18 @@ fn before_1_1_0_a_pods_mtu_is_at_most_its_host_ends() {
 }
 
 #[test]
-fn a_container_of_which_nothing_is_known_is_code_3() {
+fn a_container_of_which_nothing_is_known_differs() {
     on_a_host(|host| {
         let (pod, added) = fresh_pod(host, "a1");
-        check(host, &pod.with_id("unknown"), &added).run().expect_error(3, "unknown in network cambric");
-        check(host, &pod, &added)
-            .config("name", json!("other"))
-            .run()
-            .expect_error(3, "nothing is known of eth0 of container a1 in network other");
+        let unknown = check(host, &pod.with_id("unknown"), &added).run();
+        unknown
+            .expect_error(DIFFERS, "eth0 of container unknown is not as ADD left it")
+            .expect_error(DIFFERS, "there is no lease of eth0 of container unknown");
+        let other = check(host, &pod, &added).config("name", json!("other")).run();
+        other.expect_error(DIFFERS, "there is no lease of eth0 of container a1");
         host.call("DEL", &pod).run().expect_success();
-        check(host, &pod, &added).run().expect_error(3, "neither a lease nor a link");
+        let gone = check(host, &pod, &added).run();
+        gone.expect_error(DIFFERS, "there is no lease").expect_error(DIFFERS, "is not on the node");
         host.assert_clean();
     });
 }
