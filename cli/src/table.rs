@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use unicode_width::UnicodeWidthStr;
+
 /// `text` with everything escaped that would steer a terminal instead of being shown.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(steers_terminal) {
@@ -25,7 +27,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 /// Control characters, and those that turn the direction of writing or break lines.
 pub(crate) fn steers_terminal(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A column: to which side it leans, and its heading.
@@ -76,11 +78,11 @@ impl<const N: usize> Table<N> {
     }
 
     fn widths(&self) -> [usize; N] {
-        let mut widths = self.columns.map(|column| column.heading().chars().count());
+        let mut widths = self.columns.map(|column| column.heading().width());
         for row in &self.rows {
             let Row::Cells(cells) = row else { continue };
             for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cell.width());
             }
         }
         widths
@@ -89,7 +91,7 @@ impl<const N: usize> Table<N> {
     fn line(&self, f: &mut fmt::Formatter<'_>, widths: &[usize; N], cells: [&str; N]) -> fmt::Result {
         let mut line = " ".repeat(self.indent);
         for ((column, width), cell) in self.columns.iter().zip(widths).zip(cells) {
-            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
             match column {
                 Column::Left(_) => line.extend([cell, &padding]),
                 Column::Right(_) => line.extend([&padding, cell]),
@@ -182,6 +184,15 @@ longer  12345
     }
 
     #[test]
+    fn wide_characters_take_two_columns() {
+        let mut table = Table::new([Column::Left("Name"), Column::Left("AS")]);
+        table.row(["\u{67b6}\u{4e00}\u{67b6}".to_owned(), "1".to_owned()]);
+        table.row(["rack".to_owned(), "2".to_owned()]);
+        let expected = "Name    AS\n\u{67b6}\u{4e00}\u{67b6}  1\nrack    2\n";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
     fn further_values_stand_below_the_first() {
         let mut fields = Fields::new();
         fields.list("Announces", ["10.244.1.0/24", "fd00:1::/64"], "nothing");
@@ -196,6 +207,7 @@ longer  12345
     fn text_of_a_peer_cannot_steer_the_terminal() {
         assert_eq!(printable("bye\x1b[2J\n\u{9b}1m\u{202e}"), "bye\\u{1b}[2J\\u{a}\\u{9b}1m\\u{202e}");
         assert_eq!(printable("Grüße, 10 %"), "Grüße, 10 %");
+        assert_eq!(printable("\u{61c}a\u{200f}"), "\\u{61c}a\\u{200f}");
         let mut table = Table::new([Column::Left("")]);
         table.row(["a\nb".to_owned()]);
         assert_eq!(table.to_string(), "a\\u{a}b\n");

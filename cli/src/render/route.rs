@@ -1,8 +1,8 @@
 //! `show route`: every way to a prefix, and why it is used or not.
 //!
 //! A mark tells what became of a path, as in birdc: `*` is the best one, `+` is used beside it, `!` was
-//! refused; without a mark it lost. In a listing of what a peer was told, each has `>`. Next to it stands the reason by its name; `all` adds what the name
-//! means, and the attributes.
+//! refused; without a mark it lost. In a listing of what a peer was told, each has `>`. Next to it stands
+//! the reason by its name; `all` adds what the name means, and the attributes.
 
 use cambric_api::{Path, Route, RouteCount};
 
