@@ -12,6 +12,11 @@ use crate::table::{Column, Fields, Table};
 
 const NONE: &str = "no peers\n";
 
+const ESTABLISHED: &str = "Established";
+
+/// Seconds for which an error concerns a peer that is Established: why it was down, the operator may ask still.
+const NEWS_S: u64 = 600;
+
 /// One line a peer.
 pub(super) fn render_brief(protocols: &[Protocol]) -> String {
     if protocols.is_empty() {
@@ -43,7 +48,7 @@ pub(super) fn render_brief(protocols: &[Protocol]) -> String {
             by_family(|counts| counts.accepted),
             by_family(|counts| counts.refused),
             by_family(|counts| counts.sent),
-            peer.last_error.as_ref().map_or_else(|| "-".to_owned(), error_with_age),
+            news(peer).map_or_else(|| "-".to_owned(), error_with_age),
         ]);
     }
     let mut text = table.to_string();
@@ -72,6 +77,12 @@ fn by_family(peer: &Protocol, families: &BTreeSet<&str>, count: fn(&FamilyCounts
     };
     let cells: Vec<String> = families.iter().map(of_family).collect();
     if cells.is_empty() { "-".to_owned() } else { cells.join("+") }
+}
+
+/// The last error, unless it is one that a session has outlived.
+fn news(peer: &Protocol) -> Option<&LastError> {
+    let is_news = |error: &&LastError| peer.state != ESTABLISHED || error.ago_s < NEWS_S;
+    peer.last_error.as_ref().filter(is_news)
 }
 
 fn state(peer: &Protocol) -> String {
@@ -217,6 +228,17 @@ tor1b  2001:db8:1::2  4200000102  Active       3m12s       -+0       -+0      -+
 Routes:  ipv4+ipv6
 ";
         assert_eq!(render_brief(&[established(), down()]), expected);
+    }
+
+    #[test]
+    fn error_that_a_session_has_outlived_is_told_with_all_only() {
+        let error = |ago_s| Some(LastError { ago_s, what: "connect: Network is unreachable".to_owned() });
+        let up = |ago_s| Protocol { last_error: error(ago_s), ..established() };
+        assert!(render_brief(&[up(599)]).contains("connect: Network is unreachable (9m59s ago)"));
+        assert!(!render_brief(&[up(600)]).contains("unreachable"));
+        assert!(render_full(&[up(600)]).contains("unreachable"));
+        let down = Protocol { last_error: error(86_400), ..down() };
+        assert!(render_brief(&[down]).contains("unreachable"));
     }
 
     #[test]
