@@ -5,12 +5,13 @@
 //! read these rows, so a new command is a new row.
 //!
 //! In a usage line small letters are keywords, CAPITALS stand for something the operator names, and
-//! what stands in brackets may be left out. Brackets come last and may be given in any order, since
-//! nobody remembers it. A keyword may be shortened as long as no other keyword fits there; where both a
+//! what stands in brackets may be left out, with ` | ` between the ways to write it. Brackets come last and
+//! may be given in any order, since nobody remembers it. A keyword may be shortened as long as no other keyword fits there; where both a
 //! keyword and a name would fit, the keyword is meant (a peer called `a` is asked for by its address, or
 //! as `show protocols all a`). `PEER|all` is a name: what ends sessions is never guessed from a letter.
 
 mod walk;
+mod words;
 
 use std::net::IpAddr;
 use std::path;
@@ -59,19 +60,15 @@ struct Row {
 }
 
 const ROWS: &[Row] = &[
-    Row {
-        usage: "show status",
-        help: "the daemon: is it ready, what waits, what is wrong",
-        build: |_| brief(Request::ShowStatus),
-    },
+    Row { usage: "show status", help: "is it ready? what is wrong?", build: |_| brief(Request::ShowStatus) },
     Row {
         usage: "show protocols [all] [PEER]",
-        help: "peers: state, routes, last error; all: what was agreed on",
+        help: "peers; all: what was agreed on",
         build: |given| show_protocols(given, given.detail()),
     },
     Row {
-        usage: "show route [PREFIX] [for ADDRESS] [all]",
-        help: "routes and why; all: attributes, reasons in words",
+        usage: "show route [PREFIX | for ADDRESS] [all]",
+        help: "routes and why; all: attributes too",
         build: show_route,
     },
     Row {
@@ -81,7 +78,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         usage: "show route import PEER [all]",
-        help: "all that the peer told, and what became of it",
+        help: "what it told, and what became of it",
         build: |given| given.ask(Request::ShowRouteImport { peer: given.needed("PEER") }),
     },
     Row {
@@ -100,12 +97,12 @@ const ROWS: &[Row] = &[
     },
     Row {
         usage: "show interfaces [INTERFACE]",
-        help: "links: state, addresses, who is reached over them",
+        help: "links: addresses, who is behind them",
         build: |given| brief(Request::ShowInterfaces { interface: given.name("INTERFACE") }),
     },
     Row {
         usage: "show neighbors [INTERFACE]",
-        help: "who is on the links: does he answer, which routes use him",
+        help: "who is on the links, does he answer",
         build: |given| brief(Request::ShowNeighbors { interface: given.name("INTERFACE") }),
     },
     Row {
@@ -119,9 +116,9 @@ const ROWS: &[Row] = &[
         build: |given| show_protocols(given, Detail::Full),
     },
     Row {
-        usage: "configure check [PATH]",
-        help: "are the manifests right, and what would they change?",
-        build: |given| brief(Request::ConfigureCheck { path: given.name("PATH").map(absolute) }),
+        usage: "configure check [FOLDER]",
+        help: "what would these manifests change?",
+        build: |given| brief(Request::ConfigureCheck { path: given.name("FOLDER").map(absolute) }),
     },
     Row {
         usage: "enable PEER|all",
@@ -130,20 +127,16 @@ const ROWS: &[Row] = &[
     },
     Row {
         usage: "disable PEER|all",
-        help: "end the session and have none until it is enabled",
+        help: "end the session, until it is enabled",
         build: |given| brief(Request::Disable { peer: given.needed("PEER|all") }),
     },
     Row {
         usage: "restart PEER|all",
-        help: "end the session, and connect again at once",
+        help: "end the session, connect again",
         build: |given| brief(Request::Restart { peer: given.needed("PEER|all") }),
     },
-    Row {
-        usage: "help",
-        help: "this list, and examples; ? shows what can follow",
-        build: |_| Line::Help(help()),
-    },
-    Row { usage: "quit", help: "leave the prompt; so do exit and Ctrl-D", build: |_| Line::Quit },
+    Row { usage: "help", help: "this list; ? shows what can follow", build: |_| Line::Help(help()) },
+    Row { usage: "quit", help: "leave the prompt, as does Ctrl-D", build: |_| Line::Quit },
     Row { usage: "exit", help: "the same as quit", build: |_| Line::Quit },
 ];
 
@@ -183,26 +176,27 @@ impl Given {
 
 const EXAMPLES: &str = "\
 Examples:
-  cambric                                a prompt: Tab completes, ? shows what can follow
+  cambric                                a prompt: Tab completes, ? helps
   cambric show status                    is all well? what should I mend?
   cambric show protocols                 is every peer up?
   cambric sh pr                          the same, shortened
-  cambric show protocols all tor1a       why is tor1a down? what did we agree on?
+  cambric show protocols all tor1a       why is tor1a down? what was agreed on?
   cambric show route for 10.244.1.7      which way do packets to this pod go?
   cambric show route for 10.244.1.7 all  and why not by the other one?
   cambric show route export tor1a        what does tor1a know from us?
-  cambric show route import tor1a        what did it tell us, and what did we make of it?
+  cambric show route import tor1a        what did it tell, what became of it?
   cambric show route refused all         what do we not believe, and why?
   cambric show neighbors                 do the gateways answer?
   cambric configure check /tmp/new       what would these manifests change?
-  cambric disable tor1a                  take its traffic away before it is serviced
+  cambric disable tor1a                  no traffic over it while it is serviced
   cambric show route ?                   what can follow?
-  cambric -o json show protocols | jq -r '.protocols[] | select(.state != \"Established\") | .name'
+  cambric -o json show status | jq -r '.status.peer_problems[]'
   cambric < commands                     line by line; # begins a comment
 
-Marks of routes: * best, + used beside the best, ! refused, > told to the peer, none: lost.
-Exit codes: 0 done, 1 the daemon answered with an error, 2 no such command, 3 no answer; of several
-commands the highest.";
+Marks of routes: * best, + used beside the best, ! refused, > told to the peer,
+none: lost.
+Exit codes: 0 done, 1 the daemon answered with an error, 2 no such command,
+3 no answer; of several commands the highest.";
 
 /// The part of `--help` about commands.
 pub(crate) fn help() -> String {
@@ -224,7 +218,22 @@ fn usages(rows: impl Iterator<Item = &'static Row>, indent: usize) -> String {
 pub(crate) fn parse(line: &str) -> Result<Line, CommandError> {
     match line.trim_end().strip_suffix('?') {
         Some(beginning) => Ok(Line::Help(Following::of(beginning)?.help())),
-        None => walk::command(line),
+        None => walk::command(&words::all(line)),
+    }
+}
+
+/// Understands words that a shell has split already; a single one is a whole line.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_words(words: &[String]) -> Result<Line, CommandError> {
+    match words {
+        [line] => parse(line),
+        [before @ .., last] => match last.strip_suffix('?') {
+            Some(beginning) => Ok(Line::Help(Following::after(before, beginning.to_owned())?.help())),
+            None => walk::command(words),
+        },
+        [] => walk::command(words),
     }
 }
 
@@ -366,6 +375,14 @@ mod tests {
     fn address_is_checked_before_the_daemon_is_asked() {
         assert_eq!(error("show route for 10.244.1"), "`10.244.1` is not an IP address");
         assert_eq!(error("show route for all"), "`all` is not an IP address");
+        assert_eq!(
+            error("show route 10.0.0.0/8 for 10.0.0.1"),
+            "`for` is unknown after `show route 10.0.0.0/8`; possible there: all"
+        );
+        assert_eq!(
+            error("show route for 10.0.0.1 10.0.0.0/8"),
+            "`10.0.0.0/8` is unknown after `show route for 10.0.0.1`; possible there: all"
+        );
         let possible = "PREFIX, all, count, export, for, import, refused";
         for typed in ["10.244.1.0/33", "::/129", "10.244.1/24", "10.0.0.0/", "foo"] {
             let expected = format!(
@@ -373,6 +390,25 @@ mod tests {
             );
             assert_eq!(error(&format!("show route {typed}")), expected);
         }
+    }
+
+    #[test]
+    fn words_of_a_shell_are_taken_as_they_are() {
+        let words = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            parse_words(&words)
+        };
+        let check = |path: &str| {
+            let request = Request::ConfigureCheck { path: Some(path.to_owned()) };
+            Ok(Line::Command(Command { request, detail: Detail::Brief }))
+        };
+        assert_eq!(words(&["configure", "check", "/tmp/two words"]), check("/tmp/two words"));
+        assert_eq!(words(&["configure", "check", "/tmp/\"a\\"]), check("/tmp/\"a\\"));
+        assert_eq!(words(&["configure check '/tmp/two words'"]), check("/tmp/two words"));
+        assert_eq!(parse("configure check /tmp/two\\ words"), check("/tmp/two words"));
+        assert_eq!(words(&["show", "route", "cou?"]), parse("show route cou?"));
+        assert_eq!(words(&["show", "status", "?"]), parse("show status ?"));
+        assert!(words(&["show status", "all"]).is_err());
     }
 
     #[test]
@@ -393,9 +429,9 @@ mod tests {
     }
 
     #[test]
-    fn help_fits_a_terminal_of_100_columns() {
+    fn help_fits_a_terminal_of_80_columns() {
         for line in help().lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 }

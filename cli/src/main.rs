@@ -27,17 +27,17 @@ use clap::Parser;
 
 use crate::session::{Next, Output, Session};
 
-/// Shows what the Cambric daemon of this node knows: its peers, its routes, and why.
+/// Shows what the Cambric daemon of this node knows: peers, routes, and why.
 ///
-/// Without a command it is a prompt on a terminal, and takes commands line by line from a pipe.
+/// Without a command: a prompt on a terminal, line by line from a pipe.
 #[derive(Debug, Parser)]
-#[command(name = "cambric", version, after_help = command::help(), after_long_help = command::help())]
+#[command(name = "cambric", version, next_line_help = true, after_help = command::help(), after_long_help = command::help())]
 struct Cli {
     /// Control socket of cambricd.
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// Text for people, or the daemon's reply as JSON.
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, value_name = "text|json", hide_possible_values = true, default_value_t = Output::Text)]
     output: Output,
     /// What to do; each word may be shortened while it stays unique.
     #[arg(value_name = "COMMAND")]
@@ -47,7 +47,7 @@ struct Cli {
 fn main() -> ExitCode {
     let Cli { socket, output, words } = Cli::parse();
     let outcome = if !words.is_empty() {
-        let (Next::Line(outcome) | Next::End(outcome)) = Session::new(socket, output).run(&words.join(" "));
+        let (Next::Line(outcome) | Next::End(outcome)) = Session::new(socket, output).run_words(&words);
         outcome
     } else if io::stdin().is_terminal() && io::stdout().is_terminal() {
         prompt::run(socket, output)

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cambric_api::ALL;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -111,7 +112,8 @@ impl Prompt {
             Ok(following) => {
                 print(&following.help());
                 let names = following.name.map(|place| (place, self.session.borrow_mut().names(place)));
-                if let Some((place, names)) = names.filter(|(_, names)| !names.is_empty()) {
+                if let Some((place, mut names)) = names.filter(|(_, names)| !names.is_empty()) {
+                    names.extend((place == "PEER|all").then(|| ALL.to_owned()));
                     tell(&format!("{place}: {}", names.join(" ")));
                 }
             }
@@ -170,20 +172,38 @@ struct Grammar {
     files: FilenameCompleter,
 }
 
+impl Grammar {
+    /// Of the word at the end of the line alone; `~/` becomes the folder that it stands for.
+    fn complete_path(&self, line: &str, following: &Following) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let word = &line[following.typed_at..];
+        if word.starts_with("~/") && !word.contains([' ', '\\']) {
+            let (_, found) = self.files.complete_path(&following.typed, following.typed.len())?;
+            return Ok((following.typed_at, found));
+        }
+        let (start, found) = self.files.complete_path(word, word.len())?;
+        Ok((following.typed_at + start, found))
+    }
+}
+
 impl Completer for Grammar {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let Ok(following) = Following::of(&line[..cursor]) else { return Ok((cursor, Vec::new())) };
-        if following.name == Some("PATH") {
-            return self.files.complete_path(line, cursor);
+        if following.name == Some("FOLDER") {
+            return self.complete_path(&line[..cursor], &following);
         }
         let keywords = following.keywords.iter().map(|word| (*word).to_owned());
-        let names = following.name.map(|place| self.session.borrow_mut().names(place)).unwrap_or_default();
-        let names = names.into_iter().filter(|name| name.starts_with(following.typed));
+        let mut names =
+            following.name.map(|place| self.session.borrow_mut().names(place)).unwrap_or_default();
+        names.retain(|name| name.starts_with(&following.typed));
+        if following.name == Some("PEER|all") && following.typed == ALL {
+            names.push(ALL.to_owned());
+        }
+        let names = names.into_iter();
         let candidates =
             keywords.chain(names).map(|word| Pair { replacement: format!("{word} "), display: word });
-        Ok((cursor - following.typed.len(), candidates.collect()))
+        Ok((following.typed_at, candidates.collect()))
     }
 }
 

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cambric_api::{ALL, Body, Reply, Request};
+use cambric_api::{Body, Reply, Request};
 
 use crate::client::{Client, ClientError, PATIENCE};
-use crate::command::{self, Command, Line};
+use crate::command::{self, Command, CommandError, Line};
 use crate::interrupt::Interrupt;
 use crate::render::{self, Layout};
 use crate::table;
@@ -125,7 +125,16 @@ impl Session {
             // It was for what came before this line.
             interrupt.came();
         }
-        match command::parse(line) {
+        self.obey(command::parse(line))
+    }
+
+    /// Does what the words of a shell say.
+    pub(crate) fn run_words(&mut self, words: &[String]) -> Next {
+        self.obey(command::parse_words(words))
+    }
+
+    fn obey(&mut self, line: Result<Line, CommandError>) -> Next {
+        match line {
             Ok(Line::Command(command)) => self.ask(&command),
             Ok(Line::Help(text)) => print(&text),
             Ok(Line::Quit) => Next::End(Outcome::Done),
@@ -148,6 +157,11 @@ impl Session {
             Output::Text => self.print(&render::text(reply, command.detail)),
         };
         let outcome = match &reply.body {
+            Body::Error(why) if is_older(reply.code, why) => {
+                let what =
+                    format_args!("the daemon is older than this cambric and does not know that: {why}");
+                complain(what, Outcome::Failed)
+            }
             Body::Error(why) => complain(why, Outcome::Failed),
             _ if reply.is_error() => Outcome::Failed,
             _ => Outcome::Done,
@@ -178,10 +192,9 @@ impl Session {
 
     /// What the daemon has to name in a place of the grammar; nothing if it does not answer at once.
     pub(crate) fn names(&mut self, place: &str) -> Vec<String> {
-        let (request, also) = match place {
-            "PEER" => (Request::ShowProtocols { peer: None }, None),
-            "PEER|all" => (Request::ShowProtocols { peer: None }, Some(ALL)),
-            "INTERFACE" => (Request::ShowInterfaces { interface: None }, None),
+        let request = match place {
+            "PEER" | "PEER|all" => Request::ShowProtocols { peer: None },
+            "INTERFACE" => Request::ShowInterfaces { interface: None },
             _ => return Vec::new(),
         };
         let Ok(reply) = self.exchange(&request, KEY_PATIENCE) else { return Vec::new() };
@@ -190,7 +203,6 @@ impl Session {
             Body::Interfaces(links) => links.into_iter().map(|link| link.name).collect(),
             _ => Vec::new(),
         };
-        names.extend(also.map(str::to_owned));
         names.retain(|name| can_be_typed(name));
         names.sort();
         names.dedup();
@@ -236,9 +248,16 @@ impl Session {
     }
 }
 
-/// As one word, and without steering the terminal.
+/// What a daemon says to a verb that came after it, in the words of its JSON reader.
+fn is_older(code: u16, why: &str) -> bool {
+    code == 9001 && why.starts_with("unknown variant")
+}
+
+/// As one word, as it is, and without steering the terminal.
 fn can_be_typed(name: &str) -> bool {
-    let is_odd = |character: char| character.is_whitespace() || table::steers_terminal(character);
+    let is_odd = |character: char| {
+        character.is_whitespace() || "'\"\\~?#".contains(character) || table::steers_terminal(character)
+    };
     !name.is_empty() && !name.contains(is_odd)
 }
 

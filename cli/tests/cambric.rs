@@ -134,6 +134,16 @@ fn error_of_the_daemon_is_exit_code_1() {
 }
 
 #[test]
+fn daemon_of_an_earlier_version_is_called_so() {
+    let unknown = serde_json::from_str::<Request>(r#"{"verb":"dance"}"#).expect_err("no such verb");
+    let daemon = Daemon::answering(&Reply::not_understood(unknown));
+    let (code, _, err) = run(&daemon.socket(), &["show", "neighbors"]);
+    let head =
+        "cambric: the daemon is older than this cambric and does not know that: unknown variant `dance`";
+    assert!(code == 1 && err.starts_with(head), "{code} {err}");
+}
+
+#[test]
 fn wrong_words_are_exit_code_2_and_ask_nobody() {
     let nowhere = Path::new("/nonexistent/sock");
     let (code, out, err) = run(nowhere, &["show", "foo"]);
@@ -150,7 +160,12 @@ fn help_needs_no_daemon() {
     let nowhere = Path::new("/nonexistent/sock");
     let (code, out, _) = run(nowhere, &["--help"]);
     assert_eq!(code, 0);
-    assert!(out.contains("\n  show route [PREFIX] [for ADDRESS] [all]  "), "{out}");
+    assert!(out.contains("\n  show route [PREFIX | for ADDRESS] [all]  "), "{out}");
+    for help in ["--help", "-h"] {
+        let (_, out, _) = run(nowhere, &[help]);
+        let wide: Vec<&str> = out.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
     let (code, out, _) = run(nowhere, &["sh", "st", "?"]);
     assert_eq!(code, 0);
     assert!(out.starts_with("show status  "), "{out}");

@@ -5,7 +5,7 @@ mod played;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -224,10 +224,46 @@ fn tab_completes_keywords_and_names_of_the_daemon() {
     terminal.line(&format!("show in{TAB}e{TAB}"));
     assert_eq!(asked(&daemon).last(), Some(&Request::ShowInterfaces { interface: Some("eth1".to_owned()) }));
 
-    // What would steer the terminal, or be two words, is not offered; `all` is, where it is understood.
+    // What would steer the terminal, or be two words, is not offered.
     terminal.type_in(&format!("disable {TAB}{TAB}"));
     let listed = terminal.expect("tor1b");
-    assert!(listed.contains("all") && !listed.contains("bad") && !listed.contains("two words"), "{listed:?}");
+    assert!(
+        !listed.contains("all") && !listed.contains("bad") && !listed.contains("two words"),
+        "{listed:?}"
+    );
+}
+
+/// No peer begins with `a`, and still nobody meant all of them.
+#[test]
+fn all_is_completed_from_nothing_less() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let mut terminal = desk.terminal();
+    let shown = terminal.line(&format!("disable a{TAB}"));
+    assert!(!shown.contains("all"), "{shown:?}");
+    let disable = |peer: &str| Request::Disable { peer: peer.to_owned() };
+    assert_eq!(asked(&daemon).last(), Some(&disable("a")));
+    terminal.line(&format!("disable all{TAB}"));
+    assert_eq!(asked(&daemon).last(), Some(&disable("all")));
+    terminal.type_in("disable ?");
+    terminal.expect("PEER|all: tor1a tor1b all");
+}
+
+#[test]
+fn path_with_a_space_is_taken_as_it_is_completed() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    fs::create_dir_all(desk.folder.path().join("new rules/two")).expect("a folder");
+    let mut terminal = desk.terminal();
+    let home = desk.folder.path().display().to_string();
+    for typed in [home.as_str(), &format!("\"{home}"), &format!("'{home}"), "~"] {
+        terminal.line(&format!("configure check {typed}/new{TAB}tw{TAB}"));
+        let path = Some(format!("{home}/new rules/two/"));
+        assert_eq!(asked(&daemon).last(), Some(&Request::ConfigureCheck { path }), "{typed}");
+    }
+    terminal.line("configure check ~/new\\ rules");
+    let path = Some(format!("{home}/new rules"));
+    assert_eq!(asked(&daemon).last(), Some(&Request::ConfigureCheck { path }));
 }
 
 #[test]
@@ -372,7 +408,9 @@ fn history_outlives_the_prompt() {
 fn prompt_needs_no_home() {
     let desk = Desk::new();
     let _daemon = desk.daemon("1");
-    for home in [None, Some("/dev/null")] {
+    let file = desk.folder.path().join("file");
+    fs::write(&file, "").expect("a folder");
+    for home in [None, Some(&file)] {
         let mut command = desk.cambric();
         command.env_remove("HOME");
         command.envs(home.map(|home| ("HOME", home)));
@@ -385,7 +423,6 @@ fn prompt_needs_no_home() {
         let shown = terminal.line("show route count");
         assert!(shown.contains("4711") && !shown.contains("history"), "{shown:?}");
     }
-    assert!(!Path::new("/dev/null/.local").exists());
 }
 
 /// Without line editing it is still a prompt.

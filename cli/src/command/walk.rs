@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
+use super::words::{self, Unfinished};
 use super::{Line, ROWS, Row, usages};
 
 /// Why a line is no command.
@@ -39,10 +40,9 @@ fn possible(candidates: &[&str]) -> String {
     }
 }
 
-/// The command that a whole line is.
-pub(super) fn command(line: &str) -> Result<Line, CommandError> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let cursors = walk(&words)?;
+/// The command that these words are.
+pub(super) fn command(words: &[String]) -> Result<Line, CommandError> {
+    let cursors = walk(words)?;
     match cursors.iter().find(|cursor| cursor.due.is_empty()) {
         Some(cursor) => Ok((cursor.row.build)(&cursor.given)),
         None => Err(CommandError::Incomplete {
@@ -54,9 +54,11 @@ pub(super) fn command(line: &str) -> Result<Line, CommandError> {
 
 /// What can follow in an unfinished line.
 #[derive(Debug)]
-pub(crate) struct Following<'a> {
-    /// The beginning of the last word; empty behind a space.
-    pub(crate) typed: &'a str,
+pub(crate) struct Following {
+    /// The beginning of the last word, without its quotes; empty behind a space.
+    pub(crate) typed: String,
+    /// Where that stands in the line, its quotes among it.
+    pub(crate) typed_at: usize,
     /// The keywords that begin so.
     pub(crate) keywords: Vec<&'static str>,
     /// What can be named there.
@@ -64,25 +66,29 @@ pub(crate) struct Following<'a> {
     cursors: Vec<Cursor>,
 }
 
-impl<'a> Following<'a> {
+impl Following {
     /// Of a line that ends at the cursor.
-    pub(crate) fn of(line: &'a str) -> Result<Following<'a>, CommandError> {
-        let mut words: Vec<&str> = line.split_whitespace().collect();
-        let typed = if line.ends_with(char::is_whitespace) { "" } else { words.pop().unwrap_or_default() };
-        let cursors = walk(&words)?;
+    pub(crate) fn of(line: &str) -> Result<Following, CommandError> {
+        let Unfinished { words, typed, typed_at } = words::unfinished(line);
+        Ok(Following { typed_at, ..Following::after(&words, typed)? })
+    }
+
+    /// Of whole words and the beginning of one more.
+    pub(super) fn after(words: &[String], typed: String) -> Result<Following, CommandError> {
+        let cursors = walk(words)?;
         let candidates = candidates(&cursors);
         let (names, keywords): (Vec<&str>, Vec<&str>) = candidates.iter().partition(|word| is_name(word));
-        let keywords: Vec<&str> = keywords.into_iter().filter(|word| word.starts_with(typed)).collect();
+        let keywords: Vec<&str> = keywords.into_iter().filter(|word| word.starts_with(&typed)).collect();
         let name = names.first().copied();
         if keywords.is_empty() && name.is_none() && !typed.is_empty() {
-            let (typed, before) = (typed.to_owned(), words.join(" "));
+            let before = words.join(" ");
             return Err(CommandError::Unknown {
                 typed,
                 before,
                 candidates: candidates.into_iter().collect(),
             });
         }
-        Ok(Following { typed, keywords, name, cursors })
+        Ok(Following { typed, typed_at: 0, keywords, name, cursors })
     }
 
     /// The rows that begin so.
@@ -103,7 +109,7 @@ impl<'a> Following<'a> {
 }
 
 /// What comes back are the rows that begin with these words.
-fn walk(words: &[&str]) -> Result<Vec<Cursor>, CommandError> {
+fn walk(words: &[String]) -> Result<Vec<Cursor>, CommandError> {
     let mut cursors: Vec<Cursor> = ROWS.iter().map(Cursor::at_start).collect();
     for (index, typed) in words.iter().enumerate() {
         let meant = choose(typed, &words[..index], &candidates(&cursors))?;
@@ -119,7 +125,7 @@ fn candidates(cursors: &[Cursor]) -> BTreeSet<&'static str> {
 /// Which of the candidates a typed word means.
 fn choose(
     typed: &str,
-    before: &[&str],
+    before: &[String],
     candidates: &BTreeSet<&'static str>,
 ) -> Result<&'static str, CommandError> {
     let (names, keywords): (Vec<&str>, Vec<&str>) = candidates.iter().partition(|word| is_name(word));
@@ -167,31 +173,36 @@ struct Cursor {
     row: &'static Row,
     /// Must follow, in this order.
     due: Vec<&'static str>,
-    /// May follow once nothing is due, each once.
-    optional: Vec<Vec<&'static str>>,
+    /// May follow once nothing is due: of each one way to write it, once.
+    optional: Vec<Vec<Words>>,
     given: Given,
 }
+
+/// Words that follow one another.
+type Words = Vec<&'static str>;
 
 impl Cursor {
     fn at_start(row: &'static Row) -> Cursor {
         let (required, brackets) = row.usage.split_once('[').unwrap_or((row.usage, ""));
-        let words = |text: &'static str| text.split_whitespace().collect::<Vec<_>>();
-        let optional = brackets.split(['[', ']']).map(words).filter(|group| !group.is_empty());
+        let words = |text: &'static str| text.split_whitespace().collect::<Words>();
+        let groups = brackets.split(['[', ']']).filter(|group| !group.trim().is_empty());
+        let optional = groups.map(|group| group.split(" | ").map(words).collect());
         Cursor { row, due: words(required), optional: optional.collect(), given: Given::default() }
     }
 
     fn candidates(&self) -> Vec<&'static str> {
         match self.due.first() {
             Some(next) => vec![next],
-            None => self.optional.iter().map(|group| group[0]).collect(),
+            None => self.optional.iter().flatten().map(|way| way[0]).collect(),
         }
     }
 
     /// The cursor behind the word `meant`; `None` if that does not follow here.
     fn step(mut self, meant: &'static str, typed: &str) -> Option<Cursor> {
         if self.due.is_empty() {
-            let chosen = self.optional.iter().position(|group| group[0] == meant)?;
-            self.due = self.optional.remove(chosen);
+            let has_way = |group: &Vec<Words>| group.iter().any(|way| way[0] == meant);
+            let chosen = self.optional.iter().position(has_way)?;
+            self.due = self.optional.remove(chosen).into_iter().find(|way| way[0] == meant)?;
         }
         if self.due.first() != Some(&meant) {
             return None;
@@ -228,7 +239,7 @@ mod tests {
     #[test]
     fn ambiguous_word_lists_what_it_could_be() {
         let candidates = BTreeSet::from(["restart", "route", "PEER"]);
-        let error = choose("r", &["show"], &candidates).expect_err("two fit");
+        let error = choose("r", &["show".to_owned()], &candidates).expect_err("two fit");
         assert_eq!(error.to_string(), "`r` is ambiguous after `show`: restart, route");
         assert_eq!(choose("route", &[], &BTreeSet::from(["route", "router"])), Ok("route"));
     }
@@ -254,7 +265,8 @@ mod tests {
     fn unfinished_word_has_what_can_follow() {
         let following = |line: &'static str| {
             let following = Following::of(line).expect(line);
-            (following.typed, following.keywords, following.name)
+            assert_eq!(line[following.typed_at..], following.typed);
+            (&line[following.typed_at..], following.keywords, following.name)
         };
         assert_eq!(following("sh"), ("sh", vec!["show"], None));
         assert_eq!(following("show pro"), ("pro", vec!["protocols"], None));
@@ -263,6 +275,8 @@ mod tests {
         assert_eq!(following("show route export "), ("", vec![], Some("PEER")));
         assert_eq!(following("disable "), ("", vec![], Some("PEER|all")));
         assert_eq!(following("show interfaces e"), ("e", vec![], Some("INTERFACE")));
+        assert_eq!(following("show route all for "), ("", vec![], Some("ADDRESS")));
+        assert_eq!(following("show route 10.0.0.0/8 "), ("", vec!["all"], None));
         assert_eq!(following("show status "), ("", vec![], None));
         assert!(Following::of("show foo").is_err());
         assert!(Following::of("foo ").is_err());
@@ -291,7 +305,7 @@ mod tests {
             let _ = super::super::parse(&line);
             for (end, _) in line.char_indices() {
                 let following = Following::of(&line[..end]);
-                assert!(following.is_err() || line[..end].ends_with(following.expect("checked").typed));
+                assert!(following.is_err() || line.is_char_boundary(following.expect("checked").typed_at));
             }
         }
     }
