@@ -109,6 +109,11 @@ impl<'a> Wiring<'a> {
         settings.flatten().map_err(WireError::PodSetting)?;
         configure_pod_end(self, pod)
     }
+
+    fn host_route(&self, address: IpAddr) -> Message {
+        let source = self.config.node_addresses.towards(address);
+        host_route(address, self.host_end, source, Placing::Exclusive)
+    }
 }
 
 /// Makes the pair and returns the host end. One send: the pair and the question for its index.
@@ -179,34 +184,38 @@ fn configure_host_end(wiring: &Wiring<'_>, host: &mut Socket) -> Result<(), Wire
         batch.extend(ipv6_gateway(host_end));
     }
     let first_route = batch.len();
-    let source_of = |address| wiring.config.node_addresses.towards(address);
-    let route = |address| host_route(address, host_end, source_of(address), Placing::Exclusive);
-    batch.extend(wiring.addresses.iter().map(route));
-    let Err(refusal) = host.batch(&batch) else { return Ok(()) };
-
-    let NetlinkError::Refused { nth, errno, .. } = refusal else { return Err(WireError::Host(refusal)) };
-    let refused = nth.checked_sub(first_route).and_then(|nth| wiring.addresses.iter().nth(nth));
-    Err(match (refused, errno) {
-        // The daemon was faster: see `host_routes`.
-        (Some(_), Errno::EEXIST) if has_all_routes(wiring, host)? => return Ok(()),
-        (Some(_), Errno::EEXIST) => WireError::AddressTaken,
-        // The rest of the route is always the same, so the source it is.
-        (Some(address), Errno::EINVAL) => match source_of(address) {
-            Some(address) => WireError::SourceMissing { address, refusal },
-            None => WireError::Host(refusal),
-        },
-        _ => WireError::Host(refusal),
-    })
+    let routes = wiring.addresses.iter().map(|address| wiring.host_route(address));
+    batch.extend(routes);
+    match host.batch(&batch) {
+        Ok(_) => Ok(()),
+        Err(NetlinkError::Refused { nth, .. }) if nth >= first_route => add_routes_one_by_one(wiring, host),
+        Err(refusal) => Err(WireError::Host(refusal)),
+    }
 }
 
-/// Whether each of the pod's addresses has a route of ours by its own link.
-fn has_all_routes(wiring: &Wiring<'_>, host: &mut Socket) -> Result<bool, WireError> {
+/// Adds those that are not there yet: the daemon may have been faster with some (see `host_routes`), which hid what is
+/// wrong with others.
+fn add_routes_one_by_one(wiring: &Wiring<'_>, host: &mut Socket) -> Result<(), WireError> {
+    for address in wiring.addresses.iter() {
+        let Err(refusal) = host.batch(&[wiring.host_route(address)]) else { continue };
+        match (refusal.errno(), wiring.config.node_addresses.towards(address)) {
+            (Some(Errno::EEXIST), _) if has_route(wiring, address, host)? => {}
+            (Some(Errno::EEXIST), _) => return Err(WireError::AddressTaken),
+            // The rest of the route is always the same, so the source it is.
+            (Some(Errno::EINVAL), Some(address)) => {
+                return Err(WireError::SourceMissing { address, refusal });
+            }
+            _ => return Err(WireError::Host(refusal)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an address has a route of ours by the pod's own link.
+fn has_route(wiring: &Wiring<'_>, address: IpAddr, host: &mut Socket) -> Result<bool, WireError> {
     let routes = kernel::pod_routes(host).map_err(WireError::Host)?;
-    let by_this_link = |address| {
-        let wanted = (address, Some(wiring.host_end.index));
-        routes.iter().any(|route| (route.destination, route.link) == wanted)
-    };
-    Ok(wiring.addresses.iter().all(by_this_link))
+    let wanted = (address, Some(wiring.host_end.index));
+    Ok(routes.iter().any(|route| (route.destination, route.link) == wanted))
 }
 
 /// One send: the link comes up, and with it the carrier; addresses, neighbours and routes follow.

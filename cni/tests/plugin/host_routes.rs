@@ -310,3 +310,29 @@ fn beside_pods_that_come_and_go_no_add_fails_and_nothing_is_left() {
         host.assert_clean();
     });
 }
+
+#[test]
+fn beside_the_daemon_an_add_names_the_source_that_is_missing() {
+    on_a_host(|host| {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let daemon = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    restore(host);
+                }
+            });
+            let answers: Vec<_> = (0..40)
+                .map(|nth| {
+                    let call = host.call("ADD", &host.pod(&format!("a{nth}")));
+                    call.config("nodeAddresses", json!([NODE_IPV4, "fd00:10:255::99"])).run()
+                })
+                .collect();
+            over.store(true, Ordering::Relaxed);
+            daemon.join().expect("all went well");
+            for answer in answers {
+                answer.expect_error(104, "fd00:10:255::99 in nodeAddresses is not on the node");
+            }
+        });
+        host.assert_clean();
+    });
+}
