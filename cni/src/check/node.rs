@@ -107,7 +107,8 @@ fn compare_routes(
     Ok(())
 }
 
-/// Only what pods cannot do without: a distribution may well be stricter or laxer in the rest.
+/// Only what pods cannot do without, and that the node takes none of them for a router: a distribution may well be
+/// stricter or laxer in the rest.
 fn compare_settings(wanted: &Wanted<'_>, link: &Link, found: &mut Differences) {
     let Link { name, .. } = link;
     if wanted.addresses.iter().any(IpAddr::is_ipv4) {
