@@ -64,6 +64,8 @@ pub(crate) struct Fib {
     refused: BTreeMap<Hop, Refusal>,
     /// Routes that an earlier run left and the caller has not spoken about.
     stale: HashSet<Prefix>,
+    /// What the caller dropped before the sweep of its family, so that it is not stale wherever it turns up.
+    dropped: HashSet<Prefix>,
     sweep: PerFamily<Sweep>,
     conflicts: BTreeMap<Prefix, u8>,
     /// Prefixes whose right route is in the kernel, behind another one of ours.
@@ -125,6 +127,7 @@ impl Fib {
             lost: BTreeSet::new(),
             refused: BTreeMap::new(),
             stale: HashSet::new(),
+            dropped: HashSet::new(),
             sweep: PerFamily::default(),
             conflicts: BTreeMap::new(),
             covered: HashMap::new(),
@@ -158,10 +161,14 @@ impl Fib {
                 self.vouch_for(&route.target);
                 let wish = Wish { target: route.target, source: route.preferred_source };
                 let number = self.acquire_wish(&wish);
+                self.dropped.remove(&prefix);
                 self.wanted.insert(prefix, number)
             }
             Change::Drop(prefix) => {
                 self.conflicts.remove(&prefix);
+                if *self.sweep.get(prefix.family()) == Sweep::NotYet {
+                    self.dropped.insert(prefix);
+                }
                 self.wanted.remove(&prefix)
             }
         };
@@ -193,6 +200,7 @@ impl Fib {
     /// From now on what an earlier run left and nobody wants goes.
     pub(crate) fn allow_sweep(&mut self, family: Family, now: Instant) {
         *self.sweep.get_mut(family) = Sweep::Allowed;
+        self.dropped.retain(|prefix| prefix.family() != family);
         self.sweep_stale(family);
         self.settle_later(now);
     }

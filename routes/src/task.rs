@@ -218,12 +218,15 @@ impl Task {
 
     // -- Listings.
 
-    /// The first listing, before anything is wanted.
+    /// The first listing, before anything is wanted. What cuts it short (a link that goes) makes it begin anew: what
+    /// it has not seen is not adopted.
     async fn list_all(&mut self) -> Result<(), Error> {
-        self.begin_listing().await?;
-        while self.dump.is_some() {
-            let step = next_step(&mut self.dump).await?;
-            self.handle_listing(step)?;
+        while !self.fib.has_listed() {
+            self.begin_listing().await?;
+            while self.dump.is_some() {
+                let step = next_step(&mut self.dump).await?;
+                self.handle_listing(step)?;
+            }
         }
         self.fib.adopt();
         Ok(())

@@ -179,3 +179,37 @@ fn routes_of_our_protocol_outside_our_metric_go_with_the_sweep() {
         assert!(shown("20.9.0.0/24").contains("metric 203"));
     });
 }
+
+/// Enough for a listing of several datagrams.
+const SEVERAL_DATAGRAMS: u32 = 6000;
+
+#[test]
+fn start_while_pods_come_and_go_finds_all_that_was_left() {
+    in_namespace(|| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let first = start(config(dir.path())).await;
+        first.set(many(SEVERAL_DATAGRAMS).map(|network| via(&network, &[TOR1])).collect()).await;
+        first.reaches("the record is written", |s| s.learned.ipv4 == SEVERAL_DATAGRAMS as usize).await;
+        first.kill().await;
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let pods = std::thread::spawn(move || {
+            for n in 0.. {
+                if is_done.try_recv().is_ok() {
+                    return;
+                }
+                ip(&format!("link add pod{n} type veth peer name far{n}"));
+                ip(&format!("link set far{n} up"));
+                ip(&format!("link set pod{n} up"));
+                ip(&format!("link del pod{n}"));
+            }
+        });
+        for _ in 0..5 {
+            let second = start(config(dir.path())).await;
+            assert!(second.routes.kept().kept.ipv4);
+            assert_eq!(second.snapshot().await.stale.ipv4, SEVERAL_DATAGRAMS as usize);
+            second.kill().await;
+        }
+        done.send(()).expect("it goes on");
+        pods.join().expect("pods");
+    });
+}

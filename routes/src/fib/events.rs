@@ -287,6 +287,11 @@ impl Fib {
                 self.mirror.put_route(prefix, &shape);
                 if wanted {
                     self.lose([prefix], cause, now);
+                } else if matches!(cause, RepairCause::Check | RepairCause::Overrun)
+                    && !self.dropped.contains(&prefix)
+                {
+                    // Listings before this one have missed it: it may be of an earlier run as well.
+                    self.stale.insert(prefix);
                 } else if !self.stale.contains(&prefix) {
                     self.queue_repair(prefix, cause, now);
                 }

@@ -17,7 +17,7 @@ use crate::{
     kernel::{Consistency, Found, KernelRoute, Replaced, Table},
     mirror::{Foreign, Form, Shape, Stray},
     next_hops::{Hop, NextHopId},
-    wanted::Prefix,
+    wanted::{Family, Prefix},
 };
 
 /// How soon a suspicion is followed up: late enough to take in many of them at once.
@@ -41,6 +41,8 @@ pub(crate) struct Listing {
     took: Duration,
     running: Option<Seen>,
     repetitions: u32,
+    /// Whether one has come to its end.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +152,11 @@ impl Fib {
         self.listing.running.is_some()
     }
 
+    /// Whether a listing has come to its end since the start.
+    pub(crate) fn has_listed(&self) -> bool {
+        self.listing.ended
+    }
+
     /// When the next listing is due.
     pub(crate) fn listing_due(&self) -> Option<Instant> {
         if self.is_listing() { None } else { self.listing.due }
@@ -250,6 +257,7 @@ impl Fib {
             return;
         }
         self.listing.repetitions = 0;
+        self.listing.ended = true;
         self.listing.took = self.listing.begun.map_or(Duration::ZERO, |begun| now - begun);
         let cause = self.listing.cause.unwrap_or(RepairCause::Check);
         let missed = |prefix: &Prefix, shown: &HashSet<Prefix>| {
@@ -282,5 +290,6 @@ impl Fib {
                 self.handle_next_hop_gone(id, cause, now);
             }
         }
+        Family::ALL.into_iter().for_each(|family| self.sweep_stale(family));
     }
 }

@@ -303,3 +303,46 @@ fn stray_that_forwards_like_ours_leaves_nothing_vouched_for() {
     assert_eq!((form(&fib), fib.has_work()), (None, true));
     assert!(fib.is_suspicious(now));
 }
+
+#[test]
+fn listing_that_is_cut_short_has_not_ended() {
+    let (mut fib, now) = fib();
+    fib.begin_listing(now);
+    fib.handle_found(Found::Route(plain(NETWORK, TOR1, 1)), now);
+    fib.handle_event(link(1, "up1", false), now);
+    fib.end_listing(Consistency::Whole, now);
+    assert!(!fib.is_listing() && !fib.has_listed());
+    fib.begin_listing(now);
+    fib.end_listing(Consistency::Interrupted, now);
+    assert!(!fib.has_listed());
+    fib.begin_listing(now);
+    fib.end_listing(Consistency::Whole, now);
+    assert!(fib.has_listed());
+}
+
+#[test]
+fn route_that_the_first_listing_missed_waits_for_the_sweep_as_well() {
+    let (mut fib, now) = fib();
+    fib.adopt();
+    let dropped = "20.0.1.0/24";
+    fib.set(Change::Drop(prefix(dropped)));
+    fib.begin_listing(now);
+    for network in [NETWORK, dropped] {
+        fib.handle_found(Found::Route(plain(network, TOR1, 1)), now);
+    }
+    fib.end_listing(Consistency::Whole, now);
+    let goes = |network| Op::DeleteRoute {
+        prefix: prefix(network),
+        metric: METRIC,
+        form: Form::Plain(hop(TOR1, 1)),
+    };
+    assert_eq!(write(&mut fib, now, accept), [goes(dropped)]);
+    assert_eq!(fib.snapshot(now).stale.ipv4, 1);
+    allow_sweep(&mut fib, now);
+    assert_eq!(write(&mut fib, now, accept), [goes(NETWORK)]);
+    // From now on what nobody wants goes as soon as it is found.
+    fib.begin_listing(now);
+    fib.handle_found(Found::Route(plain(dropped, TOR1, 1)), now);
+    fib.end_listing(Consistency::Whole, now);
+    assert_eq!(write(&mut fib, now, accept), [goes(dropped)]);
+}
