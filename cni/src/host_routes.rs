@@ -25,7 +25,7 @@ use nix::errno::Errno;
 use crate::attachment::Attachment;
 use crate::config::NodeAddresses;
 use crate::gateway;
-use crate::kernel::{self, Link, Route};
+use crate::kernel::{self, Link, PROTOCOL_POD, Route};
 use crate::lease::{self, Lease, LeaseError, Leases};
 use crate::netlink::{NetlinkError, Socket};
 use crate::wire::{self, Placing};
@@ -163,12 +163,19 @@ impl Work {
             }
             // Its DEL came between.
             Err(error) if error.errno() == Some(Errno::ENODEV) => {}
+            // Its ADD was faster.
+            Err(error) if error.errno() == Some(Errno::EEXIST) && self.has_own(address, link) => {}
             Err(_) if is_young(lease) => {}
             Err(error) => {
                 let why = self.explain(address, link, &error);
                 self.fail(pod, address, link, why);
             }
         }
+    }
+
+    fn has_own(&mut self, address: IpAddr, link: &Link) -> bool {
+        let used = kernel::route_to(&mut self.socket, address);
+        used.is_ok_and(|used| (used.protocol, used.link) == (PROTOCOL_POD, Some(link.index)))
     }
 
     /// A route that is there is of no use beside a better one: in IPv6 one of a smaller metric, in IPv4 one that was
