@@ -3,6 +3,7 @@
 mod answer;
 mod client;
 mod disabled;
+mod hops;
 mod links;
 mod peers;
 mod routes;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cambric_api::{FamilyCounts, GracefulRestart, LastError, Protocol, Session};
+use cambric_api::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, Settings};
 
 use super::{joined, span};
 use crate::table::{Column, Fields, Table};
@@ -104,6 +104,9 @@ fn block(peer: &Protocol) -> String {
     }
     fields.list("  Last error", peer.last_error.iter().map(error_with_age), "none");
     fields.field("  Flawed updates", peer.flawed_updates);
+    if let Some(settings) = &peer.settings {
+        add_settings(&mut fields, settings);
+    }
     if let Some(session) = &peer.session {
         add_session(&mut fields, session);
     }
@@ -119,6 +122,25 @@ fn block(peer: &Protocol) -> String {
         text.push_str(&counts(&peer.families));
     }
     text
+}
+
+fn add_settings(fields: &mut Fields, settings: &Settings) {
+    let local = settings.local_address.as_deref().unwrap_or("chosen by the kernel");
+    fields.field("  Local address", local);
+    if settings.passive {
+        fields.field("  Connects", "only the peer does");
+    }
+    let most = settings.max_prefixes;
+    match settings.import.as_str() {
+        "declared" => {
+            fields.field("  Import", format_args!("what the cluster declares, at most {most} a family"))
+        }
+        other => fields.field("  Import", format_args!("{other}, at most {most} a family")),
+    }
+    match settings.export.as_str() {
+        "own" => fields.field("  Export", "our own; to an internal peer also what external ones told"),
+        other => fields.field("  Export", other),
+    }
 }
 
 fn add_session(fields: &mut Fields, session: &Session) {
@@ -177,6 +199,15 @@ mod tests {
             address: "10.0.1.1".to_owned(),
             asn: 65101,
             kind: "external".to_owned(),
+            settings: Some(Settings {
+                local_address: Some("10.0.1.11".to_owned()),
+                port: 179,
+                passive: false,
+                hold_time_s: 9,
+                import: "declared".to_owned(),
+                export: "own".to_owned(),
+                max_prefixes: 20_000,
+            }),
             state: "Established".to_owned(),
             disabled: false,
             since_s: 187_200,
@@ -205,6 +236,13 @@ mod tests {
             address: "2001:db8:1::2".to_owned(),
             asn: 4_200_000_102,
             kind: "external".to_owned(),
+            settings: Some(Settings {
+                passive: true,
+                import: "all".to_owned(),
+                export: "all".to_owned(),
+                max_prefixes: 5,
+                ..Settings::default()
+            }),
             state: "Active".to_owned(),
             disabled: false,
             since_s: 192,
@@ -259,6 +297,9 @@ Peer:                tor1a
   State:             Established for 2d04h
   Last error:        none
   Flawed updates:    0
+  Local address:     10.0.1.11
+  Import:            what the cluster declares, at most 20000 a family
+  Export:            our own; to an internal peer also what external ones told
   Router ID:         10.255.0.1
   Hold time:         9 s
   Families:          ipv4 ipv6
@@ -276,6 +317,10 @@ Peer:              tor1b
   State:           Active for 3m12s
   Last error:      sent OPEN Message Error: Bad Peer AS (2/2): its AS is 65103, configured is 65102 (12s ago)
   Flawed updates:  3
+  Local address:   chosen by the kernel
+  Connects:        only the peer does
+  Import:          all, at most 5 a family
+  Export:          all
   Routes  Received  Accepted  Refused  Sent
   ipv6           0         0        0     0
 ";

@@ -140,6 +140,9 @@ fn verdict(path: &Path) -> String {
     if path.stale {
         words.push_str(", stale");
     }
+    if path.unused.is_some() {
+        words.push_str(", not in use");
+    }
     words
 }
 
@@ -160,6 +163,12 @@ fn attributes(path: &Path) -> Fields {
     }
     if path.stale {
         fields.field("Stale", "kept until the restarting peer tells it again (RFC 4724)");
+    }
+    if let Some(unused) = &path.unused {
+        fields.field("Not in use", unused);
+    }
+    if let Some(interface) = &path.interface {
+        fields.field("Interface", interface);
     }
     fields.field("Origin", &path.origin);
     if let Some(local_pref) = path.local_pref {
@@ -282,6 +291,24 @@ Prefix            Next hop   From   Verdict                    AS path
         Origin:  incomplete
 ";
         assert_eq!(render(&routes(), Detail::Full), expected);
+    }
+
+    #[test]
+    fn path_that_the_kernel_does_not_use_says_why() {
+        let best = Path {
+            interface: Some("eth1".to_owned()),
+            unused: Some("its link is down".to_owned()),
+            ..path("tor1a", "10.0.1.1", &[65101], "best")
+        };
+        let routes = [Route { prefix: "10.244.2.0/24".to_owned(), paths: vec![best] }];
+        let expected = "\
+Prefix            Next hop  From   Verdict           AS path
+10.244.2.0/24  *  10.0.1.1  tor1a  best, not in use  65101 i
+        Not in use:  its link is down
+        Interface:   eth1
+        Origin:      IGP
+";
+        assert_eq!(render(&routes, Detail::Full), expected);
     }
 
     #[test]

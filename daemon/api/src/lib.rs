@@ -27,7 +27,7 @@ mod status;
 pub use action::{Action, Check, Outcome};
 pub use line::{LineError, MOST_LINE_BYTES, read_line, write_line};
 pub use link::{Interface, Neighbor};
-pub use protocol::{FamilyCounts, GracefulRestart, LastError, Protocol, Session};
+pub use protocol::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, Settings};
 pub use reply::{Body, Reply};
 pub use request::{ALL, Request};
 pub use route::{Path, Route, RouteCount};

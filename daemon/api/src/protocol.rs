@@ -13,6 +13,9 @@ pub struct Protocol {
     pub asn: u32,
     /// `internal` or `external`.
     pub kind: String,
+    /// What was configured.
+    #[serde(default)]
+    pub settings: Option<Settings>,
     /// State of RFC 4271: Idle, Active, Connect, OpenSent, OpenConfirm, Established.
     pub state: String,
     /// The operator has disabled it; it is Idle until it is enabled.
@@ -32,6 +35,27 @@ pub struct Protocol {
     /// UPDATEs with a fault that the session survived (RFC 7606).
     #[serde(default)]
     pub flawed_updates: u64,
+}
+
+/// What was configured for a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Settings {
+    /// Source address of our connections; absent if the kernel chooses it.
+    #[serde(default)]
+    pub local_address: Option<String>,
+    /// TCP port it listens on.
+    pub port: u16,
+    /// Whether only the peer connects.
+    #[serde(default)]
+    pub passive: bool,
+    /// Seconds that we propose; 0 means that it never expires.
+    pub hold_time_s: u16,
+    /// What we believe: `declared` or `all`.
+    pub import: String,
+    /// What we tell: `own` or `all`.
+    pub export: String,
+    /// Most routes of a family that are believed.
+    pub max_prefixes: usize,
 }
 
 /// Why a connection or session ended.

@@ -29,6 +29,12 @@ pub struct Path {
     /// reaches it (NextHopNotOnLink).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<String>,
+    /// The link that leads to the next hop, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Why the kernel does not send this way, although BGP would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused: Option<String>,
     /// Kept for a peer that is restarting (RFC 4724).
     #[serde(default)]
     pub stale: bool,

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cambric_api::{Check, FamilyCounts, GracefulRestart, LastError, Protocol, Reply, Request, Session};
+use cambric_api::{
+    Check, FamilyCounts, GracefulRestart, LastError, Protocol, Reply, Request, Session, Settings,
+};
+use cambric_bgp::config::{ConnectMode, Export, Import};
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::session::{Agreed, AsWidth};
 use cambric_bgp::types::PeerKind;
-use cambric_bgp::{Admin, Family};
+use cambric_bgp::{Admin, Family, PeerConfig};
 use tokio::task::spawn_blocking;
 
 use super::client::{Operator, Replies};
@@ -76,6 +79,7 @@ fn protocol(peer: &PeerStatus, now: Instant) -> Protocol {
             PeerKind::Internal => "internal".to_owned(),
             PeerKind::External => "external".to_owned(),
         },
+        settings: Some(settings(&peer.config)),
         state: peer.state.to_string(),
         disabled: peer.admin == Admin::Disabled,
         since_s: now.saturating_duration_since(peer.since).as_secs(),
@@ -97,6 +101,24 @@ fn protocol(peer: &PeerStatus, now: Instant) -> Protocol {
             })
             .collect(),
         flawed_updates: peer.flawed_updates,
+    }
+}
+
+fn settings(config: &PeerConfig) -> Settings {
+    Settings {
+        local_address: config.local_address.map(|address| address.to_string()),
+        port: config.port,
+        passive: config.connect == ConnectMode::Passive,
+        hold_time_s: config.hold_time.as_secs(),
+        import: match config.policy.import {
+            Import::Declared => "declared".to_owned(),
+            Import::All => "all".to_owned(),
+        },
+        export: match config.policy.export {
+            Export::Own => "own".to_owned(),
+            Export::All => "all".to_owned(),
+        },
+        max_prefixes: config.max_prefixes,
     }
 }
 

@@ -93,7 +93,7 @@ fn mac(octets: [u8; 6]) -> String {
 }
 
 /// The link that reaches an address without a gateway: by the longest subnet, one that is up before others.
-fn link_to(links: &LinkTable, address: IpAddr) -> Option<LinkIndex> {
+pub(super) fn link_to(links: &LinkTable, address: IpAddr) -> Option<LinkIndex> {
     let length = |link: &Link| {
         let own = link.addresses.iter();
         let holding = own.filter(|entry| {
@@ -155,7 +155,7 @@ fn as_ip_calls_it(state: &impl Display) -> String {
     state.to_string().to_uppercase()
 }
 
-fn why_unusable(why: &Unusable) -> &'static str {
+pub(super) fn why_unusable(why: &Unusable) -> &'static str {
     match why {
         Unusable::Lost => "lost with its session",
         Unusable::LinkDown => "its link is down",

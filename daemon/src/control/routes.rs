@@ -4,26 +4,23 @@
 //! their routes a piece at a time, and each piece is sent before the next one is asked for. So the speaker
 //! is held for a moment only, and what waits here for a slow client is one piece.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cambric_api::{Path, Reply, Route, RouteCount};
-use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{Part, PathInfo, Reason, RouteInfo, Verdict};
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::{Attributes, Family, PeerId, Prefix, Router};
-use cambric_routes::Routes;
 use cambric_speaker::{Gone, Handle};
 
 use super::client::Replies;
+use super::hops::Hops;
 use super::words::escaped;
 use super::{Fault, peers};
 use crate::state::Shared;
 
 /// Prefixes of one piece: well below a millisecond of the speaker's time, and some 200 kB of text.
 const PIECE: usize = 1000;
-/// Paths of a piece whose next hop the kernel is asked for.
-const MOST_ASKED: usize = 100;
 
 /// `show route`, all of it or the one to a prefix or an address.
 pub(super) async fn show(
@@ -47,10 +44,10 @@ pub(super) async fn show(
     let speaker = peers::speaker(shared)?;
     let peers = peers::all(shared).await?;
     let names = names(&peers);
+    let hops = Hops::of(&shared.routes).await;
     let found = match wanted {
         Wanted::All => {
-            let listing =
-                Listing { part: Part::All, keep: &|_| true, names: &names, kernel: Some(&shared.routes) };
+            let listing = Listing { part: Part::All, keep: &|_| true, names: &names, hops: Some(&hops) };
             let last = listing.send(&speaker, replies).await?;
             return Ok(Reply { note: not_kept(&peers), ..last });
         }
@@ -61,7 +58,7 @@ pub(super) async fn show(
         return Ok(Reply::no_route(asked));
     }
     let mut routes: Vec<Route> = found.iter().map(|info| route(info, &names)).collect();
-    name_gateways(&mut routes, &shared.routes).await;
+    hops.describe(&mut routes).await;
     Ok(Reply { note: none_usable(&found, &asked), ..Reply::routes(routes) })
 }
 
@@ -94,11 +91,11 @@ pub(super) async fn show_import(
     let meant = peers::named(peers::all(shared).await?, wanted)?;
     let speaker = peers::speaker(shared)?;
     let names = names(&meant);
+    let hops = Hops::of(&shared.routes).await;
     for peer in &meant {
         let id = peer.id;
         let keep = move |path: &PathInfo| path.peer == Some(id);
-        let listing =
-            Listing { part: Part::ToldBy(id), keep: &keep, names: &names, kernel: Some(&shared.routes) };
+        let listing = Listing { part: Part::ToldBy(id), keep: &keep, names: &names, hops: Some(&hops) };
         let last = listing.send(&speaker, replies).await?;
         replies.send(&Reply { more: true, ..last }).await?;
     }
@@ -118,10 +115,11 @@ pub(super) async fn show_refused(
     };
     let speaker = peers::speaker(shared)?;
     let names = names(&meant);
+    let hops = Hops::of(&shared.routes).await;
     let keep = |path: &PathInfo| {
         matches!(path.verdict, Verdict::Refused(_)) && path.peer.is_some_and(|id| names.contains_key(&id))
     };
-    let listing = Listing { part: Part::Refused, keep: &keep, names: &names, kernel: Some(&shared.routes) };
+    let listing = Listing { part: Part::Refused, keep: &keep, names: &names, hops: Some(&hops) };
     let last = listing.send(&speaker, replies).await?;
     Ok(Reply { note: not_kept(&meant), ..last })
 }
@@ -195,8 +193,8 @@ struct Listing<'a> {
     part: Part,
     keep: &'a (dyn Fn(&PathInfo) -> bool + Sync),
     names: &'a Names,
-    /// Asked where next hops are that no link reaches.
-    kernel: Option<&'a Routes>,
+    /// What the kernel makes of their next hops.
+    hops: Option<&'a Hops<'a>>,
 }
 
 impl Listing<'_> {
@@ -211,32 +209,12 @@ impl Listing<'_> {
             found.iter_mut().for_each(|info| info.paths.retain(self.keep));
             found.retain(|info| !info.paths.is_empty());
             let mut routes: Vec<Route> = found.iter().map(|info| route(info, self.names)).collect();
-            if let Some(kernel) = self.kernel {
-                name_gateways(&mut routes, kernel).await;
+            if let Some(hops) = self.hops {
+                hops.describe(&mut routes).await;
             }
             last = Reply::routes(routes);
         }
         Ok(last)
-    }
-}
-
-/// Where a next hop is that no link reaches: with that gateway one would have to peer. What the kernel does not
-/// tell is not said.
-async fn name_gateways(routes: &mut [Route], kernel: &Routes) {
-    let name = Refusal::NextHopNotOnLink.name();
-    let paths = routes.iter_mut().flat_map(|route| &mut route.paths);
-    let mut unreached: Vec<(IpAddr, &mut Path)> = paths
-        .filter(|path| path.reason.as_deref() == Some(name))
-        .filter_map(|path| Some((path.next_hop.as_ref()?.parse().ok()?, path)))
-        .collect();
-    let next_hops: BTreeSet<IpAddr> =
-        unreached.iter().map(|(next_hop, _)| *next_hop).take(MOST_ASKED).collect();
-    if next_hops.is_empty() {
-        return;
-    }
-    let gateways = kernel.gateways(&next_hops).await.unwrap_or_default();
-    for (next_hop, path) in &mut unreached {
-        path.behind = gateways.get(next_hop).map(IpAddr::to_string);
     }
 }
 
@@ -288,6 +266,7 @@ fn attributes(attributes: &Attributes) -> Path {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Instant;
 
     use cambric_api::Body;
@@ -327,7 +306,7 @@ mod tests {
         let (_, mut write_half) = ours.into_split();
         let mut replies = Replies(&mut write_half);
         let names = Names::new();
-        let listing = Listing { part: Part::All, keep: &|_| true, names: &names, kernel: None };
+        let listing = Listing { part: Part::All, keep: &|_| true, names: &names, hops: None };
         let last = listing.send(&speaker, &mut replies).await.expect("all is there");
         replies.send(&last).await.expect("somebody reads");
         drop(write_half);
@@ -350,7 +329,7 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
         let (_, mut write_half) = ours.into_split();
         let names = Names::new();
-        let listing = Listing { part: Part::Refused, keep: &|_| true, names: &names, kernel: None };
+        let listing = Listing { part: Part::Refused, keep: &|_| true, names: &names, hops: None };
         let only = listing.send(&speaker, &mut Replies(&mut write_half)).await.expect("a speaker");
         assert_eq!(only, Reply::routes(Vec::new()));
     }
