@@ -67,7 +67,7 @@ fn the_address_goes_and_comes_back(node: &Node, pods: &[Pod; 2]) -> Result<()> {
     let start = Instant::now();
     poll::until("the sources to be back", BY_EVENT, || routes(node).is_ok_and(|now| now == before))?;
     println!("the node's addresses came back: they are sources again after {:.0?}", start.elapsed());
-    report(flows)?;
+    recovered(flows)?;
     poll::until("no problem to be left", BY_EVENT, || problems(node).is_empty())?;
     check(pods)
 }
@@ -81,7 +81,7 @@ fn routes_are_deleted(node: &Node, pods: &[Pod; 2]) -> Result<()> {
         poll::until("the route to be back", BY_EVENT, || routes(node).is_ok_and(|now| now == before))?;
         println!("the route to {address} was deleted: back after {:.0?}", start.elapsed());
     }
-    report(flows)?;
+    recovered(flows)?;
     check(pods)
 }
 
@@ -97,7 +97,7 @@ fn a_host_end_goes_down_and_up(node: &Node, pods: &[Pod; 2]) -> Result<()> {
     poll::until("the routes to be back", BY_EVENT, || routes(node).is_ok_and(|now| now == before))?;
     println!("{host_end} was down and is up again: routes back after {:.0?}", start.elapsed());
     // Proves both families: each flow must have been answered.
-    report(fabric::start_flows(&pods[0], &pods[1])?)?;
+    unharmed(fabric::start_flows(&pods[0], &pods[1])?)?;
     check(pods)
 }
 
@@ -136,6 +136,7 @@ fn whoever_holds_the_leases_is_named(node: &Node, pods: &[Pod; 2]) -> Result<()>
 fn the_address_becomes_another(folder: &LabFolder, node: &Node, pods: &[Pod; 2]) -> Result<()> {
     type_in(node, "ip address add 192.0.2.102/32 dev lo")?;
     type_in(node, "ip address add 2001:db8::102/128 dev lo")?;
+    let flows = fabric::start_flows(&pods[0], &pods[1])?;
     let file = folder.path().join("manifests/c1.yaml");
     let text = fs::read_to_string(&file)?;
     fs::write(&file, text.replace("192.0.2.101", "192.0.2.102").replace("2001:db8::101", "2001:db8::102"))?;
@@ -148,7 +149,7 @@ fn the_address_becomes_another(folder: &LabFolder, node: &Node, pods: &[Pod; 2])
     };
     poll::until("the new sources", LIMIT, moved)?;
     println!("the node's addresses in its manifest changed: new sources after {:.0?}", start.elapsed());
-    report(fabric::start_flows(&pods[0], &pods[1])?)?;
+    unharmed(flows)?;
     let status = fabric::ask(node, &["show", "status"])?;
     let repairs = &status["status"]["keeping"]["repairs"];
     println!("  repairs: {repairs}");
@@ -187,13 +188,29 @@ fn type_in(node: &Node, command: &str) -> Result<()> {
     node.run_ok(&command.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// Says what the flows lost; each goes on to the end.
-fn report(flows: Vec<Flow>) -> Result<()> {
-    fabric::send_more(&flows, 200)?;
-    for flow in fabric::stop_flows(flows)? {
-        let Report { sent, lost, longest_gap, .. } = flow;
+/// Packets that pods may lose until they reach each other again, at 1 kHz: what is lost is back after some 100 ms.
+const MOST_LOST: u32 = 3000;
+
+/// Packets of each flow that are sent, and answered, once everything is as it should be.
+const AFTER: u32 = 200;
+
+/// Says what the flows lost while routes were lost. Each must have reached the other pod again.
+fn recovered(flows: Vec<Flow>) -> Result<()> {
+    fabric::send_more(&flows, AFTER)?;
+    for Report { sent, lost, longest_gap, lost_runs } in fabric::stop_flows(flows)? {
         println!("  a flow lost {lost} of {sent} packets, {longest_gap:.0?} at a stretch");
-        ensure!(lost < sent / 2, "pods did not reach each other again");
+        let last_lost = lost_runs.last().map_or(0, |run| run.last + 1);
+        ensure!(last_lost + AFTER / 2 <= sent, "pods did not reach each other again: {lost_runs:?}");
+        ensure!(lost <= MOST_LOST, "pods did not reach each other for too long: {lost_runs:?}");
+    }
+    Ok(())
+}
+
+/// Nothing is lost while nothing is wrong.
+fn unharmed(flows: Vec<Flow>) -> Result<()> {
+    fabric::send_more(&flows, AFTER)?;
+    for Report { sent, lost, lost_runs, .. } in fabric::stop_flows(flows)? {
+        ensure!(lost == 0, "a flow lost {lost} of {sent} packets: {lost_runs:?}");
     }
     Ok(())
 }
