@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Proves: each gets a state and a reason that names what is wrong, in `show protocols` or `show route`; the node is
-//! ready all the same; memory and time that the leaks cost are bounded; and the good neighbour's sessions and routes
-//! notice nothing of it all: the sessions are the same ones, older, and the kernel tells nothing about the routes.
+//! ready all the same; memory that the leaks cost is bounded (the time is printed); and the good neighbour's sessions
+//! and routes notice nothing of it all: the sessions are the same ones, older, and the kernel tells nothing about the
+//! routes.
 
 mod common;
 
@@ -71,8 +72,10 @@ const BAD_ROUTES: [(&str, &str, &str); 13] = [
 const LEAKED: usize = 10_000;
 /// What `leaky` may have accepted of a family.
 const ALLOWED: usize = 100;
-/// Far more than 20 000 routes that are refused may cost.
-const MOST_GROWTH_KIB: u64 = 64 * 1024;
+/// What the leak may cost that is not kept, in memory: 180 KiB were measured; kept it would be 2.6 MiB.
+const MOST_NOT_KEPT_KIB: u64 = 1024;
+/// The same for the one that is kept, to be judged again: 2.7 MiB were measured.
+const MOST_KEPT_KIB: u64 = 5 * 1024;
 
 #[test]
 fn what_peers_do_wrong_has_a_reason_and_disturbs_nobody() {
@@ -87,7 +90,10 @@ fn what_peers_do_wrong_has_a_reason_and_disturbs_nobody() {
         let good = Good::watch(&node)?;
 
         wrong_peers_have_a_reason(&node)?;
-        ensure!(inside.notifications().contains(&[2, 3]), "our-id was told {:?}", inside.notifications());
+        poll::until("our-id to be told Bad BGP Identifier", LIMIT, || {
+            inside.notifications().contains(&[2, 3])
+        })
+        .with_context(|| format!("it was told {:?}", inside.notifications()))?;
         ensure!(outside.notifications().is_empty(), "our-id-elsewhere: {:?}", outside.notifications());
         bad_routes_have_a_reason(&node)?;
         next_hops_that_come_into_reach_are_used(&node)?;
@@ -187,36 +193,36 @@ fn next_hops_that_come_into_reach_are_used(node: &Node) -> Result<()> {
 fn leaks_are_bounded(lab: &Lab, node: &Node) -> Result<()> {
     let switch = lab.node("t1")?;
     let before = counts(node, "tor")?;
-    let used_before = Usage::of(node)?;
+    let mut used_before = Usage::of(node)?;
     println!("before the leaks: {used_before}");
-    let mut most = used_before;
-    for (from, peer, expected) in [
-        ("198.18", "leaky", Counts { received: LEAKED, accepted: ALLOWED, not_kept: LEAKED - 2 * ALLOWED }),
-        ("198.19", "tor", Counts { received: before.received + LEAKED, ..before }),
-    ] {
+    let leaky = Counts { received: LEAKED, accepted: ALLOWED, not_kept: LEAKED - 2 * ALLOWED };
+    let tor = Counts { received: before.received + LEAKED, ..before };
+    for (from, peer, least, most_kib) in
+        [("198.18", "leaky", leaky, MOST_NOT_KEPT_KIB), ("198.19", "tor", tor, MOST_KEPT_KIB)]
+    {
         let start = Instant::now();
         leak(&switch, "add", from)?;
         poll::until(&format!("{LEAKED} routes at {peer}"), LIMIT, || {
-            counts(node, peer).is_ok_and(|counts| counts == expected)
+            counts(node, peer).is_ok_and(|counts| counts.are_at_least(least))
         })
-        .with_context(|| format!("{:?}, expected {expected:?}", counts(node, peer)))?;
+        .with_context(|| format!("{:?}, expected {least:?}", counts(node, peer)))?;
         let used = Usage::of(node)?;
-        let Counts { received, accepted, not_kept } = expected;
+        let Counts { received, accepted, not_kept } = counts(node, peer)?;
         println!(
             "{LEAKED} of {from}.0.0/16 leaked to {peer}: received {received}, accepted {accepted}, \
              refused {}, of these not kept {not_kept}; all there after {:.1?}; {used}",
             received - accepted,
             start.elapsed()
         );
-        most.rss_kib = most.rss_kib.max(used.rss_kib);
+        let grown = used.rss_kib.saturating_sub(used_before.rss_kib);
+        ensure!(grown < most_kib, "the leak to {peer} cost {grown} KiB");
+        used_before = used;
     }
     let log = fs::read_to_string(node.log("cambricd.log"))?;
     let warnings = log.lines().filter(|line| line.contains("max-prefix is reached")).count();
     ensure!(warnings == 1, "the log tells {warnings} times that leaky told more than it may");
     let in_kernel = node.run_ok(&["ip", "route", "show", "root", "198.18.0.0/15"])?.lines().count();
     ensure!(in_kernel == ALLOWED, "{in_kernel} leaked routes in the kernel");
-    let grown = most.rss_kib.saturating_sub(used_before.rss_kib);
-    ensure!(grown < MOST_GROWTH_KIB, "the leaks cost {grown} KiB");
     for (prefix, peer, reason) in [("198.19.0.0/30", "tor", "NotDeclared"), ("198.18.0.0/30", "leaky", "")] {
         let found = verdict(node, prefix, peer)?;
         ensure!(found.as_ref().is_some_and(|(_, said)| said == reason), "{prefix} of {peer}: {found:?}");
@@ -229,7 +235,7 @@ fn leaks_are_bounded(lab: &Lab, node: &Node) -> Result<()> {
         leak(&switch, "del", from)?;
     }
     poll::until("the leaks to be gone", LIMIT, || {
-        counts(node, "leaky").is_ok_and(|counts| counts == Counts::default())
+        counts(node, "leaky").is_ok_and(|counts| counts.nothing_is_kept())
             && counts(node, "tor").is_ok_and(|counts| counts == before)
     })
     .with_context(|| format!("leaky {:?}, tor {:?}", counts(node, "leaky"), counts(node, "tor")))?;
@@ -304,6 +310,18 @@ struct Counts {
     received: usize,
     accepted: usize,
     not_kept: usize,
+}
+
+impl Counts {
+    /// A prefix that is not kept counts again when it is told again, as a switch may.
+    fn are_at_least(self, least: Counts) -> bool {
+        self.accepted == least.accepted && self.received >= least.received && self.not_kept >= least.not_kept
+    }
+
+    /// And is not known when it is taken back, so that one that was told twice leaves its second count behind.
+    fn nothing_is_kept(self) -> bool {
+        self.accepted == 0 && self.received == self.not_kept
+    }
 }
 
 fn counts(node: &Node, name: &str) -> Result<Counts> {
