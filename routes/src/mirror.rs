@@ -184,6 +184,23 @@ impl Mirror {
         })
     }
 
+    /// Whether routes of ours name an interface.
+    pub(crate) fn has_routes_over(&self, link: LinkIndex) -> bool {
+        self.shapes.iter().any(|(_, shape, _)| matches!(shape.form, Form::Plain(hop) if hop.link == link))
+    }
+
+    /// The node has no such address any more: IPv4 routes with that preferred source are gone without a word. IPv6
+    /// ones are still there: on a group with that source (`fib6_remove_prefsrc` in net/ipv6/route.c leaves them out),
+    /// else without. Returns the prefixes of both.
+    pub(crate) fn lose_source(&mut self, address: IpAddr) -> Vec<Prefix> {
+        let shapes = self.shapes.iter().filter(|(_, shape, _)| shape.source == Some(address));
+        let hit = self.with_shape(&shapes.map(|(number, _, _)| number).collect());
+        for prefix in hit.iter().filter(|prefix| prefix.family() == Family::Ipv4) {
+            self.remove_route(prefix);
+        }
+        hit
+    }
+
     /// An interface has no IPv4 address any more: the kernel drops plain routes of that family over it without a
     /// word (`fib_disable_ip` in net/ipv4/fib_frontend.c). Returns their prefixes.
     pub(crate) fn lose_ipv4(&mut self, link: LinkIndex) -> Vec<Prefix> {

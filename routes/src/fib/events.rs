@@ -9,11 +9,12 @@ use super::{Fib, RefusalState};
 use crate::{
     METRIC, PROTOCOL,
     contest::Turn,
+    diff::{Aim, Resolved},
     event::{Event, RepairCause},
     kernel::{KernelEvent, KernelNextHop, KernelRoute, NextHopContent, Replaced, Table},
     links::{Link, LinkAddress, LinkChange, LinkTable},
     mirror::Form,
-    next_hops::{LinkIndex, NextHopId},
+    next_hops::{Hop, LinkIndex, NextHopId},
     wanted::{Family, Prefix},
 };
 
@@ -100,7 +101,9 @@ impl Fib {
                 self.events.push(Event::LinkUp { name });
                 self.try_refused_on(index);
                 self.resolve_again();
-                self.check_later(now);
+                if self.concerns_us(index) {
+                    self.check_later(now);
+                }
             }
             LinkChange::Down(_) => {
                 if was_usable {
@@ -125,9 +128,26 @@ impl Fib {
         self.mirror.next_hops.objects().any(|(_, hop)| hop.link == index)
     }
 
+    /// Whether the kernel's doings with an interface are about what we wrote or what is in its way: those with pods'
+    /// interfaces, which come and go all the time, are not.
+    fn concerns_us(&self, index: LinkIndex) -> bool {
+        let is_over_it = |hop: &Hop| hop.link == index;
+        let is_to_be = |resolved: &Resolved| match &resolved.aim {
+            Aim::Hops(hops) | Aim::Wait(hops) => hops.iter().any(is_over_it),
+            Aim::Unreachable => false,
+        };
+        self.has_objects_on(index)
+            || self.mirror.has_routes_over(index)
+            || self.mirror.foreign_routes().next().is_some()
+            || self.resolved.values().any(is_to_be)
+    }
+
     /// Repeats what the kernel did silently when the link went.
     fn link_lost(&mut self, index: LinkIndex, change: LinkChange, now: Instant) {
         let LinkChange::Down(loss) = change else { return };
+        if !self.concerns_us(index) {
+            return self.resolve_again();
+        }
         let objects = self.mirror.next_hops.objects().filter(|(_, hop)| hop.link == index).map(|(id, _)| id);
         for id in objects.collect::<Vec<_>>() {
             self.note_shrinking_groups(id, RepairCause::LinkLost, now);
@@ -150,24 +170,22 @@ impl Fib {
         if !self.links.remove_address(index, address) {
             return;
         }
-        // IPv4 routes with that preferred source are gone without a word. IPv6 ones are still there: on a group with
-        // that source (`fib6_remove_prefsrc` in net/ipv6/route.c leaves them out), else without, and are written anew.
-        let with_source = self.mirror.routes().filter(|(_, shape)| shape.source == Some(address.address));
-        let with_source: Vec<Prefix> = with_source.map(|(prefix, _)| prefix).collect();
+        let mut hit = Vec::new();
         if !self.links.is_source(address.address) {
-            for prefix in with_source.iter().filter(|prefix| prefix.family() == Family::Ipv4) {
-                self.mirror.remove_route(prefix);
-            }
-            self.lose(with_source, RepairCause::LinkLost, now);
-            self.restart_listing(now);
+            hit.extend(self.mirror.lose_source(address.address));
         }
         if address.address.is_ipv4() && !self.links.has_address(index, Family::Ipv4) {
-            let gone = self.mirror.lose_ipv4(index);
-            self.lose(gone, RepairCause::LinkLost, now);
+            hit.extend(self.mirror.lose_ipv4(index));
+        }
+        let concerns_us = !hit.is_empty() || self.concerns_us(index);
+        if !hit.is_empty() {
+            self.lose(hit, RepairCause::LinkLost, now);
             self.restart_listing(now);
         }
         self.addresses_changed(index);
-        self.check_later(now);
+        if concerns_us {
+            self.check_later(now);
+        }
     }
 
     /// Next hops that were refused on this link deserve another try at once.

@@ -130,7 +130,7 @@ impl Fib {
     /// What a running listing shows may be older than what is known now.
     pub(super) fn restart_listing(&mut self, now: Instant) {
         if self.listing.running.take().is_some() {
-            self.unfinished();
+            self.unfinished(now);
             self.check_soon(now);
         }
     }
@@ -180,12 +180,14 @@ impl Fib {
     /// The listing did not come to its end.
     pub(crate) fn abandon_listing(&mut self, now: Instant) {
         self.listing.running = None;
-        self.unfinished();
+        self.unfinished(now);
         self.check_later(now);
     }
 
-    /// It hands its cause on to the next.
-    fn unfinished(&mut self) {
+    /// It hands its cause on to the next, and counts for the pause until then.
+    fn unfinished(&mut self, now: Instant) {
+        let took = self.listing.begun.map_or(Duration::ZERO, |begun| now - begun);
+        self.listing.took = self.listing.took.max(took);
         self.listing.next_cause = self.listing.next_cause.or(self.listing.cause);
     }
 
@@ -252,7 +254,7 @@ impl Fib {
         let Some(seen) = self.listing.running.take() else { return };
         if consistency == Consistency::Interrupted && self.listing.repetitions < MOST_REPETITIONS {
             self.listing.repetitions += 1;
-            self.unfinished();
+            self.unfinished(now);
             self.check_later(now);
             return;
         }

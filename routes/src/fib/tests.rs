@@ -206,11 +206,31 @@ fn interrupted_listing_takes_nothing_as_gone() {
 
 #[test]
 fn link_loss_makes_a_running_listing_begin_anew() {
-    let (mut fib, now) = fib();
-    fib.begin_listing(now);
+    let (mut fib, start) = fib();
+    fib.set(via(NETWORK, &[TOR1, TOR2]));
+    write(&mut fib, start, accept);
+    fib.begin_listing(start);
+    let now = start + Duration::from_secs(1);
     fib.handle_event(link(1, "up1", false), now);
     assert!(!fib.is_listing());
-    assert!(fib.listing_due().is_some());
+    assert_eq!(fib.listing_due(), Some(start + Duration::from_secs(5)), "a fifth of the time");
+}
+
+#[test]
+fn pods_that_come_and_go_disturb_no_listing() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1, TOR2]));
+    write(&mut fib, now, accept);
+    fib.begin_listing(now);
+    for (index, address) in [(100, "fe80::1/64"), (101, "10.244.1.1/32")] {
+        fib.handle_event(link(index, "pod", true), now);
+        let (index, address) = (LinkIndex(index), links::tests::link_address(address));
+        fib.handle_event(KernelEvent::Address(index, address.clone()), now);
+        fib.handle_event(KernelEvent::AddressGone(index, address), now);
+        fib.handle_event(link(index.0, "pod", false), now);
+        fib.handle_event(KernelEvent::LinkGone(index), now);
+    }
+    assert!(fib.is_listing() && !fib.is_suspicious(now));
 }
 
 #[test]
