@@ -21,7 +21,9 @@ pub(super) fn render(actions: &[Action]) -> String {
             Outcome::Restarted => "restarted",
             Outcome::Other => "done",
         };
-        let _ = writeln!(text, "{} ({}): {outcome}", printable(peer), printable(address));
+        // One that was disabled before anybody knew it has no name.
+        let who = if peer.is_empty() { address.clone() } else { format!("{peer} ({address})") };
+        let _ = writeln!(text, "{}: {outcome}", printable(&who));
     }
     text
 }
@@ -46,6 +48,7 @@ mod tests {
         let actions = [action("tor1a", Outcome::Disabled), action("b\x1b[2J", Outcome::AlreadyDisabled)];
         let expected = "tor1a (10.0.1.1): disabled\nb\\u{1b}[2J (10.0.1.1): already disabled\n";
         assert_eq!(render(&actions), expected);
+        assert_eq!(render(&[action("", Outcome::Disabled)]), "10.0.1.1: disabled\n");
         assert_eq!(render(&[]), "no peers\n");
     }
 

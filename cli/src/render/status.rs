@@ -16,7 +16,12 @@ pub(super) fn render(status: &Status) -> String {
     }
     fields.field("Up for", span(status.uptime_s));
     fields.field("Source", &status.source);
-    fields.field("Peers", format_args!("{} of {} established", status.peers_established, status.peers_total));
+    match (&status.router_id, status.peers_total) {
+        (None, 0) => fields.field("Peers", "not known yet"),
+        (_, total) => {
+            fields.field("Peers", format_args!("{} of {total} established", status.peers_established))
+        }
+    }
     fields.list("Announces", &status.originated, "nothing");
     fields.list("Kernel", status.kernel.iter().map(kernel), "nothing installed");
     let Keeping { repairs, overruns, checks } = &status.keeping;
@@ -111,6 +116,7 @@ Problems:   none
             problems: vec!["peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed".to_owned()],
             originated: Vec::new(),
             peers_established: 0,
+            peers_total: 0,
             kernel: vec![KernelStatus {
                 family: "ipv4".to_owned(),
                 wanted: 0,
@@ -129,7 +135,7 @@ Router ID:  not known yet
 AS:         not known yet
 Up for:     3s
 Source:     kube
-Peers:      0 of 2 established
+Peers:      not known yet
 Announces:  nothing
 Kernel:     ipv4: 0 of 0 routes installed, 3 kept from before, next-hop groups: 1
 Repairs:    none
