@@ -9,6 +9,8 @@
 //! Proves:
 //! - `show route export` is what FRR has from the node, `show route import` what FRR told it, `show route refused` what
 //!   of it is not used;
+//! - an address that nothing leads to is an error, one that only refused paths lead to has a note;
+//! - `show status` names the peers on a link that is down, `show protocols all` what a peer is configured for;
 //! - `show interfaces` and `show neighbors` are what the kernel says;
 //! - `disable` ends a session with Cease/Administrative Shutdown (RFC 4486) and keeps it down over a restart of the
 //!   daemon; a peer that is removed meanwhile can be enabled as well; `restart` is Cease/Administrative Reset;
@@ -70,7 +72,9 @@ fn an_operator_sees_and_does_what_the_neighbour_confirms() {
             import_is_what_the_switch_told(lab, session)?;
         }
         refused_is_what_nobody_declared(lab)?;
+        an_address_without_a_way_is_called_so(lab)?;
         links_and_neighbours_are_the_kernels(lab)?;
+        peers_behind_a_dead_link_are_problems(lab)?;
         a_check_changes_nothing(lab, &folder)?;
         a_disabled_peer_stays_so_until_it_is_enabled(lab)?;
         a_removed_peer_can_be_enabled(lab, &folder)?;
@@ -187,6 +191,47 @@ fn links_and_neighbours_are_the_kernels(lab: &Lab) -> Result<()> {
         ensure!(shown["routes"] == 1 && shown["unusable"].is_null(), "{shown}");
     }
     node.run_ok(&["ip", "link", "set", "eth1", "mtu", "1500"]).map(drop)
+}
+
+fn an_address_without_a_way_is_called_so(lab: &Lab) -> Result<()> {
+    let node = lab.node("c1")?;
+    let text = type_in(&node, "cambric show route for 203.0.113.1")?;
+    ensure!(text.contains("no usable route to 203.0.113.1: all that is known is refused"), "{text}");
+    let output = node.run(&["cambric", "show", "route", "for", "100.64.0.1"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(1) && text.contains("no route to 100.64.0.1"), "{text}");
+    let text = type_in(&node, "cambric show route for 198.51.100.65 all")?;
+    ensure!(text.contains("Interface:  eth1"), "{text}");
+    let text = type_in(&node, &format!("cambric show protocols all {}", V4.name))?;
+    ensure!(text.contains("what the cluster declares, at most 20000 a family"), "{text}");
+    Ok(())
+}
+
+fn peers_behind_a_dead_link_are_problems(lab: &Lab) -> Result<()> {
+    let node = lab.node("c1")?;
+    let named = || -> Result<Value> {
+        Ok(fabric::ask(&node, &["show", "status"])?["status"]["peer_problems"].clone())
+    };
+    ensure!(named()? == serde_json::json!([]), "{}", named()?);
+    node.run_ok(&["ip", "link", "set", "eth1", "down"])?;
+    poll::until("both peers to be named", LIMIT, || {
+        named().is_ok_and(|lines| {
+            let lines: Vec<&str> = lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let is_named = |session: Session| {
+                let head = format!("peer {} ({}) is down (", session.name, session.switch);
+                lines.iter().any(|line| line.starts_with(&head))
+            };
+            lines.len() == 2 && is_named(V4) && is_named(V6)
+        })
+    })
+    .with_context(|| format!("{:?}", named()))?;
+    let text = type_in(&node, "cambric show status")?;
+    ensure!(text.contains("Problems:   peer f1 (192.0.2.0) is down ("), "{text}");
+    node.run_ok(&["ip", "link", "set", "eth1", "up"])?;
+    // The kernel took the addresses of the link with its carrier, unless it was told to keep them.
+    both_up(&node)?;
+    ensure!(named()? == serde_json::json!([]), "{}", named()?);
+    Ok(())
 }
 
 fn a_check_changes_nothing(lab: &Lab, folder: &LabFolder) -> Result<()> {
