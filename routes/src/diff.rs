@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::{
         kernel::Table,
-        mirror::Foreign,
+        mirror::Borrower,
         next_hops::{Spread, tests::hop},
     };
 
@@ -415,17 +415,17 @@ mod tests {
     #[test]
     fn leftover_stays_while_another_program_points_to_it() {
         let (table, metric, protocol) = (Table::Other { table: 7, tos: 0 }, 0, 4);
-        let foreign = Foreign { table, prefix: prefix(), metric, protocol };
+        let on = |id| Borrower { table, prefix: prefix(), metric, protocol, id };
         // A route on the group keeps its members, too.
         let mut on_group = mirror();
-        assert!(on_group.put_borrower(foreign, Some(GROUP)));
+        assert!(on_group.put_borrower(on(GROUP)));
         let kept = Leftovers { ops: Vec::new(), borrowed: [GROUP].into() };
         assert_eq!(plan_leftovers(&on_group), kept);
-        assert!(on_group.put_borrower(foreign, None));
+        assert!(on_group.remove_borrower(&on(GROUP)));
         assert_eq!(plan_leftovers(&on_group).ops.len(), 3);
         // A route on an object, a group with an object.
         let mut on_objects = mirror();
-        on_objects.put_borrower(foreign, Some(OBJECT_A));
+        on_objects.put_borrower(on(OBJECT_A));
         on_objects.next_hops.put_foreign(NextHopId(99), vec![OBJECT_B]);
         let kept =
             Leftovers { ops: vec![Op::DeleteNextHop { id: GROUP }], borrowed: [OBJECT_A, OBJECT_B].into() };

@@ -5,14 +5,14 @@
 //! is not ours to know. Filled by a dump, kept by events and by our own accepted writes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
 use crate::{
-    METRIC,
+    METRIC, PROTOCOL,
     intern::{Interned, Interner},
-    kernel::Table,
+    kernel::{KernelRoute, Table},
     links::LinkLoss,
     next_hops::{Hop, LinkIndex, NextHopId, NextHopTable},
     wanted::{Family, PerFamily, Prefix},
@@ -42,13 +42,28 @@ pub(crate) type Stray = (Prefix, u32, Form);
 /// Protocol number of a foreign route that the kernel shows without one (`RTPROT_UNSPEC`).
 pub(crate) const UNKNOWN_PROTOCOL: u8 = 0;
 
-/// A route of another program, in any table.
+/// A route of another program, in any table, that points to an object or group. IPv4 may have several in one place
+/// that differ in nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Foreign {
+pub(crate) struct Borrower {
     pub(crate) table: Table,
     pub(crate) prefix: Prefix,
     pub(crate) metric: u32,
     pub(crate) protocol: u8,
+    pub(crate) id: NextHopId,
+}
+
+impl Borrower {
+    /// What the route is if it is not one of ours and points to a number, whosever.
+    pub(crate) fn of(route: &KernelRoute) -> Option<Self> {
+        let KernelRoute { table, prefix, metric, protocol, .. } = *route;
+        match route.shape.form {
+            Form::Group(id) if (table, protocol) != (Table::Main, PROTOCOL) => {
+                Some(Self { table, prefix, metric, protocol, id })
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +73,7 @@ pub(crate) struct Mirror {
     shapes: Interner<Shape>,
     foreign: HashMap<Prefix, u8>,
     /// Routes of other programs that point to our objects or groups.
-    borrowers: HashMap<Foreign, NextHopId>,
+    borrowers: HashSet<Borrower>,
     pub(crate) strays: BTreeSet<Stray>,
     learned: PerFamily<usize>,
     unreachable: PerFamily<usize>,
@@ -137,24 +152,31 @@ impl Mirror {
         true
     }
 
-    /// Another program's route points to a number, or to none. Whether that changes anything for ours.
-    pub(crate) fn put_borrower(&mut self, route: Foreign, id: Option<NextHopId>) -> bool {
-        match id.filter(|id| self.next_hops.is_ours(*id)) {
-            Some(id) => self.borrowers.insert(route, id) != Some(id),
-            None => self.borrowers.remove(&route).is_some(),
-        }
+    /// What the route is if it is not one of ours and points to one of our numbers.
+    pub(crate) fn borrower(&self, route: &KernelRoute) -> Option<Borrower> {
+        Borrower::of(route).filter(|borrower| self.next_hops.is_ours(borrower.id))
+    }
+
+    /// Another program's route points to one of our numbers. Whether that is new.
+    pub(crate) fn put_borrower(&mut self, route: Borrower) -> bool {
+        self.borrowers.insert(route)
+    }
+
+    /// Another program's route is gone. Whether it pointed to one of our numbers.
+    pub(crate) fn remove_borrower(&mut self, route: &Borrower) -> bool {
+        self.borrowers.remove(route)
     }
 
     /// Of the routes of other programs that point to our numbers only these are left. Whether others were known.
-    pub(crate) fn retain_borrowers(&mut self, stays: impl Fn(&Foreign) -> bool) -> bool {
+    pub(crate) fn retain_borrowers(&mut self, stays: impl Fn(&Borrower) -> bool) -> bool {
         let before = self.borrowers.len();
-        self.borrowers.retain(|route, _| stays(route));
+        self.borrowers.retain(stays);
         self.borrowers.len() != before
     }
 
     /// How many routes of other programs point to an object or group.
     pub(crate) fn borrowers(&self, id: NextHopId) -> usize {
-        self.borrowers.values().filter(|borrowed| **borrowed == id).count()
+        self.borrowers.iter().filter(|borrower| borrower.id == id).count()
     }
 
     pub(crate) fn put_foreign(&mut self, prefix: Prefix, protocol: u8) {
@@ -169,14 +191,14 @@ impl Mirror {
     /// The kernel no longer holds this object or group. Returns the prefixes that lost their route with it.
     pub(crate) fn remove_next_hop(&mut self, id: NextHopId) -> Vec<Prefix> {
         let gone = self.next_hops.remove(id);
-        self.borrowers.retain(|_, borrowed| !gone.contains(borrowed));
+        self.borrowers.retain(|borrower| !gone.contains(&borrower.id));
         self.remove_where(|form| matches!(form, Form::Group(id) if gone.contains(&id)))
     }
 
     /// An interface carries nothing any more. Returns the prefixes that lost their route.
     pub(crate) fn remove_link(&mut self, link: LinkIndex, loss: LinkLoss) -> Vec<Prefix> {
         let gone = self.next_hops.remove_link(link);
-        self.borrowers.retain(|_, borrowed| !gone.contains(borrowed));
+        self.borrowers.retain(|borrower| !gone.contains(&borrower.id));
         self.remove_where(|form| match form {
             Form::Group(id) => gone.contains(&id),
             Form::Plain(hop) => loss == LinkLoss::Admin && hop.link == link,

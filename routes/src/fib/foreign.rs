@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use super::Fib;
 use crate::{
-    METRIC, PROTOCOL,
+    METRIC,
     event::RepairCause,
-    kernel::{KernelRoute, Replaced, Table},
-    mirror::{Foreign, Form, UNKNOWN_PROTOCOL},
+    kernel::{KernelRoute, Replaced},
+    mirror::{Borrower, Form, UNKNOWN_PROTOCOL},
     next_hops::Hop,
     wanted::Prefix,
 };
@@ -55,30 +55,21 @@ impl Fib {
 
     /// The kernel deletes routes with the object or group they point to, so those of others count, too.
     pub(super) fn note_borrower(&mut self, route: &KernelRoute, replaced: Replaced, now: Instant) {
-        let key = key(route);
-        let same_place = |other: &Foreign| {
-            (other.table, other.prefix, other.metric) == (key.table, key.prefix, key.metric)
+        let new = self.mirror.borrower(route);
+        let same_place = |other: &Borrower| {
+            (other.table, other.prefix, other.metric) == (route.table, route.prefix, route.metric)
         };
-        let mut changed = replaced == Replaced::Yes
-            && self.mirror.retain_borrowers(|other| *other == key || !same_place(other));
-        let id = match route.shape.form {
-            Form::Group(id) if (route.table, route.protocol) != (Table::Main, PROTOCOL) => Some(id),
-            _ => None,
-        };
-        changed |= self.mirror.put_borrower(key, id);
-        if changed {
+        let stays = |other: &Borrower| Some(*other) == new || !same_place(other);
+        let lent_less = replaced == Replaced::Yes && self.mirror.retain_borrowers(stays);
+        let lent_more = new.is_some_and(|new| self.mirror.put_borrower(new));
+        if lent_less || lent_more {
             self.settle_later(now);
         }
     }
 
     pub(super) fn borrower_gone(&mut self, route: &KernelRoute, now: Instant) {
-        if self.mirror.put_borrower(key(route), None) {
+        if Borrower::of(route).is_some_and(|gone| self.mirror.remove_borrower(&gone)) {
             self.settle_later(now);
         }
     }
-}
-
-fn key(route: &KernelRoute) -> Foreign {
-    let KernelRoute { table, prefix, metric, protocol, .. } = *route;
-    Foreign { table, prefix, metric, protocol }
 }

@@ -15,7 +15,7 @@ use crate::{
     diff::{self, Merge},
     event::RepairCause,
     kernel::{Consistency, Found, KernelRoute, Replaced, Table},
-    mirror::{Foreign, Form, Shape, Stray},
+    mirror::{Borrower, Form, Mirror, Shape, Stray},
     next_hops::{Hop, NextHopId},
     wanted::{Family, Prefix},
 };
@@ -51,8 +51,8 @@ struct Seen {
     foreign: HashSet<Prefix>,
     strays: HashSet<Stray>,
     next_hops: BTreeSet<NextHopId>,
-    /// Foreign ones that point to next-hop objects, whosever.
-    borrowers: HashSet<Foreign>,
+    /// Foreign ones that point to objects or groups of ours.
+    borrowers: HashSet<Borrower>,
     /// Changed while the listing ran.
     touched: HashSet<Prefix>,
     touched_next_hops: BTreeSet<NextHopId>,
@@ -69,11 +69,9 @@ enum Place {
 }
 
 impl Seen {
-    fn take_in(&mut self, route: &KernelRoute, ours: Option<&Shape>) -> Place {
+    fn take_in(&mut self, route: &KernelRoute, mirror: &Mirror) -> Place {
         let KernelRoute { table, prefix, metric, protocol, .. } = *route;
-        if matches!(route.shape.form, Form::Group(_)) {
-            self.borrowers.insert(Foreign { table, prefix, metric, protocol });
-        }
+        self.borrowers.extend(mirror.borrower(route));
         if table != Table::Main {
             return Place::Elsewhere;
         }
@@ -92,6 +90,7 @@ impl Seen {
             (false, true) => {
                 self.foreign.insert(prefix);
                 // Ours may be a sibling that is shown under the protocol of the first.
+                let ours = mirror.route(&prefix);
                 let is_ours = |hop: &Hop| ours.is_some_and(|ours| ours.form == Form::Plain(*hop));
                 if route.siblings.iter().any(is_ours) {
                     self.ours.insert(prefix);
@@ -100,6 +99,14 @@ impl Seen {
             (false, false) => return Place::Elsewhere,
         }
         Place::Known
+    }
+}
+
+#[cfg(test)]
+impl Listing {
+    /// How many foreign routes the running one keeps in memory.
+    pub(super) fn remembered(&self) -> usize {
+        self.running.as_ref().map_or(0, |seen| seen.borrowers.len() + seen.foreign.len())
     }
 }
 
@@ -204,7 +211,7 @@ impl Fib {
             }
             Found::Route(route) => {
                 let touched = seen.touched.contains(&route.prefix);
-                match (seen.take_in(&route, self.mirror.route(&route.prefix)), touched) {
+                match (seen.take_in(&route, &self.mirror), touched) {
                     // It may be gone by now, or not.
                     (Place::Known | Place::Second, true) => {
                         if self.mirror.route(&route.prefix) != Some(&route.shape) {
@@ -278,7 +285,7 @@ impl Fib {
             self.foreign_gone(prefix, now);
         }
         let is_there =
-            |route: &Foreign| seen.borrowers.contains(route) || seen.touched.contains(&route.prefix);
+            |route: &Borrower| seen.borrowers.contains(route) || seen.touched.contains(&route.prefix);
         if self.mirror.retain_borrowers(is_there) {
             self.settle_later(now);
         }

@@ -366,3 +366,36 @@ fn route_that_the_first_listing_missed_waits_for_the_sweep_as_well() {
     fib.end_listing(Consistency::Whole, now);
     assert_eq!(write(&mut fib, now, accept), [goes(dropped)]);
 }
+
+/// A route of another program to 192.0.2.0/24.
+fn foreign(form: Form) -> KernelRoute {
+    let shape = Shape { form, source: None };
+    KernelRoute { metric: 5, protocol: 4, shape, ..plain("192.0.2.0/24", TOR1, 1) }
+}
+
+#[test]
+fn group_is_lent_until_the_last_foreign_route_of_a_place_leaves_it() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1, TOR2]));
+    write(&mut fib, now, accept);
+    let group = fib.mirror.next_hops.groups().map(|(id, _)| id).next().expect("a group");
+    let appended = |form| KernelEvent::Route { route: foreign(form), replaced: Replaced::No };
+    fib.handle_event(appended(Form::Group(group)), now);
+    fib.handle_event(appended(Form::Plain(hop(TOR2, 2))), now);
+    assert_eq!(fib.mirror.borrowers(group), 1);
+    fib.handle_event(KernelEvent::RouteGone(foreign(Form::Plain(hop(TOR2, 2)))), now);
+    assert_eq!(fib.mirror.borrowers(group), 1);
+    fib.handle_event(KernelEvent::RouteGone(foreign(Form::Group(group))), now);
+    assert_eq!(fib.mirror.borrowers(group), 0);
+}
+
+#[test]
+fn listing_remembers_no_route_on_next_hops_of_others() {
+    let (mut fib, now) = fib();
+    fib.begin_listing(now);
+    for (n, id) in (0..100).zip([NextHopId(77), NextHopId(203_500_001)].into_iter().cycle()) {
+        let route = KernelRoute { prefix: prefix(&format!("30.0.{n}.0/24")), ..foreign(Form::Group(id)) };
+        fib.handle_found(Found::Route(route), now);
+    }
+    assert_eq!(fib.listing.remembered(), 0);
+}
