@@ -31,6 +31,14 @@ pub enum Event {
         /// Protocol number of the foreign route; 0 if the kernel does not tell.
         protocol: u8,
     },
+    /// Another program has a route for a wanted prefix with a lower metric than ours. It is left alone, and packets go
+    /// its way. Told once until all such routes for the prefix are gone.
+    RouteHidden {
+        /// The prefix.
+        prefix: Prefix,
+        /// The route that goes before ours.
+        by: ForeignRoute,
+    },
     /// Nothing of ours needs this object or group any more. It stays, for other programs point to it: the kernel
     /// would delete their routes with it. Told once.
     NextHopBorrowed {
@@ -63,6 +71,15 @@ pub enum Event {
         /// Routes, or groups if a group repaired them all.
         count: usize,
     },
+}
+
+/// A route of another program in the main table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForeignRoute {
+    /// Its metric: the lowest one of a prefix carries the packets.
+    pub metric: u32,
+    /// Its protocol number.
+    pub protocol: u8,
 }
 
 /// What the kernel refused.
@@ -133,6 +150,9 @@ pub struct Snapshot {
     /// Wanted prefixes for which another program has a route with our metric, with its protocol; 0 if the kernel
     /// does not tell.
     pub conflicts: BTreeMap<Prefix, u8>,
+    /// Wanted prefixes for which another program has a route with a lower metric, which carries the packets. Subnets
+    /// of the node's own interfaces are not among them.
+    pub hidden: BTreeMap<Prefix, ForeignRoute>,
     /// Prefixes that another program keeps undoing, with the number of repairs in this contest. They are repaired
     /// once a second at most.
     pub contested: BTreeMap<Prefix, u64>,

@@ -33,7 +33,7 @@ use crate::{
     config::Config,
     contest::Contests,
     diff::{self, Aim, Merge, OnLink, Op, Plan, Resolved},
-    event::{Event, FailedWrite, GroupState, RepairCause, Snapshot},
+    event::{Event, FailedWrite, ForeignRoute, GroupState, RepairCause, Snapshot},
     intern::{Interned, Interner},
     links::LinkTable,
     mirror::{Form, Mirror, Shape},
@@ -68,6 +68,8 @@ pub(crate) struct Fib {
     dropped: HashSet<Prefix>,
     sweep: PerFamily<Sweep>,
     conflicts: BTreeMap<Prefix, u8>,
+    /// Foreign routes that go before wanted ones, the lowest metric first.
+    hidden: BTreeMap<Prefix, BTreeSet<ForeignRoute>>,
     /// Prefixes whose right route is in the kernel, behind another one of ours.
     covered: HashMap<Prefix, Shape>,
     /// Objects and groups that are there for other programs only.
@@ -130,6 +132,7 @@ impl Fib {
             dropped: HashSet::new(),
             sweep: PerFamily::default(),
             conflicts: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             covered: HashMap::new(),
             borrowed: BTreeSet::new(),
             missing_sources: BTreeSet::new(),
@@ -166,6 +169,7 @@ impl Fib {
             }
             Change::Drop(prefix) => {
                 self.conflicts.remove(&prefix);
+                self.hidden.remove(&prefix);
                 if *self.sweep.get(prefix.family()) == Sweep::NotYet {
                     self.dropped.insert(prefix);
                 }
@@ -203,6 +207,8 @@ impl Fib {
         self.dropped.retain(|prefix| prefix.family() != family);
         self.sweep_stale(family);
         self.settle_later(now);
+        // What was there before it was wanted may be in its way.
+        self.check_later(now);
     }
 
     /// Queues the stale routes that may go. An unreachable one protects an own prefix, so it goes only if an
@@ -466,6 +472,7 @@ impl Fib {
             groups: groups.map(|(id, group)| (id, group_state(id, &group.hops))).collect(),
             by_gateway: self.mirror.users_by_hop(),
             conflicts: self.conflicts.clone(),
+            hidden: self.hidden.iter().filter_map(|(prefix, by)| Some((*prefix, *by.first()?))).collect(),
             contested: self.contests.contested(now),
             borrowed: self.borrowed.iter().map(|id| (*id, self.mirror.borrowers(*id))).collect(),
             unusable: self.unusable(),

@@ -314,6 +314,10 @@ fn log(event: &Event) {
         Event::ForeignConflict { prefix, protocol } => {
             warn!(prefix = %prefix, protocol, "a route of another program has our place");
         }
+        Event::RouteHidden { prefix, by } => {
+            let (metric, protocol) = (by.metric, by.protocol);
+            warn!(prefix = %prefix, protocol, metric, "a route of another program goes before ours");
+        }
         Event::NextHopBorrowed { id } => {
             warn!(next_hop_id = %id, "other programs point to a next hop of ours: it is kept for them");
         }

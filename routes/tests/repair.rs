@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use cambric_routes::{Change, Config, Event, Family, RepairCause, Target};
+use cambric_routes::{Change, Config, Event, Family, ForeignRoute, RepairCause, Target};
 use common::{
     Running, TOR1, TOR1_V6, TOR2, TOR2_V6, config, count, groups, in_both_modes, in_namespace, ip, ip_batch,
     many, next_hops, prefix, shown, start, try_ip, until, via, want,
@@ -57,6 +57,37 @@ fn foreign_route_with_another_metric_coexists() {
         assert_eq!((count("-4"), count("-6")), (0, 0));
         assert_eq!(shown(ROUTE).lines().count(), 2);
         assert!(shown(ROUTE_V6).contains("metric 5"));
+    });
+}
+
+#[test]
+fn foreign_route_that_goes_before_ours_is_reported_while_it_is_there() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        ip(&format!("-6 route add {ROUTE_V6} via {V6} proto static metric 7"));
+        let mut running = usual(config(dir.path())).await;
+        let hidden = |text, metric, protocol| (prefix(text), ForeignRoute { metric, protocol });
+        ip(&format!("route add blackhole {ROUTE}"));
+        let (prefix, by) = hidden(ROUTE, 0, 3);
+        running.event(|event| *event == Event::RouteHidden { prefix, by }).await;
+        // The one that was there before is found by the check after the first table.
+        allow_sweep(&running).await;
+        let both = [hidden(ROUTE, 0, 3), hidden(ROUTE_V6, 7, 4)].into();
+        running.reaches("both reported", |s| s.hidden == both).await;
+        ip(&format!("route append {ROUTE} via {V4} metric 5"));
+        // Not in the way: behind ours, or not wanted, or a subnet of the kernel's own.
+        ip(&format!("route append {ROUTE} via {V4} metric 300"));
+        ip("route add blackhole 20.0.9.0/24");
+        running.set(vec![via("10.2.0.0/24", &[TOR1])]).await;
+        let checks = running.snapshot().await.checks;
+        allow_sweep(&running).await;
+        running.reaches("one more check", |s| s.checks > checks && s.hidden == both).await;
+        ip(&format!("route del blackhole {ROUTE}"));
+        ip(&format!("-6 route del {ROUTE_V6} metric 7"));
+        running.reaches("the other one", |s| s.hidden == [hidden(ROUTE, 5, 3)].into()).await;
+        running.set(vec![Change::Drop(prefix)]).await;
+        assert!(running.snapshot().await.hidden.is_empty());
+        assert!(shown(ROUTE).contains("metric 5"));
     });
 }
 

@@ -139,6 +139,7 @@ impl Fib {
         self.has_objects_on(index)
             || self.mirror.has_routes_over(index)
             || self.mirror.foreign_routes().next().is_some()
+            || !self.hidden.is_empty()
             || self.resolved.values().any(is_to_be)
     }
 
@@ -279,6 +280,7 @@ impl Fib {
         if route.table != Table::Main {
             return;
         }
+        self.note_hiding(&route, replaced);
         let KernelRoute { prefix, metric, protocol, mut shape, siblings, .. } = route;
         let wanted = self.wanted.contains_key(&prefix);
         match (protocol == PROTOCOL, metric == METRIC) {
@@ -336,6 +338,7 @@ impl Fib {
         if route.table != Table::Main {
             return;
         }
+        self.hiding_gone(route);
         let prefix = route.prefix;
         if route.metric == METRIC && !route.siblings.is_empty() {
             return self.siblings_gone(route, cause, now);

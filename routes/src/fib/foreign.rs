@@ -1,18 +1,22 @@
-//! Routes of other programs: those in our place, those that IPv6 joins with ours, and those that point to our next hops.
+//! Routes of other programs: those in our place or before it, those that IPv6 joins with ours, and those that point to
+//! our next hops.
 //!
 //! They are told, counted and never written. What they stand on is not taken away while they are there.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use super::Fib;
 use crate::{
-    METRIC,
-    event::RepairCause,
-    kernel::{KernelRoute, Replaced},
+    METRIC, PROTOCOL,
+    event::{Event, ForeignRoute, RepairCause},
+    kernel::{KernelRoute, Replaced, Table},
     mirror::{Borrower, Form, UNKNOWN_PROTOCOL},
     next_hops::Hop,
     wanted::Prefix,
 };
+
+/// `RTPROT_KERNEL`.
+const KERNEL: u8 = 2;
 
 impl Fib {
     /// Our place is free again.
@@ -51,6 +55,53 @@ impl Fib {
             self.mirror.remove_route(&prefix);
             self.lose([prefix], cause, now);
         }
+    }
+
+    /// The route if it goes before a wanted one of ours. The kernel's own is the subnet of an interface: what is on the
+    /// link is not for others to carry.
+    pub(super) fn goes_before_ours(&self, route: &KernelRoute) -> Option<ForeignRoute> {
+        let KernelRoute { table, prefix, metric, protocol, .. } = *route;
+        let is_before = table == Table::Main && metric < METRIC && !matches!(protocol, PROTOCOL | KERNEL);
+        (is_before && self.wanted.contains_key(&prefix)).then_some(ForeignRoute { metric, protocol })
+    }
+
+    pub(super) fn note_hiding(&mut self, route: &KernelRoute, replaced: Replaced) {
+        if replaced == Replaced::Yes {
+            self.unhide(&route.prefix, |other| other.metric != route.metric);
+        }
+        let Some(by) = self.goes_before_ours(route) else { return };
+        let before = self.hidden.entry(route.prefix).or_default();
+        if before.is_empty() {
+            self.events.push(Event::RouteHidden { prefix: route.prefix, by });
+        }
+        before.insert(by);
+    }
+
+    /// Of two that differ in their way only, a listing finds the other one.
+    pub(super) fn hiding_gone(&mut self, route: &KernelRoute) {
+        let gone = ForeignRoute { metric: route.metric, protocol: route.protocol };
+        self.unhide(&route.prefix, |other| *other != gone);
+    }
+
+    fn unhide(&mut self, prefix: &Prefix, stays: impl FnMut(&ForeignRoute) -> bool) {
+        if let Some(before) = self.hidden.get_mut(prefix) {
+            before.retain(stays);
+            if before.is_empty() {
+                self.hidden.remove(prefix);
+            }
+        }
+    }
+
+    /// A listing has shown these only, besides what changed while it ran.
+    pub(super) fn retain_hiding(
+        &mut self,
+        shown: &HashSet<(Prefix, ForeignRoute)>,
+        touched: &HashSet<Prefix>,
+    ) {
+        self.hidden.retain(|prefix, before| {
+            before.retain(|route| touched.contains(prefix) || shown.contains(&(*prefix, *route)));
+            !before.is_empty()
+        });
     }
 
     /// The kernel deletes routes with the object or group they point to, so those of others count, too.

@@ -13,7 +13,7 @@ use super::Fib;
 use crate::{
     METRIC, PROTOCOL,
     diff::{self, Merge},
-    event::RepairCause,
+    event::{ForeignRoute, RepairCause},
     kernel::{Consistency, Found, KernelRoute, Replaced, Table},
     mirror::{Borrower, Form, Mirror, Shape, Stray},
     next_hops::{Hop, NextHopId},
@@ -49,6 +49,7 @@ pub(crate) struct Listing {
 struct Seen {
     ours: HashSet<Prefix>,
     foreign: HashSet<Prefix>,
+    hiding: HashSet<(Prefix, ForeignRoute)>,
     strays: HashSet<Stray>,
     next_hops: BTreeSet<NextHopId>,
     /// Foreign ones that point to objects or groups of ours.
@@ -201,7 +202,12 @@ impl Fib {
     /// Takes in what the listing shows.
     pub(crate) fn handle_found(&mut self, found: Found, now: Instant) {
         let cause = self.listing.cause.unwrap_or(RepairCause::Check);
+        let hiding = match &found {
+            Found::Route(route) => self.goes_before_ours(route).map(|by| (route.prefix, by)),
+            Found::NextHop(_) => None,
+        };
         let Some(seen) = &mut self.listing.running else { return };
+        seen.hiding.extend(hiding);
         match found {
             Found::NextHop(next_hop) => {
                 seen.next_hops.insert(next_hop.id);
@@ -289,6 +295,7 @@ impl Fib {
         if self.mirror.retain_borrowers(is_there) {
             self.settle_later(now);
         }
+        self.retain_hiding(&seen.hiding, &seen.touched);
         self.mirror.strays.retain(|stray| seen.strays.contains(stray) || seen.touched.contains(&stray.0));
 
         let objects = self.mirror.next_hops.objects().map(|(id, _)| id);
