@@ -76,6 +76,15 @@ fn kernel_problems(snapshot: &Snapshot) -> Vec<String> {
             format!("kernel: {prefix}: a foreign route (protocol {protocol}) has the place of ours")
         }),
     );
+    let hidden = few(
+        "kernel",
+        snapshot.hidden.iter().map(|(prefix, by)| {
+            let (metric, protocol) = (by.metric, protocol(by.protocol));
+            format!(
+                "kernel: {prefix}: a foreign route (protocol {protocol}, metric {metric}) goes before ours"
+            )
+        }),
+    );
     let contested = snapshot.contested.first_key_value().map(|(prefix, _)| {
         let count = snapshot.contested.len();
         format!("kernel: another program keeps undoing {count} of our routes ({prefix}); each is repaired once a second")
@@ -87,7 +96,23 @@ fn kernel_problems(snapshot: &Snapshot) -> Vec<String> {
     );
     let failing = (snapshot.failing > 0)
         .then(|| format!("kernel: it refuses the routes to {} prefixes; tried again", snapshot.failing));
-    foreign.into_iter().chain(contested).chain(borrowed).chain(failing).collect()
+    foreign.into_iter().chain(hidden).chain(contested).chain(borrowed).chain(failing).collect()
+}
+
+/// A route's protocol by number, and by name if `ip route` has one (`/etc/iproute2/rt_protos`).
+fn protocol(number: u8) -> String {
+    let name = match number {
+        3 => " boot",
+        4 => " static",
+        9 => " ra",
+        11 => " zebra",
+        12 => " bird",
+        16 => " dhcp",
+        186 => " bgp",
+        188 => " ospf",
+        _ => "",
+    };
+    format!("{number}{name}")
 }
 
 fn peer_problems(peers: &[PeerStatus], started_at: Instant, now: Instant) -> Vec<String> {
