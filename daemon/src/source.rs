@@ -2,10 +2,12 @@
 //! them is for others to find out.
 
 pub mod dir;
+mod files;
 pub mod folder;
 mod folder_watch;
 pub(crate) mod manifest;
 pub(crate) mod record;
+mod typing_errors;
 
 use tokio::sync::watch;
 

@@ -38,6 +38,15 @@ pub(crate) enum Costs {
     Only(&'static str),
     /// Nobody can guess what was meant, and nothing would be as meant without it.
     All,
+    /// As `All`, and so with whatever follows in the file.
+    Rest,
+}
+
+impl Costs {
+    /// Whether there may be objects behind it that nobody has seen.
+    pub(crate) fn hides_something(self) -> bool {
+        matches!(self, Costs::All | Costs::Rest)
+    }
 }
 
 /// Reads fields, and gathers what is wrong with them.

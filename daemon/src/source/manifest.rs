@@ -12,18 +12,19 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml_ng::Value;
 
+use super::typing_errors::{self, TO_COME};
 use crate::contradictions::Entry;
 use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
 use crate::objects::{Object, Problem};
 use crate::values::{self, Costs};
 
-/// Kinds of ours that this version does not serve yet.
-const TO_COME: [&str; 3] = ["BGPFilter", "BGPAdvertisement", "BGPSessionState"];
 /// The longest name Kubernetes takes.
 const MOST_NAME_OCTETS: usize = 253;
+/// Brackets that are open at once. The parser takes time by their square; Kubernetes' deepest kinds have some 20.
+const MOST_OPEN: usize = 1000;
 
 /// What one file says.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
     /// What counts, in the order of the file.
     pub(crate) entries: Vec<Entry>,
@@ -67,6 +68,10 @@ struct Envelope<S> {
 impl Manifest {
     /// Reads the text of `file`.
     pub(crate) fn decode(file: &str, text: &str) -> Manifest {
+        if is_nested_too_deeply(text) {
+            let fault = Problem::new(file, format!("more than {MOST_OPEN} brackets are open at once"));
+            return Manifest { faults: vec![(fault, Costs::Rest)], ..Manifest::default() };
+        }
         let mut manifest = Manifest { is_empty: true, ..Manifest::default() };
         for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
             let place = format!("{file}, document {}", index + 1);
@@ -81,12 +86,17 @@ impl Manifest {
                 }
                 Err(error) => {
                     // After a syntax error the rest of the file cannot be told apart.
-                    manifest.faults.push((Problem::new(place, error.to_string()), Costs::All));
+                    manifest.faults.push((Problem::new(place, error.to_string()), Costs::Rest));
                     break;
                 }
             }
         }
         manifest
+    }
+
+    /// Whether there may be objects in it that nobody has seen.
+    pub(crate) fn hides_something(&self) -> bool {
+        self.faults.iter().any(|(_, costs)| costs.hides_something())
     }
 
     /// A file that could not even be opened.
@@ -99,8 +109,12 @@ impl Manifest {
         let Head { api_version, kind, metadata } = typed(place, value)?;
         let is_kubernetes = api_version == "v1";
         let is_node = is_kubernetes && kind == "Node";
-        if is_kubernetes && kind == "List" && value.get("items").is_some_and(|items| !is_empty_list(items)) {
-            return Err(Problem::new(place, "List: its items must be documents of their own"));
+        if let Some(what) = typing_errors::of_head(&api_version, &kind) {
+            return Err(Problem::new(place, what));
+        }
+        let is_list = kind == "List" || kind == "NodeList";
+        if is_kubernetes && is_list && value.get("items").is_some_and(|items| !is_empty_list(items)) {
+            return Err(Problem::new(place, format!("{kind}: its items must be documents of their own")));
         }
         // What other parts of a cluster are made of is no business of ours.
         if !is_node && api_version.split('/').next() != Some(GROUP) {
@@ -113,6 +127,10 @@ impl Manifest {
             return Err(Problem::new(place, format!("{kind}: metadata.name: {name:?}: {what}")));
         }
         let place = format!("{place}: {kind} {name}");
+        let of_node = || is_node.then(|| typing_errors::of_node(value)).flatten();
+        if let Some(what) = typing_errors::of_object(value).or_else(of_node) {
+            return Err(Problem::new(place, what));
+        }
         if !is_node && api_version != API_VERSION {
             let what = format!("apiVersion: {api_version:?}: this version serves {API_VERSION}");
             return Err(Problem::new(place, what));
@@ -141,7 +159,7 @@ impl Manifest {
             }
             _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
         };
-        let can_be_used = faults.iter().all(|fault| fault.costs != Costs::All);
+        let can_be_used = !faults.iter().any(|fault| fault.costs.hides_something());
         let faults = faults.into_iter().map(|fault| (Problem::new(place.clone(), fault.what), fault.costs));
         self.faults.extend(faults);
         if let Some(object) = object.filter(|_| can_be_used) {
@@ -149,6 +167,19 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// Brackets in comments and texts count, too: there, as many are closed as opened, or it is not a thousand.
+fn is_nested_too_deeply(text: &str) -> bool {
+    let mut open: usize = 0;
+    text.bytes().any(|octet| {
+        match octet {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > MOST_OPEN
+    })
 }
 
 /// The spec of an object of ours. The schemas know no nulls: `asn:` without a value is half a line.
@@ -294,11 +325,103 @@ mod tests {
 
     #[test]
     fn another_version_of_our_group_is_a_fault() {
-        for version in ["cambric.dev", "cambric.dev/v1", "cambric.dev/"] {
+        for version in ["cambric.dev/v1", "cambric.dev/"] {
             let (_, faults) = decode(&ours("BGPPeerConfig", "{}").replace("cambric.dev/v1alpha1", version));
             let says = format!("apiVersion: \"{version}\": this version serves cambric.dev/v1alpha1");
             assert!(faults.len() == 1 && faults[0].ends_with(&says), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn what_seems_to_be_meant_for_us_is_not_passed_over_for_a_typing_error() {
+        let (node, peers) = (
+            "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.1.0.0/24]}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n",
+            ours("BGPNodeOverride", "{}"),
+        );
+        assert_eq!(decode(node).1, [""; 0]);
+        for (good, old, new, says) in [
+            (
+                peers.as_str(),
+                "cambric.dev/v1alpha1",
+                "cambric.io/v1alpha1",
+                "apiVersion: \"cambric.io/v1alpha1\": BGPNodeOverride is of cambric.dev/v1alpha1",
+            ),
+            (
+                &peers,
+                "cambric.dev/v1alpha1",
+                "v1alpha1",
+                "apiVersion: \"v1alpha1\": BGPNodeOverride is of cambric.dev/v1alpha1",
+            ),
+            (
+                &peers,
+                "cambric.dev/v1alpha1\nkind: BGPNodeOverride",
+                "cambric.io/v1\nkind: BGPFilter",
+                "apiVersion: \"cambric.io/v1\": BGPFilter is of",
+            ),
+            (&peers, "BGPNodeOverride", "bgpNodeOverride", "cambric.dev/v1alpha1 has no such kind"),
+            (
+                &peers,
+                "metadata: {name: x}",
+                "metadata: {name: x, lables: {}}",
+                "metadata.lables: unknown field `lables`",
+            ),
+            (&peers, "spec: {}", "base: &a {asn: 1}\nspec: {<<: *a}", "spec.<<: merge keys are not served"),
+            (node, "kind: Node", "kind: node", "apiVersion: \"v1\", kind: \"node\": a node is a Node of v1"),
+            (
+                node,
+                "apiVersion: v1",
+                "apiVersion: v1beta1",
+                "apiVersion: \"v1beta1\", kind: \"Node\": a node is a Node of v1",
+            ),
+            (
+                node,
+                "podCIDRs",
+                "podCIDRS",
+                "spec.podCIDRS: unknown field `podCIDRS`, expected one of configSource,",
+            ),
+            (node, "podCIDRs", "podCidrs", "spec.podCidrs: unknown field `podCidrs`"),
+            (node, "spec: {", "spek: {", "spek: unknown field `spek`, expected one of apiVersion, kind,"),
+            (
+                node,
+                "type: InternalIP",
+                "type: InternalIp",
+                "status.addresses[0].type: \"InternalIp\": expected one of ExternalDNS,",
+            ),
+            (node, "address: 192", "adress: 192", "status.addresses[0].adress: unknown field `adress`"),
+            (
+                node,
+                "spec: {podCIDRs: [10.1.0.0/24]}",
+                "spec: {<<: {podCIDRs: [10.1.0.0/24]}}",
+                "spec.<<: merge keys are not served",
+            ),
+        ] {
+            assert!(good.contains(old), "{old}");
+            let (manifest, faults) = decode(&good.replace(old, new));
+            assert!(faults.len() == 1 && faults[0].contains(says), "{faults:?} should say {says}");
+            assert!(manifest.hides_something() && manifest.entries.is_empty(), "{new}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_others_are_no_business_of_ours() {
+        for head in [
+            "apiVersion: crd.projectcalico.org/v1\nkind: BGPFilter",
+            "apiVersion: metallb.io/v1beta1\nkind: BGPAdvertisement",
+            "apiVersion: config.openshift.io/v1\nkind: Node",
+            "apiVersion: cilium.io/v2\nkind: CiliumBGPPeerConfig",
+        ] {
+            assert_eq!(decode(&format!("{head}\nspec: {{<<: {{a: 1}}}}\n")).1, [""; 0], "{head}");
+        }
+    }
+
+    /// 4 MiB of brackets would keep the parser busy for hours.
+    #[test]
+    fn brackets_are_not_nested_without_end() {
+        let (manifest, faults) = decode(&"[".repeat(1 << 20));
+        assert_eq!(faults, ["a.yaml: more than 1000 brackets are open at once"]);
+        assert!(manifest.hides_something());
+        let balanced = format!("{}---\n# {}\n", ours("BGPPeerConfig", "{}"), "[] {}".repeat(10_000));
+        assert_eq!(decode(&balanced).1, [""; 0]);
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! What serde passes over in silence, and nobody writes on purpose: a kind in the wrong group or spelling, a key
+//! that Kubernetes does not have, a merge key. Each would cost an object without a word.
+//!
+//! Kinds of ours are closed by their types; Kubernetes' Node is not, since it grows. So only the parts that people
+//! write are: the object itself, its spec and its addresses.
+
+use serde_yaml_ng::Value;
+
+use crate::kinds::{API_VERSION, GROUP};
+
+/// Kinds of ours that this version serves.
+const OURS: [&str; 3] = ["BGPClusterConfig", "BGPPeerConfig", "BGPNodeOverride"];
+/// Kinds of ours to come; others have some of these names, too.
+pub(super) const TO_COME: [&str; 3] = ["BGPFilter", "BGPAdvertisement", "BGPSessionState"];
+
+/// Kubernetes v1.35, as of all kinds; <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/>
+const OF_METADATA: &[&str] = &[
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+const OF_NODE: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+const OF_SPEC: &[&str] =
+    &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+const OF_ADDRESS: &[&str] = &["address", "type"];
+const ADDRESS_TYPES: &[&str] = &["ExternalDNS", "ExternalIP", "Hostname", "InternalDNS", "InternalIP"];
+
+/// What is wrong with the head of an object that seems to be meant for us.
+pub(super) fn of_head(api_version: &str, kind: &str) -> Option<String> {
+    let (group, is_core) = match api_version.split_once('/') {
+        Some((group, _)) => (group, group == "core"),
+        None => (api_version, true),
+    };
+    let is = |known: &str| kind.eq_ignore_ascii_case(known);
+    if is_core && is("Node") && (api_version, kind) != ("v1", "Node") {
+        return Some(format!("apiVersion: {api_version:?}, kind: {kind:?}: a node is a Node of v1"));
+    }
+    let seems_ours = OURS.iter().any(|known| is(known))
+        || (TO_COME.iter().any(|known| is(known)) && (is_core || group.contains("cambric")));
+    (seems_ours && group != GROUP).then(|| format!("apiVersion: {api_version:?}: {kind} is of {API_VERSION}"))
+}
+
+/// The first thing that is wrong with an object of ours, or with a Node.
+pub(super) fn of_object(value: &Value) -> Option<String> {
+    if let Some(field) = merge_key_in("", value) {
+        return Some(format!("{field}: merge keys are not served: write out what they stand for"));
+    }
+    unknown_key("metadata.", value.get("metadata"), OF_METADATA)
+}
+
+/// The first thing that is wrong with a Node.
+pub(super) fn of_node(value: &Value) -> Option<String> {
+    let addresses = value.get("status").and_then(|status| status.get("addresses")?.as_sequence());
+    let of_address = |(at, entry): (usize, &Value)| {
+        let field = format!("status.addresses[{at}].");
+        unknown_key(&field, Some(entry), OF_ADDRESS).or_else(|| {
+            let name = entry.get("type")?.as_str()?;
+            let is_known = ADDRESS_TYPES.contains(&name);
+            (!is_known)
+                .then(|| format!("{field}type: {name:?}: expected one of {}", ADDRESS_TYPES.join(", ")))
+        })
+    };
+    unknown_key("", Some(value), OF_NODE)
+        .or_else(|| unknown_key("spec.", value.get("spec"), OF_SPEC))
+        .or_else(|| addresses?.iter().enumerate().find_map(of_address))
+}
+
+fn unknown_key(path: &str, value: Option<&Value>, known: &[&str]) -> Option<String> {
+    let mut keys = value?.as_mapping()?.keys().map(|key| key.as_str().unwrap_or("?"));
+    let unknown = keys.find(|key| !known.contains(key))?;
+    Some(format!("{path}{unknown}: unknown field `{unknown}`, expected one of {}", known.join(", ")))
+}
+
+fn merge_key_in(path: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Sequence(items) => {
+            items.iter().enumerate().find_map(|(at, item)| merge_key_in(&format!("{path}[{at}]"), item))
+        }
+        Value::Mapping(fields) => fields.iter().find_map(|(key, value)| {
+            let key = key.as_str().unwrap_or("?");
+            let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            if key == "<<" { Some(path) } else { merge_key_in(&path, value) }
+        }),
+        _ => None,
+    }
+}
