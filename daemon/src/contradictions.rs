@@ -8,11 +8,15 @@
 //!
 //! A reference to what is not there is no claim, but is treated like one that is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod claims;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cambric_bgp::Prefix;
 
+pub(crate) use self::claims::Claims;
+use self::claims::{Claim, Claimant, Standing};
 use crate::objects::{Kind, Node, NodeOverride, Object, Objects, Peer, Problem, Shown};
 
 /// An object as its source shows it.
@@ -28,74 +32,22 @@ pub struct Entry {
     pub object: Object,
 }
 
-/// What only one object can have.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
-    Name(Kind, String),
-    /// A node's own address.
-    Address(IpAddr),
-    /// Pods of a node live in it. Overlapping ones contradict each other.
-    Range(Prefix),
-    /// To be the configuration of a node.
-    Configures(String),
-    /// To be a peer of a node.
-    Peer(String, IpAddr),
-}
-
-/// Who claims: file, kind and name.
-type Claimant = (String, Kind, String);
-
-/// The claims that were granted, and to whom.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    granted: BTreeMap<Claim, Claimant>,
-    /// The view that each of those whose name was granted has been in since.
-    since: BTreeMap<Claimant, u64>,
-    /// Those of the granted that another object wanted, too, and that went by the order of the entries alone.
-    by_order: BTreeSet<Claim>,
-    /// How many views there were.
-    views: u64,
-}
-
-/// An object, by its file, kind and name, and the view it has been in since.
-pub type Age = (String, Kind, String, u64);
-
-impl Claims {
-    /// Of a daemon that ended after it had granted names to objects of these ages.
-    pub fn from_ages(ages: impl IntoIterator<Item = Age>) -> Claims {
-        let since: BTreeMap<Claimant, u64> =
-            ages.into_iter().map(|(file, kind, name, since)| ((file, kind, name), since)).collect();
-        let views = since.values().max().map_or(0, |latest| latest + 1);
-        Claims { since, views, ..Claims::default() }
-    }
-
-    /// Of the objects that count.
-    pub fn ages(&self) -> Vec<Age> {
-        let age =
-            |((file, kind, name), since): (&Claimant, &u64)| (file.clone(), *kind, name.clone(), *since);
-        self.since.iter().map(age).collect()
-    }
-
-    /// The file that showed the object, when the claims were granted.
-    pub fn file_of(&self, kind: Kind, name: &str) -> Option<&str> {
-        self.granted.get(&Claim::Name(kind, name.to_owned())).map(|(file, ..)| file.as_str())
-    }
-}
-
 /// Something that does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The file it is from.
     pub file: String,
     /// What is said of it; names the winner.
     pub problem: Problem,
-    /// The object that is missing, if that is why.
-    pub missing: Option<(Kind, String)>,
+    /// The file it was taken away by, if it had been granted: one that has become another, or is gone.
+    pub because_of: Option<String>,
+    /// It was not refused in the last view.
+    pub is_new: bool,
 }
 
 /// What is left.
 #[derive(Debug, Clone, Default)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// Free of contradictions.
     pub objects: Objects,
     /// In the order they were found.
@@ -105,8 +57,8 @@ pub struct Settled {
 }
 
 /// Finds out which of `entries` count, after a view in which `held` was granted.
-pub fn settle(entries: &[&Entry], held: &Claims) -> Settled {
-    let claims = Claims { views: held.views + 1, ..Claims::default() };
+pub(crate) fn settle(entries: &[&Entry], held: &Claims) -> Settled {
+    let claims = Claims { views: held.views, ..Claims::default() };
     let settled = Settled { claims, ..Settled::default() };
     let mut court = Court { entries, held, granted: BTreeMap::new(), settled };
     court.names();
@@ -128,8 +80,8 @@ struct Court<'a> {
 
 impl<'a> Court<'a> {
     fn claimant(&self, index: usize) -> Claimant {
-        let Entry { file, name, object, .. } = &self.entries[index];
-        (file.clone(), object.kind(), name.clone())
+        let Entry { name, object, .. } = &self.entries[index];
+        (object.kind(), name.clone())
     }
 
     /// Those that were granted in the last view first; then the older object; else in their order.
@@ -138,26 +90,44 @@ impl<'a> Court<'a> {
         claims
     }
 
-    /// The lower goes first.
     fn precedence(&self, claim: &Claim, index: usize) -> (bool, u64) {
-        let claimant = self.claimant(index);
-        let is_new = self.held.granted.get(claim) != Some(&claimant);
-        (is_new, self.held.since.get(&claimant).copied().unwrap_or(u64::MAX))
+        self.held.precedence(claim, &self.claimant(index), &self.entries[index].file)
     }
 
     fn grant(&mut self, claim: Claim, index: usize) {
-        let claimant = self.claimant(index);
-        let claims = &mut self.settled.claims;
-        let since = self.held.since.get(&claimant).copied().unwrap_or(claims.views);
-        claims.since.insert(claimant.clone(), since);
-        claims.granted.insert(claim.clone(), claimant);
+        self.settled.claims.granted.insert(claim.clone(), self.claimant(index));
         self.granted.insert(claim, index);
     }
 
-    fn refuse(&mut self, index: usize, what: String) {
+    /// Its name is granted: from now on it counts.
+    fn admit(&mut self, claim: Claim, index: usize) {
+        let (claimant, file) = (self.claimant(index), self.entries[index].file.clone());
+        let since = self.held.objects.get(&claimant).map_or(self.held.views, |held| held.since);
+        if since == self.held.views {
+            self.settled.claims.views = self.held.views + 1;
+        }
+        self.settled.claims.objects.insert(claimant, Standing { file, since });
+        self.granted.insert(claim, index);
+        self.show(index);
+    }
+
+    fn refuse(&mut self, index: usize, claims: impl IntoIterator<Item = Claim>, what: String) {
         let Entry { file, place, .. } = &self.entries[index];
         let problem = Problem::new(place.clone(), what);
-        self.settled.refused.push(Refusal { file: file.clone(), problem, missing: None });
+        let mut is_new = false;
+        for claim in claims {
+            let refused = (file.clone(), self.claimant(index), claim);
+            is_new |= !self.held.refused.contains(&refused);
+            self.settled.claims.refused.insert(refused);
+        }
+        self.settled.refused.push(Refusal { file: file.clone(), problem, because_of: None, is_new });
+    }
+
+    /// Of the last refusal.
+    fn because_of(&mut self, file: Option<String>) {
+        if let Some(refusal) = self.settled.refused.last_mut() {
+            refusal.because_of = file;
+        }
     }
 
     fn place(&self, index: usize) -> &'a str {
@@ -175,12 +145,10 @@ impl<'a> Court<'a> {
             match self.granted.get(&claim) {
                 Some(winner) => {
                     let (name, winner) = (&self.entries[index].name, self.place(*winner));
-                    self.refuse(index, format!("metadata.name: {name}: Conflicted: {winner} has the same"));
+                    let what = format!("metadata.name: {name}: Conflicted: {winner} has the same");
+                    self.refuse(index, [claim], what);
                 }
-                None => {
-                    self.grant(claim, index);
-                    self.show(index);
-                }
+                None => self.admit(claim, index),
             }
         }
     }
@@ -219,7 +187,8 @@ impl<'a> Court<'a> {
                 continue;
             };
             let winner = self.place(*winner);
-            self.refuse(index, format!("status.addresses: {address}: Conflicted: {winner} has the same"));
+            let what = format!("status.addresses: {address}: Conflicted: {winner} has the same");
+            self.refuse(index, [claim], what);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.addresses.retain(|_, own| *own != address);
             }
@@ -236,34 +205,40 @@ impl<'a> Court<'a> {
             }
         }
         for (claim, index, (field, prefix)) in self.in_order(claims) {
-            let Some((other, winner)) = self.overlapping(prefix) else {
+            let overlapping = self.overlapping(prefix);
+            let Some((first, winner)) = overlapping.first() else {
                 self.grant(claim, index);
                 continue;
             };
-            let won = Claim::Range(other);
-            let went_by_order = self.precedence(&won, winner) == self.precedence(&claim, index);
-            if went_by_order || self.held.by_order.contains(&won) {
-                self.settled.claims.by_order.insert(won);
-                self.settled.objects.contested.insert(other, self.place(index).to_owned());
+            let winner = self.place(*winner);
+            let what = format!("{field}: {prefix}: Conflicted: overlaps {first} of {winner}");
+            for (other, winner) in overlapping {
+                let won = Claim::Range(other);
+                let went_by_order = self.precedence(&won, winner) == self.precedence(&claim, index);
+                if went_by_order || self.held.by_order.contains(&won) {
+                    self.settled.claims.by_order.insert(won);
+                    self.settled.objects.contested.insert(other, self.place(index).to_owned());
+                }
             }
-            let winner = self.place(winner);
-            self.refuse(index, format!("{field}: {prefix}: Conflicted: overlaps {other} of {winner}"));
+            self.refuse(index, [claim], what);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.pod_ranges.retain(|(_, range)| *range != prefix);
             }
         }
     }
 
-    /// The granted range that covers `prefix`, or the first that it covers. Granted ranges do not overlap; so
-    /// the one that covers it can only stand right before it, and what it covers right behind.
-    fn overlapping(&self, prefix: Prefix) -> Option<(Prefix, usize)> {
-        let here = Claim::Range(prefix);
-        let before = self.granted.range(..=here.clone()).next_back();
-        let behind = self.granted.range(here..).next();
-        [before, behind].into_iter().flatten().find_map(|(claim, index)| match claim {
-            Claim::Range(other) if other.covers(&prefix) || prefix.covers(other) => Some((*other, *index)),
+    /// The granted range that covers `prefix`, or all that it covers. Granted ranges do not overlap; so the one
+    /// that covers it can only stand right before it, and those that it covers in a run right behind.
+    fn overlapping(&self, prefix: Prefix) -> Vec<(Prefix, usize)> {
+        let range = |(claim, index): (&Claim, &usize)| match claim {
+            Claim::Range(other) => Some((*other, *index)),
             _ => None,
-        })
+        };
+        let here = Claim::Range(prefix);
+        let before = self.granted.range(..here.clone()).next_back().and_then(range);
+        let behind = self.granted.range(here..).map_while(range);
+        let covering = before.filter(|(other, _)| other.covers(&prefix)).into_iter();
+        covering.chain(behind.take_while(|(other, _)| prefix.covers(other))).collect()
     }
 
     /// A node has one configuration.
@@ -291,8 +266,10 @@ impl<'a> Court<'a> {
             }
         }
         for ((index, winner), nodes) in refused {
-            let (winner, nodes) = (self.place(winner), listed(&nodes));
-            self.refuse(index, format!("spec.nodeSelector: Conflicted: {winner} selects {nodes}, too"));
+            let winner = self.place(winner);
+            let what = format!("spec.nodeSelector: Conflicted: {winner} selects {}, too", listed(&nodes));
+            let claims = nodes.into_iter().map(|node| Claim::Configures(node.to_owned()));
+            self.refuse(index, claims, what);
         }
     }
 
@@ -307,10 +284,15 @@ impl<'a> Court<'a> {
             };
             let own: Vec<IpAddr> = node.says.addresses.values().copied().collect();
             for peer in &overrides.peers {
-                if own.contains(&peer.address) {
-                    self.leave_out(index, &entry.name, peer, "Conflicted: the node's own address".to_owned());
-                } else {
-                    claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&entry.name, peer)));
+                let claim = Claim::Peer(entry.name.clone(), peer.address);
+                if !own.contains(&peer.address) {
+                    claims.push((claim, index, (&entry.name, peer)));
+                    continue;
+                }
+                let was_granted = self.held.granted.get(&claim) == Some(&self.claimant(index));
+                self.leave_out(index, &entry.name, peer, "Conflicted: the node's own address".to_owned());
+                if was_granted {
+                    self.because_of(self.held.file_of(&(Kind::Node, entry.name.clone())).cloned());
                 }
             }
         }
@@ -350,7 +332,8 @@ impl<'a> Court<'a> {
             Kind::BGPNodeOverride => String::new(),
             _ => format!(" at node {node}"),
         };
-        self.refuse(index, format!("{field}.address: {address} (peer {name}{at}): {what}"));
+        let claim = Claim::Peer(node.to_owned(), *address);
+        self.refuse(index, [claim], format!("{field}.address: {address} (peer {name}{at}): {what}"));
     }
 
     /// A peer whose options are unknown could be told what it should not.
@@ -366,13 +349,11 @@ impl<'a> Court<'a> {
                 if self.settled.objects.peer_configs.contains_key(name) {
                     continue;
                 }
-                let Peer { field, name: of, .. } = peer;
+                let Peer { field, name: of, address, .. } = peer;
                 let what =
                     format!("{field}.peerConfig: {name:?} (peer {of}): no BGPPeerConfig of this name counts");
-                self.refuse(index, what);
-                if let Some(refusal) = self.settled.refused.last_mut() {
-                    refusal.missing = Some((Kind::BGPPeerConfig, name.clone()));
-                }
+                self.refuse(index, [Claim::Options(*address, name.clone())], what);
+                self.because_of(self.held.file_of(&(Kind::BGPPeerConfig, name.clone())).cloned());
             }
         }
     }
@@ -465,8 +446,25 @@ mod tests {
         let both = settle(&[&one, &other], &first.claims);
         assert_eq!(both.objects.nodes["2"].says.pod_ranges.len(), 1);
         assert_eq!(both.refused[0].file, "1.yaml");
-        let anew = settle(&[&one, &other], &Claims::from_ages(both.claims.ages()));
-        assert_eq!(ranges(&anew), ranges(&both));
-        assert_eq!(anew.objects, both.objects, "ages are enough to go on from");
+        let written = serde_json::to_string(&both.claims).expect("JSON");
+        let read = serde_json::from_str(&written).expect("own text");
+        assert_eq!(both.claims, read, "a record of it is enough to go on from");
+        let again = settle(&[&one, &other], &read);
+        assert_eq!(
+            (again.objects, again.claims),
+            (both.objects, both.claims),
+            "a second look finds the same"
+        );
+    }
+
+    #[test]
+    fn a_range_that_covers_several_makes_each_of_them_contested() {
+        let range = |text: &str| text.parse::<Prefix>().expect("prefix");
+        let small = [node_of(1, vec![range("10.1.0.0/24")]), node_of(2, vec![range("10.2.0.0/24")])];
+        let large = node_of(3, vec![range("10.0.0.0/8")]);
+        let all = settle(&[&small[0], &small[1], &large], &Claims::default());
+        assert_eq!(all.objects.contested.len(), 2);
+        let one = settle(&[&small[1], &large], &all.claims);
+        assert_eq!(one.objects.contested.len(), 1, "nothing says who had it first, still");
     }
 }

@@ -33,7 +33,8 @@ use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
-use crate::source::{Views, dir, record};
+use crate::source::record::{self, Record};
+use crate::source::{Views, dir};
 use crate::state::{Shared, State};
 use crate::{check, conflist, control, fib, forwarding, pod_routes, readiness};
 
@@ -108,7 +109,7 @@ impl Daemon {
         let routes_task = tokio::spawn(task.run());
         forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
         let SourceArg::Dir(folder) = &args.source;
-        let record = args.state_dir.join(record::FILE_NAME);
+        let record = Record::new(args.state_dir.join(record::FILE_NAME), &node);
         let (views, _task) =
             dir::start(folder.clone(), record).with_context(|| format!("watching {}", folder.display()))?;
         let (state, published) = watch::channel(State::default());

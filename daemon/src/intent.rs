@@ -168,12 +168,11 @@ impl<'a> Cluster<'a> {
         let inside = |address: &IpAddr| {
             node_ranges.is_empty() || node_ranges.iter().any(|range| range.contains(*address))
         };
+        // Ranges of nodes do not overlap each other.
+        let configured = declared.pods.clone();
         for Shown { says: node, .. } in self.objects.nodes.values() {
-            for (_, prefix) in &node.pod_ranges {
-                if !declared.pods.iter().any(|known| known.covers(prefix)) {
-                    declared.pods.push(*prefix);
-                }
-            }
+            let ranges = node.pod_ranges.iter().map(|(_, prefix)| *prefix);
+            declared.pods.extend(ranges.filter(|range| !configured.iter().any(|known| known.covers(range))));
             declared.nodes.extend(node.addresses.values().copied().filter(inside));
         }
         declared
@@ -264,7 +263,7 @@ mod tests {
     fn objects(manifests: &str) -> Objects {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("all.yaml"), manifests).expect("temporary file");
-        Folder::new(folder.path().to_owned()).view().expect("own folder")
+        Folder::new(folder.path().to_owned()).view()
     }
 
     fn links(addresses: &[(&str, u8)]) -> Vec<Link> {
@@ -399,7 +398,7 @@ spec: {}
     #[test]
     fn a_node_that_boots_does_not_take_a_range_that_another_may_have() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let view = |folder: &mut Folder| folder.view().expect("own folder");
+        let view = |folder: &mut Folder| folder.view();
         let node = |name: &str| {
             format!(
                 "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [10.1.0.0/24]}}\n"

@@ -1,64 +1,53 @@
 //! A folder of YAML manifests, watched: a view whenever something in it has changed.
 //!
-//! A folder that cannot be listed leaves all as it was, until it or another one of its name can.
+//! A folder that cannot be listed leaves all as it was, until it or another one of its name can; one that is
+//! not there is waited for.
 
-use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::Views;
 use super::folder::Folder;
 use super::folder_watch::Watch;
-use crate::objects::{Objects, Problem};
+use super::record::Record;
 
-/// Watches `folder`, and keeps in the file `record` what counts of it, for the daemon that comes after this
-/// one. The task ends when nobody looks at the views any more.
+/// How soon it is tried again to write a record that could not be written.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Watches `folder`, and keeps in `record` what counts of it, for the daemon that comes after this one. The task
+/// ends when nobody looks at the views any more.
 ///
 /// # Errors
-/// The folder cannot be watched.
-pub fn start(folder: PathBuf, record: PathBuf) -> anyhow::Result<(Views, JoinHandle<()>)> {
+/// The kernel watches nothing for us.
+pub fn start(folder: PathBuf, record: Record) -> anyhow::Result<(Views, JoinHandle<()>)> {
     let mut watch = Watch::new(folder.clone())?;
-    watch.renew()?;
     let (views, latest) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let mut folder = Folder::with_record(folder, record);
+        // A panic in there is a bug of ours: the task ends, and the daemon with it.
+        let Ok(mut folder) = spawn_blocking(|| Folder::with_record(folder, record)).await else { return };
         while !views.is_closed() {
             // A watch that cannot be had is tried again; listing fails for the same reason and says it.
             let _ = watch.renew();
-            publish(&views, &mut folder);
-            watch.changed().await;
+            let looked = spawn_blocking(move || (folder.view(), folder)).await;
+            let Ok((view, same)) = looked else { return };
+            folder = same;
+            views.send_if_modified(|latest| {
+                let is_modified = latest.as_ref() != Some(&view);
+                *latest = Some(view);
+                is_modified
+            });
+            if folder.is_recorded() {
+                watch.changed().await;
+            } else {
+                let _ = timeout(RETRY, watch.changed()).await;
+            }
         }
     });
     Ok((latest, task))
-}
-
-fn publish(views: &watch::Sender<Option<Objects>>, folder: &mut Folder) {
-    let view = folder.view();
-    views.send_if_modified(|latest| {
-        let view = match view {
-            Ok(objects) => objects,
-            Err(error) => not_listed(latest.as_ref(), folder, &error),
-        };
-        let modified = latest.as_ref() != Some(&view);
-        *latest = Some(view);
-        modified
-    });
-}
-
-/// A folder that cannot be listed is not an empty one: the view stays, with a problem.
-fn not_listed(latest: Option<&Objects>, folder: &Folder, error: &io::Error) -> Objects {
-    let problem =
-        Problem::new(folder.path().display().to_string(), format!("folder cannot be listed: {error}"));
-    let mut view = latest.cloned().unwrap_or_default();
-    if !folder.seen_whole() {
-        view.unknown = vec![problem.clone()];
-    }
-    if !view.problems.contains(&problem) {
-        view.problems.push(problem);
-    }
-    view
 }
 
 #[cfg(test)]
@@ -66,13 +55,18 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
+
+    use crate::objects::Objects;
 
     const CONFIG: &str = "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {mesh: Disabled}\n";
 
+    fn record(folder: &tempfile::TempDir) -> Record {
+        Record::new(folder.path().join("record.json"), "n1")
+    }
+
     async fn view_where(views: &mut Views, fits: fn(&Objects) -> bool) -> Objects {
         let view = views.wait_for(|view| view.as_ref().is_some_and(fits));
-        let view = tokio::time::timeout(Duration::from_secs(10), view).await.expect("in time");
+        let view = timeout(Duration::from_secs(10), view).await.expect("in time");
         view.expect("the task runs").clone().expect("just looked at")
     }
 
@@ -82,7 +76,7 @@ mod tests {
         let path = temporary.path().join("manifests");
         fs::create_dir(&path).expect("own folder");
         fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
-        let (mut views, task) = start(path.clone(), temporary.path().join("record")).expect("own folder");
+        let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
         view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
 
         fs::rename(&path, temporary.path().join("old")).expect("own folder");
@@ -91,10 +85,55 @@ mod tests {
         assert_eq!((view.cluster_configs.len(), view.unknown.len()), (1, 0), "it is not an empty folder");
 
         fs::create_dir(&path).expect("own folder");
+        let is_empty =
+            |view: &Objects| view.problems[0].what.starts_with("there is no manifest in it any more");
+        let view = view_where(&mut views, is_empty).await;
+        assert_eq!((view.cluster_configs.len(), view.problems.len()), (1, 1), "somebody is about to fill it");
+        fs::write(path.join("b.yaml"), CONFIG.replace("{name: c}", "{name: d}")).expect("own folder");
         let view = view_where(&mut views, |view| view.problems.is_empty()).await;
-        assert_eq!(view.cluster_configs.len(), 0);
+        assert_eq!(view.cluster_configs.keys().collect::<Vec<_>>(), ["d"]);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_waited_for_with_what_the_record_says() {
+        let temporary = tempfile::tempdir().expect("temporary folder");
+        let path = temporary.path().join("manifests");
+        let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
+        let view = view_where(&mut views, |_| true).await;
+        assert_eq!((view.unknown.len(), view.problems.len()), (1, 1), "nobody knows what is in it");
+        fs::create_dir(&path).expect("own folder");
+        fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
+        let before = view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
+        assert_eq!((before.unknown.len(), before.problems.len()), (0, 0));
+        task.abort();
+
+        fs::rename(&path, temporary.path().join("old")).expect("own folder");
+        let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
+        let view = view_where(&mut views, |_| true).await;
+        assert!(view.problems[0].what.starts_with("folder cannot be listed"), "{}", view.problems[0]);
+        assert_eq!(Objects { problems: Vec::new(), ..view }, before, "it goes on from the record");
+        fs::rename(temporary.path().join("old"), &path).expect("own folder");
+        view_where(&mut views, |view| view.problems.is_empty()).await;
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_pipe_among_the_manifests_is_named_and_the_others_are_read_on() {
+        let temporary = tempfile::tempdir().expect("temporary folder");
+        let path = temporary.path().join("manifests");
+        fs::create_dir(&path).expect("own folder");
         fs::write(path.join("b.yaml"), CONFIG).expect("own folder");
+        let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
         view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
+        nix::unistd::mkfifo(&path.join("a.yaml"), nix::sys::stat::Mode::S_IRWXU).expect("own folder");
+        let view = view_where(&mut views, |view| !view.problems.is_empty()).await;
+        assert_eq!(
+            view.problems[0].to_string(),
+            "a.yaml: cannot be read: it is no regular file; it is left out"
+        );
+        fs::write(path.join("b.yaml"), CONFIG.replace("{name: c}", "{name: d}")).expect("own folder");
+        view_where(&mut views, |view| view.cluster_configs.contains_key("d")).await;
         task.abort();
     }
 
@@ -102,7 +141,7 @@ mod tests {
     /// through that link, and none of them is touched.
     #[tokio::test]
     async fn a_config_map_that_is_updated_is_noticed() {
-        let mount = tempfile::tempdir().expect("temporary folder");
+        let [mount, state] = [(); 2].map(|()| tempfile::tempdir().expect("temporary folder"));
         let path = |name: &str| mount.path().join(name);
         let version = |name: &str, text: &str| {
             fs::create_dir(path(name)).expect("own folder");
@@ -112,7 +151,7 @@ mod tests {
         };
         version("..2026_01", CONFIG);
         symlink("..data/config.yaml", path("config.yaml")).expect("own folder");
-        let (mut views, task) = start(mount.path().to_owned(), path("record.json")).expect("own folder");
+        let (mut views, task) = start(mount.path().to_owned(), record(&state)).expect("inotify");
         view_where(&mut views, |view| view.cluster_configs.contains_key("c")).await;
         version("..2026_02", &CONFIG.replace("{name: c}", "{name: d}"));
         let view = view_where(&mut views, |view| view.cluster_configs.contains_key("d")).await;

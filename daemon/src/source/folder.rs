@@ -4,78 +4,92 @@
 //! that contradicts another, is a [`Problem`] and counts as it was before. So does one that is emptied, as by a
 //! writer who is not done, and one that is removed while others refer to what is in it.
 //!
+//! A folder from which all manifests have gone is one that somebody is about to fill again, or that is not
+//! mounted: all counts as before. Nobody empties it on purpose, because a node without objects would go on as it
+//! does: one that should do nothing is drained, and its daemon stopped.
+//!
 //! A file that had a fault from the start has nothing it could count as. If nobody can tell what is in it, the view
 //! says so, and nobody acts on it; a wrong value costs what it is in, and the rest is served (see
 //! [`values`](crate::values)). A daemon that is started anew goes on where the last one was (see
 //! [`record`](super::record)): neither an upgrade nor a reboot is a reason to let go of what works.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::files;
 use super::manifest::Manifest;
-use super::record::{Record, Recorded};
+use super::record::{Counts, Record};
 use crate::contradictions::{self, Claims, Entry, Refusal, Settled};
 use crate::objects::{Objects, Problem};
 use crate::values::Costs;
 
 /// What becomes of a file that cannot be taken.
 const AS_BEFORE: &str = "it counts as it was before";
+/// What becomes of all of them.
+const ALL_AS_BEFORE: &str = "all counts as it was before";
+/// One file that counts as before may leave another without what it needs, and so on. After so many steps, all
+/// that has changed counts as before.
+const MOST_ROUNDS: usize = 32;
+/// What is given up in one look can be taken by others in the next.
+const MOST_LOOKS: usize = 8;
 
 /// A folder, and what its files said when each could last be taken.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// What counted in the last view, by file name.
-    taken: BTreeMap<String, File>,
+    /// What counted in the last view.
+    taken: Files,
     /// What was granted in the last view.
     claims: Claims,
     /// There was a view with nothing unknown in it.
     seen_whole: bool,
     record: Option<Record>,
+    /// The record says what counted in the last view.
+    is_recorded: bool,
 }
 
+/// By name.
+type Files = BTreeMap<String, Arc<File>>;
+
 /// A version of a file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct File {
     /// What it says. Two versions that say the same are the same, whatever their comments.
     manifest: Manifest,
-    text: String,
+    /// Nothing if it could not be read.
+    text: Option<String>,
 }
 
 /// A view in the making.
 #[derive(Debug, Default)]
 struct Draft {
     /// What counts of each file.
-    files: BTreeMap<String, File>,
+    files: Files,
     problems: Vec<Problem>,
     unknown: Vec<Problem>,
 }
 
 impl Draft {
     fn settle(&self, held: &Claims) -> Settled {
-        contradictions::settle(&entries(&self.files), held)
+        let entries: Vec<&Entry> = self.files.values().flat_map(|file| &file.manifest.entries).collect();
+        contradictions::settle(&entries, held)
     }
-}
-
-fn entries(files: &BTreeMap<String, File>) -> Vec<&Entry> {
-    files.values().flat_map(|file| &file.manifest.entries).collect()
 }
 
 impl Folder {
     /// The folder at `path`, of which nothing is known yet.
     pub fn new(path: PathBuf) -> Folder {
         let (taken, claims) = (BTreeMap::new(), Claims::default());
-        Folder { path, taken, claims, seen_whole: false, record: None }
+        Folder { path, taken, claims, seen_whole: false, record: None, is_recorded: true }
     }
 
-    /// The folder at `path`, of which is known what the file `record` says, and which keeps that file.
-    pub(super) fn with_record(path: PathBuf, record: PathBuf) -> Folder {
-        let mut record = Record::new(record);
+    /// The folder at `path`, of which is known what `record` says, and which keeps it.
+    pub(super) fn with_record(path: PathBuf, mut record: Record) -> Folder {
         let mut folder = Folder::new(path);
-        if let Some(recorded) = record.read().filter(|recorded| recorded.folder == folder.path) {
-            folder.go_on_from(recorded);
+        if let Some(counts) = record.read(&folder.path) {
+            folder.go_on_from(counts);
         }
         folder.record = Some(record);
         folder
@@ -83,152 +97,208 @@ impl Folder {
 
     /// A text that another version of this daemon has taken, and this one cannot read, is no state to go
     /// back to: then nothing is known.
-    fn go_on_from(&mut self, Recorded { files, ages, .. }: Recorded) {
+    fn go_on_from(&mut self, Counts { files, broken, claims }: Counts) {
         let decoded = |(name, text): (String, String)| {
             let manifest = Manifest::decode(&name, &text);
-            (name, File { manifest, text })
+            (name, Arc::new(File { manifest, text: Some(text) }))
         };
-        let files: BTreeMap<String, File> = files.into_iter().map(decoded).collect();
-        let mut faults = files.values().flat_map(|file| &file.manifest.faults);
-        if faults.any(|(_, costs)| *costs == Costs::All) {
+        let files: Files = files.into_iter().map(decoded).collect();
+        let of_another_version =
+            |(name, file): (&String, &Arc<File>)| file.manifest.hides_something() && !broken.contains(name);
+        if files.iter().any(of_another_version) {
+            tracing::warn!(folder = %self.path.display(), "another version has taken these manifests: starting from nothing");
             return;
         }
-        self.claims = contradictions::settle(&entries(&files), &Claims::from_ages(ages)).claims;
-        self.taken = files;
+        (self.taken, self.claims) = (files, claims);
         self.seen_whole = true;
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether there was a view with nothing unknown in it.
-    pub(super) fn seen_whole(&self) -> bool {
-        self.seen_whole
+    /// Whether a daemon that is started anew would go on from the last view.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.is_recorded
     }
 
     /// What the folder says now; a file with a fault, or one that contradicts another, says what it said before.
-    ///
-    /// # Errors
-    /// The folder cannot be listed. A file that cannot be read is a problem of the view.
-    pub fn view(&mut self) -> io::Result<Objects> {
-        let mut draft = Draft::default();
-        for (name, path) in manifests(&self.path)? {
-            let file = match fs::read_to_string(&path) {
-                Ok(text) => File { manifest: Manifest::decode(&name, &text), text },
-                Err(error) => File { manifest: Manifest::unreadable(&name, &error), text: String::new() },
-            };
-            self.take(&mut draft, name, file);
-        }
-        let Settled { mut objects, claims, .. } = self.settle(&mut draft);
-        self.seen_whole |= draft.unknown.is_empty();
+    /// Blocks on the file system.
+    pub fn view(&mut self) -> Objects {
+        let found = self.read();
+        let mut looks = 0;
+        let (draft, mut objects) = loop {
+            let mut draft = self.look(&found);
+            let Settled { objects, claims, .. } = self.settle(&mut draft);
+            looks += 1;
+            // An empty folder may be one that is not mounted yet.
+            self.seen_whole |= draft.unknown.is_empty() && !draft.files.is_empty();
+            // Nobody acts on a view that is not whole: nothing in it is a state to go back to.
+            let is_steady = !self.seen_whole || (self.taken == draft.files && self.claims == claims);
+            if !is_steady {
+                (self.taken, self.claims) = (draft.files.clone(), claims);
+            }
+            if is_steady || looks == MOST_LOOKS {
+                break (draft, objects);
+            }
+        };
         objects.problems = draft.problems;
+        objects.problems.extend(self.keep_record());
         objects.problems.sort();
         objects.notices.extend(draft.files.values().flat_map(|file| file.manifest.notices.clone()));
-        if self.seen_whole {
-            (self.taken, self.claims) = (draft.files, claims);
-            self.keep_record();
-        } else {
-            // Nobody acts on this view: nothing in it is a state to go back to.
+        if !self.seen_whole {
             objects.unknown = draft.unknown;
         }
-        Ok(objects)
+        objects
     }
 
-    fn keep_record(&mut self) {
-        let Some(record) = &mut self.record else { return };
-        let files = self.taken.iter().map(|(name, file)| (name.clone(), file.text.clone())).collect();
-        record.keep(Recorded { folder: self.path.clone(), files, ages: self.claims.ages() });
+    /// The files as they are now.
+    fn read(&self) -> io::Result<Files> {
+        let read = |(name, path): (String, PathBuf)| {
+            let file = match files::text(&path) {
+                Ok(text) => self.decode(&name, text),
+                Err(error) => Arc::new(File { manifest: Manifest::unreadable(&name, &error), text: None }),
+            };
+            (name, file)
+        };
+        Ok(files::manifests(&self.path)?.into_iter().map(read).collect())
+    }
+
+    fn decode(&self, name: &str, text: String) -> Arc<File> {
+        match self.taken.get(name) {
+            Some(taken) if taken.text.as_ref() == Some(&text) => Arc::clone(taken),
+            _ => Arc::new(File { manifest: Manifest::decode(name, &text), text: Some(text) }),
+        }
+    }
+
+    /// Decides what counts of each file by itself.
+    fn look(&self, found: &io::Result<Files>) -> Draft {
+        let mut draft = Draft::default();
+        let counted = self.taken.values().any(|file| !file.manifest.entries.is_empty());
+        let (files, lost) = match found {
+            Err(error) => (&self.taken, Some(format!("folder cannot be listed: {error}"))),
+            Ok(files) if files.is_empty() && counted => {
+                let what = "there is no manifest in it any more; to have this node do nothing, drain it and stop cambricd";
+                (&self.taken, Some(what.to_owned()))
+            }
+            Ok(files) => (files, None),
+        };
+        if let Some(what) = lost {
+            let problem = Problem::new(self.path.display().to_string(), what);
+            if self.seen_whole {
+                draft.problems.push(problem.and(ALL_AS_BEFORE));
+            } else {
+                draft.unknown.push(problem.clone());
+                draft.problems.push(problem);
+            }
+        }
+        for (name, file) in files {
+            self.take(&mut draft, name, file);
+        }
+        draft
+    }
+
+    /// What is in the way of the record.
+    fn keep_record(&mut self) -> Option<Problem> {
+        let record = self.record.as_mut().filter(|_| self.seen_whole)?;
+        let text = |(name, file): (&String, &Arc<File>)| Some((name.clone(), file.text.clone()?));
+        let hides_something = |(_, file): &(&String, &Arc<File>)| file.manifest.hides_something();
+        let counts = Counts {
+            files: self.taken.iter().filter_map(text).collect(),
+            broken: self.taken.iter().filter(hides_something).map(|(name, _)| name.clone()).collect(),
+            claims: self.claims.clone(),
+        };
+        let kept = record.keep(&self.path, counts);
+        self.is_recorded = kept.is_ok();
+        let what = |error| {
+            format!("cannot be written: {error}; a daemon that is started anew goes on from what is in it")
+        };
+        Some(Problem::new(record.path().display().to_string(), what(kept.err()?)))
     }
 
     /// Decides what counts of one file by itself.
-    fn take(&self, draft: &mut Draft, name: String, file: File) {
+    fn take(&self, draft: &mut Draft, name: &str, file: &Arc<File>) {
         let now = &file.manifest;
-        let before = self.taken.get(&name).filter(|before| before.manifest != *now);
+        let before = self.taken.get(name).filter(|before| before.manifest != *now);
         if let Some(before) = before {
             if now.is_empty && !before.manifest.is_empty {
                 let what = "there is nothing in it; remove the file to remove its objects";
-                draft.problems.push(Problem::new(&name, what).and(AS_BEFORE));
-                draft.files.insert(name, before.clone());
+                draft.problems.push(Problem::new(name, what).and(AS_BEFORE));
+                draft.files.insert(name.to_owned(), Arc::clone(before));
                 return;
             }
             if !now.faults.is_empty() {
                 draft.problems.extend(now.faults.iter().map(|(fault, _)| fault.clone().and(AS_BEFORE)));
-                draft.files.insert(name, before.clone());
+                draft.files.insert(name.to_owned(), Arc::clone(before));
                 return;
             }
         }
         for (fault, costs) in &now.faults {
             draft.problems.push(match costs {
                 Costs::Only(what) => fault.clone().and(&format!("this {what} is left out")),
-                Costs::All if self.seen_whole => fault.clone().and("it is left out"),
-                Costs::All => fault.clone(),
+                _ if !self.seen_whole => fault.clone(),
+                Costs::All => fault.clone().and("it is left out"),
+                Costs::Rest => fault.clone().and("it and all that follows in the file is left out"),
             });
-            if *costs == Costs::All {
+            if costs.hides_something() {
                 draft.unknown.push(fault.clone());
             }
         }
-        draft.files.insert(name, file);
+        draft.files.insert(name.to_owned(), Arc::clone(file));
     }
 
     /// Lets files that contradict others count as they were before, until nothing is left that could.
     fn settle(&self, draft: &mut Draft) -> Settled {
+        let mut rounds = 0;
         loop {
             let settled = draft.settle(&self.claims);
-            let culprit = settled.refused.iter().find_map(|refusal| {
-                let file = self.culprit(draft, refusal)?;
-                Some((file.to_owned(), refusal.problem.clone()))
-            });
-            let Some((file, problem)) = culprit else {
-                let standing =
-                    settled.refused.iter().map(|refusal| refusal.problem.clone().and("it is left out"));
-                draft.problems.extend(standing);
+            let mut culprits = BTreeMap::new();
+            for refusal in settled.refused.iter().filter(|refusal| refusal.is_new) {
+                if let Some(file) = self.culprit(draft, refusal) {
+                    culprits.entry(file.to_owned()).or_insert_with(|| refusal.problem.clone());
+                }
+            }
+            if culprits.is_empty() {
+                let refused = settled.refused.iter().map(|refusal| refusal.problem.clone());
+                draft.problems.extend(refused.map(|problem| problem.and("it is left out")));
                 return settled;
-            };
-            // A culprit has changed, so it was there before.
-            let before = self.taken.get(&file).cloned().unwrap_or_default();
-            let gone = draft.files.insert(file.clone(), before).is_none();
-            draft.problems.push(if gone {
-                Problem::new(&file, format!("is gone, and is missing: {problem}")).and(AS_BEFORE)
-            } else if problem.place.starts_with(&format!("{file}, ")) {
-                problem.and(AS_BEFORE)
-            } else {
-                Problem::new(&file, format!("leaves out what is missing: {problem}")).and(AS_BEFORE)
-            });
+            }
+            if rounds == MOST_ROUNDS {
+                for file in self.taken.keys().filter(|file| self.is_changed(draft, file)) {
+                    let what = "changed at once with others that contradict each other";
+                    culprits.entry(file.clone()).or_insert_with(|| Problem::new(file, what));
+                }
+            }
+            for (file, problem) in culprits {
+                self.put_back(draft, file, problem);
+            }
+            rounds += 1;
         }
     }
 
-    /// The file whose change is the reason, if one is and if there is a state to go back to: the one that
-    /// contradicts, or else the one that had what is missing now.
-    fn culprit<'a>(&'a self, draft: &Draft, refusal: &'a Refusal) -> Option<&'a str> {
-        let missing = refusal.missing.as_ref();
-        let had = missing.and_then(|(kind, name)| self.claims.file_of(*kind, name));
-        let is_changed = |file: &&str| {
-            let now = draft.files.get(*file).map(|now| &now.manifest);
-            self.taken.get(*file).is_some_and(|before| now != Some(&before.manifest))
-        };
-        [Some(refusal.file.as_str()), had].into_iter().flatten().find(is_changed)
+    /// A file that has changed, so it was there before.
+    fn put_back(&self, draft: &mut Draft, file: String, problem: Problem) {
+        let before = self.taken.get(&file).cloned().unwrap_or_default();
+        let is_gone = draft.files.insert(file.clone(), before).is_none();
+        draft.problems.push(if is_gone {
+            Problem::new(&file, format!("is gone, and is missing: {problem}")).and(AS_BEFORE)
+        } else if problem.place == file || problem.place.starts_with(&format!("{file}, ")) {
+            problem.and(AS_BEFORE)
+        } else {
+            Problem::new(&file, format!("has changed, and now {problem}")).and(AS_BEFORE)
+        });
+    }
+
+    /// The file whose change is the reason, if one is and if there is a state to go back to: the one that has
+    /// taken something away, or else the one that contradicts.
+    fn culprit<'a>(&self, draft: &Draft, refusal: &'a Refusal) -> Option<&'a str> {
+        let files = refusal.because_of.iter().chain([&refusal.file]);
+        files.map(String::as_str).find(|file| self.is_changed(draft, file))
+    }
+
+    fn is_changed(&self, draft: &Draft, file: &str) -> bool {
+        let now = draft.files.get(file).map(|now| &now.manifest);
+        self.taken.get(file).is_some_and(|before| now != Some(&before.manifest))
     }
 }
 
-/// The manifests of a folder: file names, in their order, and paths.
-fn manifests(folder: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if is_manifest(&path) {
-            files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path);
-        }
-    }
-    Ok(files)
-}
-
-/// Editors' and Kubernetes' own hidden files are passed over.
-fn is_manifest(file: &Path) -> bool {
-    let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let yaml = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !hidden
-}
-
+#[cfg(test)]
+mod random_edits;
 #[cfg(test)]
 mod tests;

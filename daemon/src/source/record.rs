@@ -4,7 +4,7 @@
 //! go back to; and of two nodes with one range the other one would win, while pods live in it. It outlives the
 //! kernel, too: when a rack gets its power back, one typing error must not keep all its nodes down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,36 +12,55 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::contradictions::Age;
+use crate::contradictions::Claims;
 
 /// Name of the file in the folder of the last known state.
 pub(crate) const FILE_NAME: &str = "manifests.json";
+/// Of what is written here. A record of another one is none.
+const VERSION: u32 = 1;
 
 /// The file, and what was written to it last.
 #[derive(Debug)]
-pub(super) struct Record {
+pub struct Record {
     path: PathBuf,
+    node: String,
     written: Option<Recorded>,
 }
 
 /// What is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Recorded {
+struct Recorded {
+    version: u32,
+    /// What one node has granted is nothing that another one, made from its disk, should go on from.
+    node: String,
     /// The folder it is about.
-    pub(super) folder: PathBuf,
-    /// The text of each file that counts, by name.
+    folder: PathBuf,
+    counts: Counts,
+}
+
+/// What counts of a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// The text of each file, by name.
     pub(super) files: BTreeMap<String, String>,
-    /// Who was first.
-    pub(super) ages: Vec<Age>,
+    /// Those of the files that hide something: new ones with a fault.
+    pub(super) broken: BTreeSet<String>,
+    /// Who has what.
+    pub(super) claims: Claims,
 }
 
 impl Record {
-    pub(super) fn new(path: PathBuf) -> Record {
-        Record { path, written: None }
+    /// The record of `node` at `path`, which need not be there.
+    pub fn new(path: PathBuf, node: impl Into<String>) -> Record {
+        Record { path, node: node.into(), written: None }
     }
 
-    /// Nothing if there is none, or none that can be used: the folder is there.
-    pub(super) fn read(&mut self) -> Option<Recorded> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What counted of `folder`. Nothing if there is no record of it, or none that can be used: the folder is there.
+    pub(super) fn read(&mut self, folder: &Path) -> Option<Counts> {
         let text = match fs::read(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -50,26 +69,33 @@ impl Record {
                 return None;
             }
         };
-        match serde_json::from_slice(&text) {
-            Ok(recorded) => self.written = Some(recorded),
+        let recorded: Recorded = match serde_json::from_slice(&text) {
+            Ok(recorded) => recorded,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), error = %error, "record of the manifests is not one");
+                return None;
             }
+        };
+        let Recorded { version, node, folder: of, .. } = &recorded;
+        if (*version, node, of.as_path()) != (VERSION, &self.node, folder) {
+            let of = of.display();
+            tracing::warn!(path = %self.path.display(), version, node, folder = %of, "record of the manifests is another's");
+            return None;
         }
-        self.written.clone()
+        let counts = recorded.counts.clone();
+        self.written = Some(recorded);
+        Some(counts)
     }
 
     /// Writes what has changed. A failure is tried again with the next view.
-    pub(super) fn keep(&mut self, recorded: Recorded) {
-        if self.written.as_ref() == Some(&recorded) {
-            return;
+    pub(super) fn keep(&mut self, folder: &Path, counts: Counts) -> io::Result<()> {
+        let (node, folder) = (self.node.clone(), folder.to_owned());
+        let recorded = Recorded { version: VERSION, node, folder, counts };
+        if self.written.as_ref() != Some(&recorded) {
+            write(&self.path, &recorded)?;
+            self.written = Some(recorded);
         }
-        match write(&self.path, &recorded) {
-            Ok(()) => self.written = Some(recorded),
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), error = %error, "record of the manifests cannot be written");
-            }
-        }
+        Ok(())
     }
 }
 

@@ -1,16 +1,18 @@
+use std::fs;
+
 use super::*;
 
 const CONFIG: &str =
     "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {mesh: Disabled}\n";
 
 /// A folder that is looked at after each edit.
-struct Edited {
-    temporary: tempfile::TempDir,
-    folder: Folder,
+pub(super) struct Edited {
+    pub(super) temporary: tempfile::TempDir,
+    pub(super) folder: Folder,
 }
 
 impl Edited {
-    fn new(files: &[(&str, &str)]) -> Edited {
+    pub(super) fn new(files: &[(&str, &str)]) -> Edited {
         let temporary = tempfile::tempdir().expect("temporary folder");
         let folder = Folder::new(temporary.path().to_owned());
         let edited = Edited { temporary, folder };
@@ -18,12 +20,12 @@ impl Edited {
         edited
     }
 
-    fn written(&self, file: &str, text: &str) {
+    pub(super) fn written(&self, file: &str, text: &str) {
         fs::write(self.temporary.path().join(file), text).expect("own folder");
     }
 
-    fn view(&mut self) -> Objects {
-        self.folder.view().expect("own folder")
+    pub(super) fn view(&mut self) -> Objects {
+        self.folder.view()
     }
 
     fn view_with(&mut self, file: &str, text: &str) -> Objects {
@@ -37,28 +39,28 @@ impl Edited {
     }
 }
 
-fn node(name: &str, range: &str) -> String {
+pub(super) fn node(name: &str, range: &str) -> String {
     format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [{range}]}}\n")
 }
 
-fn at_address(node: &str, address: &str) -> String {
+pub(super) fn at_address(node: &str, address: &str) -> String {
     format!("{node}status: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n")
 }
 
-fn ours(kind: &str, name: &str, spec: &str) -> String {
+pub(super) fn ours(kind: &str, name: &str, spec: &str) -> String {
     format!("apiVersion: cambric.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
-fn overrides(name: &str, peers: &str) -> String {
+pub(super) fn overrides(name: &str, peers: &str) -> String {
     ours("BGPNodeOverride", name, &format!("{{peers: [{peers}]}}"))
 }
 
-fn problems(view: &Objects) -> Vec<String> {
+pub(super) fn problems(view: &Objects) -> Vec<String> {
     view.problems.iter().chain(&view.notices).map(Problem::to_string).collect()
 }
 
 /// As the daemon sees the objects: what was wrong elsewhere does not count.
-fn without_problems(view: &Objects) -> Objects {
+pub(super) fn without_problems(view: &Objects) -> Objects {
     Objects { problems: Vec::new(), notices: Vec::new(), ..view.clone() }
 }
 
@@ -216,7 +218,7 @@ fn an_edit_with_a_fault_changes_nothing_and_is_named() {
             "tor.yaml",
             ours("BGPPeerConfig", "rack", "{}"),
             format!(
-                "tor.yaml: leaves out what is missing: {peers}: spec.peers[0].peerConfig: \
+                "tor.yaml: has changed, and now {peers}: spec.peers[0].peerConfig: \
                  \"tor\" (peer a): no BGPPeerConfig of this name counts"
             ),
         ),
@@ -426,8 +428,9 @@ fn removing_a_node_is_a_wish_and_what_is_left_of_it_is_named() {
 #[test]
 fn a_daemon_started_anew_goes_on_from_the_record() {
     let mut edited = cluster();
-    let (path, record) = (edited.temporary.path().to_owned(), edited.temporary.path().join("record.json"));
-    let anew = || Folder::with_record(path.clone(), record.clone());
+    let (path, state) = (edited.temporary.path().to_owned(), tempfile::tempdir().expect("temporary folder"));
+    let record = state.path().join("record.json");
+    let anew = || Folder::with_record(path.clone(), Record::new(record.clone(), "n1"));
     edited.folder = anew();
     edited.view();
     let thief = node("n0", "10.1.0.0/16");
@@ -464,4 +467,190 @@ fn a_fault_in_the_first_view_hides_something_until_it_is_mended() {
     let view = folder.view_with("new.yaml", "kind: [");
     let counts = (view.problems.len(), view.unknown.len());
     assert_eq!(counts, (1, 0), "a new file hides nothing that was known");
+}
+
+/// A folder with the record of node n1 beside it.
+pub(super) struct Recorded {
+    pub(super) edited: Edited,
+    state: tempfile::TempDir,
+}
+
+impl Recorded {
+    pub(super) fn new(edited: Edited) -> Recorded {
+        let mut recorded = Recorded { edited, state: tempfile::tempdir().expect("temporary folder") };
+        recorded.start_anew_as("n1");
+        recorded
+    }
+
+    fn record(&self) -> PathBuf {
+        self.state.path().join("state/record.json")
+    }
+
+    fn start_anew_as(&mut self, node: &str) {
+        let record = Record::new(self.record(), node);
+        self.edited.folder = Folder::with_record(self.edited.temporary.path().to_owned(), record);
+    }
+
+    pub(super) fn view_of_a_new_daemon(&mut self) -> Objects {
+        self.start_anew_as("n1");
+        self.edited.view()
+    }
+}
+
+#[test]
+fn a_new_file_with_a_fault_does_not_cost_a_new_daemon_what_it_knew() {
+    let mut recorded = Recorded::new(cluster());
+    recorded.edited.view();
+    for text in ["kind: [", "apiVersion: v1\nkind: Pod\n---\nkind: [", "apiVersion: v1"] {
+        let before = recorded.edited.view_with("zz-new.yaml", text);
+        assert_eq!((before.unknown.len(), before.problems.len()), (0, 1), "{text}");
+        assert_eq!(recorded.view_of_a_new_daemon(), before, "{text}");
+    }
+    std::os::unix::fs::symlink("/dev/zero", recorded.edited.temporary.path().join("zero.yaml"))
+        .expect("own folder");
+    let before = recorded.edited.view();
+    assert_eq!(recorded.view_of_a_new_daemon(), before);
+}
+
+#[test]
+fn an_empty_folder_may_not_be_mounted_yet() {
+    let mut recorded = Recorded::new(Edited::new(&[]));
+    assert_eq!(recorded.edited.view(), Objects::default());
+    assert_eq!(recorded.edited.view_with("a.yaml", "kind: [").unknown.len(), 1, "nothing of it was seen");
+}
+
+/// What this version cannot read, although its predecessor took it.
+#[test]
+fn a_record_of_another_version_node_or_folder_is_none() {
+    let mut recorded = Recorded::new(cluster());
+    recorded.edited.view();
+    recorded.edited.written("tor.yaml", "kind: [");
+    recorded.start_anew_as("n2");
+    assert_eq!(recorded.edited.view().unknown.len(), 1, "another node's");
+
+    let text = fs::read_to_string(recorded.record()).expect("own record");
+    for (old, new) in [("\"version\":1", "\"version\":2"), ("holdTimeSeconds", "holdTime")] {
+        assert!(text.contains(old), "{text}");
+        fs::write(recorded.record(), text.replace(old, new)).expect("own record");
+        assert_eq!(recorded.view_of_a_new_daemon().unknown.len(), 1, "{new}");
+    }
+    fs::write(recorded.record(), text).expect("own record");
+    assert_eq!(recorded.view_of_a_new_daemon().unknown.len(), 0);
+}
+
+#[test]
+fn a_folder_that_has_lost_all_its_manifests_is_about_to_be_filled_again() {
+    let mut recorded = Recorded::new(cluster());
+    let before = recorded.edited.view();
+    let folder = recorded.edited.temporary.path().to_owned();
+    let texts: Vec<(PathBuf, String)> = files::manifests(&folder)
+        .expect("own folder")
+        .into_values()
+        .map(|path| (path.clone(), files::text(&path).expect("own file")))
+        .collect();
+    texts.iter().for_each(|(path, _)| fs::remove_file(path).expect("own folder"));
+    let empty = recorded.edited.view();
+    let says =
+        "there is no manifest in it any more; to have this node do nothing, drain it and stop cambricd";
+    assert_eq!(problems(&empty), [format!("{}: {says}; all counts as it was before", folder.display())]);
+    assert_eq!(without_problems(&empty), before);
+    assert_eq!(recorded.view_of_a_new_daemon(), empty);
+
+    texts.iter().for_each(|(path, text)| fs::write(path, text).expect("own folder"));
+    let broken = recorded.edited.view_with("peers.yaml", "kind: [");
+    assert_eq!((problems(&broken).len(), without_problems(&broken)), (1, before));
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_a_problem() {
+    let mut recorded = Recorded::new(cluster());
+    fs::write(recorded.state.path().join("state"), "no folder").expect("own folder");
+    let view = recorded.edited.view();
+    let says = format!("{}: cannot be written: ", recorded.record().display());
+    assert!(problems(&view).len() == 1 && problems(&view)[0].starts_with(&says), "{:?}", problems(&view));
+    assert!(view.nodes.len() == 3 && !recorded.edited.folder.is_recorded());
+    fs::remove_file(recorded.state.path().join("state")).expect("own folder");
+    assert_eq!(problems(&recorded.edited.view()), [""; 0]);
+    assert!(recorded.edited.folder.is_recorded());
+}
+
+#[test]
+fn a_file_that_is_renamed_gives_nothing_to_others() {
+    let mut folder = cluster();
+    folder.view();
+    let thief = format!("{}---\n{}", node("n0", "10.1.0.0/16"), ours("BGPClusterConfig", "mine", "{}"));
+    folder.view_with("0.yaml", &thief);
+    for (old, new) in [("n1.yaml", "node-1.yaml"), ("cluster.yaml", "cluster-all.yaml")] {
+        let path = |name: &str| folder.temporary.path().join(name);
+        fs::rename(path(old), path(new)).expect("own folder");
+        let view = folder.view();
+        assert_eq!(
+            (view.nodes["n1"].says.pod_ranges.len(), view.config_of["n1"].as_str()),
+            (2, "all"),
+            "{new}"
+        );
+    }
+}
+
+#[test]
+fn what_is_contested_stays_so_over_a_new_name_and_a_new_daemon() {
+    let mut recorded = Recorded::new(Edited::new(&[
+        ("n0.yaml", &node("n0", "10.1.0.0/24")),
+        ("n1.yaml", &node("n1", "10.1.0.0/24")),
+    ]));
+    assert_eq!(recorded.edited.view().contested.len(), 1);
+    let path = |name: &str| recorded.edited.temporary.path().join(name);
+    fs::rename(path("n1.yaml"), path("node1.yaml")).expect("own folder");
+    let before = recorded.edited.view();
+    assert_eq!(before.contested.len(), 1);
+    assert_eq!(recorded.view_of_a_new_daemon(), before);
+}
+
+#[test]
+fn a_node_that_takes_the_address_of_its_peer_is_the_one_to_mend() {
+    let mut folder = cluster();
+    let before = folder.view();
+    let moved = at_address(&node("n1", "10.1.0.0/24, 'fd00:1::/64'"), "192.0.2.1");
+    let view = folder.view_with("n1.yaml", &moved);
+    let says = "n1.yaml: has changed, and now peers.yaml, document 1: BGPNodeOverride n1: spec.peers[0].address: \
+                192.0.2.1 (peer a): Conflicted: the node's own address; it counts as it was before";
+    assert_eq!(problems(&view), [says]);
+    assert_eq!(without_problems(&view), before);
+}
+
+#[test]
+fn a_good_edit_is_taken_beside_what_is_refused_already() {
+    let absent = "{name: c, address: 192.0.2.7, asn: 1, peerConfig: absent}";
+    let mut folder =
+        Edited::new(&[("n1.yaml", &node("n1", "10.1.0.0/24")), ("peers.yaml", &overrides("n1", absent))]);
+    let before = problems(&folder.view());
+    let view = folder.view_with("peers.yaml", &overrides("n1", &format!("{absent}, {ONE}")));
+    assert_eq!((problems(&view), view.node_overrides["n1"].says.peers.len()), (before, 2));
+    let worse = folder.view_with("peers.yaml", &overrides("n1", &absent.replace("absent", "gone")));
+    assert_eq!(worse.node_overrides["n1"].says.peers.len(), 2, "another fault is a new one");
+}
+
+#[test]
+fn what_is_missing_is_put_back_before_a_good_edit() {
+    let mut folder = cluster();
+    folder.view();
+    folder.written("peers.yaml", &overrides("n1", "{name: a, address: 192.0.2.1, asn: 2, peerConfig: tor}"));
+    let view = folder.view_without("tor.yaml");
+    assert!(problems(&view).len() == 1 && problems(&view)[0].starts_with("tor.yaml: is gone"), "{view:?}");
+    assert_eq!(view.node_overrides["n1"].says.peers[0].asn.value(), 2);
+}
+
+/// Each of them needs what the one before it gives up, and the last one gives up nothing.
+#[test]
+fn a_long_chain_of_changes_counts_as_a_whole_as_it_was_before() {
+    let numbers = 0..3 * MOST_ROUNDS;
+    let file = |number: usize| format!("n{number:03}.yaml");
+    let node_with = |number: usize, range: usize| node(&format!("n{number}"), &format!("10.1.{range}.0/24"));
+    let mut folder = Edited::new(&[("other.yaml", CONFIG)]);
+    numbers.clone().for_each(|number| folder.written(&file(number), &node_with(number, number)));
+    let before = folder.view();
+    numbers.clone().for_each(|number| folder.written(&file(number), &node_with(number, number + 1)));
+    let view = folder.view_with(&file(numbers.end - 1), "kind: [");
+    assert_eq!((problems(&view).len(), without_problems(&view)), (numbers.end, before));
+    assert_eq!(folder.view(), view, "the second look finds the same");
 }
