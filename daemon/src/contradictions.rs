@@ -1,7 +1,7 @@
 //! Objects that contradict each other: which of them count. Pure, and the same for every source.
 //!
 //! An object claims things that only one can have: its name, a node's addresses, the ranges of its pods, being
-//! the configuration of a node, a peer's address at a node. **What works keeps working**: a claim that was
+//! the configuration of a node, a peer's address and name at a node. **What works keeps working**: a claim that was
 //! granted in the last view goes before a new one; among new ones the object that was seen first; among those
 //! that were seen at once the order of the entries decides (in a folder the order of the files). What is refused
 //! is the claim and not the whole object: a node whose range overlaps another's is still a node.
@@ -97,6 +97,11 @@ impl<'a> Court<'a> {
     fn grant(&mut self, claim: Claim, index: usize) {
         self.settled.claims.granted.insert(claim.clone(), self.claimant(index));
         self.granted.insert(claim, index);
+    }
+
+    fn take_back(&mut self, claim: &Claim) {
+        self.settled.claims.granted.remove(claim);
+        self.granted.remove(claim);
     }
 
     /// Its name is granted: from now on it counts.
@@ -273,7 +278,7 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// An address is one peer of a node, and not the node itself.
+    /// An address is one peer of a node, and not the node itself; and so is a name.
     fn peers(&mut self) {
         let mut claims = Vec::new();
         for (index, entry, overrides) in self.shown(node_override) {
@@ -302,11 +307,27 @@ impl<'a> Court<'a> {
             }
         }
         claims.sort_by_key(|(_, index, _)| *index);
+        let mut granted = Vec::new();
         for (claim, index, (node, peer)) in self.in_order(claims) {
             match self.granted.get(&claim) {
                 Some(winner) => {
                     let what = format!("Conflicted: a peer of {} has the same", self.place(*winner));
                     self.leave_out(index, node, peer, what);
+                }
+                None => {
+                    self.grant(claim, index);
+                    let name = Claim::PeerName(node.clone(), peer.name.clone());
+                    granted.push((name, index, (node, peer)));
+                }
+            }
+        }
+        granted.sort_by_key(|(_, index, _)| *index);
+        for (claim, index, (node, peer)) in self.in_order(granted) {
+            match self.granted.get(&claim) {
+                Some(winner) => {
+                    let what = format!("Conflicted: a peer of {} has the same name", self.place(*winner));
+                    self.leave_out(index, node, peer, what);
+                    self.take_back(&Claim::Peer(node.clone(), peer.address));
                 }
                 None => self.grant(claim, index),
             }

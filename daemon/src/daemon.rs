@@ -186,7 +186,11 @@ impl Daemon {
             Ok(intent) => intent.problems.clone(),
             Err(error) => {
                 let known = objects.problems.into_iter().chain(objects.notices);
-                known.chain(error.problem()).collect()
+                let unknown = match self.intent {
+                    Ok(_) => error.problem_while_going_on(),
+                    Err(_) => error.problem(),
+                };
+                known.chain(unknown).collect()
             }
         };
         self.set_problems(Origin::Objects, problems);

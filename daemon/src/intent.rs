@@ -13,6 +13,7 @@ use cambric_bgp::{Asn, Family, Originated, PeerConfig, Prefix, RouterConfig, Rou
 
 use crate::kinds::Mesh;
 use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Objects, Peer, PeerOptions, Problem, Shown};
+use crate::values::is_no_name;
 
 /// AS of a mesh for which nobody chose one.
 pub const DEFAULT_ASN: u32 = 64512;
@@ -52,6 +53,11 @@ impl NoIntent {
             NoIntent::NodeUnknown(name) => Some(Problem::new(format!("Node {name}"), self.to_string())),
             NoIntent::Unreadable(_) => None,
         }
+    }
+
+    /// The same, for a node that goes on with the intent it has.
+    pub fn problem_while_going_on(&self) -> Option<Problem> {
+        Some(self.problem()?.and("it goes on as before, and nothing else is applied until it is back"))
     }
 
     /// What has to come before there can be one.
@@ -204,27 +210,42 @@ impl<'a> Cluster<'a> {
     }
 
     /// A session with every other node of the mesh for each family that both have an address of.
-    fn add_mesh(self, wanted: &mut Wanted, own_name: &str, own: &Node) -> Option<Problem> {
+    fn add_mesh(self, wanted: &mut Wanted, own_name: &str, own: &Node) -> Vec<Problem> {
         if !self.has_mesh(own_name) {
-            return None;
+            return Vec::new();
         }
         // A node that is told to have no mesh would turn us away.
         let others = self.objects.nodes.iter().filter(|(name, _)| *name != own_name && self.has_mesh(name));
-        let others: Vec<(&String, &Node)> = others.map(|(name, node)| (name, &node.says)).collect();
-        for (name, node) in &others {
+        let others: Vec<(&String, &Shown<Node>)> = others.collect();
+        let mut names: BTreeSet<String> = wanted.peers.values().map(|peer| peer.name.clone()).collect();
+        let mut problems = Vec::new();
+        for (name, Shown { place, says: node }) in &others {
             let asn = self.asn(name);
             for (family, address) in &node.addresses {
                 let Some(local) = own.addresses.get(family) else { continue };
-                let suffix = if *family == Family::Ipv6 { "-v6" } else { "" };
-                let mut peer = PeerConfig::new(format!("{name}{suffix}"), *address, asn);
-                peer.local_address = Some(*local);
-                if address != local {
-                    wanted.peers.entry(*address).or_insert(peer);
+                if address == local || wanted.peers.contains_key(address) {
+                    continue;
                 }
+                let suffix = if *family == Family::Ipv6 { "-v6" } else { "" };
+                let mut name = format!("{name}{suffix}");
+                if is_no_name(&name) || names.contains(&name) {
+                    let what = format!(
+                        "metadata.name: {name} is taken or no name for a peer; its session is called {address}"
+                    );
+                    problems.push(Problem::new(place.clone(), what));
+                    name = address.to_string();
+                }
+                names.insert(name.clone());
+                let mut peer = PeerConfig::new(name, *address, asn);
+                peer.local_address = Some(*local);
+                wanted.peers.insert(*address, peer);
             }
         }
-        let what = || format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
-        (others.len() >= LARGE_MESH).then(|| Problem::new("BGPClusterConfig", what()))
+        if others.len() >= LARGE_MESH {
+            let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
+            problems.push(Problem::new("BGPClusterConfig", what));
+        }
+        problems
     }
 }
 
@@ -318,6 +339,36 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
             let intent = intent(&objects, name, &[]).expect("node is known");
             assert!(intent.wanted.peers.is_empty(), "{name}: {:?}", intent.wanted.peers);
         }
+    }
+
+    /// Commands on peers take a name or an address; each must mean one.
+    #[test]
+    fn a_node_of_the_mesh_whose_name_is_taken_is_called_by_its_address() {
+        let named = |name: &str, last: u8| {
+            format!(
+                "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDR: 10.9.{last}.0/24}}\n\
+                 status: {{addresses: [{{type: InternalIP, address: 192.0.2.{last}}}]}}\n"
+            )
+        };
+        let ours = "---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPNodeOverride
+metadata: {name: n1}
+spec: {peers: [{name: tor, address: 172.16.11.0, asn: 65101}]}
+";
+        let nodes = [named("tor", 9), named("all", 10), named("n2-v6", 11)].concat();
+        let intent = intent(&objects(&format!("{NODES}{nodes}{ours}")), "n1", &[]).expect("node is known");
+        let names: Vec<&str> = intent.wanted.peers.values().map(|peer| peer.name.as_str()).collect();
+        assert_eq!(names, ["tor", "n2", "192.0.2.9", "192.0.2.10", "192.0.2.11", "n2-v6"]);
+        assert_eq!(intent.problems.len(), 3, "{:?}", intent.problems);
+    }
+
+    #[test]
+    fn a_node_that_goes_on_without_its_object_says_what_that_means() {
+        let problem = NoIntent::NodeUnknown("n1".to_owned()).problem_while_going_on().expect("a problem");
+        let says = "Node n1: there is no Node object \"n1\"; it goes on as before, and nothing else is applied \
+                    until it is back";
+        assert_eq!(problem.to_string(), says);
     }
 
     #[test]

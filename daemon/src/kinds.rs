@@ -20,6 +20,8 @@ pub const GROUP: &str = "cambric.dev";
 pub const API_VERSION: &str = "cambric.dev/v1alpha1";
 /// Most entries of a list: the API server wants to know what a rule over all of them costs.
 pub const MOST_LIST_ITEMS: usize = 256;
+/// The longest name of a peer.
+pub const MOST_PEER_NAME_OCTETS: usize = 63;
 
 /// How BGP runs on the nodes that it selects.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +60,10 @@ pub struct BGPClusterConfigSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MOST_LIST_ITEMS))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.name == one.name))",
+        "message": "no two peers may have one name",
+    }]))]
     pub peers: Vec<PeerEntry>,
 }
 
@@ -89,8 +95,8 @@ pub struct NodeSelector {
     "message": "localAddress must be of the family of address",
 }]))]
 pub struct PeerEntry {
-    /// For people.
-    #[schemars(length(min = 1))]
+    /// For people, and for commands on this peer: letters, digits, '.', '_', ':' and '-'.
+    #[schemars(schema_with = "schema::peer_name")]
     pub name: String,
     /// Its address.
     #[schemars(schema_with = "schema::address")]
@@ -221,5 +227,9 @@ pub struct BGPNodeOverrideSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MOST_LIST_ITEMS))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.name == one.name))",
+        "message": "no two peers may have one name",
+    }]))]
     pub peers: Vec<PeerEntry>,
 }

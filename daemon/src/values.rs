@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1;
 
 use crate::kinds::{
     BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName,
-    ImportPolicy, MOST_LIST_ITEMS, PeerEntry,
+    ImportPolicy, MOST_LIST_ITEMS, MOST_PEER_NAME_OCTETS, PeerEntry,
 };
 use crate::objects::{ClusterConfig, Node, NodeOverride, Peer, PeerOptions};
 
@@ -85,6 +85,17 @@ impl Fields {
         Some(address)
     }
 
+    /// An address of a peer. To Kubernetes it is a text, and each address has one (RFC 5952).
+    fn spelt_address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
+        let address = self.address(PEER, field, text)?;
+        let canonical = address.to_string();
+        if text != canonical {
+            self.refuse(PEER, field, quoted(text), format!("write it as {canonical}"));
+            return None;
+        }
+        Some(address)
+    }
+
     fn prefix(&mut self, field: &str, text: &str) -> Option<Prefix> {
         let prefix = canonical(text).then(|| text.parse::<Prefix>().ok()).flatten();
         let Some(prefix) = prefix else {
@@ -130,6 +141,9 @@ impl Fields {
             if let Some(first) = peers.iter().find(|first| first.address == peer.address) {
                 let reason = format!("{} (peer {}) has the same", first.field, first.name);
                 self.refuse(PEER, format!("{}.address", peer.field), peer.address, reason);
+            } else if let Some(first) = peers.iter().find(|first| first.name == peer.name) {
+                let reason = format!("{} ({}) has the same", first.field, first.address);
+                self.refuse(PEER, format!("{}.name", peer.field), peer.name, reason);
             } else {
                 peers.push(peer);
             }
@@ -141,16 +155,16 @@ impl Fields {
     fn peer(&mut self, field: String, entry: &PeerEntry) -> Option<Peer> {
         let faults_before = self.faults.len();
         let PeerEntry { name, address, asn, port, local_address, peer_config } = entry;
-        if name.is_empty() {
-            self.refuse(PEER, format!("{field}.name"), "\"\"", "empty");
+        if let Some(reason) = not_a_peer_name(name) {
+            self.refuse(PEER, format!("{field}.name"), quoted(name), reason);
         }
-        let address = self.address(PEER, &format!("{field}.address"), address);
+        let address = self.spelt_address(&format!("{field}.address"), address);
         let asn = self.asn(PEER, format!("{field}.asn"), *asn);
         if *port == Some(0) {
             self.refuse(PEER, format!("{field}.port"), 0, "1 to 65535");
         }
         let local_field = format!("{field}.localAddress");
-        let local_address = local_address.as_ref().and_then(|text| self.address(PEER, &local_field, text));
+        let local_address = local_address.as_ref().and_then(|text| self.spelt_address(&local_field, text));
         if let (Some(local), Some(address)) = (local_address, address)
             && Family::of(local) != Family::of(address)
         {
@@ -300,6 +314,26 @@ fn family(name: &FamilyName) -> Family {
         FamilyName::Ipv4 => Family::Ipv4,
         FamilyName::Ipv6 => Family::Ipv6,
     }
+}
+
+/// Why nobody could say which peer is meant, or type its name.
+fn not_a_peer_name(name: &str) -> Option<String> {
+    let is_alphanumeric = |octet: &u8| octet.is_ascii_alphanumeric();
+    let fits = name.len() <= MOST_PEER_NAME_OCTETS
+        && name.as_bytes().first().is_some_and(is_alphanumeric)
+        && name.bytes().all(|octet| is_alphanumeric(&octet) || b"._:-".contains(&octet));
+    if !fits {
+        let most = MOST_PEER_NAME_OCTETS;
+        return Some(format!(
+            "letters, digits, '.', '_', ':' and '-', a letter or digit first, at most {most}"
+        ));
+    }
+    is_no_name(name).then(|| "no name, but something else that can be said of peers".to_owned())
+}
+
+/// What commands take for a peer's address, or for all peers.
+pub(crate) fn is_no_name(name: &str) -> bool {
+    name == "all" || name.parse::<IpAddr>().is_ok()
 }
 
 /// Text from outside, as it is shown to people.

@@ -23,6 +23,8 @@ pub(crate) enum Claim {
     Configures(String),
     /// To be a peer of a node.
     Peer(String, IpAddr),
+    /// To be the peer of a node that is called so.
+    PeerName(String, String),
     /// That a peer has the options of this name. Never granted: nothing contradicts it, but they may be missing.
     Options(IpAddr, String),
 }

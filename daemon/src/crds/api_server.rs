@@ -2,7 +2,7 @@
 //!
 //! It prunes or, as `kubectl` asks it to, refuses fields that a schema does not have; here they are refused.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use cambric_bgp::{Family, Prefix};
 use serde_json::Value;
@@ -44,10 +44,22 @@ fn validate(schema: &Value, path: &str, value: &Value, found: &mut Vec<String>) 
     }
     let text = value.as_str().unwrap_or_default();
     match schema.get("format").and_then(Value::as_str) {
-        Some("ipv4") if text.parse::<Ipv4Addr>().is_err() => refuse("not an IPv4 address".to_owned()),
         Some("cidr") if cidr(text).is_none() => refuse("not a CIDR".to_owned()),
-        None | Some("ipv4" | "cidr") => {}
+        None | Some("cidr") => {}
         Some(other) => panic!("format {other}: teach the test"),
+    }
+    match schema.get("pattern").and_then(Value::as_str) {
+        Some("^[A-Za-z0-9][A-Za-z0-9._:-]*$") => {
+            let is_alphanumeric = |octet: u8| octet.is_ascii_alphanumeric();
+            let all = text
+                .bytes()
+                .all(|octet| is_alphanumeric(octet) || matches!(octet, b'.' | b'_' | b':' | b'-'));
+            if !all || !text.bytes().next().is_some_and(is_alphanumeric) {
+                refuse("does not match the pattern".to_owned());
+            }
+        }
+        None => {}
+        Some(other) => panic!("pattern {other}: teach the test"),
     }
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
     let key = |item: &Value| match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
@@ -89,10 +101,19 @@ fn holds(rule: &str, value: &Value) -> bool {
     let address = |name: &str| value.get(name).and_then(Value::as_str).and_then(ip);
     let text = value.as_str().unwrap_or_default();
     match rule {
-        "self != '0.0.0.0'" => text != "0.0.0.0",
-        "isIP(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() || (ip(self).family() == 4 && ip(self).isLinkLocalUnicast()))" =>
+        "isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'" => {
+            ip(text).is_some_and(|address| address.is_ipv4()) && text != "0.0.0.0"
+        }
+        "!isIP(self) && self != 'all'" => ip(text).is_none() && text != "all",
+        "self.all(one, self.exists_one(other, other.name == one.name))" => {
+            let names: Vec<&Value> =
+                value.as_array().into_iter().flatten().map(|item| &item["name"]).collect();
+            names.iter().enumerate().all(|(at, name)| !names[..at].contains(name))
+        }
+        "isIP(self) && ip.isCanonical(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() || (ip(self).family() == 4 && ip(self).isLinkLocalUnicast()))" =>
         {
-            ip(text).is_some_and(|address| match address {
+            let canonical = ip(text).filter(|address| address.to_string() == text);
+            canonical.is_some_and(|address| match address {
                 // As Go has it: private addresses are global unicast.
                 IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
                 IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),

@@ -92,6 +92,7 @@ fn the_schemas_are_structural_and_tell_what_each_field_is_for() {
             "minItems",
             "maxItems",
             "format",
+            "pattern",
             "additionalProperties",
             "x-kubernetes-list-type",
             "x-kubernetes-list-map-keys",
@@ -178,6 +179,13 @@ fn we_take_exactly_what_the_schemas_take() {
         json!(1.5),
         json!(""),
         json!("x"),
+        json!("all"),
+        json!("All.1_a:b-"),
+        json!("-x"),
+        json!("a b"),
+        json!("é"),
+        json!("x".repeat(63)),
+        json!("x".repeat(64)),
         json!("Enabled"),
         json!("Passive"),
         json!("All"),
@@ -190,6 +198,8 @@ fn we_take_exactly_what_the_schemas_take() {
         json!("169.254.0.1"),
         json!("010.0.0.1"),
         json!("fd00::1"),
+        json!("FD00::1"),
+        json!("fd00:0::1"),
         json!("::"),
         json!("ff02::1"),
         json!("fe80::1"),
@@ -215,6 +225,7 @@ fn we_take_exactly_what_the_schemas_take() {
         json!({"matchLabels": {}}),
         json!([{"name": "a", "address": "192.0.2.9"}]),
         json!([{"name": "a", "address": "192.0.2.9", "asn": 1}, {"name": "b", "address": "192.0.2.9", "asn": 1}]),
+        json!([{"name": "a", "address": "192.0.2.8", "asn": 1}, {"name": "a", "address": "192.0.2.9", "asn": 1}]),
     ];
     let schemas = schemas();
     let (mut taken, mut refused) = (0, 0);

@@ -5,7 +5,7 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::MOST_LIST_ITEMS;
+use super::{MOST_LIST_ITEMS, MOST_PEER_NAME_OCTETS};
 
 /// The longest text of an IPv6 address: the last 32 bits may be written as an IPv4 address.
 const ADDRESS_LENGTH: usize = 45;
@@ -16,9 +16,23 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
         "type": "string",
         "maxLength": ADDRESS_LENGTH,
         "x-kubernetes-validations": [{
-            "rule": "isIP(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() \
+            "rule": "isIP(self) && ip.isCanonical(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() \
                      || (ip(self).family() == 4 && ip(self).isLinkLocalUnicast()))",
-            "message": "must be the IP address of a router; IPv6 link-local addresses are not served yet",
+            "message": "must be the IP address of a router, as RFC 5952 writes it; IPv6 link-local addresses are not served yet",
+        }],
+    })
+}
+
+/// A name that can be typed, and is taken for nothing else.
+pub(super) fn peer_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MOST_PEER_NAME_OCTETS,
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]*$",
+        "x-kubernetes-validations": [{
+            "rule": "!isIP(self) && self != 'all'",
+            "message": "must be no IP address, and not \"all\"",
         }],
     })
 }
@@ -27,11 +41,10 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn router_id(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "format": "ipv4",
         "maxLength": 15,
         "x-kubernetes-validations": [{
-            "rule": "self != '0.0.0.0'",
-            "message": "must not be 0.0.0.0 (RFC 6286 section 2.1)",
+            "rule": "isIP(self) && ip(self).family() == 4 && self != '0.0.0.0'",
+            "message": "must be of the form a.b.c.d, and not 0.0.0.0 (RFC 6286 section 2.1)",
         }],
     })
 }

@@ -165,6 +165,40 @@ fn an_edit_with_a_fault_changes_nothing_and_is_named() {
             ),
         ),
         (
+            "peers.yaml",
+            overrides("n1", "{name: rr, address: 192.0.2.1, asn: 1}"),
+            format!(
+                "{peers}: spec.peers[0].address: 192.0.2.1 (peer rr): Conflicted: a peer of \
+                 cluster.yaml, document 1: BGPClusterConfig all has the same name"
+            ),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", &format!("{ONE}, {{name: a, address: 192.0.2.2, asn: 1}}")),
+            format!("{peers}: spec.peers[1].name: a: spec.peers[0] (192.0.2.1) has the same"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: 192.0.2.1, address: 192.0.2.1, asn: 1}"),
+            format!(
+                "{peers}: spec.peers[0].name: \"192.0.2.1\": no name, but something else that can be \
+                 said of peers"
+            ),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: 'rack 1', address: 192.0.2.1, asn: 1}"),
+            format!(
+                "{peers}: spec.peers[0].name: \"rack 1\": letters, digits, '.', '_', ':' and '-', a letter \
+                 or digit first, at most 63"
+            ),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, address: 'FD00::1', asn: 1}"),
+            format!("{peers}: spec.peers[0].address: \"FD00::1\": write it as fd00::1"),
+        ),
+        (
             "cluster.yaml",
             ours("BGPClusterConfig", "all", "{peers: [{name: rr, address: 192.0.2.1, asn: 1}]}"),
             format!(
