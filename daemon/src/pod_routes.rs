@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cambric_cni::config::NodeAddresses;
-use cambric_cni::host_routes::{self, RestoreError, Restored};
+use cambric_cni::host_routes::{self, Failing, RestoreError, Restored};
 use cambric_routes::LinkTable;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::conflist::NETWORK;
@@ -36,8 +36,14 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks: pods that come and go change links many times a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A look takes milliseconds; one that takes longer waits for somebody who holds the leases.
+/// A look takes milliseconds; one that takes longer most probably waits for somebody who holds the leases.
 const LATEST: Duration = Duration::from_secs(10);
+
+/// Addresses that are cut off and named; the others are counted.
+const MOST_NAMED: usize = 20;
+
+/// Where most problems are.
+const PLACE: &str = "host routes of pods";
 
 /// What was done so far, and what cannot be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,8 +126,15 @@ impl Keeper {
                 looking.await
             }
         };
-        // The runtime is being shut down.
-        let Ok(restored) = looked else { return };
+        let restored = match looked {
+            Ok(restored) => restored,
+            Err(error) if error.is_panic() => {
+                self.told.send_modify(|told| told.problems = vec![broken_off(&error)]);
+                return;
+            }
+            // The runtime is being shut down.
+            Err(_) => return,
+        };
         if let Ok(Restored { put_back, sourced, .. }) = restored
             && put_back + sourced > 0
         {
@@ -140,7 +153,7 @@ impl PodRoutes {
         let restored = match restored {
             Ok(restored) => restored,
             Err(error) => {
-                let place = format!("host routes of pods, {}", run_dir.display());
+                let place = format!("{PLACE}, {}", run_dir.display());
                 self.problems = vec![Problem::new(place, format!("cannot be compared: {error}"))];
                 return;
             }
@@ -148,9 +161,7 @@ impl PodRoutes {
         self.put_back += restored.put_back as u64;
         self.sourced += restored.sourced as u64;
         let missing = restored.missing_sources.iter().map(missing_source);
-        let cut_off =
-            restored.failing.iter().map(|failing| Problem::new("host routes of pods", failing.to_string()));
-        self.problems = missing.chain(cut_off).collect();
+        self.problems = missing.chain(cut_off(&restored.failing)).collect();
     }
 }
 
@@ -162,9 +173,26 @@ async fn next_deletion(deletions: &mut Option<Deletions>) -> io::Result<()> {
     }
 }
 
+/// The first ones by name: an address that is gone may cut off hundreds at once.
+fn cut_off(failing: &[Failing]) -> Vec<Problem> {
+    let named = failing.iter().take(MOST_NAMED).map(ToString::to_string);
+    let more = failing.len().saturating_sub(MOST_NAMED);
+    let rest = (more > 0).then(|| format!("and {more} more"));
+    named.chain(rest).map(|words| Problem::new(PLACE, words)).collect()
+}
+
 fn stuck(run_dir: &Path) -> Problem {
-    let place = run_dir.join("ipam").join(NETWORK).join("lock").display().to_string();
-    Problem::new(place, "is held by a process that hangs: no pod can be added, and lost routes stay lost")
+    let lock = run_dir.join("ipam").join(NETWORK).join("lock");
+    let what = format!(
+        "a look at them does not come to an end, lost ones stay lost; is {} held? Then no pod can be added either",
+        lock.display()
+    );
+    Problem::new(PLACE, what)
+}
+
+/// A bug of ours; the panic itself is on stderr. Where panics abort there is nobody left to tell it.
+fn broken_off(error: &JoinError) -> Problem {
+    Problem::new(PLACE, format!("cannot be compared: {error}"))
 }
 
 fn missing_source(address: &IpAddr) -> Problem {
@@ -189,8 +217,6 @@ fn sources_of(state: &State) -> NodeAddresses {
 
 #[cfg(test)]
 mod tests {
-    use cambric_cni::host_routes::Failing;
-
     use super::*;
 
     #[test]
@@ -215,5 +241,27 @@ mod tests {
         );
         told.take(Path::new("/run/cambric"), Ok(Restored { put_back: 1, sourced: 3, ..Restored::default() }));
         assert_eq!(told, PodRoutes { put_back: 3, sourced: 3, problems: Vec::new() });
+    }
+
+    #[test]
+    fn of_many_pods_that_are_cut_off_some_are_named_and_all_counted() {
+        let failing = |nth| Failing { address: [10, 244, 1, nth].into(), pod: "p".into(), why: "w".into() };
+        let words = |count| cut_off(&(0..count).map(failing).collect::<Vec<_>>());
+        assert_eq!(words(20).len(), 20);
+        let many = words(110);
+        assert_eq!(many.len(), 21);
+        assert_eq!(many[19].to_string(), "host routes of pods: no route to 10.244.1.19 of p: w");
+        assert_eq!(many[20].to_string(), "host routes of pods: and 90 more");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_a_problem() {
+        let error = spawn_blocking::<_, ()>(|| panic!("on purpose")).await.expect_err("it panics");
+        let words = broken_off(&error).to_string();
+        assert!(
+            words.starts_with("host routes of pods: cannot be compared: task ")
+                && words.contains("on purpose"),
+            "{words}"
+        );
     }
 }
