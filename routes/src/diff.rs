@@ -133,7 +133,7 @@ pub(crate) fn plan_route(
         };
     }
     if let Some(shape) = present
-        && (shape.form, prefix.family()) == (Form::Odd, Family::Ipv4)
+        && matches!((shape.form, prefix.family()), (Form::Odd(_), Family::Ipv4))
     {
         // In place of a route on the same group, IPv4 takes over its attributes (`fib_find_info_nh` in
         // net/ipv4/fib_semantics.c compares no metrics). So it goes first.
@@ -371,7 +371,7 @@ mod tests {
     fn odd_route_of_ours_is_replaced_but_deleted_first_if_ipv4_or_unwanted() {
         let mut mirror = mirror();
         let (v4, v6) = (prefix(), Prefix::new("2001:db8:9::/64".parse().expect("network")));
-        let odd = shape(Form::Odd);
+        let odd = shape(Form::Odd(None));
         let unreachable = Resolved { aim: Aim::Unreachable, source: None };
         for prefix in [v4, v6] {
             mirror.put_route(prefix, &odd);

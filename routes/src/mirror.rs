@@ -32,8 +32,9 @@ pub(crate) enum Form {
     /// Points to a next-hop group.
     Group(NextHopId),
     Unreachable,
-    /// Of our protocol, but nothing that we write: always to be replaced.
-    Odd,
+    /// Of our protocol, but nothing that we write: always to be replaced. With its next hop, if it names one itself: by
+    /// that it is deleted, and no sibling of another program with it.
+    Odd(Option<Hop>),
 }
 
 /// A route of our protocol that is none of ours: of another metric, or a second one in the place of ours.
@@ -125,7 +126,7 @@ impl Mirror {
             let hops = match &shape.form {
                 Form::Plain(hop) => std::slice::from_ref(hop),
                 Form::Group(id) => self.next_hops.hops(*id),
-                Form::Unreachable | Form::Odd => &[],
+                Form::Unreachable | Form::Odd(_) => &[],
             };
             for hop in hops {
                 *users.entry(*hop).or_default() += routes;
@@ -202,7 +203,7 @@ impl Mirror {
         self.remove_where(|form| match form {
             Form::Group(id) => gone.contains(&id),
             Form::Plain(hop) => loss == LinkLoss::Admin && hop.link == link,
-            Form::Unreachable | Form::Odd => false,
+            Form::Unreachable | Form::Odd(_) => false,
         })
     }
 

@@ -326,6 +326,21 @@ fn what_we_never_write_is_set_right() {
 }
 
 #[test]
+fn foreign_sibling_outlives_an_odd_route_of_our_protocol() {
+    in_both_modes(|_| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let odd = format!("{SINGLE_V6} via 2001:db8:1::9 dev up1 proto 203 metric 203");
+        ip(&format!("-6 route add {odd} mtu 1300"));
+        ip(&format!("-6 route append {SINGLE_V6} via {V6} proto static metric 203"));
+        let running = start(config(dir.path())).await;
+        running.set(vec![via(SINGLE_V6, &[TOR1_V6])]).await;
+        let theirs = format!("{SINGLE_V6} via {V6} dev up2 proto static");
+        until("theirs alone", || shown(SINGLE_V6).starts_with(&theirs)).await;
+        running.reaches("told", |s| s.conflicts.contains_key(&prefix(SINGLE_V6))).await;
+    });
+}
+
+#[test]
 fn object_that_another_program_takes_over_is_replaced_in_its_groups() {
     in_both_modes(|_| async {
         let dir = tempfile::tempdir().expect("tempdir");

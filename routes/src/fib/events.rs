@@ -281,7 +281,7 @@ impl Fib {
             return;
         }
         self.note_hiding(&route, replaced);
-        let KernelRoute { prefix, metric, protocol, mut shape, siblings, .. } = route;
+        let KernelRoute { prefix, metric, protocol, shape, siblings, .. } = route;
         let wanted = self.wanted.contains_key(&prefix);
         match (protocol == PROTOCOL, metric == METRIC) {
             (true, true) => {
@@ -289,9 +289,10 @@ impl Fib {
                     self.mirror.remove_foreign(&prefix);
                 }
                 if !siblings.is_empty() && self.mirror.foreign(&prefix).is_none() {
-                    if self.own_hop(&prefix).is_some_and(|own| siblings == [own]) {
+                    if let Some(own) = self.own_hop(&prefix).filter(|own| siblings == [*own]) {
                         // It joined ours, and both are of our protocol: a replacement takes both.
-                        shape.form = Form::Odd;
+                        self.mirror.strays.insert((prefix, METRIC, Form::Plain(own)));
+                        self.settle_later(now);
                     } else {
                         self.suspect_siblings(prefix, &siblings, now);
                     }

@@ -399,3 +399,20 @@ fn listing_remembers_no_route_on_next_hops_of_others() {
     }
     assert_eq!(fib.listing.remembered(), 0);
 }
+
+#[test]
+fn odd_route_beside_a_foreign_sibling_is_deleted_by_its_next_hop() {
+    const NETWORK: &str = "2001:db8:a::/64";
+    let [ours, odd, theirs] = ["2001:db8:1::1", "2001:db8:1::9", "2001:db8:1::7"];
+    let links = table(&[(1, "up1", "2001:db8:1::2/64")]);
+    let (mut fib, now) = (Fib::new(Config::new("/nonexistent"), links), Instant::now());
+    fib.set(via(NETWORK, &[ours]));
+    write(&mut fib, now, accept);
+    let mut with_mtu = plain(NETWORK, odd, 1);
+    with_mtu.shape.form = Form::Odd(Some(hop(odd, 1)));
+    fib.handle_event(KernelEvent::Route { route: with_mtu, replaced: Replaced::Yes }, now);
+    let foreign = KernelRoute { protocol: 4, siblings: vec![hop(odd, 1)], ..plain(NETWORK, theirs, 1) };
+    fib.handle_event(KernelEvent::Route { route: foreign, replaced: Replaced::No }, now);
+    let (prefix, form) = (prefix(NETWORK), Form::Odd(Some(hop(odd, 1))));
+    assert_eq!(write(&mut fib, now, accept), [Op::DeleteRoute { prefix, metric: METRIC, form }]);
+}

@@ -102,9 +102,9 @@ pub(super) fn encode_route(
 
 fn encode_form(messages: &mut Messages, family: Family, form: Form) {
     match form {
-        Form::Plain(hop) => encode_hop(messages, family, hop),
+        Form::Plain(hop) | Form::Odd(Some(hop)) => encode_hop(messages, family, hop),
         Form::Group(id) => messages.attribute_u32(RTA_NH_ID, id.0),
-        Form::Unreachable | Form::Odd => {}
+        Form::Unreachable | Form::Odd(None) => {}
     }
 }
 
@@ -186,15 +186,17 @@ pub(super) fn decode_route(payload: &[u8]) -> Option<KernelRoute> {
         (gateway, link, multipath) = (Some(first.gateway), Some(first.link), None);
         siblings = others.to_vec();
     }
-    let form = match (route_type, group, gateway, link) {
-        _ if extras => Form::Odd,
+    let hop = match (group, gateway, link) {
+        (None, Some(gateway), Some(link)) => Some(Hop { gateway, link }),
+        _ => None,
+    };
+    let form = match (route_type, group, hop) {
+        _ if extras => Form::Odd(hop),
         (TYPE_UNREACHABLE, ..) => Form::Unreachable,
         // With `nexthop_compat_mode` on, gateways are shown beside the number; the number is the truth.
-        (_, Some(group), ..) => Form::Group(group),
-        (TYPE_UNICAST, None, Some(gateway), Some(link)) if multipath.is_none() => {
-            Form::Plain(Hop { gateway, link })
-        }
-        _ => Form::Odd,
+        (_, Some(group), _) => Form::Group(group),
+        (TYPE_UNICAST, None, Some(hop)) if multipath.is_none() => Form::Plain(hop),
+        _ => Form::Odd(hop),
     };
     let prefix = Prefix::from_parts(destination, length)?;
     let is_main = table == u32::from(TABLE_MAIN) && tos == 0;
