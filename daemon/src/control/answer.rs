@@ -11,6 +11,7 @@ use cambric_bgp::router::PeerStatus;
 use cambric_bgp::session::{Agreed, AsWidth};
 use cambric_bgp::types::PeerKind;
 use cambric_bgp::{Admin, Family, PeerConfig};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::client::{Operator, Replies};
@@ -143,12 +144,21 @@ fn session(session: &cambric_bgp::session::Session) -> Session {
     }
 }
 
+/// Folders are read one after the other. A file system that hangs keeps one thread then and not one for each who asks;
+/// who waits for his turn may leave.
+static CHECKING: Semaphore = Semaphore::const_new(1);
+
 async fn configure_check(shared: &Shared, path: Option<String>) -> Reply {
     let folder = path.map_or_else(|| shared.manifests.clone(), Into::into);
     let shown = escaped(&folder.display().to_string());
     let (node, intent) = (shared.node.clone(), shared.state.borrow().intent.clone());
     let links = fib::links(&shared.routes.links().borrow().clone());
-    let checked = spawn_blocking(move || check::check(Path::new(&folder), &node, &links, intent.as_deref()));
+    let Ok(turn) = CHECKING.acquire().await else { return Reply::failed("checks are not made any more") };
+    let checked = spawn_blocking(move || {
+        // Until it is read, though the client may have left.
+        let _turn = turn;
+        check::check(Path::new(&folder), &node, &links, intent.as_deref())
+    });
     match checked.await {
         Ok(report) => Reply::check(Check {
             path: shown,
