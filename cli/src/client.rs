@@ -168,12 +168,19 @@ impl Interrupted {
 }
 
 impl Stream {
-    /// Waits until there is something to read, the end among it.
+    /// Waits until there is something to read, the end among it; or an interrupt, and then there is not.
     fn is_readable(&self, patience: Duration) -> bool {
         let mut ready = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         ready.extend(self.interrupt.iter().map(|signal| PollFd::new(signal.as_fd(), PollFlags::POLLIN)));
-        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        poll(&mut ready, timeout).is_ok() && ready[0].any().unwrap_or_default()
+        let until = Instant::now() + patience;
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            match poll(&mut ready, PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)) {
+                // A signal with a handler, line editing has some: no reason to stop waiting.
+                Err(Errno::EINTR) => {}
+                polled => return polled.is_ok() && ready[0].any().unwrap_or_default(),
+            }
+        }
     }
 }
 

@@ -30,8 +30,11 @@ impl Layout {
     }
 }
 
-/// The reply in words. An error has none here: it is not what was asked for.
+/// The reply in words. An error has none here, nor has a listing that is empty for one: it is not what was asked for.
 pub(crate) fn text(reply: &Reply, detail: Detail) -> String {
+    if reply.is_error() && matches!(reply.body, Body::Routes(_)) {
+        return String::new();
+    }
     let mut text = body(&reply.body, detail);
     if let Some(note) = &reply.note {
         let _ = writeln!(text, "{}", printable(note));

@@ -163,6 +163,10 @@ impl Session {
                 complain(what, Outcome::Failed)
             }
             Body::Error(why) => complain(why, Outcome::Failed),
+            // The note is why the listing is empty.
+            Body::Routes(_) if reply.is_error() => {
+                complain(reply.note.as_deref().unwrap_or("no routes"), Outcome::Failed)
+            }
             _ if reply.is_error() => Outcome::Failed,
             _ => Outcome::Done,
         };

@@ -134,6 +134,19 @@ fn error_of_the_daemon_is_exit_code_1() {
 }
 
 #[test]
+fn route_that_does_not_exist_is_exit_code_1() {
+    let words = ["show", "route", "for", "100.64.0.1"];
+    let daemon = Daemon::answering(&Reply::no_route("100.64.0.1"));
+    let (code, out, err) = run(&daemon.socket(), &words);
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", "cambric: no route to 100.64.0.1\n"));
+
+    let daemon = Daemon::answering(&Reply::no_route("100.64.0.1"));
+    let (code, out, _) = run(&daemon.socket(), &[&["-o", "json"], words.as_slice()].concat());
+    let document = "{\"code\":8001,\"note\":\"no route to 100.64.0.1\",\"routes\":[]}\n";
+    assert_eq!((code, out.as_str()), (1, document));
+}
+
+#[test]
 fn daemon_of_an_earlier_version_is_called_so() {
     let unknown = serde_json::from_str::<Request>(r#"{"verb":"dance"}"#).expect_err("no such verb");
     let daemon = Daemon::answering(&Reply::not_understood(unknown));

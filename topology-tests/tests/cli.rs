@@ -198,7 +198,7 @@ fn an_address_without_a_way_is_called_so(lab: &Lab) -> Result<()> {
     let text = type_in(&node, "cambric show route for 203.0.113.1")?;
     ensure!(text.contains("no usable route to 203.0.113.1: all that is known is refused"), "{text}");
     let output = node.run(&["cambric", "show", "route", "for", "100.64.0.1"])?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(1) && text.contains("no route to 100.64.0.1"), "{text}");
     let text = type_in(&node, "cambric show route for 198.51.100.65 all")?;
     ensure!(text.contains("Interface:  eth1"), "{text}");
