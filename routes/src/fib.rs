@@ -71,7 +71,7 @@ pub(crate) struct Fib {
     /// Foreign routes that go before wanted ones, the lowest metric first.
     hidden: BTreeMap<Prefix, BTreeSet<ForeignRoute>>,
     /// Prefixes whose right route is in the kernel, behind another one of ours.
-    covered: HashMap<Prefix, Shape>,
+    covered: HashMap<Prefix, Covered>,
     /// Objects and groups that are there for other programs only.
     borrowed: BTreeSet<NextHopId>,
     missing_sources: BTreeSet<IpAddr>,
@@ -92,6 +92,14 @@ pub(crate) struct Fib {
     merge_at: Option<Instant>,
     listing: Listing,
     events: Vec<Event>,
+}
+
+/// A right route behind another one.
+#[derive(Debug, Clone)]
+struct Covered {
+    right: Shape,
+    /// How the other one forwards: only that one is in the way.
+    by: Form,
 }
 
 /// Whether what an earlier run left may go.
@@ -300,11 +308,12 @@ impl Fib {
     pub(crate) fn route_ops(&mut self, prefixes: &[Prefix], now: Instant) -> Vec<Op> {
         let mut ops = Vec::new();
         for prefix in prefixes {
-            if self.covered.contains_key(prefix)
-                && let Some(covering) = self.mirror.route(prefix)
-            {
-                ops.push(Op::DeleteRoute { prefix: *prefix, metric: METRIC, form: covering.form });
-                continue;
+            if let Some(Covered { by, .. }) = self.covered.get(prefix) {
+                if self.mirror.route(prefix).is_some_and(|shape| shape.form == *by) {
+                    ops.push(Op::DeleteRoute { prefix: *prefix, metric: METRIC, form: *by });
+                    continue;
+                }
+                self.covered.remove(prefix);
             }
             let wanted = self.resolution(prefix);
             let links = &self.links;

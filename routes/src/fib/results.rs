@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::{Fib, Refusal, RefusalState};
+use super::{Covered, Fib, Refusal, RefusalState};
 use crate::{
     METRIC,
     diff::Op,
@@ -118,8 +118,8 @@ impl Fib {
     }
 
     fn route_deleted(&mut self, prefix: Prefix) -> Option<RepairCause> {
-        if let Some(shape) = self.covered.remove(&prefix) {
-            return self.route_written(prefix, &shape);
+        if let Some(Covered { right, .. }) = self.covered.remove(&prefix) {
+            return self.route_written(prefix, &right);
         }
         self.mirror.remove_route(&prefix);
         self.touch(prefix);
@@ -183,7 +183,9 @@ impl Fib {
             Op::CreateRoute { prefix, shape, .. } => self.route_refused(prefix, &shape, errno, now),
             // It is there already, behind another one of ours (`fa_match` in net/ipv4/fib_trie.c), which has to go.
             Op::ReplaceRoute { prefix, shape, .. } if errno == Errno::EEXIST => {
-                self.covered.insert(prefix, shape);
+                if let Some(other) = self.mirror.route(&prefix) {
+                    self.covered.insert(prefix, Covered { right: shape, by: other.form });
+                }
                 self.pending.push(prefix);
             }
             Op::ReplaceRoute { prefix, shape, .. } => {

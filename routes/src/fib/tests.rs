@@ -416,3 +416,23 @@ fn odd_route_beside_a_foreign_sibling_is_deleted_by_its_next_hop() {
     let (prefix, form) = (prefix(NETWORK), Form::Odd(Some(hop(odd, 1))));
     assert_eq!(write(&mut fib, now, accept), [Op::DeleteRoute { prefix, metric: METRIC, form }]);
 }
+
+#[test]
+fn right_route_is_not_deleted_for_one_that_covered_it_and_is_gone() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    let (ours, other) = (plain(NETWORK, TOR1, 1), plain(NETWORK, TOR2, 2));
+    fib.handle_event(KernelEvent::Route { route: other.clone(), replaced: Replaced::No }, now);
+    let prefixes = fib.take();
+    let ops = fib.route_ops(&prefixes, now);
+    fib.applied(ops, &[(0, Errno::EEXIST)], now);
+    // Its owner takes the other one away before we come to it.
+    fib.handle_event(KernelEvent::RouteGone(other), now);
+    write(&mut fib, now, |op| matches!(op, Op::CreateRoute { .. }).then_some(Errno::EEXIST));
+    fib.begin_listing(now);
+    fib.handle_found(Found::Route(ours), now);
+    fib.end_listing(Consistency::Whole, now);
+    assert_eq!(write(&mut fib, now, accept), []);
+    assert_eq!(form(&fib), Some(Form::Plain(hop(TOR1, 1))));
+}
