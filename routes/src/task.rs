@@ -177,7 +177,11 @@ impl Task {
     async fn handle_timers(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.fib.poll_timeout().is_some_and(|due| due <= now) {
+            // What is to be deleted may have come into use just now.
+            let events = self.kernel.events_so_far()?;
+            self.handle_events(events);
             let ops = self.fib.handle_timeout(now);
+            self.record(self.fib.installed_during(&ops), Record::lower_to);
             self.write(ops)?;
             if self.fib.listing_due().is_some_and(|due| due <= now)
                 && let Err(error) = self.begin_listing().await

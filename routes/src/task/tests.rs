@@ -1,4 +1,4 @@
-//! The slow check alone: a task that hears no event at all, on a real kernel.
+//! The task on a real kernel: the slow check alone, without any event; and events at the last moment.
 
 use std::{collections::BTreeSet, process::Command, thread};
 
@@ -32,6 +32,15 @@ fn present() -> Vec<String> {
     lines
 }
 
+/// A route over both uplinks in each family.
+fn wishes() -> [Change; 2] {
+    [0, 1].map(|n| {
+        let hops = GATEWAYS[n].map(|gateway| NextHop::on_link(gateway.parse().expect("address")));
+        let target = Target::Via(BTreeSet::from(hops));
+        Change::Want(WantedRoute::new(NETWORKS[n].parse().expect("network"), target, None))
+    })
+}
+
 /// The command that takes a member from a group.
 fn shrink_a_group() -> String {
     let next_hops = ip("nexthop show proto 203");
@@ -43,6 +52,15 @@ fn shrink_a_group() -> String {
 
 #[test]
 fn check_repairs_what_no_event_told() {
+    in_both_modes(deaf);
+}
+
+#[test]
+fn group_that_comes_into_use_at_the_last_moment_is_kept() {
+    in_both_modes(late_borrower);
+}
+
+fn in_both_modes<F: Future<Output = ()> + 'static>(test: fn() -> F) {
     if !Uid::effective().is_root() {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "needs root");
         println!("not run: needs root");
@@ -54,13 +72,13 @@ fn check_repairs_what_no_event_told() {
             std::fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", compat).expect("sysctl");
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-            runtime.block_on(deaf());
+            runtime.block_on(test());
         });
-        thread.join().expect("it repairs");
+        thread.join().expect("no panic");
     }
 }
 
-async fn deaf() {
+async fn two_uplinks() {
     for n in [1, 2] {
         ip(&format!("link add up{n} type veth peer name tor{n}"));
         ip(&format!("link set up{n} up"));
@@ -69,17 +87,56 @@ async fn deaf() {
         ip(&format!("addr add 2001:db8:{n}::2/64 dev up{n} nodad"));
     }
     until("carrier", || ip("link show up2").contains("state UP")).await;
+}
+
+/// What is told just before things settle counts.
+async fn late_borrower() {
+    two_uplinks().await;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let config = Config { settle_delay: Duration::from_millis(1), ..Config::new(dir.path()) };
+    let (_routes, _events, mut task) = Task::start(config).await.expect("started");
+    for family in Family::ALL {
+        task.fib.allow_sweep(family, Instant::now());
+    }
+    // The check that this asks for, so that nothing but an event can tell of what follows.
+    let start = Instant::now();
+    while task.fib.is_listing() || task.fib.poll_timeout().is_some_and(|due| due < start + LIMIT) {
+        turn(&mut task).await;
+    }
+    let [wish, _] = wishes();
+    let prefix = wish.prefix();
+    for change in [wish, Change::Drop(prefix)] {
+        task.fib.set(change);
+        task.write_batch().expect("written");
+    }
+    let next_hops = ip("nexthop show proto 203");
+    let group = next_hops.lines().find(|line| line.contains("group")).expect("a group");
+    let id = group.split_whitespace().nth(1).expect("a number");
+    ip(&format!("route add 192.0.2.0/24 nhid {id} proto static"));
+    while task.fib.poll_timeout().is_some_and(|due| due < start + LIMIT) {
+        turn(&mut task).await;
+    }
+    assert!(ip("route show 192.0.2.0/24").contains("nhid"), "gone with its group");
+    assert_eq!(task.fib.snapshot(start).borrowed.len(), 1);
+}
+
+/// Timers and listings, but no events of their own accord.
+async fn turn(task: &mut Task) {
+    task.handle_timers().await.expect("no failure");
+    if let Some(dump) = &mut task.dump {
+        let step = dump.step().await.expect("a step");
+        task.handle_listing(step).expect("taken in");
+    }
+}
+
+async fn deaf() {
+    two_uplinks().await;
     let dir = tempfile::tempdir().expect("tempdir");
     let config = Config { check_interval: Duration::from_millis(300), ..Config::new(dir.path()) };
     let (routes, events, task) = Task::start(config).await.expect("started");
     task.kernel.deafen().expect("a filter");
     let running = tokio::spawn(task.run());
-    let changes = NETWORKS.iter().zip(GATEWAYS).map(|(network, gateways)| {
-        let hops = gateways.map(|gateway| NextHop::on_link(gateway.parse().expect("address")));
-        let target = Target::Via(BTreeSet::from(hops));
-        Change::Want(WantedRoute::new(network.parse().expect("network"), target, None))
-    });
-    routes.set(changes.collect()).await.expect("set");
+    routes.set(wishes().to_vec()).await.expect("set");
     routes.flushed().await.expect("flushed");
     let whole = present();
     let repairs = async || routes.snapshot().await.expect("snapshot").repairs.values().sum::<u64>();
