@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use cambric_routes::{Change, Config, Event, Family, ForeignRoute, RepairCause, Target};
+use cambric_routes::{Change, Config, Event, Family, ForeignRoute, RepairCause, Snapshot, Target};
 use common::{
     Running, TOR1, TOR1_V6, TOR2, TOR2_V6, config, count, groups, in_both_modes, in_namespace, ip, ip_batch,
     many, next_hops, prefix, shown, start, try_ip, until, via, want,
@@ -200,6 +200,10 @@ fn second_route_of_our_protocol_goes() {
             for (text, gateway) in [ROUTE, SINGLE, ROUTE_V6, SINGLE_V6].into_iter().zip([V4, V4, V6, V6]) {
                 ip(&format!("{} route {verb} {text} via {gateway} proto 203 metric 203", family(text)));
                 println!("{verb} {text}: alone after {:?}", until("ours alone", alone).await);
+                let vouched_for =
+                    |s: &Snapshot| (s.pending, s.failing, s.learned.ipv4, s.learned.ipv6) == (0, 0, 2, 2);
+                running.reaches("ours vouched for", vouched_for).await;
+                assert!(alone(), "{verb} {text}");
             }
         }
     });
@@ -267,32 +271,30 @@ fn deleted_member_returns_to_its_group() {
 fn changed_object_and_changed_group_are_set_right() {
     in_both_modes(|_| async {
         let dir = tempfile::tempdir().expect("tempdir");
-        let mut running = usual(config(dir.path())).await;
+        let running = usual(config(dir.path())).await;
         let find = |gateway: &str| next_hops().into_iter().find(|next_hop| next_hop["gateway"] == gateway);
-        let tor1 = find(TOR1).expect("object")["id"].clone();
-        let tor2 = find(TOR2).expect("object")["id"].clone();
-        let group =
-            groups().into_iter().find(|g| g["group"].to_string().contains(&tor1.to_string())).expect("group");
-        ip(&format!("nexthop replace id {} group {tor2} proto 203", group["id"]));
-        repaired(&mut running, RepairCause::NextHopChanged).await;
-        ip(&format!("nexthop replace id {tor1} via 10.1.0.77 dev up1 proto 203"));
-        repaired(&mut running, RepairCause::NextHopChanged).await;
+        let id = |gateway| find(gateway).expect("object")["id"].clone();
         let gateways = || {
             let members = |g: &serde_json::Value| g["group"].as_array().cloned().unwrap_or_default();
             let by_id = |id: &serde_json::Value| next_hops().into_iter().find(|n| n["id"] == *id);
             let group = groups().into_iter().find(|g| shown(ROUTE).contains(&format!("nhid {}", g["id"])));
             let ids: Vec<_> = group.iter().flat_map(members).map(|member| member["id"].clone()).collect();
-            ids.iter()
-                .filter_map(by_id)
-                .filter_map(|n| n["gateway"].as_str().map(str::to_owned))
-                .collect::<Vec<_>>()
+            let gateways =
+                ids.iter().filter_map(by_id).filter_map(|n| n["gateway"].as_str().map(str::to_owned));
+            gateways.collect::<std::collections::BTreeSet<_>>()
         };
-        until("right members", || {
-            let mut found = gateways();
-            found.sort();
-            found == [TOR1, TOR2]
-        })
-        .await;
+        let group = groups().into_iter().find(|g| shown(ROUTE).contains(&format!("nhid {}", g["id"])));
+        let group = group.expect("group")["id"].clone();
+        for damage in [
+            format!("replace id {group} group {} proto 203", id(TOR2)),
+            format!("replace id {} via 10.1.0.77 dev up1 proto 203", id(TOR1)),
+        ] {
+            let changed = |snapshot: &Snapshot| snapshot.repairs.get(&RepairCause::NextHopChanged).copied();
+            let before = running.reaches("nothing left to do", |s| s.pending == 0).await;
+            ip(&format!("nexthop {damage}"));
+            running.reaches("counted", |s| changed(s) > changed(&before)).await;
+            until("right members", || gateways() == [TOR1, TOR2].map(str::to_owned).into()).await;
+        }
     });
 }
 
