@@ -9,7 +9,7 @@
 //! Proves:
 //! - manifests apply while the daemon runs: a peer that is added comes up, one that is removed goes;
 //! - a file that is broken, or contradicts another, counts as it was before, all others as they are, and `show status`
-//!   names file, object, field and reason;
+//!   names file, object, field and reason; a pipe that nobody writes to is one of them, and `configure check` ends on it;
 //! - a daemon that is started anew while a file is broken goes on with what it said before;
 //! - SIGTERM leaves kernel routes, CNI configuration and pods, and the pod is reached all the time (RFC 4724);
 //! - a second daemon on the node ends and says why;
@@ -18,6 +18,7 @@
 mod common;
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ use cambric_lab::place::Place;
 use cambric_lab::reach::{Client, Echo, matrix};
 use cambric_lab::{Lab, Node, cni, fabric, poll};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use common::{LabFolder, Need, in_lab, machine_has};
@@ -156,6 +159,8 @@ fn broken_files_are_named_and_the_others_count(lab: &Lab, folder: &LabFolder) ->
         ensure!(established(&node) == 2, "a broken file has cost a session");
     }
     folder.write("manifests/peers.yaml", PEERS);
+    a_pipe_is_no_manifest(&node, folder)?;
+    all_manifests_are_gone_for_a_moment(&node, folder)?;
     for (file, ..) in BROKEN {
         fs::remove_file(folder.path().join("manifests").join(file))?;
     }
@@ -164,6 +169,33 @@ fn broken_files_are_named_and_the_others_count(lab: &Lab, folder: &LabFolder) ->
     })?;
     ensure!(sessions(&node)? == sessions_before, "sessions were interrupted");
     Ok(())
+}
+
+/// Nobody ever writes to it.
+fn a_pipe_is_no_manifest(node: &Node, folder: &LabFolder) -> Result<()> {
+    let pipe = folder.path().join("manifests/0-pipe.yaml");
+    mkfifo(&pipe, Mode::S_IRWXU)?;
+    println!("{}", problem(node, &["0-pipe.yaml", "it is no regular file"])?);
+    let check = String::from_utf8_lossy(&node.run(&["cambric", "configure", "check"])?.stdout).into_owned();
+    ensure!(check.contains("0-pipe.yaml"), "`configure check` says {check}");
+    ensure!(established(node) == 2, "a pipe has cost a session");
+    Ok(fs::remove_file(pipe)?)
+}
+
+/// As with `rm *` and an archive that is unpacked.
+fn all_manifests_are_gone_for_a_moment(node: &Node, folder: &LabFolder) -> Result<()> {
+    let (here, aside) = (folder.path().join("manifests"), folder.path().join("aside"));
+    fs::create_dir(&aside)?;
+    let files = fs::read_dir(&here)?.collect::<io::Result<Vec<_>>>()?;
+    for file in &files {
+        fs::rename(file.path(), aside.join(file.file_name()))?;
+    }
+    println!("{}", problem(node, &["there is no manifest in it any more", "all counts as it was before"])?);
+    ensure!(established(node) == 2, "an empty folder has cost a session");
+    for file in &files {
+        fs::rename(aside.join(file.file_name()), file.path())?;
+    }
+    Ok(fs::remove_dir(aside)?)
 }
 
 /// Waits for a problem that has all these words.
