@@ -104,7 +104,7 @@ pub(crate) enum Plan {
     },
 }
 
-/// What the route for a prefix needs. Groups must have been made before ([`plan_groups`]).
+/// What the route for a prefix needs. Groups must have been made before ([`plan_group`]).
 pub(crate) fn plan_route(
     prefix: Prefix,
     wanted: Option<&Resolved>,

@@ -43,7 +43,8 @@
 //! What others delete or change is as wanted again within milliseconds of the kernel's event, and counted by
 //! cause ([`Snapshot::repairs`]). A prefix that another program keeps undoing is repaired ten times at once, then
 //! once a second ([`Event::Contested`]). When events are lost, a listing is compared with the mirror; a slow one
-//! beside it finds what no event told. Listings take a fifth of the time at most, whatever asks for them.
+//! beside it finds what no event told. However much asks for listings, each begins five times as long after the
+//! one before as that one took; only the regular one does not wait for that.
 //!
 //! # Restart
 //!
@@ -55,8 +56,8 @@
 //!
 //! BGP, other tables, weights, and a precomputed backup next hop (a route with one next hop is rewritten when
 //! it changes). Routes of other programs are never changed or removed: one that has our prefix with our
-//! metric is told as [`Event::ForeignConflict`], and an object or group they point to is kept for them
-//! ([`Event::NextHopBorrowed`]).
+//! metric is told as [`Event::ForeignConflict`], one with a lower metric as [`Event::RouteHidden`], and an object or
+//! group they point to is kept for them ([`Event::NextHopBorrowed`]).
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! What the kernel holds, as far as it concerns us.
 //!
-//! Routes of our protocol and metric in the main table, next-hop objects and groups of our protocol, and, for
-//! every place in the table that we might want, whether another program's route stands there. Everything else
-//! is not ours to know. Filled by a dump, kept by events and by our own accepted writes.
+//! Routes of our protocol in the main table, next-hop objects and groups of our protocol, and of other programs:
+//! routes with our metric in the main table, numbers of next hops, and routes of any table that point to a number
+//! of ours. Filled by a dump, kept by events and by our own accepted writes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

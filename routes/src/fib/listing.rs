@@ -3,6 +3,10 @@
 //! The listing goes on while routes are written and events come in. What it shows is replayed as events; what
 //! it did not show is taken as gone; and prefixes that changed while it ran are left out, for there the
 //! mirror is younger. When next hops go meanwhile, taking routes with them, it begins anew.
+//!
+//! Of a table that changes meanwhile, the IPv6 listing repeats routes and misses others, and does not say so. What is
+//! repeated is taken as one. What is missed is taken as gone: written again, it is found in its place, and the next
+//! listing shows it.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -24,7 +28,7 @@ use crate::{
 const SUSPICION_DELAY: Duration = Duration::from_millis(10);
 /// How soon after the begin of another listing at the earliest,
 const PAUSE: Duration = Duration::from_millis(100);
-/// and how many times the time that one took: whatever asks for listings, they get a fifth of the time at most.
+/// and how many times what that one took. Only the regular one does not wait for that.
 const PAUSE_FACTOR: u32 = 5;
 /// How often an interrupted listing is repeated before it is believed.
 const MOST_REPETITIONS: u32 = 3;

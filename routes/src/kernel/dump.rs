@@ -72,7 +72,7 @@ impl Dump {
     pub(crate) fn begin() -> Result<Self, Error> {
         let failed = |what| move |source| Error::Open { what, source };
         let socket = TokioSocket::new(NETLINK_ROUTE).map_err(failed("dump socket"))?;
-        // The kernel then lists only the table that was asked for.
+        // The kernel then leaves out cached exceptions (`ip_valid_fib_dump_req` in net/ipv4/fib_frontend.c).
         socket.socket_ref().set_netlink_get_strict_chk(true).map_err(failed("NETLINK_GET_STRICT_CHK"))?;
         let mut dump = Self {
             socket,

@@ -14,8 +14,8 @@ use crate::{
     wanted::Prefix,
 };
 
-/// The interface itself; its addresses come by messages of their own. `None` for messages about something else of the interface: a bridge says "link deleted" when a port leaves
-/// it.
+/// The interface itself; its addresses come by messages of their own. `None` for messages about something else of
+/// the interface: a bridge says "link deleted" when a port leaves it.
 pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;
