@@ -114,12 +114,12 @@ pub(crate) fn plan_route(
 ) -> Plan {
     let present = mirror.route(&prefix);
     let Some(wanted) = wanted else {
-        return present.map_or(Plan::Done, |shape| delete(prefix, shape));
+        return present.map_or(Plan::Done, |shape| Plan::Write(delete(prefix, shape)));
     };
     let satisfied = present.is_some_and(|shape| satisfies(shape, wanted, &mirror.next_hops, merge));
     match (mirror.foreign(&prefix), present) {
         // A replacement could hit the foreign route: ours, if it is wrong, only goes.
-        (Some(_), Some(shape)) if !satisfied => return delete(prefix, shape),
+        (Some(_), Some(shape)) if !satisfied => return Plan::Write(delete(prefix, shape)),
         (Some(protocol), _) => return Plan::Conflict { protocol },
         (None, _) if satisfied => return Plan::Done,
         (None, _) => {}
@@ -129,7 +129,7 @@ pub(crate) fn plan_route(
             None => Plan::WaitForLink,
             // Comes back with the carrier by itself, sooner than we could write it.
             Some(Shape { form: Form::Plain(hop), .. }) if hops.contains(hop) => Plan::WaitForLink,
-            Some(shape) => delete(prefix, shape),
+            Some(shape) => Plan::Write(delete(prefix, shape)),
         };
     }
     if let Some(shape) = present
@@ -137,7 +137,7 @@ pub(crate) fn plan_route(
     {
         // In place of a route on the same group, IPv4 takes over its attributes (`fib_find_info_nh` in
         // net/ipv4/fib_semantics.c compares no metrics). So it goes first.
-        return delete(prefix, shape);
+        return Plan::Write(delete(prefix, shape));
     }
     let Some(form) = form_for(&wanted.aim, &mirror.next_hops) else { return Plan::WaitForGroup };
     let on_link = if let Form::Plain(hop) = &form { on_link(hop) } else { OnLink::BySubnet };
@@ -148,8 +148,9 @@ pub(crate) fn plan_route(
     })
 }
 
-fn delete(prefix: Prefix, present: &Shape) -> Plan {
-    Plan::Write(Op::DeleteRoute { prefix, metric: METRIC, form: present.form })
+/// The message that takes a route of ours away.
+pub(crate) fn delete(prefix: Prefix, present: &Shape) -> Op {
+    Op::DeleteRoute { prefix, metric: METRIC, form: present.form }
 }
 
 /// Whether a present route forwards as wanted.
@@ -254,8 +255,11 @@ fn beside_group(prefix: Prefix, ours: &Shape, stray: Op) -> Vec<Op> {
     if !matches!(ours.form, Form::Group(_)) {
         return vec![stray];
     }
-    let first = Op::DeleteRoute { prefix, metric: METRIC, form: ours.form };
-    vec![first, stray, Op::CreateRoute { prefix, shape: ours.clone(), on_link: OnLink::BySubnet }]
+    vec![
+        delete(prefix, ours),
+        stray,
+        Op::CreateRoute { prefix, shape: ours.clone(), on_link: OnLink::BySubnet },
+    ]
 }
 
 #[cfg(test)]
@@ -302,6 +306,10 @@ mod tests {
 
     fn plan(mirror: &Mirror, wanted: Option<&Resolved>, merge: Merge) -> Plan {
         plan_route(prefix(), wanted, mirror, merge, |_| OnLink::BySubnet)
+    }
+
+    fn delete(prefix: Prefix, present: &Shape) -> Plan {
+        Plan::Write(super::delete(prefix, present))
     }
 
     fn create(form: Form) -> Plan {

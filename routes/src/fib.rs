@@ -318,6 +318,12 @@ impl Fib {
             let wanted = self.resolution(prefix);
             let links = &self.links;
             match diff::plan_route(*prefix, wanted, &self.mirror, self.merge, |hop| on_link(links, hop)) {
+                Plan::Write(Op::ReplaceRoute { shape, on_link, .. }) if self.is_in_doubt() => {
+                    // A replacement takes whatever is in the place, and that may be a foreign route by now.
+                    ops.extend(self.mirror.route(prefix).map(|present| diff::delete(*prefix, present)));
+                    ops.push(Op::CreateRoute { prefix: *prefix, shape, on_link });
+                    continue;
+                }
                 Plan::Write(op) => {
                     ops.push(op);
                     continue;

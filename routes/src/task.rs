@@ -274,7 +274,8 @@ impl Task {
 
     fn tell(&mut self) {
         let installed = self.fib.installed();
-        self.record(installed, if self.fib.has_work() { Record::lower_to } else { Record::set });
+        let may_be_less = self.fib.has_work() || self.fib.is_in_doubt();
+        self.record(installed, if may_be_less { Record::lower_to } else { Record::set });
         if let Some(links) = self.fib.take_links() {
             self.links.send_replace(Arc::new(links));
         }

@@ -159,6 +159,12 @@ impl Fib {
         }
     }
 
+    /// Whether events or answers were lost, and no listing has told the truth since.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let of_running = if self.is_listing() { self.listing.cause } else { None };
+        [self.listing.next_cause, of_running].contains(&Some(RepairCause::Overrun))
+    }
+
     /// Whether a listing is running. If not, one that was begun is of no use any more.
     pub(crate) fn is_listing(&self) -> bool {
         self.listing.running.is_some()

@@ -436,3 +436,22 @@ fn right_route_is_not_deleted_for_one_that_covered_it_and_is_gone() {
     assert_eq!(write(&mut fib, now, accept), []);
     assert_eq!(form(&fib), Some(Form::Plain(hop(TOR1, 1))));
 }
+
+#[test]
+fn nothing_is_replaced_blindly_after_events_were_lost() {
+    let (mut fib, now) = fib();
+    fib.set(via(NETWORK, &[TOR1]));
+    write(&mut fib, now, accept);
+    fib.handle_event(KernelEvent::Overrun, now);
+    fib.set(via(NETWORK, &[TOR2]));
+    let ops = write(&mut fib, now, accept);
+    assert!(matches!(ops[..], [Op::DeleteRoute { .. }, Op::CreateRoute { .. }]), "{ops:?}");
+    assert!(fib.is_in_doubt());
+    fib.begin_listing(now);
+    assert!(fib.is_in_doubt());
+    fib.handle_found(Found::Route(plain(NETWORK, TOR2, 2)), now);
+    fib.end_listing(Consistency::Whole, now);
+    assert!(!fib.is_in_doubt());
+    fib.set(via(NETWORK, &[TOR1]));
+    assert!(matches!(write(&mut fib, now, accept)[..], [Op::ReplaceRoute { .. }]));
+}
