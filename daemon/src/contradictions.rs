@@ -282,28 +282,29 @@ impl<'a> Court<'a> {
     fn peers(&mut self) {
         let mut claims = Vec::new();
         for (index, entry, overrides) in self.shown(node_override) {
-            let Some(node) = self.settled.objects.nodes.get(&entry.name) else {
+            let Some(own) = self.addresses_of(&entry.name) else {
                 let what = format!("metadata.name: {}: there is no such Node", entry.name);
                 self.settled.objects.notices.push(Problem::new(entry.place.clone(), what));
                 continue;
             };
-            let own: Vec<IpAddr> = node.says.addresses.values().copied().collect();
             for peer in &overrides.peers {
-                let claim = Claim::Peer(entry.name.clone(), peer.address);
-                if !own.contains(&peer.address) {
-                    claims.push((claim, index, (&entry.name, peer)));
-                    continue;
-                }
-                let was_granted = self.held.granted.get(&claim) == Some(&self.claimant(index));
-                self.leave_out(index, &entry.name, peer, "Conflicted: the node's own address".to_owned());
-                if was_granted {
-                    self.because_of(self.held.file_of(&(Kind::Node, entry.name.clone())).cloned());
+                if own.contains(&peer.address) {
+                    self.refuse_own(index, &entry.name, peer);
+                } else {
+                    claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&entry.name, peer)));
                 }
             }
         }
         for (_, entry, _) in self.shown(node) {
+            let own = self.addresses_of(&entry.name).unwrap_or_default();
             for (index, peer) in self.peers_of_all(&entry.name) {
-                claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&entry.name, peer)));
+                let claim = Claim::Peer(entry.name.clone(), peer.address);
+                if !own.contains(&peer.address) {
+                    claims.push((claim, index, (&entry.name, peer)));
+                } else if self.is_held(&claim, index) {
+                    // Else one of the peers of all nodes is a node itself, which is no contradiction.
+                    self.refuse_own(index, &entry.name, peer);
+                }
             }
         }
         claims.sort_by_key(|(_, index, _)| *index);
@@ -331,6 +332,25 @@ impl<'a> Court<'a> {
                 }
                 None => self.grant(claim, index),
             }
+        }
+    }
+
+    /// Those that the node was granted.
+    fn addresses_of(&self, node: &str) -> Option<Vec<IpAddr>> {
+        let node = self.settled.objects.nodes.get(node)?;
+        Some(node.says.addresses.values().copied().collect())
+    }
+
+    fn is_held(&self, claim: &Claim, index: usize) -> bool {
+        self.held.granted.get(claim) == Some(&self.claimant(index))
+    }
+
+    /// A session that is there goes before a new address of the node.
+    fn refuse_own(&mut self, index: usize, node: &str, peer: &Peer) {
+        let is_held = self.is_held(&Claim::Peer(node.to_owned(), peer.address), index);
+        self.leave_out(index, node, peer, "Conflicted: the node's own address".to_owned());
+        if is_held {
+            self.because_of(self.held.file_of(&(Kind::Node, node.to_owned())).cloned());
         }
     }
 

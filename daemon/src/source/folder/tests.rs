@@ -644,12 +644,52 @@ fn what_is_contested_stays_so_over_a_new_name_and_a_new_daemon() {
 fn a_node_that_takes_the_address_of_its_peer_is_the_one_to_mend() {
     let mut folder = cluster();
     let before = folder.view();
-    let moved = at_address(&node("n1", "10.1.0.0/24, 'fd00:1::/64'"), "192.0.2.1");
-    let view = folder.view_with("n1.yaml", &moved);
-    let says = "n1.yaml: has changed, and now peers.yaml, document 1: BGPNodeOverride n1: spec.peers[0].address: \
-                192.0.2.1 (peer a): Conflicted: the node's own address; it counts as it was before";
+    for (address, peer) in [
+        (
+            "192.0.2.1",
+            "peers.yaml, document 1: BGPNodeOverride n1: spec.peers[0].address: 192.0.2.1 (peer a)",
+        ),
+        (
+            "192.0.2.100",
+            "cluster.yaml, document 1: BGPClusterConfig all: spec.peers[0].address: 192.0.2.100 (peer rr at node n1)",
+        ),
+    ] {
+        let moved = at_address(&node("n1", "10.1.0.0/24, 'fd00:1::/64'"), address);
+        let view = folder.view_with("n1.yaml", &moved);
+        let says = format!(
+            "n1.yaml: has changed, and now {peer}: Conflicted: the node's own address; it counts as it was before"
+        );
+        assert_eq!(problems(&view), [says]);
+        assert_eq!(without_problems(&view), before);
+    }
+}
+
+/// As a route reflector that runs on one of the nodes.
+#[test]
+fn a_peer_of_all_nodes_may_be_one_of_them() {
+    let mut folder = cluster();
+    folder.view();
+    let view = folder.view_with("rr.yaml", &at_address(&node("rr", "10.4.0.0/24"), "192.0.2.100"));
+    assert_eq!(problems(&view), [""; 0]);
+    assert_eq!(folder.view(), view, "the second look finds the same");
+}
+
+#[test]
+fn of_a_file_that_breaks_off_it_is_said_what_is_lost() {
+    let mut folder = cluster();
+    folder.view();
+    let view = folder.view_with("x.yaml", &format!("{}---\nkind: [", node("n8", "10.8.0.0/24")));
+    let says = "x.yaml, document 2: did not find expected node content at line 7 column 1, while parsing a flow node; \
+                it and all that follows in the file is left out";
     assert_eq!(problems(&view), [says]);
-    assert_eq!(without_problems(&view), before);
+    assert!(view.nodes.contains_key("n8"));
+}
+
+#[test]
+fn json_is_taken_as_kubectl_takes_it() {
+    let text = "{\"apiVersion\": \"v1\", \"kind\": \"Node\",\n\t\"metadata\": {\"name\": \"n1\"},\n\t\"spec\": {\"podCIDRs\": [\"10.1.0.0/24\"]}}\n";
+    let view = Edited::new(&[("n1.json", text)]).view();
+    assert_eq!((view.nodes.len(), problems(&view)), (1, vec![]));
 }
 
 #[test]
