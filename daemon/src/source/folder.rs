@@ -276,10 +276,10 @@ impl Folder {
     fn put_back(&self, draft: &mut Draft, file: String, problem: Problem) {
         let before = self.taken.get(&file).cloned().unwrap_or_default();
         let is_gone = draft.files.insert(file.clone(), before).is_none();
-        draft.problems.push(if is_gone {
-            Problem::new(&file, format!("is gone, and is missing: {problem}")).and(AS_BEFORE)
-        } else if problem.place == file || problem.place.starts_with(&format!("{file}, ")) {
+        draft.problems.push(if problem.place == file || problem.place.starts_with(&format!("{file}, ")) {
             problem.and(AS_BEFORE)
+        } else if is_gone {
+            Problem::new(&file, format!("is gone, and is missing: {problem}")).and(AS_BEFORE)
         } else {
             Problem::new(&file, format!("has changed, and now {problem}")).and(AS_BEFORE)
         });
