@@ -457,3 +457,24 @@ fn check_goes_on_while_routes_are_written() {
         assert_eq!((count("-4"), snapshot.failing), (1, 0));
     });
 }
+
+#[test]
+fn check_takes_nothing_away_that_ipv6_lists_twice() {
+    in_namespace(|| async {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let fast = Duration::from_millis(1);
+        let running = start(Config { check_interval: fast, settle_delay: fast, ..config(dir.path()) }).await;
+        allow_sweep(&running).await;
+        let network = |high: u32, low: u32| format!("2001:db8:{high:x}:{low:x}::/64");
+        running.set((0..6000).map(|low| via(&network(0x2000, low), &[TOR1_V6])).collect()).await;
+        let monitor = common::Monitor::new();
+        // Each before the others: a listing that runs begins anew.
+        for high in 0..300 {
+            running.set(vec![via(&network(0x1000 + high, 0), &[TOR1_V6])]).await;
+        }
+        let checks = running.snapshot().await.checks;
+        running.reaches("two more checks", |s| s.checks >= checks + 2 && s.pending == 0).await;
+        let lost = monitor.heard().iter().filter(|heard| heard.message_type == common::DEL_ROUTE).count();
+        assert_eq!((lost, count("-6")), (0, 6300));
+    });
+}

@@ -251,6 +251,7 @@ pub(crate) struct Heard {
 }
 
 pub(crate) const NEW_ROUTE: u16 = 24;
+pub(crate) const DEL_ROUTE: u16 = 25;
 pub(crate) const NEW_NEXT_HOP: u16 = 104;
 pub(crate) const DEL_NEXT_HOP: u16 = 105;
 const RTPROT_KERNEL: u8 = 2;
