@@ -150,9 +150,8 @@ impl Fib {
             return self.resolve_again();
         }
         let objects = self.mirror.next_hops.objects().filter(|(_, hop)| hop.link == index).map(|(id, _)| id);
-        for id in objects.collect::<Vec<_>>() {
-            self.note_shrinking_groups(id, RepairCause::LinkLost, now);
-        }
+        let objects: Vec<NextHopId> = objects.collect();
+        self.note_shrinking_groups(&objects, RepairCause::LinkLost, now);
         let gone = self.mirror.remove_link(index, loss);
         self.lose(gone, RepairCause::LinkLost, now);
         self.restart_listing(now);
@@ -205,7 +204,7 @@ impl Fib {
                     return;
                 }
                 if known.is_some() {
-                    self.note_shrinking_groups(id, cause, now);
+                    self.note_shrinking_groups(&[id], cause, now);
                 }
                 self.mirror.next_hops.put_object(id, hop);
             }
@@ -223,7 +222,7 @@ impl Fib {
             // Of another program, or none of our kinds: the number is taken, and routes of ours on it are
             // wrong.
             content => {
-                self.note_shrinking_groups(id, cause, now);
+                self.note_shrinking_groups(&[id], cause, now);
                 self.queue_routes_on(id, cause, now);
                 let members = match content {
                     NextHopContent::Group { members, .. } => members,
@@ -241,7 +240,7 @@ impl Fib {
             // It may have borrowed one of ours.
             return self.settle_later(now);
         }
-        self.note_shrinking_groups(id, cause, now);
+        self.note_shrinking_groups(&[id], cause, now);
         if let Some(group) = self.mirror.next_hops.group(id) {
             self.damaged_groups.insert(group.purpose.clone(), cause);
         }
@@ -250,9 +249,10 @@ impl Fib {
         self.restart_listing(now);
     }
 
-    /// An object goes or changes: its groups forward otherwise from now on.
-    pub(super) fn note_shrinking_groups(&mut self, object: NextHopId, cause: RepairCause, now: Instant) {
-        let hit = self.mirror.next_hops.groups().filter(|(_, group)| group.members.contains(&object));
+    /// Objects go or change: their groups forward otherwise from now on. Each group's routes are looked up once.
+    fn note_shrinking_groups(&mut self, objects: &[NextHopId], cause: RepairCause, now: Instant) {
+        let is_hit = |id: &NextHopId| objects.contains(id);
+        let hit = self.mirror.next_hops.groups().filter(|(_, group)| group.members.iter().any(is_hit));
         let hit: Vec<_> = hit.map(|(id, group)| (id, group.purpose.clone())).collect();
         for (id, purpose) in hit {
             self.damaged_groups.insert(purpose, cause);
