@@ -2,7 +2,7 @@
 //!
 //! As at the prompt of birdc, `?` shows at once what can follow, and what was typed stays. Tab completes
 //! keywords and the names that the daemon knows. Ctrl-C clears the line or ends the answer, Ctrl-D leaves. Pasted lines
-//! are done one after the other.
+//! are done one after the other; Ctrl-C ends all of them.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -122,11 +122,20 @@ impl Prompt {
         Initial { before: before.to_owned(), behind: behind.to_owned() }
     }
 
-    /// Does a line; several if they were pasted.
+    /// Does a line; several if they were pasted, until Ctrl-C.
     fn take(&mut self, lines: &str) -> Next {
-        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+        self.session.borrow().forget_interrupt();
+        let mut lines = lines.lines().filter(|line| !line.trim().is_empty());
+        while let Some(line) = lines.next() {
             if let end @ Next::End(_) = self.take_one(line) {
                 return end;
+            }
+            if self.session.borrow().was_interrupted() {
+                let left = lines.count();
+                if left > 0 {
+                    complain(format_args!("interrupted; lines not done: {left}"), Outcome::Failed);
+                }
+                break;
             }
         }
         Next::Line(Outcome::Done)

@@ -121,11 +121,19 @@ impl Session {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
             return Next::Line(Outcome::Done);
         }
-        if let Some(interrupt) = &self.interrupt {
-            // It was for what came before this line.
-            interrupt.came();
-        }
         self.obey(command::parse(line))
+    }
+
+    /// What Ctrl-C ended up to now is over.
+    pub(crate) fn forget_interrupt(&self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.forget();
+        }
+    }
+
+    /// Whether Ctrl-C came since it was forgotten: in a line or between two.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|interrupt| interrupt.came_since_forgotten())
     }
 
     /// Does what the words of a shell say.

@@ -327,6 +327,24 @@ fn interrupt_ends_an_answer_and_not_the_prompt() {
     assert!(terminal.line("show route count").contains("4711"));
 }
 
+#[test]
+fn interrupt_ends_all_pasted_lines() {
+    let desk = Desk::new();
+    let daemon = desk.daemon("1");
+    let mut terminal = desk.terminal();
+    let before = asked(&daemon).len();
+    terminal.type_in("\x1b[200~show route refused\ndisable tor1a\ndisable tor1b\x1b[201~\r");
+    wait_until("the question", || asked(&daemon).contains(&Request::ShowRouteRefused { peer: None }));
+    terminal.interrupt();
+    terminal.expect("lines not done: 2");
+    terminal.expect(PROMPT);
+    assert_eq!(asked(&daemon)[before..], [Request::ShowRouteRefused { peer: None }]);
+    // It is forgotten by the next line.
+    terminal.type_in("\x1b[200~show route count\nshow protocols tor1a\x1b[201~\r");
+    terminal.expect("4711");
+    terminal.expect("tor1b");
+}
+
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let until = Instant::now() + LIMIT;
     while !is_so() {
