@@ -96,7 +96,7 @@ impl Call<'_> {
 
     fn lease_and_wire(&mut self, host_end: &Link) -> Result<Lease, Failure> {
         let Add { config, attachment, .. } = self.request;
-        let lease = self.lease().map_err(Failure::Other)?;
+        let lease = self.lease(host_end).map_err(Failure::Other)?;
         let wired = Wiring::new(attachment, &self.netns, config, host_end, lease.addresses)
             .and_then(|wiring| wiring.wire(&mut self.host, &mut self.pod));
         match wired {
@@ -120,8 +120,13 @@ impl Call<'_> {
         attached.to_json(network.version, network.prev_result.as_ref())
     }
 
-    fn lease(&self) -> Result<Lease, CniError> {
+    /// A link that is gone meanwhile gets none: a younger call's link may have it.
+    fn lease(&self, host_end: &Link) -> Result<Lease, CniError> {
         let mut leases = self.leases()?;
+        if !kernel::is_there(host_end) {
+            let gone = format!("{} was deleted while its ADD waited for the leases", host_end.name);
+            return Err(CniError::new(Code::HostWiring, gone));
+        }
         leases.grant(&self.request.attachment.holder, lease::now()).map_err(lease_error)
     }
 

@@ -12,7 +12,7 @@ use cambric_cni::lease::{self, Leases};
 use cambric_cni::range::Range;
 use serde_json::{Value, json};
 
-use crate::host::{Answer, Host, Pod, ip, on_a_host, tcp};
+use crate::host::{Answer, Host, Pod, ip, on_a_host, tcp, until};
 
 fn small() -> Value {
     json!([{"ipv4": "10.244.1.0/27", "ipv6": "fd00:10:244:1::/64"}])
@@ -111,6 +111,29 @@ fn a_del_among_adds_of_one_attachment_leaves_a_link_with_its_lease_or_neither() 
             call("DEL").run().expect_success();
             host.assert_clean();
         }
+    });
+}
+
+#[test]
+fn an_add_whose_link_went_leaves_the_lease_of_a_younger_link_alone() {
+    on_a_host(|host| {
+        let pod = host.pod("a1");
+        let survivors = || Ok(Vec::new());
+        let mut leases = Leases::open(&host.run_dir(), "cambric", &[range()], survivors).expect("leases");
+        thread::scope(|scope| {
+            let other = json!([{"ipv4": "10.244.9.0/24"}]);
+            let call = host.call("ADD", &pod).config("ranges", other);
+            let stale = scope.spawn(|| call.run());
+            until("the ADD to wait for the leases", || host.links() == [pod.host_ifname()]);
+            // DEL and an ADD that is faster.
+            ip(&format!("link delete {}", pod.host_ifname()));
+            ip(&format!("link add {} type veth peer name other", pod.host_ifname()));
+            let granted = leases.grant(&pod.attachment().holder, lease::now()).expect("granted");
+            drop(leases);
+            let answer = stale.join().expect("answer");
+            assert_eq!(host.leases(), [granted]);
+            answer.expect_error(104, "was deleted while its ADD waited");
+        });
     });
 }
 
