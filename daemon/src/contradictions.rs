@@ -15,8 +15,8 @@ use std::net::IpAddr;
 
 use cambric_bgp::Prefix;
 
-pub(crate) use self::claims::Claims;
-use self::claims::{Claim, Claimant, Standing};
+use self::claims::{Claim, Precedence, Standing};
+pub(crate) use self::claims::{Claimant, Claims};
 use crate::objects::{Kind, Node, NodeOverride, Object, Objects, Peer, Problem, Shown};
 
 /// An object as its source shows it.
@@ -90,7 +90,7 @@ impl<'a> Court<'a> {
         claims
     }
 
-    fn precedence(&self, claim: &Claim, index: usize) -> (bool, u64) {
+    fn precedence(&self, claim: &Claim, index: usize) -> Precedence {
         self.held.precedence(claim, &self.claimant(index), &self.entries[index].file)
     }
 

@@ -32,6 +32,9 @@ pub(crate) enum Claim {
 /// Who claims.
 pub(crate) type Claimant = (Kind, String);
 
+/// Not granted before, refused by its file before, and in view since.
+pub(super) type Precedence = (bool, bool, u64);
+
 /// What was granted, and to whom; and what was not. All that one view hands to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
@@ -59,17 +62,26 @@ pub(super) struct Standing {
 
 impl Claims {
     /// The file that showed the object, when the claims were granted.
-    pub(super) fn file_of(&self, claimant: &Claimant) -> Option<&String> {
+    pub(crate) fn file_of(&self, claimant: &Claimant) -> Option<&String> {
         self.objects.get(claimant).map(|standing| &standing.file)
     }
 
-    /// The lower goes first: what was granted, and then the older object.
-    pub(super) fn precedence(&self, claim: &Claim, claimant: &Claimant, file: &str) -> (bool, u64) {
-        let is_held = match claim {
-            Claim::Name(..) => self.file_of(claimant).is_some_and(|held| held == file),
-            _ => self.granted.get(claim) == Some(claimant),
+    /// The objects that count, each with the file that shows it.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&Claimant, &String)> {
+        self.objects.iter().map(|(claimant, standing)| (claimant, &standing.file))
+    }
+
+    /// The lower goes first: what was granted, and then the older object. Of two of one name, one that was refused
+    /// does not come to count because the other has moved to a file of another name.
+    pub(super) fn precedence(&self, claim: &Claim, claimant: &Claimant, file: &str) -> Precedence {
+        let (is_held, was_refused) = match claim {
+            Claim::Name(..) => {
+                let refused = (file.to_owned(), claimant.clone(), claim.clone());
+                (self.file_of(claimant).is_some_and(|held| held == file), self.refused.contains(&refused))
+            }
+            _ => (self.granted.get(claim) == Some(claimant), false),
         };
-        (!is_held, self.objects.get(claimant).map_or(u64::MAX, |standing| standing.since))
+        (!is_held, was_refused, self.objects.get(claimant).map_or(u64::MAX, |standing| standing.since))
     }
 }
 

@@ -132,7 +132,11 @@ mod tests {
             view.problems[0].to_string(),
             "a.yaml: cannot be read: it is no regular file; it is left out"
         );
-        fs::write(path.join("b.yaml"), CONFIG.replace("{name: c}", "{name: d}")).expect("own folder");
+        fs::write(
+            path.join("b.yaml"),
+            CONFIG.to_owned() + "---\n" + &CONFIG.replace("{name: c}", "{name: d}"),
+        )
+        .expect("own folder");
         view_where(&mut views, |view| view.cluster_configs.contains_key("d")).await;
         task.abort();
     }

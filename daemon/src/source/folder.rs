@@ -2,7 +2,8 @@
 //!
 //! Files are read in the order of their names. A typing error must not cost sessions: a file with a fault, or one
 //! that contradicts another, is a [`Problem`] and counts as it was before. So does one that is emptied, as by a
-//! writer who is not done, and one that is removed while others refer to what is in it.
+//! writer who is not done, and one that is removed while others refer to what is in it, or while a file with a fault
+//! may be where its objects are meant to be now.
 //!
 //! A folder from which all manifests have gone is one that somebody is about to fill again, or that is not
 //! mounted: all counts as before. Nobody empties it on purpose, because a node without objects would go on as it
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use super::files;
 use super::manifest::Manifest;
 use super::record::{Counts, Record};
-use crate::contradictions::{self, Claims, Entry, Refusal, Settled};
+use crate::contradictions::{self, Claimant, Claims, Entry, Refusal, Settled};
 use crate::objects::{Objects, Problem};
 use crate::values::Costs;
 
@@ -125,7 +126,7 @@ impl Folder {
         let mut looks = 0;
         let (draft, mut objects) = loop {
             let mut draft = self.look(&found);
-            let Settled { objects, claims, .. } = self.settle(&mut draft);
+            let Settled { objects, claims, .. } = self.settle(&mut draft, &found);
             looks += 1;
             // An empty folder may be one that is not mounted yet.
             self.seen_whole |= draft.unknown.is_empty() && !draft.files.is_empty();
@@ -173,7 +174,7 @@ impl Folder {
         let counted = self.taken.values().any(|file| !file.manifest.entries.is_empty());
         let (files, lost) = match found {
             Err(error) => (&self.taken, Some(format!("folder cannot be listed: {error}"))),
-            Ok(files) if files.is_empty() && counted => {
+            Ok(files) if counted && files.iter().all(|(name, file)| self.is_foreign(name, file)) => {
                 let what = "there is no manifest in it any more; to have this node do nothing, drain it and stop cambricd";
                 (&self.taken, Some(what.to_owned()))
             }
@@ -212,10 +213,19 @@ impl Folder {
         Some(Problem::new(record.path().display().to_string(), what(kept.err()?)))
     }
 
+    /// There never was anything in it that is our business.
+    fn is_foreign(&self, name: &str, file: &File) -> bool {
+        let now = &file.manifest;
+        let is_emptied =
+            now.is_empty && self.taken.get(name).is_some_and(|before| !before.manifest.entries.is_empty());
+        now.entries.is_empty() && now.faults.is_empty() && !is_emptied
+    }
+
     /// Decides what counts of one file by itself.
     fn take(&self, draft: &mut Draft, name: &str, file: &Arc<File>) {
         let now = &file.manifest;
-        let before = self.taken.get(name).filter(|before| before.manifest != *now);
+        let is_state = |before: &Manifest| before != now && !before.entries.is_empty();
+        let before = self.taken.get(name).filter(|before| is_state(&before.manifest));
         if let Some(before) = before {
             if now.is_empty && !before.manifest.is_empty {
                 let what = "there is nothing in it; remove the file to remove its objects";
@@ -244,7 +254,7 @@ impl Folder {
     }
 
     /// Lets files that contradict others count as they were before, until nothing is left that could.
-    fn settle(&self, draft: &mut Draft) -> Settled {
+    fn settle(&self, draft: &mut Draft, found: &io::Result<Files>) -> Settled {
         let mut rounds = 0;
         loop {
             let settled = draft.settle(&self.claims);
@@ -253,6 +263,9 @@ impl Folder {
                 if let Some(file) = self.culprit(draft, refusal) {
                     culprits.entry(file.to_owned()).or_insert_with(|| refusal.problem.clone());
                 }
+            }
+            if culprits.is_empty() {
+                culprits = self.lost(draft, found, &settled.claims);
             }
             if culprits.is_empty() {
                 let refused = settled.refused.iter().map(|refusal| refusal.problem.clone());
@@ -290,6 +303,38 @@ impl Folder {
     fn culprit<'a>(&self, draft: &Draft, refusal: &'a Refusal) -> Option<&'a str> {
         let files = refusal.because_of.iter().chain([&refusal.file]);
         files.map(String::as_str).find(|file| self.is_changed(draft, file))
+    }
+
+    /// The files that have shown what does not count now, or from a file with a fault, while such a file may be where
+    /// it is meant to be.
+    fn lost(&self, draft: &Draft, found: &io::Result<Files>, now: &Claims) -> BTreeMap<String, Problem> {
+        let mut lost = BTreeMap::new();
+        let Ok(found) = found else { return lost };
+        for (claimant, file) in self.claims.objects() {
+            let shows = now.file_of(claimant).and_then(|shows| draft.files.get(shows));
+            let is_whole = shows.is_some_and(|shows| shows.manifest.faults.is_empty());
+            if is_whole || !self.is_changed(draft, file) {
+                continue;
+            }
+            let may_show = |(name, now): &(&String, &Arc<File>)| self.may_show(draft, name, now, claimant);
+            if let Some((faulty, _)) = found.iter().find(may_show) {
+                let (kind, name) = claimant;
+                let is_gone = !draft.files.contains_key(file);
+                let what = if is_gone { "is gone" } else { "has changed" };
+                let what = format!("{what} while {faulty} has a fault: {kind} {name} may be meant there");
+                lost.entry(file.to_owned()).or_insert_with(|| Problem::new(file, what));
+            }
+        }
+        lost
+    }
+
+    /// Whether `claimant` may be meant in a file that does not count as it is.
+    fn may_show(&self, draft: &Draft, name: &str, now: &File, claimant: &Claimant) -> bool {
+        let counts = draft.files.get(name).is_some_and(|file| file.manifest == now.manifest);
+        let is_emptied = now.manifest.is_empty && !counts;
+        let is_whole = counts && now.manifest.faults.is_empty();
+        let shows = || now.manifest.claimants().any(|shown| shown == *claimant);
+        now.manifest.hides_something() || is_emptied || (!is_whole && shows())
     }
 
     fn is_changed(&self, draft: &Draft, file: &str) -> bool {

@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml_ng::Value;
 
 use super::typing_errors::{self, TO_COME};
-use crate::contradictions::Entry;
+use crate::contradictions::{Claimant, Entry};
 use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
 use crate::objects::{Object, Problem};
 use crate::values::{self, Costs};
@@ -97,6 +97,11 @@ impl Manifest {
     /// Whether there may be objects in it that nobody has seen.
     pub(crate) fn hides_something(&self) -> bool {
         self.faults.iter().any(|(_, costs)| costs.hides_something())
+    }
+
+    /// The objects it shows.
+    pub(crate) fn claimants(&self) -> impl Iterator<Item = Claimant> {
+        self.entries.iter().map(|entry| (entry.object.kind(), entry.name.clone()))
     }
 
     /// A file that could not even be opened.

@@ -75,8 +75,9 @@ struct Desk {
 impl Desk {
     fn edit(&mut self, random: &mut Random) {
         let file = format!("f{}.yaml", random.below(6));
-        match random.below(5) {
+        match random.below(6) {
             0 => self.write(&file, None),
+            5 => self.move_into_a_fault(random, &file),
             1 => {
                 let text = self.files.get(&file).cloned();
                 self.write(&file, None);
@@ -84,6 +85,19 @@ impl Desk {
             }
             _ => self.write(&file, Some(random.text())),
         }
+    }
+
+    /// As an editor does who has both files open.
+    fn move_into_a_fault(&mut self, random: &mut Random, file: &str) {
+        let Some(text) = self.files.get(file).cloned() else { return };
+        self.write(file, None);
+        let into = format!("f{}.yaml", random.below(8));
+        let there = self.files.get(&into).map(|there| format!("{there}---\n")).unwrap_or_default();
+        let broken = match random.below(2) {
+            0 => text.replacen("asn: 1", "asn: 0", 1),
+            _ => format!("{text}---\nkind: ["),
+        };
+        self.write(&into, Some(there + &broken));
     }
 
     fn write(&mut self, file: &str, text: Option<String>) {
@@ -128,6 +142,7 @@ fn whatever_is_edited_is_named_or_counts_and_stays_so() {
         let mut before = desk.recorded.edited.view();
         for step in 0..8 {
             let (files_before, taken_before) = (desk.files.clone(), desk.folder().taken.clone());
+            let held = desk.folder().claims.clone();
             (0..=random.below(2)).for_each(|_| desk.edit(&mut random));
             let view = desk.recorded.edited.view();
             let told = format!("seed {seed}, step {step}: {:#?}\n{:#?}", problems(&view), desk.files);
@@ -150,6 +165,17 @@ fn whatever_is_edited_is_named_or_counts_and_stays_so() {
                     let keeps_all = says.pod_ranges.iter().all(|range| now.pod_ranges.contains(range))
                         && says.addresses.values().all(|own| now.addresses.values().any(|now| now == own));
                     assert!(keeps_all, "{place} was not touched; {told}");
+                }
+            }
+            let now: BTreeMap<_, _> = desk.folder().claims.objects().collect();
+            for (claimant, file) in held.objects() {
+                let is_faulty = |file: &str| {
+                    desk.folder().taken.get(file).is_some_and(|counts| !counts.manifest.faults.is_empty())
+                };
+                let hides = |(file, text): (&String, &String)| Manifest::decode(file, text).hides_something();
+                match now.get(claimant) {
+                    Some(shows) => assert!(*shows == file || !is_faulty(shows), "{claimant:?} moved; {told}"),
+                    None => assert!(!desk.files.iter().any(hides), "{claimant:?} was lost; {told}"),
                 }
             }
             let anew = desk.recorded.view_of_a_new_daemon();

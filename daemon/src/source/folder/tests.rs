@@ -589,6 +589,8 @@ fn a_folder_that_has_lost_all_its_manifests_is_about_to_be_filled_again() {
     assert_eq!(problems(&empty), [format!("{}: {says}; all counts as it was before", folder.display())]);
     assert_eq!(without_problems(&empty), before);
     assert_eq!(recorded.view_of_a_new_daemon(), empty);
+    let foreign = recorded.edited.view_with("kustomization.yaml", "apiVersion: v1\nkind: Pod\n");
+    assert_eq!(foreign, empty, "that is none of ours");
 
     texts.iter().for_each(|(path, text)| fs::write(path, text).expect("own folder"));
     let broken = recorded.edited.view_with("peers.yaml", "kind: [");
@@ -624,6 +626,70 @@ fn a_file_that_is_renamed_gives_nothing_to_others() {
             "{new}"
         );
     }
+}
+
+#[test]
+fn a_refused_duplicate_gets_nothing_when_the_winner_is_renamed() {
+    let mut folder = cluster();
+    folder.view();
+    folder.view_with("n1b.yaml", &node("n1", "10.9.0.0/24"));
+    let path = |name: &str| folder.temporary.path().join(name);
+    fs::rename(path("n1.yaml"), path("z.yaml")).expect("own folder");
+    let view = folder.view();
+    assert_eq!(view.nodes["n1"].says.pod_ranges.len(), 2);
+    let says = "n1b.yaml, document 1: Node n1: metadata.name: n1: Conflicted: z.yaml, document 1: Node n1 has the \
+                same; it is left out";
+    assert_eq!(problems(&view), [says]);
+    assert_eq!(folder.view(), view);
+    let view = folder.view_without("z.yaml");
+    assert_eq!((view.nodes["n1"].says.pod_ranges.len(), problems(&view).len()), (1, 0), "a wish");
+}
+
+#[test]
+fn what_moves_into_a_file_with_a_fault_counts_as_before_until_the_fault_is_mended() {
+    for fault in ["asn: 0", "asn: ["] {
+        let mut recorded = Recorded::new(cluster());
+        let before = recorded.edited.view();
+        let path = |name: &str| recorded.edited.temporary.path().join(name);
+        let text = fs::read_to_string(path("peers.yaml")).expect("own file");
+        fs::remove_file(path("peers.yaml")).expect("own folder");
+        fs::write(path("10-peers.yaml"), text.replacen("asn: 1", fault, 1)).expect("own folder");
+        let view = recorded.edited.view();
+        let says = "peers.yaml: is gone while 10-peers.yaml has a fault: BGPNodeOverride n1 may be meant there; it \
+                    counts as it was before";
+        assert!(problems(&view).contains(&says.to_owned()), "{fault}: {:?}", problems(&view));
+        assert_eq!(without_problems(&view), before, "{fault}");
+        assert_eq!(recorded.edited.view(), view, "{fault}: not only while it is new");
+        assert_eq!(recorded.view_of_a_new_daemon(), view, "{fault}");
+        let view = recorded.edited.view_with("10-peers.yaml", &text);
+        assert_eq!((view.node_overrides["n1"].says.peers.len(), problems(&view).len()), (1, 0), "{fault}");
+    }
+}
+
+#[test]
+fn a_node_that_moves_into_a_file_with_a_fault_elsewhere_stays() {
+    let mut folder = cluster();
+    let before = folder.view();
+    let path = |name: &str| folder.temporary.path().join(name);
+    let moved = fs::read_to_string(path("n2.yaml")).expect("own file");
+    let both = fs::read_to_string(path("n3.yaml")).expect("own file") + "---\n" + &moved;
+    fs::remove_file(path("n2.yaml")).expect("own folder");
+    let view = folder.view_with("n3.yaml", &format!("{both}---\nkind: ["));
+    assert_eq!(without_problems(&view), before);
+    assert_eq!(problems(&view).len(), 2, "{:?}", problems(&view));
+    assert_eq!(folder.view(), view);
+    let view = folder.view_with("n3.yaml", &both);
+    assert_eq!((view.nodes.len(), problems(&view).len()), (before.nodes.len(), 0));
+}
+
+#[test]
+fn a_file_that_was_broken_from_the_start_counts_as_far_as_it_can_be_read() {
+    let mut folder = cluster();
+    folder.view();
+    folder.view_with("n9.yaml", "kind: [");
+    let text = node("n9", "10.9.0.0/24") + "---\n" + &ours("BGPPeerConfig", "t9", "{holdTimeSeconds: 1}");
+    let view = folder.view_with("n9.yaml", &text);
+    assert_eq!((view.nodes.contains_key("n9"), problems(&view).len()), (true, 1), "{:?}", problems(&view));
 }
 
 #[test]
