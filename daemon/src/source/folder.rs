@@ -9,6 +9,8 @@
 //! mounted: all counts as before. Nobody empties it on purpose, because a node without objects would go on as it
 //! does: one that should do nothing is drained, and its daemon stopped.
 //!
+//! Nor does anything change while the Node object of this node is gone, which has then lost sight of itself.
+//!
 //! A file that had a fault from the start has nothing it could count as. If nobody can tell what is in it, the view
 //! says so, and nobody acts on it; a wrong value costs what it is in, and the rest is served (see
 //! [`values`](crate::values)). A daemon that is started anew goes on where the last one was (see
@@ -23,7 +25,8 @@ use super::files;
 use super::manifest::Manifest;
 use super::record::{Counts, Record};
 use crate::contradictions::{self, Claimant, Claims, Entry, Refusal, Settled};
-use crate::objects::{Objects, Problem};
+use crate::intent::NoIntent;
+use crate::objects::{Kind, Objects, Problem};
 use crate::values::Costs;
 
 /// What becomes of a file that cannot be taken.
@@ -126,7 +129,13 @@ impl Folder {
         let mut looks = 0;
         let (draft, mut objects) = loop {
             let mut draft = self.look(&found);
-            let Settled { objects, claims, .. } = self.settle(&mut draft, &found);
+            let mut settled = self.settle(&mut draft, &found);
+            if let Some(problem) = self.own_node_lost(&settled.claims) {
+                draft.files = self.taken.clone();
+                draft.problems.push(problem);
+                settled = draft.settle(&self.claims);
+            }
+            let Settled { objects, claims, .. } = settled;
             looks += 1;
             // An empty folder may be one that is not mounted yet.
             self.seen_whole |= draft.unknown.is_empty() && !draft.files.is_empty();
@@ -147,6 +156,15 @@ impl Folder {
             objects.unknown = draft.unknown;
         }
         objects
+    }
+
+    /// Whoever loses sight of itself goes on as before, and so does a daemon that is started anew.
+    fn own_node_lost(&self, now: &Claims) -> Option<Problem> {
+        let node = self.record.as_ref()?.node();
+        let own = (Kind::Node, node.to_owned());
+        let is_lost = self.claims.file_of(&own).is_some() && now.file_of(&own).is_none();
+        let problem = || NoIntent::NodeUnknown(node.to_owned()).problem_while_going_on();
+        is_lost.then(problem).flatten()
     }
 
     /// The files as they are now.

@@ -55,6 +55,11 @@ impl Record {
         Record { path, node: node.into(), written: None }
     }
 
+    /// The node whose record it is.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

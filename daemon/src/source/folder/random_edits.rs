@@ -134,7 +134,7 @@ impl Desk {
 fn whatever_is_edited_is_named_or_counts_and_stays_so() {
     for seed in 0..60 {
         let mut random = Random(seed * 7919 + 1);
-        let mut desk = Desk { recorded: Recorded::new(Edited::new(&[])), files: BTreeMap::new() };
+        let mut desk = Desk { recorded: Recorded::of("n9", Edited::new(&[])), files: BTreeMap::new() };
         for number in 0..5 {
             let document = random.document();
             desk.write(&format!("f{number}.yaml"), Some(document));

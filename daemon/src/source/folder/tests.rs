@@ -503,16 +503,21 @@ fn a_fault_in_the_first_view_hides_something_until_it_is_mended() {
     assert_eq!(counts, (1, 0), "a new file hides nothing that was known");
 }
 
-/// A folder with the record of node n1 beside it.
+/// A folder with the record of a node beside it.
 pub(super) struct Recorded {
     pub(super) edited: Edited,
+    node: &'static str,
     state: tempfile::TempDir,
 }
 
 impl Recorded {
     pub(super) fn new(edited: Edited) -> Recorded {
-        let mut recorded = Recorded { edited, state: tempfile::tempdir().expect("temporary folder") };
-        recorded.start_anew_as("n1");
+        Recorded::of("n1", edited)
+    }
+
+    pub(super) fn of(node: &'static str, edited: Edited) -> Recorded {
+        let mut recorded = Recorded { edited, node, state: tempfile::tempdir().expect("temporary folder") };
+        recorded.start_anew_as(node);
         recorded
     }
 
@@ -526,7 +531,7 @@ impl Recorded {
     }
 
     pub(super) fn view_of_a_new_daemon(&mut self) -> Objects {
-        self.start_anew_as("n1");
+        self.start_anew_as(self.node);
         self.edited.view()
     }
 }
@@ -544,6 +549,24 @@ fn a_new_file_with_a_fault_does_not_cost_a_new_daemon_what_it_knew() {
         .expect("own folder");
     let before = recorded.edited.view();
     assert_eq!(recorded.view_of_a_new_daemon(), before);
+}
+
+#[test]
+fn a_node_whose_own_object_is_gone_goes_on_and_so_does_a_new_daemon() {
+    let mut recorded = Recorded::new(cluster());
+    let before = recorded.edited.view();
+    let text = fs::read_to_string(recorded.edited.temporary.path().join("n1.yaml")).expect("own file");
+    recorded.edited.written("n2.yaml", &node("n2", "10.9.0.0/24"));
+    let view = recorded.edited.view_without("n1.yaml");
+    let says = "Node n1: there is no Node object \"n1\"; it goes on as before, and nothing else is applied until it is \
+                back";
+    assert_eq!(problems(&view), [says]);
+    assert_eq!(without_problems(&view), before);
+    assert_eq!(recorded.edited.view(), view);
+    assert_eq!(recorded.view_of_a_new_daemon(), view);
+    let view = recorded.edited.view_with("n1.yaml", &text);
+    assert_eq!(problems(&view), [""; 0]);
+    assert_eq!(view.nodes["n2"].says.pod_ranges.len(), 1, "what had to wait is applied");
 }
 
 #[test]
