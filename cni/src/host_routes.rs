@@ -107,12 +107,14 @@ pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<
         .map(|address| address.link)
         .collect();
     let mut work = Work { socket, sources, restored: Restored::default() };
-    for lease in leases.iter() {
+    let mut seen = BTreeSet::new();
+    for lease in leases.granted() {
         let Some((pod, link)) = link_of(&lease, network, &links) else { continue };
         if lease.addresses.ipv6.is_some() && link.up && !gateways.contains(&link.index) {
             work.make_gateway(link);
         }
-        for address in lease.addresses.iter() {
+        // Once, even if tables of two ranges have it: what was read above is no longer so then.
+        for address in lease.addresses.iter().filter(|address| seen.insert((*address, link.index))) {
             let is_there = |route: &&Route| (route.destination, route.link) == (address, Some(link.index));
             let mut there = routes.iter().filter(is_there).peekable();
             if there.peek().is_none() {
@@ -222,24 +224,40 @@ impl Work {
             return;
         }
         match self.replace(route, link, source) {
-            Ok(()) => self.restored.sourced += 1,
+            Ok(moved) => self.restored.sourced += usize::from(moved),
             Err(error) if is_about_source(&error) => drop(self.restored.missing_sources.insert(source)),
             Err(_) => {}
         }
     }
 
-    /// IPv4 replaces the first route of a destination, which may be somebody else's (`fib_table_insert`): there the
-    /// new one comes first and the old one goes, each named exactly. One that was broken off in between is gone on with.
-    fn replace(&mut self, old: &Route, link: &Link, source: IpAddr) -> Result<(), NetlinkError> {
+    /// IPv4 replaces the first route of a destination, which may be somebody else's (`fib_table_insert`). Then the new
+    /// one goes behind all, and the old one is deleted by its source. One without a source cannot be named alone: it
+    /// stays as it is until it is the one that is used. False if so.
+    ///
+    /// A move that was broken off has left both routes (EEXIST), and is gone on with.
+    fn replace(&mut self, old: &Route, link: &Link, source: IpAddr) -> Result<bool, NetlinkError> {
         let address = old.destination;
-        if address.is_ipv6() {
-            return self.send(address, link, Some(source), Placing::InPlace);
+        let placing = if address.is_ipv6() || self.is_used(old) {
+            Placing::InPlace
+        } else if old.source.is_some() {
+            Placing::Behind
+        } else {
+            return Ok(false);
+        };
+        match self.send(address, link, Some(source), placing) {
+            Ok(()) if placing == Placing::InPlace => return Ok(true),
+            Err(error) if address.is_ipv6() || error.errno() != Some(Errno::EEXIST) => return Err(error),
+            _ => {}
         }
-        self.send(address, link, Some(source), Placing::Behind)?;
         match self.socket.batch(&[wire::no_host_route(address, link, old.source)]) {
             Err(error) if error.errno() != Some(Errno::ESRCH) => Err(error),
-            _ => Ok(()),
+            _ => Ok(true),
         }
+    }
+
+    /// So it comes before all others to its address.
+    fn is_used(&mut self, route: &Route) -> bool {
+        kernel::route_to(&mut self.socket, route.destination).is_ok_and(|used| used == *route)
     }
 
     fn send(

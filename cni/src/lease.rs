@@ -14,6 +14,8 @@
 //! a reboot does not hand out the same low addresses. A released slot rests for [`COOL_DOWN`] so that nobody inherits
 //! connections; when only resting slots are left, the longest rested one goes.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
@@ -143,9 +145,20 @@ impl Leases {
         self.tables.iter().flat_map(Table::leases)
     }
 
-    /// The lease a holder has.
+    /// What holders have. A table that is made anew takes whoever has an address of its range for a holder of the whole
+    /// slot, as of the time of the boot: of several leases of one holder the youngest tells what was granted.
+    pub fn granted(&self) -> Vec<Lease> {
+        let mut youngest = BTreeMap::<Holder, Duration>::new();
+        for lease in self.iter() {
+            let at = youngest.entry(lease.holder).or_default();
+            *at = lease.granted_at.max(*at);
+        }
+        self.iter().filter(|lease| youngest.get(&lease.holder) == Some(&lease.granted_at)).collect()
+    }
+
+    /// The lease a holder has, as [`Leases::granted`] tells it.
     pub fn of(&self, holder: &Holder) -> Option<Lease> {
-        self.iter().find(|lease| lease.holder == *holder)
+        self.iter().filter(|lease| lease.holder == *holder).min_by_key(|lease| Reverse(lease.granted_at))
     }
 
     /// Grants a free slot; a holder that has one in a configured range (its ADD was killed half-way) keeps it. What it

@@ -272,7 +272,7 @@ pub(crate) fn ipv6_gateway(link: &Link) -> [Message; 2] {
 pub(crate) enum Placing {
     /// There must be no route to the address yet.
     Exclusive,
-    /// Behind all that are there; the very same may be there already.
+    /// Behind all that are there.
     Behind,
     /// In place of the first one that is there, whoever made it.
     InPlace,
@@ -287,11 +287,11 @@ pub(crate) fn host_route(address: IpAddr, link: &Link, source: Option<IpAddr>, p
         Placing::Behind => libc::NLM_F_CREATE | libc::NLM_F_APPEND,
         Placing::InPlace => libc::NLM_F_REPLACE,
     };
-    let route = host_route_message(doing, libc::RTM_NEWROUTE, flags, address, link, source);
-    if placing == Placing::Behind { route.or_there() } else { route }
+    host_route_message(doing, libc::RTM_NEWROUTE, flags, address, link, source)
 }
 
-/// The end of the route to a pod that [`host_route`] makes. Without a source it is that of the first one.
+/// The end of the route to a pod that [`host_route`] makes. Without a source it is that of the first of ours,
+/// whatever that one's source is (`fib_table_delete`).
 pub(crate) fn no_host_route(address: IpAddr, link: &Link, source: Option<IpAddr>) -> Message {
     let doing = format!("delete the route to {address} by {}", link.name);
     host_route_message(doing, libc::RTM_DELROUTE, 0, address, link, source)

@@ -6,7 +6,7 @@ use std::thread;
 
 use cambric_cni::config::NodeAddresses;
 use cambric_cni::host_routes::{self, Restored};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::host::{Host, NODE_IPV4, NODE_IPV6, Pod, ip, on_a_host, tcp};
 
@@ -132,6 +132,29 @@ fn a_source_that_moves_costs_no_route_of_somebody_else() {
 }
 
 #[test]
+fn a_source_moves_without_giving_up_the_first_place() {
+    on_a_host(|host| {
+        let (pod, added) = host.attached_pod("a1");
+        let (ipv4, link) = (added.addresses()[0], pod.host_ifname());
+        ip(&format!("route append {ipv4}/32 dev lo proto static"));
+        let before = ip(&format!("route show {ipv4}"));
+        ip("addr add 10.255.0.99/32 dev lo");
+        let moved = NodeAddresses { ipv4: "10.255.0.99".parse().ok(), ..node() };
+        let move_to = |sources| {
+            let restored = host_routes::restore(&host.run_dir(), "cambric", sources).expect("restored");
+            assert_eq!(restored, Restored { sourced: 1, ..Restored::default() });
+        };
+        move_to(moved);
+        assert_eq!(ip(&format!("route show {ipv4}")), before.replace(NODE_IPV4, "10.255.0.99"));
+        assert_eq!(tcp(host, &pod, ipv4).to_string(), "10.255.0.99");
+        // The new one is there already, behind all.
+        ip(&format!("route append {ipv4} dev {link} proto 204 scope link src {NODE_IPV4}"));
+        move_to(node());
+        assert_eq!(host.pod_routes().iter().filter(|route| route.contains(NODE_IPV4)).count(), 1);
+    });
+}
+
+#[test]
 fn a_move_of_a_source_that_was_broken_off_is_brought_to_its_end() {
     on_a_host(|host| {
         let (pod, added) = host.attached_pod("a1");
@@ -163,6 +186,37 @@ fn a_pod_that_was_added_again_from_another_range_gets_no_route_to_its_old_addres
         call("DEL").run().expect_success();
         host.assert_clean();
     });
+}
+
+#[test]
+fn leases_in_two_tables_give_a_pod_what_it_was_granted_once() {
+    let ipv4 = json!([{"ipv4": "10.244.1.0/24"}]);
+    let dual = json!([{"ipv4": "10.244.1.0/24", "ipv6": "fd00:10:244:1::/64"}]);
+    for (old, new) in [(dual.clone(), ipv4.clone()), (ipv4, dual)] {
+        on_a_host(move |host| {
+            let add = |id, ranges: &Value| {
+                let pod = host.pod(id);
+                let added = host.call("ADD", &pod).config("ranges", ranges.clone()).run();
+                (pod, added.expect_success().addresses())
+            };
+            let (pod, addresses) = add("a1", &old);
+            let after_one = host.leases().len();
+            add("b1", &new);
+            assert_eq!((after_one, host.leases().len()), (1, 3), "the new table has the old pod too");
+            let before = routes();
+            assert_eq!(restore(host), Restored::default());
+            assert_eq!(routes(), before, "no address that the pod does not have");
+
+            ip(&format!("addr del {NODE_IPV4}/32 dev lo"));
+            let missing_sources = [NODE_IPV4.parse().expect("address")].into();
+            assert_eq!(restore(host), Restored { put_back: 2, missing_sources, ..Restored::default() });
+            ip(&format!("addr add {NODE_IPV4}/32 dev lo"));
+            assert_eq!(restore(host), Restored { sourced: 2, ..Restored::default() });
+            assert_eq!(routes(), before);
+            assert_reachable(host, &pod, &addresses);
+            assert_eq!(restore(host), Restored::default());
+        });
+    }
 }
 
 #[test]
