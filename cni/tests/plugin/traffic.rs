@@ -44,7 +44,8 @@ fn the_gateway_answers_link_local_clients_of_every_pod() {
             let node = |link| SocketAddrV6::new("fe80::1".parse().expect("address"), 7777, 0, link);
             let listener = TcpListener::bind(node(index(&pod.host_ifname()))).expect("listen");
             // The pod's own link-local address is the kernel's work, which goes on behind our back.
-            until("link-local address", || pod.run(|| ip("-6 addr show tentative")).is_empty());
+            let usable = || pod.run(|| ip("-6 addr show dev eth0 scope link -tentative"));
+            until("link-local address", || usable().contains("fe80::"));
             let source =
                 pod.run(move || TcpStream::connect(node(index("eth0")))?.local_addr()).expect("connected");
             assert!(source.ip().to_string().starts_with("fe80::"), "{source}");
