@@ -113,7 +113,12 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
         let mut on_links = links.iter().flat_map(|link| &link.addresses).map(|entry| entry.address);
         on_links.any(|own| own == address) || node.addresses.values().any(|own| *own == address)
     };
-    for (place, peer) in cluster.peers(name) {
+    for (kind, place, peer) in cluster.peers(name) {
+        // One of the peers of all nodes may be this one, as a route reflector is.
+        let is_this_node = node.addresses.values().any(|own| *own == peer.address);
+        if kind == Kind::BGPClusterConfig && is_this_node {
+            continue;
+        }
         if is_own(peer.address) {
             let Peer { field, name, address, .. } = peer;
             let what = format!("{field}.address: {address} (peer {name}): an own address; it is left out");
@@ -184,17 +189,16 @@ impl<'a> Cluster<'a> {
         declared
     }
 
-    /// The neighbours that manifests name for a node, each with the place where they do.
-    fn peers(self, node: &str) -> impl Iterator<Item = (&'a str, &'a Peer)> {
+    /// The neighbours that manifests name for a node, each with the object and place where they do.
+    fn peers(self, node: &str) -> impl Iterator<Item = (Kind, &'a str, &'a Peer)> {
         let particular = self.objects.node_overrides.get(node).into_iter().flat_map(|overrides| {
             overrides.says.peers.iter().map(|peer| (Kind::BGPNodeOverride, overrides.place.as_str(), peer))
         });
         let common = self.config(node).into_iter().flat_map(|config| {
             config.says.peers.iter().map(|peer| (Kind::BGPClusterConfig, config.place.as_str(), peer))
         });
-        particular.chain(common).filter_map(move |(kind, place, peer)| {
-            let left_out = self.objects.left_out.contains(&(kind, node.to_owned(), peer.address));
-            (!left_out).then_some((place, peer))
+        particular.chain(common).filter(move |(kind, _, peer)| {
+            !self.objects.left_out.contains(&(*kind, node.to_owned(), peer.address))
         })
     }
 
@@ -218,7 +222,7 @@ impl<'a> Cluster<'a> {
         let others = self.objects.nodes.iter().filter(|(name, _)| *name != own_name && self.has_mesh(name));
         let others: Vec<(&String, &Shown<Node>)> = others.collect();
         let mut names: BTreeSet<String> = wanted.peers.values().map(|peer| peer.name.clone()).collect();
-        let mut problems = Vec::new();
+        let mut renamed = Vec::new();
         for (name, Shown { place, says: node }) in &others {
             let asn = self.asn(name);
             for (family, address) in &node.addresses {
@@ -232,7 +236,9 @@ impl<'a> Cluster<'a> {
                     let what = format!(
                         "metadata.name: {name} is taken or no name for a peer; its session is called {address}"
                     );
-                    problems.push(Problem::new(place.clone(), what));
+                    if name != address.to_string() {
+                        renamed.push(Problem::new(place.clone(), what));
+                    }
                     name = address.to_string();
                 }
                 names.insert(name.clone());
@@ -240,6 +246,11 @@ impl<'a> Cluster<'a> {
                 peer.local_address = Some(*local);
                 wanted.peers.insert(*address, peer);
             }
+        }
+        let more = renamed.len().saturating_sub(1);
+        let mut problems: Vec<Problem> = renamed.into_iter().take(1).collect();
+        if let Some(first) = problems.first_mut().filter(|_| more > 0) {
+            first.what = format!("{}; and {more} more sessions by their addresses", first.what);
         }
         if others.len() >= LARGE_MESH {
             let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
@@ -356,11 +367,30 @@ kind: BGPNodeOverride
 metadata: {name: n1}
 spec: {peers: [{name: tor, address: 172.16.11.0, asn: 65101}]}
 ";
-        let nodes = [named("tor", 9), named("all", 10), named("n2-v6", 11)].concat();
+        let nodes = [named("tor", 9), named("all", 10), named("n2-v6", 11), named("192.0.2.12", 12)].concat();
         let intent = intent(&objects(&format!("{NODES}{nodes}{ours}")), "n1", &[]).expect("node is known");
         let names: Vec<&str> = intent.wanted.peers.values().map(|peer| peer.name.as_str()).collect();
-        assert_eq!(names, ["tor", "n2", "192.0.2.9", "192.0.2.10", "192.0.2.11", "n2-v6"]);
-        assert_eq!(intent.problems.len(), 3, "{:?}", intent.problems);
+        assert_eq!(names, ["tor", "n2", "192.0.2.9", "192.0.2.10", "192.0.2.11", "192.0.2.12", "n2-v6"]);
+        let problems: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
+        let says = "all.yaml, document 4: Node all: metadata.name: all is taken or no name for a peer; its session is \
+                    called 192.0.2.10; and 2 more sessions by their addresses";
+        assert_eq!(problems, [says], "a node that is called by its address is called so");
+    }
+
+    #[test]
+    fn a_node_that_is_a_peer_of_all_nodes_is_none_of_its_own() {
+        let ours = "---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPClusterConfig
+metadata: {name: c}
+spec: {mesh: Disabled, peers: [{name: rr, address: 192.0.2.1, asn: 64512}]}
+";
+        let objects = objects(&format!("{NODES}{ours}"));
+        for (name, peers) in [("n1", 0), ("n2", 1)] {
+            let intent = intent(&objects, name, &[]).expect("node is known");
+            let none = intent.problems.iter().all(|problem| !problem.what.contains("own address"));
+            assert!(none && intent.wanted.peers.len() == peers, "{name}: {:?}", intent.problems);
+        }
     }
 
     #[test]
