@@ -168,6 +168,8 @@ impl Work {
             // Its ADD was faster.
             Err(error) if error.errno() == Some(Errno::EEXIST) && self.has_own(address, link) => {}
             Err(_) if is_young(lease) => {}
+            // Its DEL is at work.
+            Err(_) if !self.is_unchanged(link) => {}
             Err(error) => {
                 let why = self.explain(address, link, &error);
                 self.fail(pod, address, link, why);
@@ -183,15 +185,28 @@ impl Work {
     /// A route that is there is of no use beside a better one: in IPv6 one of a smaller metric, in IPv4 one that was
     /// put before it, in both one of a table that is asked earlier. Who made it had a reason, or may want to know.
     fn see_used(&mut self, lease: &Lease, pod: &Attachment, address: IpAddr, link: &Link) {
-        let why = match kernel::route_to(&mut self.socket, address) {
-            Ok(used) if used.link == Some(link.index) => return,
-            Ok(used) => format!("the node uses another one, of {}", used.in_words()),
-            Err(error) => error.to_string(),
-        };
-        // Its DEL may have come between.
-        if !is_young(lease) && kernel::is_there(link) {
+        if is_young(lease) || self.why_unused(address, link).is_none() || !self.is_unchanged(link) {
+            return;
+        }
+        // It may have been down for a moment in between.
+        if let Some(why) = self.why_unused(address, link) {
             self.fail(pod, address, link, why);
         }
+    }
+
+    fn why_unused(&mut self, address: IpAddr, link: &Link) -> Option<String> {
+        match kernel::route_to(&mut self.socket, address) {
+            Ok(used) if used.link == Some(link.index) => None,
+            Ok(used) => Some(format!("the node uses another one, of {}", used.in_words())),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Whether the link is as it was seen. A DEL takes its routes, then its name, all under the lock of interfaces:
+    /// the question waits until it is over.
+    fn is_unchanged(&mut self, link: &Link) -> bool {
+        let now = kernel::link(&mut self.socket, &link.name).ok().flatten();
+        now.is_some_and(|now| (now.index, now.up) == (link.index, link.up))
     }
 
     fn fail(&mut self, pod: &Attachment, address: IpAddr, link: &Link, why: String) {

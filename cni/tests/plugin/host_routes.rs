@@ -366,6 +366,33 @@ fn beside_pods_that_come_and_go_no_add_fails_and_nothing_is_left() {
 }
 
 #[test]
+fn pods_that_go_are_not_told_as_cut_off() {
+    on_a_host(|host| {
+        let pods: Vec<Pod> = (0..40).map(|nth| host.attached_pod(&format!("a{nth}")).0).collect();
+        // Long ago, as above: no ADD can be at work.
+        std::fs::remove_dir_all(host.lease_dir()).expect("removed");
+        host.attached_pod("b1");
+        let over = AtomicBool::new(false);
+        let failing = thread::scope(|scope| {
+            let daemon = scope.spawn(|| {
+                let mut failing = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    failing.extend(restore(host).failing);
+                }
+                failing
+            });
+            let answers: Vec<_> = pods.iter().map(|pod| host.call("DEL", pod).run()).collect();
+            over.store(true, Ordering::Relaxed);
+            for answer in answers {
+                answer.expect_success();
+            }
+            daemon.join().expect("all went well")
+        });
+        assert_eq!(failing, []);
+    });
+}
+
+#[test]
 fn beside_the_daemon_an_add_names_the_source_that_is_missing() {
     on_a_host(|host| {
         let over = AtomicBool::new(false);
