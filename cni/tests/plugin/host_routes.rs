@@ -155,6 +155,24 @@ fn a_source_moves_without_giving_up_the_first_place() {
 }
 
 #[test]
+fn a_route_without_a_source_is_left_alone_until_it_is_used() {
+    on_a_host(|host| {
+        let (pod, added) = host.attached_pod("a1");
+        let (address, link) = (added.addresses()[0], pod.host_ifname());
+        let before = routes();
+        let own = format!("{address} dev {link} proto 204 scope link");
+        ip(&format!("route prepend {own}"));
+        ip(&format!("route prepend {address} dev lo proto static"));
+        let behind = routes();
+        assert_eq!(restore(host), Restored::default());
+        assert_eq!(routes(), behind, "to delete it the kernel might take one with a source");
+        ip(&format!("route del {address} dev lo proto static"));
+        assert_eq!(restore(host), Restored { sourced: 1, ..Restored::default() });
+        assert_eq!(routes(), before);
+    });
+}
+
+#[test]
 fn a_move_of_a_source_that_was_broken_off_is_brought_to_its_end() {
     on_a_host(|host| {
         let (pod, added) = host.attached_pod("a1");
