@@ -30,11 +30,16 @@ pub fn start(folder: PathBuf, record: Record) -> anyhow::Result<(Views, JoinHand
         // A panic in there is a bug of ours: the task ends, and the daemon with it.
         let Ok(mut folder) = spawn_blocking(|| Folder::with_record(folder, record)).await else { return };
         while !views.is_closed() {
-            // A watch that cannot be had is tried again; listing fails for the same reason and says it.
-            let _ = watch.renew();
-            let looked = spawn_blocking(move || (folder.view(), folder)).await;
-            let Ok((view, same)) = looked else { return };
-            folder = same;
+            let look = move || {
+                // A watch that cannot be had is tried again; listing fails for the same reason and says it.
+                let _ = watch.renew();
+                (folder.view(), folder, watch)
+            };
+            let view;
+            match spawn_blocking(look).await {
+                Ok(looked) => (view, folder, watch) = looked,
+                Err(_) => return,
+            }
             views.send_if_modified(|latest| {
                 let is_modified = latest.as_ref() != Some(&view);
                 *latest = Some(view);

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Editors write a file in several steps; a change is over when no further one came for this long.
@@ -54,9 +55,9 @@ impl Watch {
         Ok(Watch { path, watcher, changes, watched: None, content: Content::new() })
     }
 
-    /// Watches the folder that has the name now. To be called before its content is read.
+    /// Watches the folder that has the name now. To be called before its content is read. Blocks on the file system.
     pub(super) fn renew(&mut self) -> notify::Result<()> {
-        let now = self.identity();
+        let now = identity_of(&self.path);
         if self.watched != now {
             // Fails when the old folder is gone, and its watch with it.
             let _ = self.watcher.unwatch(&self.path);
@@ -65,7 +66,7 @@ impl Watch {
         // The same folder may have been removed and made again: the kernel uses inodes anew.
         self.watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
         self.watched = now;
-        self.content = self.content();
+        self.content = content_of(&self.path);
         Ok(())
     }
 
@@ -74,9 +75,18 @@ impl Watch {
         loop {
             match timeout(INTERVAL, self.changes.recv()).await {
                 Ok(_) => return self.settled().await,
-                Err(_) if self.watched.is_none() || self.watched != self.identity() => return,
-                Err(_) if self.content != self.content() => return self.settled().await,
                 Err(_) => {}
+            }
+            let path = self.path.clone();
+            // A file system that does not answer (NFS) holds up nobody else.
+            let look = spawn_blocking(move || (identity_of(&path), content_of(&path)));
+            // A panic in there is for the look that follows to find.
+            let Ok((identity, content)) = look.await else { return };
+            if self.watched.is_none() || self.watched != identity {
+                return;
+            }
+            if self.content != content {
+                return self.settled().await;
             }
         }
     }
@@ -85,21 +95,21 @@ impl Watch {
         let quiet = async { while let Ok(Some(())) = timeout(PAUSE, self.changes.recv()).await {} };
         let _ = timeout(LONGEST_PAUSE, quiet).await;
     }
+}
 
-    fn identity(&self) -> Option<Identity> {
-        fs::metadata(&self.path).ok().map(|metadata| identity(&metadata))
-    }
+fn identity_of(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|metadata| identity(&metadata))
+}
 
-    /// Of links, what they lead to. What cannot be looked at is left out: it is noticed when it can.
-    fn content(&self) -> Content {
-        let Ok(entries) = fs::read_dir(&self.path) else { return Content::new() };
-        let entries = entries.flatten().filter_map(|entry| {
-            let metadata = fs::metadata(entry.path()).ok()?;
-            let written = (metadata.mtime(), metadata.mtime_nsec());
-            Some((entry.file_name(), (identity(&metadata), metadata.len(), written)))
-        });
-        entries.collect()
-    }
+/// Of links, what they lead to. What cannot be looked at is left out: it is noticed when it can.
+fn content_of(path: &Path) -> Content {
+    let Ok(entries) = fs::read_dir(path) else { return Content::new() };
+    let entries = entries.flatten().filter_map(|entry| {
+        let metadata = fs::metadata(entry.path()).ok()?;
+        let written = (metadata.mtime(), metadata.mtime_nsec());
+        Some((entry.file_name(), (identity(&metadata), metadata.len(), written)))
+    });
+    entries.collect()
 }
 
 fn identity(metadata: &fs::Metadata) -> Identity {
