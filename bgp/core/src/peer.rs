@@ -141,6 +141,15 @@ pub enum Refused {
     Disabled,
 }
 
+/// What becomes of a connection when its OPEN has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Collision {
+    /// There is no other, or that is closed.
+    Survives,
+    /// The other one stays; and who had opened this.
+    Loses(Opener),
+}
+
 /// The slot for the connection that we open.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a peer, and the large variant is the usual one")]
@@ -170,6 +179,8 @@ pub(crate) struct Peer {
     penalty_until: Instant,
     /// The peer was told why a connection ended: until then it may read that, and is not connected to.
     quiet_until: Instant,
+    /// Since when the peer may be expected to have a session: it was made, or the operator did something to it.
+    pub(crate) expected_since: Instant,
     helper: Helper,
     /// Families of the present session that it has told in full.
     end_of_rib: BTreeSet<Family>,
@@ -210,6 +221,7 @@ impl Peer {
             backoff: Backoff::default(),
             penalty_until: now,
             quiet_until: now,
+            expected_since: now,
             helper: Helper::Idle,
             end_of_rib: BTreeSet::new(),
             reason: Reason::of(address),
@@ -420,6 +432,7 @@ impl Peer {
                 self.stop(cx, &administrative_shutdown(), "disabled by the operator");
             }
             (Admin::Disabled, Admin::Enabled) => {
+                self.expected_since = cx.now;
                 self.wait_until(cx.now);
                 self.forget_failures(cx);
             }
@@ -459,6 +472,7 @@ impl Peer {
         if self.helper.give_up() {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
+        self.expected_since = cx.now;
         self.wait_until(cx.now);
         self.failed_attempts = 0;
         self.note_state(cx.now);
@@ -508,10 +522,12 @@ impl Peer {
             self.fail(cx, conn, &fault.notification);
             return;
         }
-        if !self.survives_collision(cx, conn, &open) {
-            let notification = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
-            self.fail_quietly(cx, conn, &notification);
-            return;
+        let collision = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
+        match self.resolve_collision(cx, conn, &open) {
+            Collision::Survives => {}
+            Collision::Loses(Opener::Us) => return self.fail_quietly(cx, conn, &collision),
+            // As in `turn_away`: a peer that connects in a loop would soon have all our descriptors.
+            Collision::Loses(Opener::Peer) => return self.fail(cx, conn, &collision),
         }
         let keepalive = self.config.keepalive;
         let Some(connection) = self.connection_mut(conn) else { return };
@@ -543,29 +559,34 @@ impl Peer {
     /// even if one has become Established meanwhile (the RFC's CollisionDetectEstablishedState). Each
     /// side then keeps the same one whatever the timing, and two speakers that start in the same moment
     /// cannot close both.
-    fn survives_collision(&mut self, cx: &mut Context<'_>, conn: ConnId, open: &Open) -> bool {
-        let Some(this) = self.connections().find(|connection| connection.id == conn) else { return false };
-        let (opened_at, opener) = (this.opened_at, this.opener);
-        let Some(other) = self.connections().find(|connection| connection.id != conn) else { return true };
+    fn resolve_collision(&mut self, cx: &mut Context<'_>, conn: ConnId, open: &Open) -> Collision {
+        let this = self.connections().find(|connection| connection.id == conn);
+        let Some((opened_at, opener)) = this.map(|this| (this.opened_at, this.opener)) else {
+            return Collision::Survives;
+        };
+        let Some(other) = self.connections().find(|connection| connection.id != conn) else {
+            return Collision::Survives;
+        };
         let other_id = other.id;
         match &other.state {
-            State::Held { .. } | State::OpenSent { .. } => return true,
+            State::Held { .. } | State::OpenSent { .. } => return Collision::Survives,
             State::Established { session, since, .. } if opened_at > *since => {
                 let helps = session.peer_restart.as_ref().is_some_and(|r| !r.families.is_empty());
-                if helps {
-                    self.replace_by_restart(cx, other_id);
+                if !helps {
+                    return Collision::Loses(opener);
                 }
-                return helps;
+                self.replace_by_restart(cx, other_id);
+                return Collision::Survives;
             }
             State::OpenConfirm { .. } | State::Established { .. } => {}
         }
         let ours = (cx.identity.router_id, cx.identity.asn);
-        let keep = survivor(ours, (open.router_id, open.asn));
-        if keep == opener {
-            let notification = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
-            self.fail_quietly(cx, other_id, &notification);
+        if survivor(ours, (open.router_id, open.asn)) != opener {
+            return Collision::Loses(opener);
         }
-        keep == opener
+        let notification = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
+        self.fail_quietly(cx, other_id, &notification);
+        Collision::Survives
     }
 
     /// RFC 4724 section 5: a new connection from a peer that can restart tells that it did; the old one
@@ -647,13 +668,13 @@ impl Peer {
 
     // --- ends --------------------------------------------------------------------------------------
 
-    /// The peer was at fault, or the operator wants it so: NOTIFICATION, and a penalty.
+    /// The peer was at fault, or connected in vain: NOTIFICATION, and a penalty.
     fn fail(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
         self.penalty_until = cx.now + cx.jitter.spread(Self::PENALTY);
         self.fail_quietly(cx, conn, notification);
     }
 
-    /// NOTIFICATION without blame, as after a collision. Nothing on a connection that is held back: without
+    /// NOTIFICATION without blame. Nothing on a connection that is held back: without
     /// our OPEN before it, it would be an error of ours (RFC 4271 section 8.2.2, event 25).
     fn fail_quietly(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
         let Some(mut connection) = self.take_connection(conn) else { return };
@@ -661,6 +682,10 @@ impl Peer {
         if !connection.is_held() {
             frame::write_notification(&mut last_words, notification);
             self.quiet_until = cx.now + Self::LAST_WORDS;
+        }
+        if let Outgoing::Waiting { until } = &mut self.outgoing {
+            // An attempt of ours that waits already lets the peer read, too.
+            *until = self.quiet_until.max(*until);
         }
         cx.effects.push(Effect::Close { conn, last_words });
         if connection.established().is_some() {

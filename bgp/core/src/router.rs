@@ -89,6 +89,8 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// Since when.
     pub since: Instant,
+    /// Since when it may be expected to have a session: it was configured anew, enabled or restarted.
+    pub expected_since: Instant,
     /// What was agreed on, if Established.
     pub session: Option<Session>,
     /// Why the last connection or session ended.
@@ -605,6 +607,7 @@ impl Router {
             admin: peer.admin(),
             state,
             since,
+            expected_since: peer.expected_since,
             session: peer.established().map(|(_, session, _)| session.clone()),
             last_error: peer.last_error().cloned(),
             flawed_updates: peer.flawed_updates,

@@ -344,6 +344,46 @@ fn nothing_is_called_sent_that_was_not() {
     assert_eq!(status(&device).last_error.expect("a reason").what, reason);
 }
 
+/// Each connection that is closed with words lives on for a moment in the driver, which has room for all peers.
+#[test]
+fn peer_that_connects_in_a_loop_beside_its_session_is_told_so_now_and_then() {
+    let mut device = device();
+    let session = established(&mut device);
+    device.advance(Duration::from_millis(1));
+    let offered = [capability::IPV4, capability::IPV6, &capability::four_octet_as(65002)];
+    let mut told = 0;
+    for _ in 0..300 {
+        let conn = device.accept(ip(US), ip(PEER));
+        device.send(conn, &scripted::open(65002, [10, 2, 0, 2], &offered));
+        told += usize::from(!device.received(conn).is_empty());
+    }
+    assert_eq!(told, 1);
+    assert!(!device.is_closed(session));
+    // What it wants may be right later.
+    device.advance(Duration::from_secs(2));
+    assert!(!device.is_closed(session));
+    let conn = device.accept(ip(US), ip(PEER));
+    assert_eq!(device.received(conn).len(), 1, "our OPEN");
+}
+
+#[test]
+fn attempt_of_ours_that_waits_lets_the_peer_read_why_its_own_ended() {
+    let mut wanted: Wanted = router(65001, US);
+    wanted.peers = BTreeMap::from([neighbor(65002, PEER)]);
+    let mut device = Device::new(wanted);
+    let ours = dialled(&mut device);
+    let conn = device.accept(ip(US), ip(PEER));
+    device.call(|router, now| router.handle_connect_failed(now, ours, "Connection refused"));
+    let attempt = device.router.poll_timeout().expect("an attempt");
+    device.advance(attempt - device.now - Duration::from_millis(1));
+    told(&mut device, conn, &scripted::open(65011, [10, 2, 0, 2], &[]));
+    let has_dialled = |device: &Device| device.actions.iter().any(|is| matches!(is, Action::Connect { .. }));
+    device.advance(Duration::from_millis(190));
+    assert!(!has_dialled(&device), "before it can have read why");
+    device.advance(Duration::from_millis(10));
+    assert!(has_dialled(&device));
+}
+
 /// The connection that the device asked for last.
 fn dialled(device: &mut Device) -> ConnId {
     let connect = device.actions.iter().rev().find_map(|action| match action {

@@ -139,6 +139,29 @@ fn enabled_peer_is_dialled_at_once_whatever_failed_before() {
     assert!(dialled(&mut device).is_empty());
 }
 
+/// What is shown of a peer that is down is about the peer, not about what was done to it a moment ago.
+#[test]
+fn peer_is_expected_since_the_operator_touched_it_last_whatever_it_does() {
+    let (mut device, _) = brought_to(PeerState::Active);
+    let made = status(&device).expected_since;
+    device.advance(HOUR);
+    assert_eq!(status(&device).expected_since, made);
+    device.call(|router, now| router.restart(now, router.peer_at(ip(PEER)).expect("configured")));
+    assert_eq!(status(&device).expected_since, device.now);
+    set_admin(&mut device, Admin::Disabled);
+    device.advance(HOUR);
+    set_admin(&mut device, Admin::Enabled);
+    assert_eq!(status(&device).expected_since, device.now);
+    // A session that is lost is not as young as a peer.
+    let enabled = device.now;
+    let conn = device.accept(ip(US), ip(PEER));
+    device.send(conn, &peers_open());
+    device.send(conn, &scripted::keepalive());
+    device.advance(Duration::from_secs(60));
+    device.hang_up(conn);
+    assert_eq!(status(&device).expected_since, enabled);
+}
+
 /// RFC 4486 section 4: the other side's operator reads why.
 #[test]
 fn connection_of_a_disabled_peer_is_told_of_the_shutdown_and_closed() {

@@ -331,9 +331,11 @@ impl Driver {
             attempt.abort();
         }
         while self.closing.try_join_next().is_some() {}
-        let connection = self.connections.remove(&conn);
-        if let Some(connection) = connection.filter(|_| self.closing.len() < MOST_CLOSING) {
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        if self.closing.len() < MOST_CLOSING {
             connection.close(last_words, &mut self.closing);
+        } else if !last_words.is_empty() {
+            tracing::debug!(conn = conn.0, "closed without a word: too many connections are closing");
         }
     }
 
