@@ -73,9 +73,8 @@ impl Watch {
     /// Returns when there is reason to look at the content.
     pub(super) async fn changed(&mut self) {
         loop {
-            match timeout(INTERVAL, self.changes.recv()).await {
-                Ok(_) => return self.settled().await,
-                Err(_) => {}
+            if timeout(INTERVAL, self.changes.recv()).await.is_ok() {
+                return self.settled().await;
             }
             let path = self.path.clone();
             // A file system that does not answer (NFS) holds up nobody else.
