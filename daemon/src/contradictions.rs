@@ -70,6 +70,37 @@ pub(crate) fn settle(entries: &[&Entry], held: &Claims) -> Settled {
     court.settled
 }
 
+/// With the node and what it is told.
+type PeerClaim<'a> = (Claim, usize, (&'a str, &'a Peer));
+
+/// By entry, field of the peer, reason, and the file that is the reason: the peer, and at which nodes.
+type LeftOut<'a> = BTreeMap<(usize, &'a str, &'static str, Option<String>), (&'a Peer, Why, Vec<&'a str>)>;
+
+/// Why a peer does not count, with the entry that has what it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Own,
+    Address(usize),
+    Name(usize),
+}
+
+impl Why {
+    fn reason(self) -> &'static str {
+        match self {
+            Why::Own => "the node's own address",
+            Why::Address(_) => "has the same",
+            Why::Name(_) => "has the same name",
+        }
+    }
+
+    fn winner(self) -> Option<usize> {
+        match self {
+            Why::Own => None,
+            Why::Address(winner) | Why::Name(winner) => Some(winner),
+        }
+    }
+}
+
 struct Court<'a> {
     entries: &'a [&'a Entry],
     held: &'a Claims,
@@ -280,6 +311,29 @@ impl<'a> Court<'a> {
 
     /// An address is one peer of a node, and not the node itself; and so is a name.
     fn peers(&mut self) {
+        let mut left_out = LeftOut::new();
+        let mut claims = self.peer_claims(&mut left_out);
+        claims.sort_by_key(|(_, index, _)| *index);
+        let mut claims = self.in_order(claims);
+        // Whoever does not get its name gives its address back, and another may have it.
+        loop {
+            let (waiting, is_given_back) = self.grant_peers(claims, &mut left_out);
+            claims = Vec::new();
+            for (claim, index, (node, peer)) in waiting {
+                match self.granted.get(&claim).copied() {
+                    Some(winner) => self.leave_out(&mut left_out, index, node, peer, Why::Address(winner)),
+                    None => claims.push((claim, index, (node, peer))),
+                }
+            }
+            if !is_given_back {
+                break;
+            }
+        }
+        self.refuse_peers(left_out);
+    }
+
+    /// What nodes are told of, but for their own addresses.
+    fn peer_claims(&mut self, left_out: &mut LeftOut<'a>) -> Vec<PeerClaim<'a>> {
         let mut claims = Vec::new();
         for (index, entry, overrides) in self.shown(node_override) {
             let Some(own) = self.addresses_of(&entry.name) else {
@@ -289,9 +343,9 @@ impl<'a> Court<'a> {
             };
             for peer in &overrides.peers {
                 if own.contains(&peer.address) {
-                    self.refuse_own(index, &entry.name, peer);
+                    self.leave_out(left_out, index, &entry.name, peer, Why::Own);
                 } else {
-                    claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&entry.name, peer)));
+                    claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&*entry.name, peer)));
                 }
             }
         }
@@ -300,39 +354,43 @@ impl<'a> Court<'a> {
             for (index, peer) in self.peers_of_all(&entry.name) {
                 let claim = Claim::Peer(entry.name.clone(), peer.address);
                 if !own.contains(&peer.address) {
-                    claims.push((claim, index, (&entry.name, peer)));
+                    claims.push((claim, index, (&*entry.name, peer)));
                 } else if self.is_held(&claim, index) {
                     // Else one of the peers of all nodes is a node itself, which is no contradiction.
-                    self.refuse_own(index, &entry.name, peer);
+                    self.leave_out(left_out, index, &entry.name, peer, Why::Own);
                 }
             }
         }
-        claims.sort_by_key(|(_, index, _)| *index);
-        let mut granted = Vec::new();
-        for (claim, index, (node, peer)) in self.in_order(claims) {
-            match self.granted.get(&claim) {
-                Some(winner) => {
-                    let what = format!("Conflicted: a peer of {} has the same", self.place(*winner));
-                    self.leave_out(index, node, peer, what);
-                }
-                None => {
-                    self.grant(claim, index);
-                    let name = Claim::PeerName(node.clone(), peer.name.clone());
-                    granted.push((name, index, (node, peer)));
-                }
+        claims
+    }
+
+    /// Gives back those whose address another one has, and whether one that was granted is free again.
+    fn grant_peers(
+        &mut self,
+        claims: Vec<PeerClaim<'a>>,
+        left_out: &mut LeftOut<'a>,
+    ) -> (Vec<PeerClaim<'a>>, bool) {
+        let (mut waiting, mut granted, mut is_given_back) = (Vec::new(), Vec::new(), false);
+        for (claim, index, (node, peer)) in claims {
+            if self.granted.contains_key(&claim) {
+                waiting.push((claim, index, (node, peer)));
+            } else {
+                self.grant(claim, index);
+                granted.push((Claim::PeerName(node.to_owned(), peer.name.clone()), index, (node, peer)));
             }
         }
         granted.sort_by_key(|(_, index, _)| *index);
         for (claim, index, (node, peer)) in self.in_order(granted) {
-            match self.granted.get(&claim) {
+            match self.granted.get(&claim).copied() {
                 Some(winner) => {
-                    let what = format!("Conflicted: a peer of {} has the same name", self.place(*winner));
-                    self.leave_out(index, node, peer, what);
-                    self.take_back(&Claim::Peer(node.clone(), peer.address));
+                    self.leave_out(left_out, index, node, peer, Why::Name(winner));
+                    self.take_back(&Claim::Peer(node.to_owned(), peer.address));
+                    is_given_back = true;
                 }
                 None => self.grant(claim, index),
             }
         }
+        (waiting, is_given_back)
     }
 
     /// Those that the node was granted.
@@ -343,15 +401,6 @@ impl<'a> Court<'a> {
 
     fn is_held(&self, claim: &Claim, index: usize) -> bool {
         self.held.granted.get(claim) == Some(&self.claimant(index))
-    }
-
-    /// A session that is there goes before a new address of the node.
-    fn refuse_own(&mut self, index: usize, node: &str, peer: &Peer) {
-        let is_held = self.is_held(&Claim::Peer(node.to_owned(), peer.address), index);
-        self.leave_out(index, node, peer, "Conflicted: the node's own address".to_owned());
-        if is_held {
-            self.because_of(self.held.file_of(&(Kind::Node, node.to_owned())).cloned());
-        }
     }
 
     /// The peers that `node` has in common with others.
@@ -365,16 +414,39 @@ impl<'a> Court<'a> {
         peers.into_iter().flat_map(|(index, peers)| peers.iter().map(move |peer| (index, peer)))
     }
 
-    fn leave_out(&mut self, index: usize, node: &str, peer: &Peer, what: String) {
+    fn leave_out(
+        &mut self,
+        left_out: &mut LeftOut<'a>,
+        index: usize,
+        node: &'a str,
+        peer: &'a Peer,
+        why: Why,
+    ) {
         let kind = self.entries[index].object.kind();
         self.settled.objects.left_out.insert((kind, node.to_owned(), peer.address));
-        let Peer { field, name, address, .. } = peer;
-        let at = match kind {
-            Kind::BGPNodeOverride => String::new(),
-            _ => format!(" at node {node}"),
-        };
-        let claim = Claim::Peer(node.to_owned(), *address);
-        self.refuse(index, [claim], format!("{field}.address: {address} (peer {name}{at}): {what}"));
+        // A session that is there goes before a new address of the node.
+        let is_taken = why == Why::Own && self.is_held(&Claim::Peer(node.to_owned(), peer.address), index);
+        let because_of =
+            is_taken.then(|| self.held.file_of(&(Kind::Node, node.to_owned())).cloned()).flatten();
+        let key = (index, peer.field.as_str(), why.reason(), because_of);
+        left_out.entry(key).or_insert_with(|| (peer, why, Vec::new())).2.push(node);
+    }
+
+    /// A peer that contradicts another at many nodes is one line.
+    fn refuse_peers(&mut self, left_out: LeftOut<'a>) {
+        for ((index, field, reason, because_of), (peer, why, nodes)) in left_out {
+            let Peer { name, address, .. } = peer;
+            let at = match self.entries[index].object.kind() {
+                Kind::BGPNodeOverride => String::new(),
+                _ => format!(" at {}", listed(&nodes)),
+            };
+            let winner = why.winner().map(|winner| format!("a peer of {} ", self.place(winner)));
+            let winner = winner.unwrap_or_default();
+            let what = format!("{field}.address: {address} (peer {name}{at}): Conflicted: {winner}{reason}");
+            let claims = nodes.into_iter().map(|node| Claim::Peer(node.to_owned(), *address));
+            self.refuse(index, claims, what);
+            self.because_of(because_of);
+        }
     }
 
     /// A peer whose options are unknown could be told what it should not.
@@ -426,6 +498,7 @@ fn listed(nodes: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::manifest::Manifest;
 
     fn node_of(number: usize, ranges: Vec<Prefix>) -> Entry {
         let pod_ranges = ranges.into_iter().map(|range| ("spec.podCIDRs".to_owned(), range)).collect();
@@ -496,6 +569,30 @@ mod tests {
             (both.objects, both.claims),
             "a second look finds the same"
         );
+    }
+
+    #[test]
+    fn an_address_that_is_given_back_for_its_name_is_free_for_others() {
+        let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {}\n";
+        let entries = |common: &str, particular: &str| {
+            let ours = |kind: &str, peers: &str| {
+                format!(
+                    "---\napiVersion: cambric.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: n1}}\n\
+                     spec: {{peers: [{peers}]}}\n"
+                )
+            };
+            let (common, particular) =
+                (ours("BGPClusterConfig", common), ours("BGPNodeOverride", particular));
+            Manifest::decode("all.yaml", &[node, &common, &particular].concat()).entries
+        };
+        let (a, y) = ("{name: a, address: 192.0.2.1, asn: 1}", "{name: y, address: 192.0.2.2, asn: 1}");
+        let before = entries("", a);
+        let before = settle(&before.iter().collect::<Vec<_>>(), &Claims::default());
+        let after = entries("{name: a, address: 192.0.2.2, asn: 1}", &format!("{a}, {y}"));
+        let after = settle(&after.iter().collect::<Vec<_>>(), &before.claims);
+        let left_out: Vec<Kind> = after.objects.left_out.iter().map(|(kind, ..)| *kind).collect();
+        assert_eq!(left_out, [Kind::BGPClusterConfig], "{:#?}", after.refused);
+        assert_eq!(after.refused.len(), 1, "{:#?}", after.refused);
     }
 
     #[test]

@@ -764,6 +764,26 @@ fn a_peer_of_all_nodes_may_be_one_of_them() {
 }
 
 #[test]
+fn a_peer_that_contradicts_others_at_many_nodes_is_one_line() {
+    let mut folder = cluster();
+    folder.view();
+    for name in ["n2", "n3"] {
+        folder.view_with(
+            &format!("peers-{name}.yaml"),
+            &overrides(name, "{name: b, address: 192.0.2.9, asn: 1}"),
+        );
+    }
+    let two = "{peers: [{name: rr, address: 192.0.2.100, asn: 1}, {name: b2, address: 192.0.2.9, asn: 1}]}";
+    folder.view_with("other.yaml", &ours("BGPClusterConfig", "other", two));
+    let view = folder.view_without("cluster.yaml");
+    let says = "other.yaml, document 1: BGPClusterConfig other: spec.peers[1].address: 192.0.2.9 (peer b2 at node n2 \
+                and 1 more): Conflicted: a peer of peers-n2.yaml, document 1: BGPNodeOverride n2 has the same; it is \
+                left out";
+    assert_eq!(problems(&view), [says]);
+    assert_eq!(view.left_out.len(), 2);
+}
+
+#[test]
 fn of_a_file_that_breaks_off_it_is_said_what_is_lost() {
     let mut folder = cluster();
     folder.view();
