@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cambric_api::{Path, Route};
 use cambric_bgp::policy::Refusal;
-use cambric_routes::{LinkTable, Routes, Snapshot};
+use cambric_routes::{ForeignRoute, LinkTable, Prefix, Routes, Snapshot};
 
 use super::links::{link_to, why_unusable};
 use super::words::escaped;
@@ -22,8 +22,8 @@ pub(super) struct Hops<'a> {
     links: Arc<LinkTable>,
     /// What the kernel does not tell is not said.
     snapshot: Option<Snapshot>,
-    /// Prefixes whose place another program's route has, with its protocol.
-    conflicts: BTreeMap<String, u8>,
+    /// Prefixes for which another program's route carries the packets, and what that is.
+    foreign: BTreeMap<String, String>,
 }
 
 impl Hops<'_> {
@@ -31,22 +31,22 @@ impl Hops<'_> {
     pub(super) async fn of(routes: &Routes) -> Hops<'_> {
         // The routes task ends only with the daemon.
         let snapshot = routes.snapshot().await.ok();
-        let conflicts = snapshot.iter().flat_map(|snapshot| &snapshot.conflicts);
-        let conflicts = conflicts.map(|(prefix, protocol)| (prefix.to_string(), *protocol)).collect();
-        Hops { routes, links: routes.links().borrow().clone(), snapshot, conflicts }
+        let told = |snapshot: &Snapshot| foreign(&snapshot.conflicts, &snapshot.hidden);
+        let foreign = snapshot.as_ref().map(told).unwrap_or_default();
+        Hops { routes, links: routes.links().borrow().clone(), snapshot, foreign }
     }
 
     /// Says it of each path that has a next hop.
     pub(super) async fn describe(&self, routes: &mut [Route]) {
         for route in &mut *routes {
-            let conflict = self.conflicts.get(&route.prefix);
+            let foreign = self.foreign.get(&route.prefix);
             for path in &mut route.paths {
                 let Some(next_hop) = path.next_hop.as_ref().and_then(|hop| hop.parse().ok()) else {
                     continue;
                 };
                 path.interface = self.interface(next_hop);
                 if matches!(path.verdict.as_str(), "best" | "multipath") {
-                    path.unused = self.why_unused(next_hop, conflict);
+                    path.unused = self.why_unused(next_hop, foreign);
                 }
             }
         }
@@ -66,9 +66,9 @@ impl Hops<'_> {
         Some(escaped(&link.name))
     }
 
-    fn why_unused(&self, next_hop: IpAddr, conflict: Option<&u8>) -> Option<String> {
-        if let Some(protocol) = conflict {
-            return Some(format!("a foreign route (protocol {protocol}) has its place in the kernel"));
+    fn why_unused(&self, next_hop: IpAddr, foreign: Option<&String>) -> Option<String> {
+        if let Some(foreign) = foreign {
+            return Some(foreign.clone());
         }
         let (_, why) = self.snapshot.as_ref()?.unusable.iter().find(|(hop, _)| hop.gateway == next_hop)?;
         Some(why_unusable(why).to_owned())
@@ -94,7 +94,40 @@ impl Hops<'_> {
     }
 }
 
+/// Where it has both, the one that goes before ours carries the packets.
+fn foreign(
+    conflicts: &BTreeMap<Prefix, u8>,
+    hidden: &BTreeMap<Prefix, ForeignRoute>,
+) -> BTreeMap<String, String> {
+    let in_place = conflicts.iter().map(|(prefix, protocol)| {
+        (prefix.to_string(), format!("a foreign route (protocol {protocol}) has its place in the kernel"))
+    });
+    let before = hidden.iter().map(|(prefix, by)| {
+        let (metric, protocol) = (by.metric, by.protocol);
+        let what = format!("a foreign route (protocol {protocol}, metric {metric}) goes before it");
+        (prefix.to_string(), what)
+    });
+    in_place.chain(before).collect()
+}
+
 /// RFC 4291 section 2.5.6.
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn route_that_goes_before_ours_is_told_before_one_beside_it() {
+        let prefix = |text: &str| Prefix::new(text.parse().expect("a network"));
+        let dhcp = ForeignRoute { metric: 5, protocol: 16 };
+        let conflicts = [(prefix("10.0.1.0/24"), 4), (prefix("10.0.2.0/24"), 4)].into();
+        let told = foreign(&conflicts, &[(prefix("10.0.2.0/24"), dhcp)].into());
+        let beside = "a foreign route (protocol 4) has its place in the kernel";
+        let before = "a foreign route (protocol 16, metric 5) goes before it";
+        let expected = [("10.0.1.0/24", beside), ("10.0.2.0/24", before)];
+        assert_eq!(told, expected.map(|(prefix, what)| (prefix.to_owned(), what.to_owned())).into());
+    }
 }

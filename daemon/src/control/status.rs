@@ -18,7 +18,7 @@ use crate::state::Shared;
 /// Most lines of one kind: whatever happened to a table of thousands, the page stays one.
 const FEW: usize = 20;
 
-/// Peers of a daemon that was just started are no matter for the operator yet.
+/// A peer that was just configured, enabled or restarted is no matter for the operator yet.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// Names this process among all that ever had its number: in a container that is always 1.
@@ -46,7 +46,7 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
         ready: state.ready,
         waiting_for: state.waiting_for,
         problems,
-        peer_problems: peer_problems(&peers, shared.started_at, Instant::now()),
+        peer_problems: peer_problems(&peers, Instant::now()),
         notices: peers::notices(shared, &peers).await,
         originated: state.originated,
         peers_established: peers.iter().filter(|peer| peer.state == PeerState::Established).count(),
@@ -115,9 +115,9 @@ fn protocol(number: u8) -> String {
     format!("{number}{name}")
 }
 
-fn peer_problems(peers: &[PeerStatus], started_at: Instant, now: Instant) -> Vec<String> {
-    let is_young = now.saturating_duration_since(started_at) < FIRST_CONTACT;
+fn peer_problems(peers: &[PeerStatus], now: Instant) -> Vec<String> {
     let is_down = |peer: &&PeerStatus| {
+        let is_young = now.saturating_duration_since(peer.expected_since) < FIRST_CONTACT;
         peer.admin == Admin::Enabled && peer.state != PeerState::Established && !is_young
     };
     let down: Vec<String> = peers.iter().filter(is_down).map(|peer| why_down(peer, now)).collect();
@@ -188,6 +188,7 @@ mod tests {
             admin,
             state,
             since: began,
+            expected_since: began,
             session: None,
             last_error: Some(LastError { at: began, what: "connect: Connection refused".to_owned() }),
             flawed_updates: 0,
@@ -197,10 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_is_down_is_a_problem_unless_it_is_disabled_or_all_is_new() {
+    fn peer_that_is_down_is_a_problem_unless_it_is_disabled_or_new() {
         let began = Instant::now();
-        let problems =
-            |state, admin, after| peer_problems(&[peer(state, admin, began)], began, began + after);
+        let problems = |state, admin, after| peer_problems(&[peer(state, admin, began)], began + after);
         let down = "peer bird (192.0.2.2) is down (Active): connect: Connection refused (70 s ago)";
         assert_eq!(problems(PeerState::Active, Admin::Enabled, LATER), [down]);
         assert_eq!(problems(PeerState::Active, Admin::Enabled, YOUNG), [""; 0]);
@@ -214,7 +214,7 @@ mod tests {
         let mut peer = peer(PeerState::Established, Admin::Enabled, began);
         peer.counts.insert(Family::Ipv4, Counts { not_kept: 5, ..Counts::default() });
         let over = "peer bird (192.0.2.2) tells more than its 20000 routes: 5 are refused and not kept";
-        assert_eq!(peer_problems(&[peer], began, began), [over]);
+        assert_eq!(peer_problems(&[peer], began), [over]);
     }
 
     #[test]
