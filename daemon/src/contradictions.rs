@@ -593,6 +593,8 @@ mod tests {
         let left_out: Vec<Kind> = after.objects.left_out.iter().map(|(kind, ..)| *kind).collect();
         assert_eq!(left_out, [Kind::BGPClusterConfig], "{:#?}", after.refused);
         assert_eq!(after.refused.len(), 1, "{:#?}", after.refused);
+        let free = Claim::Peer("n1".to_owned(), "192.0.2.2".parse().expect("address"));
+        assert_eq!(after.claims.granted.get(&free), Some(&(Kind::BGPNodeOverride, "n1".to_owned())));
     }
 
     #[test]
