@@ -145,17 +145,21 @@ async fn connections_in_a_loop_do_not_take_all_descriptors() {
     let (address, handle, _task) = speaker().await;
     let _session = establish(address, ONE).await;
     handle.set_admin_at(OTHER, Admin::Disabled).await.expect("it runs");
-    for (source, most) in [(OTHER, 60), (ONE, 300)] {
+    for (source, most) in [(OTHER, 60), (ONE, 60)] {
         let before = descriptors();
         let mut open_here = Vec::new();
         for _ in 0..400 {
             let mut stream = connect(address, source).await;
             // It may be closed already.
             drop(stream.write_all(&open()).await);
-            while next(&mut stream).await.is_some() {}
             open_here.push(stream);
         }
-        let more = descriptors().saturating_sub(before + open_here.len());
+        // While one of them is held, the others have ended; those with last words are still there.
+        let mut more = 0;
+        for at in 0..open_here.len() {
+            while next(&mut open_here[at]).await.is_some() {}
+            more = more.max(descriptors().saturating_sub(before + open_here.len()));
+        }
         assert!(more < most, "{source}: {more} more descriptors");
     }
 }
