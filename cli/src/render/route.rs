@@ -42,61 +42,42 @@ const REASONS: &[(&str, &str)] = &[
 
 /// One line a path; with [`Detail::Full`] its attributes below.
 pub(super) fn render(routes: &[Route], detail: Detail) -> String {
-    if routes.is_empty() {
-        return "no routes\n".to_owned();
-    }
-    let mut table = Table::new([
-        Column::Left("Prefix"),
-        Column::Left(""),
-        Column::Left("Next hop"),
-        Column::Left("From"),
-        Column::Left("Verdict"),
-        Column::Left("AS path"),
-    ]);
-    for route in routes {
-        for (index, path) in route.paths.iter().enumerate() {
-            let prefix = if index == 0 { route.prefix.as_str() } else { "" };
-            table.row([
-                prefix.to_owned(),
-                mark(path).to_owned(),
-                path.next_hop.clone().unwrap_or_else(|| "-".to_owned()),
-                path.peer.clone().unwrap_or_else(|| "local".to_owned()),
-                verdict(path),
-                as_path(path),
-            ]);
-            if detail == Detail::Full {
-                table.below(attributes(path));
-            }
-        }
-    }
-    table.to_string()
+    let below = |path: &Path| (detail == Detail::Full).then(|| attributes(path));
+    listed(routes, ["Verdict", "AS path"], |path| [verdict(path), as_path(path)], below)
 }
 
 /// One line a path, at its end the reason by name and in words.
 pub(super) fn render_reasons(routes: &[Route]) -> String {
+    let reason = |path: &Path| why(path).unwrap_or_else(|| path.verdict.clone());
+    listed(routes, ["AS path", "Why"], |path| [as_path(path), reason(path)], |_| None)
+}
+
+/// Which path it is, then what is asked for of it.
+fn listed(
+    routes: &[Route],
+    asked: [&'static str; 2],
+    cells: impl Fn(&Path) -> [String; 2],
+    below: impl Fn(&Path) -> Option<Fields>,
+) -> String {
     if routes.is_empty() {
         return "no routes\n".to_owned();
     }
-    let mut table = Table::new([
-        Column::Left("Prefix"),
-        Column::Left(""),
-        Column::Left("Next hop"),
-        Column::Left("From"),
-        Column::Left("AS path"),
-        Column::Left("Why"),
-    ]);
+    let mut table = Table::new(["Prefix", "", "Next hop", "From", asked[0], asked[1]].map(Column::Left));
     for route in routes {
         for (index, path) in route.paths.iter().enumerate() {
             let prefix = if index == 0 { route.prefix.as_str() } else { "" };
-            let why = why(path).unwrap_or_else(|| path.verdict.clone());
+            let [first, second] = cells(path);
             table.row([
                 prefix.to_owned(),
                 mark(path).to_owned(),
                 path.next_hop.clone().unwrap_or_else(|| "-".to_owned()),
                 path.peer.clone().unwrap_or_else(|| "local".to_owned()),
-                as_path(path),
-                why,
+                first,
+                second,
             ]);
+            if let Some(fields) = below(path) {
+                table.below(fields);
+            }
         }
     }
     table.to_string()
