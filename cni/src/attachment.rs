@@ -4,6 +4,7 @@
 //! sandbox of the same pod.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// Bytes of the longest container ID accepted: ID, interface and network name must fit into a link alias.
 pub const MAX_CONTAINER_ID: usize = 128;
@@ -42,6 +43,12 @@ impl Attachment {
     /// The host end's name: `cam` and 12 hex digits, 15 bytes in all.
     pub fn host_ifname(&self) -> String {
         format!("cam{:012x}", self.hash() >> 16)
+    }
+
+    /// Namespace and name of the pod, if they are known.
+    pub fn pod_name(&self) -> Option<(String, String)> {
+        let (namespace, name) = self.pod.as_deref()?.split_once('/')?;
+        Some((namespace.to_owned(), name.to_owned()))
     }
 
     /// The pod end's MAC: locally administered, and never the host end's, which starts with 02.
@@ -97,6 +104,14 @@ fn printable(c: char) -> char {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// The link-local address that an interface makes of it (RFC 4291 appendix A, "modified EUI-64").
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0b10, b, c, 0xff, 0xfe, d, e, f])
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -130,6 +145,12 @@ mod tests {
     fn pod_mac_is_a_locally_administered_unicast_address() {
         let Mac([first, ..]) = attachment("a1b2", "eth0", None).pod_mac();
         assert_eq!(first & 0b11, 0b10);
+    }
+
+    #[test]
+    fn link_local_address_has_the_mac_with_its_second_bit_turned() {
+        let mac = Mac([0x0a, 0x01, 0x02, 0x03, 0x04, 0x05]);
+        assert_eq!(mac.link_local().to_string(), "fe80::801:2ff:fe03:405");
     }
 
     #[test]

@@ -18,7 +18,8 @@
 //! Served are ADD, DEL and VERSION for versions 0.3.1 to 1.1.0, and CHECK from 0.4.0. Not here: STATUS and GC (they
 //! answer with an error), policy, masquerading, delegation to other plugins.
 //!
-//! One part is for the daemon: [`host_routes`] puts pods' routes back that were lost after ADD.
+//! Two parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back that
+//! were lost after ADD.
 //!
 //! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 
 pub mod attachment;
 pub mod config;
+pub mod endpoints;
 pub mod error;
 pub mod host_routes;
 pub mod lease;
@@ -51,6 +53,8 @@ mod netns;
 mod sysctl;
 mod undo;
 mod wire;
+
+pub use endpoints::endpoints;
 
 use error::CniError;
 use request::Request;

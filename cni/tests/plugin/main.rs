@@ -6,6 +6,7 @@
 mod host;
 
 mod check;
+mod endpoints;
 mod host_routes;
 mod input;
 mod leases;
