@@ -10,12 +10,14 @@ LAB ?= containerlab/two-rack
 # The plugin is started for every pod: linked statically and at a fixed address it starts in half the time.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 
-.PHONY: help build release test lint unit topology demo crds tools tools-test clean
+.PHONY: help build release test lint unit topology demo bench crds tools tools-test tools-bench clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
 	@echo '              KEEP=1 leaves the lab up'
 	@echo 'make test     every test, topologies included (root)'
+	@echo 'make bench    what a packet, a change and a new pod cost the policy engine, beside iptables (root)'
+	@echo '              CASE=path (or sets, compile, gate) runs that one; ARGS=--help says what may be chosen'
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
@@ -35,6 +37,9 @@ tools:
 tools-test:
 	@./deploy/tools.sh test
 
+tools-bench:
+	@./deploy/tools.sh bench
+
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -52,6 +57,10 @@ test: tools-test build lint unit topology
 
 demo: tools build
 	target/debug/cambric-demo $(if $(KEEP),--keep) $(LAB)
+
+bench: tools-bench
+	$(CARGO) build --locked --release -p cambric-bench
+	target/release/cambric-bench $(CASE) $(ARGS)
 
 crds:
 	$(CARGO) run --locked -q -p cambricd --example crds

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the demo or the tests need from the distribution, unless it is there already.
-# usage: tools.sh demo|test
+# Installs what the demo, the tests or the benchmarks need from the distribution, unless it is there already.
+# usage: tools.sh demo|test|bench
 set -euo pipefail
 
 say() { echo "cambric: $*" >&2; }
@@ -9,13 +9,20 @@ say() { echo "cambric: $*" >&2; }
 [ "$(id -u)" = 0 ] || { say "this needs root: it makes network namespaces"; exit 1; }
 [ "$(uname -s)" = Linux ] || { say "this needs Linux"; exit 1; }
 
-declare -A package=(
-    [/usr/lib/frr/bgpd]=frr
-    [/usr/bin/vtysh]=frr
-    [/bin/ip]=iproute2
-    [/bin/ping]=iputils-ping
-    [/sbin/sysctl]=procps
-)
+declare -A package=([/bin/ip]=iproute2)
+if [ "${1:-}" = bench ]; then
+    package+=(
+        [/usr/sbin/iptables-nft]=iptables
+        [/usr/sbin/ipset]=ipset
+    )
+else
+    package+=(
+        [/usr/lib/frr/bgpd]=frr
+        [/usr/bin/vtysh]=frr
+        [/bin/ping]=iputils-ping
+        [/sbin/sysctl]=procps
+    )
+fi
 if [ "${1:-}" = test ]; then
     package+=(
         [/usr/sbin/bird]=bird2
