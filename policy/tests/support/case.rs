@@ -12,6 +12,8 @@ use serde_json::Value;
 pub struct Case {
     pub schema: String,
     pub id: String,
+    #[serde(default)]
+    pub tags: Vec<String>,
     pub steps: Vec<Step>,
 }
 

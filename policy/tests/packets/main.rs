@@ -1,0 +1,9 @@
+//! Real packets through the real kernel, to whom policies are told as the daemon tells them.
+
+#[path = "../rig/mod.rs"]
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cases;
+mod rig_itself;
