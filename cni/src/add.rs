@@ -1,4 +1,4 @@
-//! ADD: pair, lease, wire, tell. What fails is undone, and the answer names every failure.
+//! ADD: pair, lease, wire, gate, tell. What fails is undone, and the answer names every failure.
 //!
 //! Several ADDs and DELs of one attachment may run at once. No lock is held for a whole call; the host end decides:
 //! the kernel lets one call make it, and whoever made it grants the lease. So a lease belongs to the link that is
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::del;
 use crate::error::{CniError, Code};
+use crate::gate::{Gate, Warning};
 use crate::gateway;
 use crate::kernel::{self, Link, PROTOCOL_POD, Route};
 use crate::lease::{self, Lease, LeaseError, Leases, Survivor};
@@ -22,11 +23,20 @@ use crate::wire::{self, WireError, Wiring};
 /// How many addresses are tried that turn out to be in use: a table that is that wrong needs a person.
 const TRIES: u32 = 8;
 
-/// Attaches the pod and returns the result object.
-pub(crate) fn add(request: &Add) -> Result<Value, CniError> {
+/// An attached pod.
+pub(crate) struct Added {
+    /// The result object.
+    pub(crate) result: Value,
+    pub(crate) warning: Option<Warning>,
+}
+
+/// Attaches the pod.
+pub(crate) fn add(request: &Add) -> Result<Added, CniError> {
+    let gate = Gate::find(request.config.policy_gate, &request.network.run_dir)?;
     let netns = netns::open_of_pod(&request.netns, request.own_netns)?;
     let mut call = Call {
         request,
+        gate,
         host: Socket::open().map_err(|error| host_wiring(error.into()))?,
         pod: netns.enter(Socket::open).flatten().map_err(|error| netns::invalid(&request.netns, error))?,
         netns,
@@ -44,6 +54,7 @@ pub(crate) fn add(request: &Add) -> Result<Value, CniError> {
 /// The parts of one ADD.
 struct Call<'a> {
     request: &'a Add,
+    gate: Gate<'a>,
     netns: Netns,
     host: Socket,
     pod: Socket,
@@ -73,7 +84,7 @@ impl Call<'_> {
     }
 
     /// One attempt: done in full or undone.
-    fn attach(&mut self) -> Result<Value, Failure> {
+    fn attach(&mut self) -> Result<Added, Failure> {
         let Add { network, config, attachment, .. } = self.request;
         let host_end = wire::create_pair(attachment, &self.netns, config, &mut self.host)
             .map_err(|error| Failure::Other(wire_error(&error)))?;
@@ -82,10 +93,12 @@ impl Call<'_> {
         // By its index: a link of that name may be another call's, if a DEL came between.
         undo.note(|| kernel::delete_link(&host_end).map_err(|error| error.to_string()));
 
-        let failure = match self.lease_and_wire(&host_end) {
-            Ok(lease) => return Ok(self.result(&host_end, &lease)),
-            Err(failure) => failure,
-        };
+        let outcome = self.lease_and_wire(&host_end).and_then(|lease| {
+            let gate = self.gate;
+            let passed = gate.pass(attachment, &host_end, lease.addresses, &mut self.host);
+            Ok(Added { warning: passed.map_err(Failure::Other)?, result: self.result(&host_end, &lease) })
+        });
+        let Err(failure) = outcome else { return outcome };
         let left = undo.run();
         if left.is_empty() {
             return Err(failure);

@@ -53,6 +53,35 @@ pub struct PodConfig {
     pub node_addresses: NodeAddresses,
     /// MTU of both ends in bytes; the kernel's default if absent.
     pub mtu_bytes: Option<u32>,
+    /// What a pod waits for.
+    pub policy_gate: PolicyGate,
+}
+
+/// `policyGate`: what a pod waits for before its ADD is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PolicyGate {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The node's rules must stand since this boot; whether its own are in place is asked for, but not insisted on: until
+    /// they are the pod is closed.
+    Prefer,
+    /// As `Prefer`, and its own rules must be in place.
+    Require,
+}
+
+impl PolicyGate {
+    fn parse(given: &Value) -> Result<PolicyGate, CniError> {
+        match given.as_str() {
+            Some("off") => Ok(PolicyGate::Off),
+            Some("prefer") => Ok(PolicyGate::Prefer),
+            Some("require") => Ok(PolicyGate::Require),
+            text => {
+                let value = text.map_or_else(|| given.to_string(), str::to_owned);
+                Err(invalid("policyGate", value, "must be off, prefer or require"))
+            }
+        }
+    }
 }
 
 /// At most one address of each family.
@@ -126,7 +155,8 @@ impl Network {
         }
         let node_addresses = parse_node_addresses(&body.node_addresses)?;
         check_mtu(body.mtu, &ranges)?;
-        Ok(PodConfig { ranges, node_addresses, mtu_bytes: body.mtu })
+        let policy_gate = body.policy_gate.as_ref().map(PolicyGate::parse).transpose()?.unwrap_or_default();
+        Ok(PodConfig { ranges, node_addresses, mtu_bytes: body.mtu, policy_gate })
     }
 }
 
@@ -145,6 +175,7 @@ struct Body {
     #[serde(default)]
     node_addresses: Vec<String>,
     mtu: Option<u32>,
+    policy_gate: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -262,14 +293,14 @@ mod tests {
         let network = network(json!({
             "ranges": [{"ipv4": "10.244.1.0/24", "ipv6": "fd00:10:244:1::/64"}],
             "nodeAddresses": ["10.255.0.11", "fd00:10:255::11"],
-            "mtu": 9000, "runDir": "/run/other", "somebodyElses": {"key": 1},
+            "mtu": 9000, "policyGate": "require", "runDir": "/run/other", "somebodyElses": {"key": 1},
         }))
         .expect("network");
         assert_eq!((network.name.as_str(), network.run_dir.to_str()), ("cambric", Some("/run/other")));
         let config = network.pod_config().expect("config");
         assert_eq!(config.ranges[0].to_string(), "10.244.1.0/24 and fd00:10:244:1::/64");
         assert_eq!(config.node_addresses.towards(Ipv4Addr::LOCALHOST.into()), "10.255.0.11".parse().ok());
-        assert_eq!(config.mtu_bytes, Some(9000));
+        assert_eq!((config.mtu_bytes, config.policy_gate), (Some(9000), PolicyGate::Require));
     }
 
     #[test]
@@ -294,6 +325,8 @@ mod tests {
             (json!({"ranges": good, "mtu": "big"}), 7, "invalid type"),
             (json!({"ranges": good, "mtu": 67}), 7, "must be 68 to 65535"),
             (json!({"ranges": [{"ipv6": "fd00::/64"}], "mtu": 1279}), 7, "must be 1280 to 65535"),
+            (json!({"ranges": good, "policyGate": "open"}), 7, "invalid policyGate \"open\""),
+            (json!({"ranges": good, "policyGate": true}), 7, "must be off, prefer or require"),
             (json!({"ranges": good, "name": "-x"}), 7, "invalid name"),
             (json!({"ranges": good, "name": "../x"}), 7, "invalid name"),
             (json!({"ranges": good, "runDir": "run"}), 7, "absolute"),
@@ -340,6 +373,15 @@ mod tests {
         ] {
             assert!(config(key, value).is_ok());
         }
+    }
+
+    #[test]
+    fn a_gate_that_is_not_told_is_off() {
+        let gate = |extra: Value| pod_config(extra).expect("config").policy_gate;
+        let ranges = json!([{"ipv4": "10.244.1.0/24"}]);
+        assert_eq!(gate(json!({"ranges": ranges})), PolicyGate::Off);
+        assert_eq!(gate(json!({"ranges": ranges, "policyGate": null})), PolicyGate::Off);
+        assert_eq!(gate(json!({"ranges": ranges, "policyGate": "off"})), PolicyGate::Off);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 use crate::attachment::Attachment;
 use crate::config::Network;
 use crate::error::{CniError, Code};
+use crate::gate;
 use crate::kernel;
 use crate::lease::{self, Leases};
 use crate::request::Del;
 
-/// Removes the link, then the lease.
+/// Removes the link, then what policy knows of its addresses, then the lease.
 pub(crate) fn del(request: &Del) -> Result<(), CniError> {
     let Del { network, attachment } = request;
     let failed = |left: String| {
@@ -26,7 +27,8 @@ pub(crate) fn del(request: &Del) -> Result<(), CniError> {
     release(network, attachment).map_err(failed)
 }
 
-/// Takes the lease of an attachment back, unless it has a link: then the lease is that link's.
+/// Takes the lease of an attachment back, and what policy knows of its addresses, unless it has a link: then both are
+/// that link's.
 ///
 /// ADD makes the link before it asks for the lease, so under the lock one look is enough.
 pub(crate) fn release(network: &Network, attachment: &Attachment) -> Result<(), String> {
@@ -35,5 +37,7 @@ pub(crate) fn release(network: &Network, attachment: &Attachment) -> Result<(), 
     if kernel::has_link(&attachment.host_ifname()).map_err(|error| error.to_string())? {
         return Ok(());
     }
+    let held = leases.iter().filter(|lease| lease.holder == attachment.holder);
+    held.for_each(|lease| gate::leave(attachment, lease.addresses));
     leases.release(&attachment.holder, lease::now()).map_err(|error| error.to_string())
 }

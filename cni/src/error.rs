@@ -26,6 +26,8 @@ pub enum Code {
     InvalidConfig = 7,
     /// `CNI_NETNS` is gone, is no network namespace, or is the plugin's own.
     InvalidNetns = 8,
+    /// The node is not ready for pods, or this pod's policy is not in place: the same call will do later.
+    TryAgainLater = 11,
     /// The pod already has that interface, or another namespace has it for the same container.
     InterfaceExists = 100,
     /// All addresses of all ranges are leased.

@@ -5,7 +5,8 @@
 //! The plugin runs only when pods come and go, so the daemon, which is always there, calls this.
 //!
 //! What should be follows from two things that are on the node already: a lease, and a link that is named and
-//! labelled for its holder. Nobody else's routes are touched, and nothing is taken away. A better one of somebody else,
+//! labelled for its holder. On a node with policy the pods' permanent neighbours are kept as well, with the MAC that
+//! the pod has by now (a later plugin of its list may have changed it). Nobody else's routes are touched, and nothing is taken away. A better one of somebody else,
 //! which cuts a pod off as well, is told.
 //!
 //! **It brings no pod back.** Leases are held under their lock, so none is released meanwhile; a DEL that has deleted
@@ -24,8 +25,9 @@ use nix::errno::Errno;
 
 use crate::attachment::Attachment;
 use crate::config::NodeAddresses;
+use crate::gate;
 use crate::gateway;
-use crate::kernel::{self, Link, PROTOCOL_POD, Route};
+use crate::kernel::{self, Link, Neighbour, PROTOCOL_POD, Route};
 use crate::lease::{self, Lease, LeaseError, Leases};
 use crate::netlink::{NetlinkError, Socket};
 use crate::wire::{self, Placing};
@@ -40,6 +42,8 @@ pub struct Restored {
     pub put_back: usize,
     /// Host ends that are the IPv6 gateway of their pod again.
     pub gateways: usize,
+    /// Addresses of pods that are permanent neighbours again.
+    pub neighbours: usize,
     /// Routes that have the node's address as their source again.
     pub sourced: usize,
     /// Addresses of the node that it lacks: routes go without them as their source.
@@ -106,12 +110,17 @@ pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<
         .filter(|address| address.address == IpAddr::from(gateway::IPV6))
         .map(|address| address.link)
         .collect();
+    let neighbours =
+        gate::is_enforced(run_dir).then(|| kernel::permanent_neighbours(&mut socket)).transpose()?;
     let mut work = Work { socket, sources, restored: Restored::default() };
     let mut seen = BTreeSet::new();
     for lease in leases.granted() {
         let Some((pod, link)) = link_of(&lease, network, &links) else { continue };
         if lease.addresses.ipv6.is_some() && link.up && !gateways.contains(&link.index) {
             work.make_gateway(link);
+        }
+        if let Some(neighbours) = &neighbours {
+            work.make_neighbours(&lease, link, neighbours);
         }
         // Once, even if tables of two ranges have it: what was read above is no longer so then.
         for address in lease.addresses.iter().filter(|address| seen.insert((*address, link.index))) {
@@ -218,6 +227,18 @@ impl Work {
     /// If that fails, so does the route, which says why.
     fn make_gateway(&mut self, link: &Link) {
         self.restored.gateways += usize::from(self.socket.batch(&wire::ipv6_gateway(link)).is_ok());
+    }
+
+    /// If that fails, the daemon's rules let the pod be looked for; they do while the daemon is there.
+    fn make_neighbours(&mut self, lease: &Lease, link: &Link, present: &[Neighbour]) {
+        let Some(mac) = kernel::mac_of_peer(&mut self.socket, link) else { return };
+        for address in lease.addresses.iter() {
+            let wanted = Neighbour { link: link.index, address, mac: Some(mac), permanent: true };
+            if !present.contains(&wanted) {
+                let made = self.socket.batch(&[wire::neighbour(address, mac, link)]);
+                self.restored.neighbours += usize::from(made.is_ok());
+            }
+        }
     }
 
     fn insert(&mut self, address: IpAddr, link: &Link) -> Result<(), NetlinkError> {

@@ -24,8 +24,10 @@ const IFADDR_BYTES: usize = 8;
 const NDMSG_BYTES: usize = 12;
 /// Asks for a route as it is in its table; `libc` lacks it. A kernel before 4.13 tells what follows from it.
 const RTM_F_FIB_MATCH: u32 = 0x2000;
-/// `NDA_IFINDEX`, which `libc` lacks.
+// Numbers of the kernel's headers that `libc` lacks.
 const NDA_IFINDEX: u16 = 8;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_TARGET_NETNSID: u16 = 46;
 
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Index of the other end of a veth pair, in that end's namespace; 0 for links that have none.
     pub(crate) peer: u32,
+    /// What that namespace is called in this one; absent if it is this one.
+    pub(crate) peer_netns: Option<u32>,
 }
 
 /// A route.
@@ -80,6 +84,7 @@ pub(crate) struct Address {
 /// What an interface knows of a neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Neighbour {
+    pub(crate) link: u32,
     pub(crate) address: IpAddr,
     pub(crate) mac: Option<Mac>,
     pub(crate) permanent: bool,
@@ -98,6 +103,15 @@ pub(crate) fn link(socket: &mut Socket, name: &str) -> Result<Option<Link>, Netl
         Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// MAC of the other end of a veth pair, which is in another namespace. None if it, or that, is gone.
+pub(crate) fn mac_of_peer(socket: &mut Socket, link: &Link) -> Option<Mac> {
+    let mut header = [0; IFINFO_BYTES];
+    header[4..8].copy_from_slice(&link.peer.to_ne_bytes());
+    let query = Message::new(format!("look for the peer of {}", link.name), libc::RTM_GETLINK, 0, &header)
+        .u32(IFLA_TARGET_NETNSID, link.peer_netns?);
+    socket.batch(&[query]).ok()?.iter().find_map(parse_link)?.mac
 }
 
 /// All links.
@@ -167,9 +181,19 @@ pub(crate) fn addresses_of(socket: &mut Socket, link: u32) -> Result<Vec<Address
 
 /// What a link knows of its neighbours, both families.
 pub(crate) fn neighbours(socket: &mut Socket, link: u32) -> Result<Vec<Neighbour>, NetlinkError> {
-    let query = Message::new("list neighbours", libc::RTM_GETNEIGH, 0, &[0; NDMSG_BYTES]);
-    let replies = socket.dump(&query.u32(NDA_IFINDEX, link))?;
-    Ok(replies.iter().filter_map(|reply| parse_neighbour(reply, link)).collect())
+    let replies = socket.dump(&neighbours_query().u32(NDA_IFINDEX, link))?;
+    let found = replies.iter().filter_map(parse_neighbour);
+    Ok(found.filter(|neighbour| neighbour.link == link).collect())
+}
+
+/// The permanent neighbours of all links, both families.
+pub(crate) fn permanent_neighbours(socket: &mut Socket) -> Result<Vec<Neighbour>, NetlinkError> {
+    let replies = socket.dump(&neighbours_query())?;
+    Ok(replies.iter().filter_map(parse_neighbour).filter(|neighbour| neighbour.permanent).collect())
+}
+
+fn neighbours_query() -> Message {
+    Message::new("list neighbours", libc::RTM_GETNEIGH, 0, &[0; NDMSG_BYTES])
 }
 
 /// Pods of a network that are alive, from links' aliases and host routes: the second copy of the leases.
@@ -238,6 +262,7 @@ pub(crate) fn parse_link(reply: &Reply) -> Option<Link> {
         mtu_bytes: attributes.u32(libc::IFLA_MTU)?,
         up: i32::from_ne_bytes([e, f, g, h]) & libc::IFF_UP != 0,
         peer: attributes.u32(libc::IFLA_LINK).unwrap_or(0),
+        peer_netns: attributes.u32(IFLA_LINK_NETNSID),
     })
 }
 
@@ -287,15 +312,15 @@ fn parse_address(reply: &Reply) -> Option<Address> {
     })
 }
 
-fn parse_neighbour(reply: &Reply, link: u32) -> Option<Neighbour> {
+fn parse_neighbour(reply: &Reply) -> Option<Neighbour> {
     if reply.kind != libc::RTM_NEWNEIGH {
         return None;
     }
     let [_, _, _, _, a, b, c, d, low, high, ..] = reply.header::<NDMSG_BYTES>()?;
     let attributes = reply.attributes(NDMSG_BYTES);
-    let address = attributes.address(libc::NDA_DST)?;
-    (u32::from_ne_bytes([a, b, c, d]) == link).then(|| Neighbour {
-        address,
+    Some(Neighbour {
+        link: u32::from_ne_bytes([a, b, c, d]),
+        address: attributes.address(libc::NDA_DST)?,
         mac: attributes.bytes(libc::NDA_LLADDR).and_then(mac),
         permanent: u16::from_ne_bytes([low, high]) & libc::NUD_PERMANENT != 0,
     })

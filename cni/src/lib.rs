@@ -7,16 +7,16 @@
 //! environment + stdin -> request -> config, range, previous   (parsed once, then trusted)
 //!                           |
 //!                    add / del / check
-//!                        /   |    \
-//!                   lease  wire   undo                 (address from a table; links and routes by netlink)
-//!                     |      |
+//!                        /   |    |    \
+//!                   lease  wire  gate  undo            (address from a table; links and routes by netlink; policy)
+//!                     |       \  |
 //!              lease/table  kernel, netlink, netns, sysctl
 //!                           |
 //!                   result or error -> stdout
 //! ```
 //!
 //! Served are ADD, DEL and VERSION for versions 0.3.1 to 1.1.0, and CHECK from 0.4.0. Not here: STATUS and GC (they
-//! answer with an error), policy, masquerading, delegation to other plugins.
+//! answer with an error), the rules of policy, masquerading, delegation to other plugins.
 //!
 //! Two parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back that
 //! were lost after ADD.
@@ -25,8 +25,8 @@
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
 //!
 //! What the plugin creates, and how it is known again without memory: host ends of veth pairs named `cam` + 12 hex
-//! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, and lease
-//! tables under `/run/cambric/ipam` ([`lease`]).
+//! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, lease tables under
+//! `/run/cambric/ipam` ([`lease`]), and members of the daemon's sets that name such a link.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -46,6 +46,7 @@ pub mod version;
 mod add;
 mod check;
 mod del;
+mod gate;
 mod gateway;
 mod kernel;
 mod netlink;
@@ -56,12 +57,14 @@ mod wire;
 
 pub use endpoints::endpoints;
 
+use add::Added;
 use error::CniError;
 use request::Request;
 
 /// Serves one call: reads the request, does it, prints the answer.
 ///
-/// An error is printed on stdout as the specification's JSON object; stderr gets the about-line alone.
+/// An error is printed on stdout as the specification's JSON object; stderr gets the about-line, and what should be
+/// known about a pod that was let in all the same.
 pub fn run(
     variable: &dyn Fn(&str) -> Option<String>,
     stdin: impl Read,
@@ -74,6 +77,13 @@ pub fn run(
         }
         Ok(Answer::Silence) => return ExitCode::SUCCESS,
         Ok(Answer::Json(json)) => Ok(json),
+        Ok(Answer::Added(Added { result, warning })) => {
+            if let Some(warning) = warning {
+                // Nobody may listen; the pod is attached.
+                let _ = writeln!(stderr, "cambric-cni: {warning}");
+            }
+            Ok(result)
+        }
         Err(error) => Err(error.to_json()),
     };
     let (Ok(json) | Err(json)) = &answer;
@@ -88,6 +98,7 @@ enum Answer {
     About,
     Silence,
     Json(serde_json::Value),
+    Added(Added),
 }
 
 fn serve(request: Request) -> Result<Answer, CniError> {
@@ -95,7 +106,7 @@ fn serve(request: Request) -> Result<Answer, CniError> {
         Request::About => Ok(Answer::About),
         Request::Version => Ok(Answer::Json(version::answer())),
         Request::Add(add) => {
-            add::add(&add).map(Answer::Json).map_err(|error| error.in_version(add.network.version))
+            add::add(&add).map(Answer::Added).map_err(|error| error.in_version(add.network.version))
         }
         Request::Del(del) => {
             del::del(&del).map(|()| Answer::Silence).map_err(|error| error.in_version(del.network.version))

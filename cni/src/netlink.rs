@@ -1,11 +1,14 @@
-//! A blocking rtnetlink socket: many messages in one send, one answer for each.
+//! A blocking netlink socket: many messages in one send, one answer for each.
 //!
 //! Only what the plugin needs. A [`Message`] knows in words what it does, so that a refusal can say it; the kernel's
 //! own words (extended acknowledgement) follow where it has some.
 
 use std::io;
 
-use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{
+    SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -50,9 +53,18 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket in the calling thread's network namespace.
+    /// Opens a socket for links, addresses, routes and neighbours in the calling thread's network namespace.
     pub(crate) fn open() -> io::Result<Socket> {
-        let mut inner = netlink_sys::Socket::new(NETLINK_ROUTE)?;
+        Socket::open_protocol(NETLINK_ROUTE)
+    }
+
+    /// Opens a socket for netfilter's subsystems in the calling thread's network namespace.
+    pub(crate) fn open_netfilter() -> io::Result<Socket> {
+        Socket::open_protocol(NETLINK_NETFILTER)
+    }
+
+    fn open_protocol(protocol: isize) -> io::Result<Socket> {
+        let mut inner = netlink_sys::Socket::new(protocol)?;
         inner.bind_auto()?;
         inner.connect(&SocketAddr::new(0, 0))?;
         inner.set_cap_ack(true)?;

@@ -5,7 +5,7 @@
 //! cam0123456789ab  02:ca:3b:00:00:01 ---- 0a:..  eth0    10.244.1.5/32, fd00::5/128
 //!   fe80::1, proxy ARP without delay                     169.254.1.1 dev eth0; default via 169.254.1.1
 //!   10.244.1.5/32 and fd00::5/128 dev cam..., proto 204  default via fe80::1
-//!                                                        both gateways: permanent neighbours
+//!   under policy: the pod a permanent neighbour          both gateways: permanent neighbours
 //! ```
 //!
 //! Why so: the pod end is born in the pod's namespace (moving it there waits for RCU, 16-20 ms); both MACs come with
@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, Mac};
 use crate::config::PodConfig;
 use crate::gateway;
 use crate::kernel::{self, IFINFO_BYTES, Link, PROTOCOL_POD, RTMSG_BYTES};
@@ -226,7 +226,7 @@ fn configure_pod_end(wiring: &Wiring<'_>, pod: &mut Socket) -> Result<(), WireEr
         let gateway = gateway::of(address);
         [
             new_address(ifname, index, address, whole_prefix(address)),
-            permanent_neighbour(gateway, index),
+            permanent_neighbour(gateway, gateway::HOST_MAC, index, "in the pod"),
             on_link_route(gateway, index),
             default_route(gateway, index),
         ]
@@ -315,6 +315,11 @@ fn host_route_message(
     }
 }
 
+/// The pod as a neighbour of the host end that nobody needs to look for.
+pub(crate) fn neighbour(address: IpAddr, pod_mac: Mac, link: &Link) -> Message {
+    permanent_neighbour(address, pod_mac, link.index, &format!("by {}", link.name))
+}
+
 /// The route that comes with an address of prefix length 64, marked as the kernel would.
 fn link_local_route(link: &Link) -> Message {
     let network = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into();
@@ -349,14 +354,14 @@ fn default_route(gateway: IpAddr, index: u32) -> Message {
         .u32(libc::RTA_OIF, index)
 }
 
-fn permanent_neighbour(gateway: IpAddr, index: u32) -> Message {
+fn permanent_neighbour(address: IpAddr, mac: Mac, index: u32, place: &str) -> Message {
     let [a, b, c, d] = index.to_ne_bytes();
     let [low, high] = libc::NUD_PERMANENT.to_ne_bytes();
-    let header = [family(gateway), 0, 0, 0, a, b, c, d, low, high, 0, 0];
-    let doing = format!("add the neighbour {gateway} in the pod");
+    let header = [family(address), 0, 0, 0, a, b, c, d, low, high, 0, 0];
+    let doing = format!("add the neighbour {address} {place}");
     Message::new(doing, libc::RTM_NEWNEIGH, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &header)
-        .address(libc::NDA_DST, gateway)
-        .bytes(libc::NDA_LLADDR, &gateway::HOST_MAC.0)
+        .address(libc::NDA_DST, address)
+        .bytes(libc::NDA_LLADDR, &mac.0)
 }
 
 /// What a link message says about the up flag.

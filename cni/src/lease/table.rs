@@ -58,7 +58,14 @@ impl BootId {
     /// # Errors
     /// `/proc` is not there, or says something strange.
     pub fn current() -> io::Result<BootId> {
-        let text = fs::read_to_string(BOOT_ID_FILE)?;
+        BootId::parse(&fs::read_to_string(BOOT_ID_FILE)?)
+    }
+
+    /// As the kernel writes it.
+    ///
+    /// # Errors
+    /// It never wrote that.
+    pub fn parse(text: &str) -> io::Result<BootId> {
         let digits = text.trim().replace('-', "");
         u128::from_str_radix(&digits, 16).map(|id| BootId(id.to_be_bytes())).map_err(io::Error::other)
     }

@@ -124,7 +124,7 @@ impl Message {
 /// An object the kernel told about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
-    /// RTM_*
+    /// RTM_*, or a subsystem of netfilter and its command.
     pub(crate) kind: u16,
     body: Vec<u8>,
 }
@@ -230,10 +230,14 @@ pub(crate) mod record {
             DONE | ERROR => match u32_at(body, 0).unwrap_or(0) as i32 {
                 0 if kind == DONE => Outcome::DumpDone,
                 0 => Outcome::Acknowledged,
-                error => Outcome::Refused {
-                    errno: Errno::from_raw(error.saturating_neg()),
-                    words: (flags & libc::NLM_F_ACK_TLVS != 0).then(|| words(body)).flatten(),
-                },
+                error => {
+                    let told = (flags & libc::NLM_F_ACK_TLVS != 0).then(|| words(body)).flatten();
+                    let error = error.saturating_neg();
+                    let errno = Errno::from_raw(error);
+                    // Subsystems have numbers of their own.
+                    let own = || (errno == Errno::UnknownErrno).then(|| format!("error {error}"));
+                    Outcome::Refused { errno, words: told.or_else(own) }
+                }
             },
             _ => Outcome::Data(Reply { kind, body: body.to_vec() }),
         };

@@ -63,13 +63,13 @@ impl Host {
         self.run_dir().join("ipam/cambric")
     }
 
-    /// As the daemon writes it: dual stack.
+    /// As the daemon writes it: dual stack, and here without policy.
     pub(crate) fn config(&self) -> Value {
         json!({
             "cniVersion": "1.0.0", "name": "cambric", "type": "cambric-cni",
             "ranges": [{"ipv4": "10.244.1.0/24", "ipv6": "fd00:10:244:1::/64"}],
             "nodeAddresses": [NODE_IPV4, NODE_IPV6],
-            "mtu": 1400, "runDir": self.run_dir(),
+            "mtu": 1400, "policyGate": "off", "runDir": self.run_dir(),
         })
     }
 
@@ -324,8 +324,16 @@ pub(crate) fn udp(client: &impl Place, server: &impl Place, address: IpAddr) -> 
 /// Runs `ip` here and returns what it prints.
 #[track_caller]
 pub(crate) fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    run(&format!("ip {arguments}"))
+}
+
+/// Runs a tool here, words parted by spaces, and returns what it prints.
+#[track_caller]
+pub(crate) fn run(command: &str) -> String {
+    let mut words = command.split(' ');
+    let tool = words.next().unwrap_or_default();
+    let output = Command::new(tool).args(words).output().unwrap_or_else(|error| panic!("{tool}: {error}"));
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 

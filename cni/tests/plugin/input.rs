@@ -89,6 +89,7 @@ fn bad_documents_are_named_by_code() {
         with("runtimeConfig", json!({"ips": ["10.244.1.9/24"]})).expect_error(2, "runtimeConfig.ips");
         with("mtu", json!(1279)).expect_error(7, "must be 1280 to 65535");
         with("runDir", json!("relative")).expect_error(7, "absolute");
+        with("policyGate", json!("ajar")).expect_error(7, "policyGate \\\"ajar\\\"");
     });
 }
 
