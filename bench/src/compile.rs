@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let objects_mib = resident_mib();
         let (enforcer, cold) = start(all.clone()).await?;
         let mib = resident_mib() - objects_mib;
-        node::stop(enforcer).await;
+        enforcer.stop().await;
         let (enforcer, adopt) = start(all).await?;
         let counts = node::counts(&enforcer, local).await?;
         println!(
@@ -168,7 +168,7 @@ async fn measure(enforcer: &Enforcer, sizes: Sizes, times: usize) -> Result<()> 
         for changes in (0..times).flat_map(changes_of) {
             let begin = Instant::now();
             enforcer.apply(changes).await?;
-            enforcer.settled().await.with_context(|| format!("waiting for: {name}"))?;
+            enforcer.flushed().await.with_context(|| format!("waiting for: {name}"))?;
             samples.push(micros(begin.elapsed()));
         }
         line(name, &samples);

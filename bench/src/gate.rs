@@ -92,7 +92,7 @@ async fn place(
         // They go again: the node keeps as many as it had.
         let gone = group.iter().map(|&n| Change::Endpoint(sizes.veth(n), None));
         enforcer.apply(gone.collect()).await?;
-        enforcer.settled().await?;
+        enforcer.flushed().await?;
     }
     Ok(samples)
 }

@@ -120,12 +120,22 @@ fn linear_rules(pods: usize) -> String {
     text + "COMMIT\n"
 }
 
-/// A rule that each pod has.
+/// A rule that each pod has, in our case for both directions.
 struct Allowed {
     protocol: &'static str,
     port: u16,
     /// Name of the set, or of the label, of those it lets in.
     peers: &'static str,
+}
+
+impl Allowed {
+    /// As a rule of a policy, its peers in this field.
+    fn towards(&self, peers: &str) -> serde_json::Value {
+        serde_json::json!({
+            peers: [{"podSelector": {"matchLabels": {"peers": self.peers}}}],
+            "ports": [{"protocol": self.protocol, "port": self.port}],
+        })
+    }
 }
 
 const ALLOWED: [Allowed; 4] = [
@@ -176,9 +186,11 @@ fn changes(pods: usize) -> Vec<Change> {
         };
         changes.push(pod.change());
         for (half, rules) in ALLOWED.chunks(2).enumerate() {
-            let rules: Vec<_> = rules.iter().map(ingress_rule).collect();
             let spec = serde_json::json!({
-                "podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"], "ingress": rules,
+                "podSelector": {"matchLabels": {"app": name}},
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": rules.iter().map(|rule| rule.towards("from")).collect::<Vec<_>>(),
+                "egress": rules.iter().map(|rule| rule.towards("to")).collect::<Vec<_>>(),
             });
             changes.push(objects::policy("default", &format!("{name}-{half}"), spec));
         }
@@ -187,11 +199,4 @@ fn changes(pods: usize) -> Vec<Change> {
         changes.push(Change::Endpoint(Arc::from(veth(n)), Some(endpoint)));
     }
     changes
-}
-
-fn ingress_rule(Allowed { protocol, port, peers }: &Allowed) -> serde_json::Value {
-    serde_json::json!({
-        "from": [{"podSelector": {"matchLabels": {"peers": peers}}}],
-        "ports": [{"protocol": protocol, "port": port}],
-    })
 }

@@ -29,13 +29,6 @@ pub(crate) fn start() -> Result<Enforcer> {
     Ok(Enforcer::start(Config::new(options))?)
 }
 
-/// Lets go of an enforcer and waits for the end of its thread; what it wrote stays.
-pub(crate) async fn stop(enforcer: Enforcer) {
-    let mut status = enforcer.status();
-    drop(enforcer);
-    while status.changed().await.is_ok() {}
-}
-
 /// How much there is, once so many endpoints are placed.
 pub(crate) async fn counts(enforcer: &Enforcer, placed: usize) -> Result<Counts> {
     let mut status = enforcer.status();
@@ -50,7 +43,7 @@ pub(crate) fn write(namespace: &Namespace, changes: Vec<Change>) -> Result<()> {
         let enforcer = start()?;
         enforcer.apply(changes).await?;
         enforcer.complete().await?;
-        stop(enforcer).await;
+        enforcer.stop().await;
         Ok(())
     })
 }

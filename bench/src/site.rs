@@ -1,6 +1,6 @@
-//! A client, a node and a pod behind it, each in a namespace of its own, and packets from the one to the other.
+//! A client, a node and a pod behind it, each in a namespace of its own, and packets from one end to the other.
 //!
-//! On veth devices the whole way of a packet, through the node to the pod's socket, is gone in the thread that sends it. So
+//! On veth devices the whole way of a packet, through the node to the other's socket, is gone in the thread that sends it. So
 //! the CPU time of that thread is the cost of the way, and what else the machine does is hardly in it.
 
 use std::fs::File;
@@ -35,28 +35,38 @@ pub(crate) fn veth(pod: usize) -> String {
     format!("cam{pod:04x}")
 }
 
+/// Which way packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the client to the pod: what policies call ingress.
+    ToPod,
+    /// From the pod to the client.
+    FromPod,
+}
+
 /// Client, node and pod, and the sockets of both ends.
 #[derive(Debug)]
 pub(crate) struct Site {
-    client: Namespace,
     node: Namespace,
-    pod: Namespace,
-    ends: Ends,
+    to_pod: Ends,
+    from_pod: Ends,
+    /// To the node's connection tracking.
+    conntrack: Netlink,
 }
 
+/// Who sends and who is sent to. The sockets keep their namespaces alive.
 #[derive(Debug)]
 struct Ends {
     /// Of the established flow.
     flow: UdpSocket,
     /// Sends packets of any source port.
     raw: Socket,
-    /// The pod's, with so little room that what comes in a burst is dropped there and then: the same cost for all.
+    /// With so little room that what comes in a burst is dropped there and then: the same cost for all.
     sink: UdpSocket,
+    from: Ipv4Addr,
     to: SocketAddrV4,
-    /// Counters of the pod's interface.
+    /// Counters of the receiver's interface.
     counters: File,
-    /// To the node's connection tracking.
-    conntrack: Netlink,
 }
 
 impl Site {
@@ -85,8 +95,10 @@ impl Site {
              route add 169.254.1.1 dev eth0\nroute add default via 169.254.1.1\n"
         );
         pod.run("ip", "-batch -", &links)?;
-        let ends = Ends::new(&client, &node, &pod, SocketAddrV4::new(address, PORT))?;
-        Ok(Self { client, node, pod, ends })
+        let to_pod = Ends::new(&client, CLIENT, &pod, address)?;
+        let from_pod = Ends::new(&pod, address, &client, CLIENT)?;
+        let conntrack = node.enter(|| Ok(Netlink::new(NETLINK_NETFILTER)?))?;
+        Ok(Self { node, to_pod, from_pod, conntrack })
     }
 
     /// Where rules go.
@@ -94,49 +106,76 @@ impl Site {
         &self.node
     }
 
-    /// Makes sure that what may pass does.
-    pub(crate) fn passes(&self) -> Result<()> {
-        self.ends.establish().with_context(|| format!("{:?}", (&self.client, &self.pod)))
+    /// Makes sure that packets to the port of the rules pass.
+    pub(crate) fn passes(&self, way: Way) -> Result<()> {
+        self.ends(way).establish()
     }
 
     /// Whether a packet to another port comes through.
-    pub(crate) fn leaks(&self) -> Result<bool> {
-        let before = self.ends.came()?;
-        self.ends.send(FIRST_SOURCE_PORT, PORT + 1)?;
-        Ok(self.ends.came()? > before)
+    pub(crate) fn leaks(&self, way: Way) -> Result<bool> {
+        let ends = self.ends(way);
+        let before = ends.came()?;
+        ends.send(FIRST_SOURCE_PORT, PORT + 1)?;
+        Ok(ends.came()? > before)
     }
 
     /// CPU nanoseconds a packet of one established flow.
-    pub(crate) fn established(&self, packets: u16) -> Result<f64> {
-        self.ends.establish()?;
-        self.ends.burst(packets, |_| Ok(self.ends.flow.send(&PAYLOAD).map(drop)?))
+    pub(crate) fn established(&self, way: Way, packets: u16) -> Result<f64> {
+        let ends = self.ends(way);
+        ends.establish()?;
+        ends.burst(packets, |_| Ok(ends.flow.send(&PAYLOAD).map(drop)?))
     }
 
     /// CPU nanoseconds a packet that begins a flow.
-    pub(crate) fn new_flows(&self, packets: u16) -> Result<f64> {
-        self.ends.forget_flows()?;
-        self.ends.burst(packets, |n| self.ends.send(FIRST_SOURCE_PORT + n, PORT))
+    pub(crate) fn new_flows(&self, way: Way, packets: u16) -> Result<f64> {
+        let ends = self.ends(way);
+        self.forget_flows()?;
+        ends.burst(packets, |n| ends.send(FIRST_SOURCE_PORT + n, PORT))
+    }
+
+    fn ends(&self, way: Way) -> &Ends {
+        match way {
+            Way::ToPod => &self.to_pod,
+            Way::FromPod => &self.from_pod,
+        }
+    }
+
+    /// Empties the node's connection tracking: each burst finds it as the one before.
+    fn forget_flows(&self) -> Result<()> {
+        /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`; without a tuple: all.
+        const DELETE: u16 = 1 << 8 | 2;
+        /// `NLM_F_REQUEST | NLM_F_ACK`
+        const FLAGS: u16 = 5;
+        let mut message = [0; 20];
+        message[0..4].copy_from_slice(&20_u32.to_ne_bytes());
+        message[4..6].copy_from_slice(&DELETE.to_ne_bytes());
+        message[6..8].copy_from_slice(&FLAGS.to_ne_bytes());
+        self.conntrack.send_to(&message, &NetlinkAddr::new(0, 0), 0)?;
+        let (answer, _) = self.conntrack.recv_from_full()?;
+        let error = answer.get(16..20).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
+        ensure!(error == Some(0), "connection tracking cannot be emptied: {error:?}");
+        Ok(())
     }
 }
 
 impl Ends {
-    fn new(client: &Namespace, node: &Namespace, pod: &Namespace, to: SocketAddrV4) -> Result<Self> {
-        let (flow, raw) = client.enter(|| {
-            let flow = UdpSocket::bind((CLIENT, 0))?;
+    fn new(sender: &Namespace, from: Ipv4Addr, receiver: &Namespace, to: Ipv4Addr) -> Result<Self> {
+        let to = SocketAddrV4::new(to, PORT);
+        let (flow, raw) = sender.enter(|| {
+            let flow = UdpSocket::bind((from, 0))?;
             flow.connect(to)?;
-            // RFC 3542 knows no name for it: with IPPROTO_RAW (255) the IP header is ours (raw(7)).
+            // IPPROTO_RAW: the IP header is ours (raw(7)).
             Ok((flow, Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255)))?))
         })?;
-        let (sink, counters) = pod.enter(|| {
+        let (sink, counters) = receiver.enter(|| {
             let sink = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
             sink.set_recv_buffer_size(1)?;
             sink.bind(&to.into())?;
             Ok((UdpSocket::from(sink), File::open("/proc/thread-self/net/dev")?))
         })?;
-        let conntrack = node.enter(|| Ok(Netlink::new(NETLINK_NETFILTER)?))?;
         flow.set_nonblocking(true)?;
         sink.set_nonblocking(true)?;
-        Ok(Self { flow, raw, sink, to, counters, conntrack })
+        Ok(Self { flow, raw, sink, from, to, counters })
     }
 
     /// Sends and answers until both ends have heard each other: then the flow is established.
@@ -180,7 +219,7 @@ impl Ends {
         packet[2..4].copy_from_slice(&length.to_be_bytes());
         packet[8] = 64;
         packet[9] = 17;
-        packet[12..16].copy_from_slice(&CLIENT.octets());
+        packet[12..16].copy_from_slice(&self.from.octets());
         packet[16..20].copy_from_slice(&self.to.ip().octets());
         // RFC 768; checksum 0: none was made.
         packet[20..22].copy_from_slice(&from_port.to_be_bytes());
@@ -190,7 +229,7 @@ impl Ends {
         Ok(())
     }
 
-    /// Packets that came to the pod's interface so far.
+    /// Packets that came to the receiver's interface so far.
     fn came(&self) -> Result<u64> {
         let mut text = String::new();
         let mut file = &self.counters;
@@ -198,24 +237,7 @@ impl Ends {
         file.read_to_string(&mut text)?;
         let line = text.lines().find_map(|line| line.trim_start().strip_prefix("eth0:"));
         let packets = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-        packets.context("counters of the pod's interface")
-    }
-
-    /// Empties the node's connection tracking: each burst finds it as the one before.
-    fn forget_flows(&self) -> Result<()> {
-        /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`; without a tuple: all.
-        const DELETE: u16 = 1 << 8 | 2;
-        /// `NLM_F_REQUEST | NLM_F_ACK`
-        const FLAGS: u16 = 5;
-        let mut message = [0; 20];
-        message[0..4].copy_from_slice(&20_u32.to_ne_bytes());
-        message[4..6].copy_from_slice(&DELETE.to_ne_bytes());
-        message[6..8].copy_from_slice(&FLAGS.to_ne_bytes());
-        self.conntrack.send_to(&message, &NetlinkAddr::new(0, 0), 0)?;
-        let (answer, _) = self.conntrack.recv_from_full()?;
-        let error = answer.get(16..20).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
-        ensure!(error == Some(0), "connection tracking cannot be emptied: {error:?}");
-        Ok(())
+        packets.context("counters of the receiver's interface")
     }
 }
 
