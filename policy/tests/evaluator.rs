@@ -3,11 +3,10 @@
 
 mod support;
 
-use std::net::IpAddr;
 use std::path::Path;
 
-use support::case::{self, Family, Side, Table};
-use support::cluster::{Cluster, addresses_of, is_on_host_network, node_of};
+use support::case::{self, Side, Table};
+use support::cluster::Cluster;
 use support::evaluator::{Answer, Connection, End, may_receive, may_send};
 
 #[test]
@@ -66,7 +65,7 @@ fn character(cluster: &Cluster, table: &Table, side: Side, row: &str, col: &str)
     if row == col {
         return '#';
     }
-    let ends = (end(cluster, row, table.family), end(cluster, col, table.family));
+    let ends = (cluster.end(row, table.family), cluster.end(col, table.family));
     let (Some((source, source_address)), Some((destination, destination_address))) = ends else { return '-' };
     if !matches!(source, End::Pod(_)) && !matches!(destination, End::Pod(_)) {
         return '-';
@@ -89,19 +88,4 @@ fn character(cluster: &Cluster, table: &Table, side: Side, row: &str, col: &str)
         Answer::Denied => 'X',
         Answer::Open => '?',
     }
-}
-
-/// What a row or column stands for, and its address, if it has one of the family.
-fn end<'a>(cluster: &'a Cluster, named: &'a str, family: Family) -> Option<(End<'a>, IpAddr)> {
-    let (end, addresses) = if let Some(node) = named.strip_prefix("node:") {
-        (End::Node(node), cluster.nodes.get(node).expect("a node of the case").clone())
-    } else if named.starts_with("ext:") {
-        let outside = cluster.externals.get(named).or_else(|| cluster.externals.get(&named[4..]));
-        (End::Outside, outside.expect("an address of the case").clone())
-    } else {
-        let pod = cluster.pod(named).expect("a pod of the case");
-        let end = if is_on_host_network(pod) { End::Node(node_of(pod)) } else { End::Pod(pod) };
-        (end, addresses_of(pod))
-    };
-    Some((end, family.pick(&addresses)?))
 }

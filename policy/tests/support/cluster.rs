@@ -1,13 +1,14 @@
 //! A cluster as Kubernetes objects: made from a case or at random.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
-use super::case::{PodOfCase, Step};
+use super::case::{Family, PodOfCase, Step};
+use super::evaluator::End;
 
 /// Namespace and name.
 pub type Name = (String, String);
@@ -18,8 +19,20 @@ pub struct Cluster {
     pub nodes: BTreeMap<String, Vec<IpAddr>>,
     pub externals: BTreeMap<String, Vec<IpAddr>>,
     pub namespaces: BTreeMap<String, Namespace>,
+    /// With their addresses.
     pub pods: BTreeMap<Name, Pod>,
-    pub policies: BTreeMap<Name, NetworkPolicy>,
+    /// Pods that are wired, and whose status does not tell their addresses yet: only their node knows them.
+    pub unreported: BTreeSet<Name>,
+    pub policies: BTreeMap<Name, Policy>,
+}
+
+/// A policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// As the API server tells it.
+    pub told: Value,
+    /// What it means.
+    pub meant: NetworkPolicy,
 }
 
 impl Cluster {
@@ -43,17 +56,46 @@ impl Cluster {
             cluster.namespaces.insert(namespace.metadata.name.clone().expect("its name"), namespace);
         }
         for policy in &step.policies {
-            let policy: NetworkPolicy = serde_json::from_value(policy.clone()).expect("a policy");
-            let name = name_of(&policy.metadata);
+            let meant: NetworkPolicy = serde_json::from_value(policy.clone()).expect("a policy");
+            let name = name_of(&meant.metadata);
+            let policy = Policy { told: policy.clone(), meant };
             assert!(cluster.policies.insert(name, policy).is_none(), "two policies of one name");
         }
         cluster
     }
 
-    /// The pod that a row or column of a table names, if it is one with a network of its own.
-    pub fn pod(&self, named: &str) -> Option<&Pod> {
-        let (namespace, name) = named.split_once('/')?;
-        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    /// The pods as the API server tells them.
+    pub fn told_pods(&self) -> BTreeMap<Name, Pod> {
+        let mut pods = self.pods.clone();
+        for name in &self.unreported {
+            if let Some(status) = pods.get_mut(name).and_then(|pod| pod.status.as_mut()) {
+                (status.pod_ip, status.pod_ips) = (None, None);
+            }
+        }
+        pods
+    }
+
+    /// What a row or column of a table stands for, and its address, if it has one of the family.
+    ///
+    /// # Panics
+    /// If it stands for nothing.
+    pub fn end<'a>(&'a self, named: &'a str, family: Family) -> Option<(End<'a>, IpAddr)> {
+        if let Some(node) = named.strip_prefix("node:") {
+            let addresses = self.nodes.get(node).unwrap_or_else(|| panic!("no node {node}"));
+            return Some((End::Node(node), family.pick(addresses)?));
+        }
+        if named.starts_with("ext:") {
+            let addresses = self.externals.get(named).unwrap_or_else(|| panic!("nothing is called {named}"));
+            return Some((End::Outside, family.pick(addresses)?));
+        }
+        let (namespace, name) =
+            named.split_once('/').unwrap_or_else(|| panic!("{named:?} stands for nothing"));
+        let pod = self
+            .pods
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .unwrap_or_else(|| panic!("no pod {named}"));
+        let end = if is_on_host_network(pod) { End::Node(node_of(pod)) } else { End::Pod(pod) };
+        Some((end, family.pick(&addresses_of(pod))?))
     }
 }
 

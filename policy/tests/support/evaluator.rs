@@ -121,7 +121,7 @@ fn policies_of<'a>(
     cluster: &'a Cluster,
     pod: &'a Pod,
 ) -> impl Iterator<Item = (&'a str, &'a NetworkPolicySpec)> {
-    cluster.policies.values().filter_map(|policy: &NetworkPolicy| {
+    cluster.policies.values().map(|policy| &policy.meant).filter_map(|policy: &NetworkPolicy| {
         let spec = policy.spec.as_ref()?;
         // "An empty podSelector matches all pods in this namespace."
         let selects = match &spec.pod_selector {
