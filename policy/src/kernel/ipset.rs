@@ -1,0 +1,553 @@
+//! Sets of ipset, by its own netlink protocol: no tool is run, so none can be of another revision than the kernel's.
+//!
+//! linux/netfilter/ipset/ip_set.h; the types are in net/netfilter/ipset/ip_set_hash_*.c.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::message::{ACK, Attributes, ERROR, Header, NO_FAMILY, REQUEST, Value, Writer};
+use super::socket::{Listing, Socket};
+use super::{Damaged, Error};
+use crate::program::{Family, Member, Protocol, Set, SetKind, SetName};
+
+/// What the names of our sets begin with.
+pub(super) const PREFIXES: [&str; 2] = ["cam4", "cam6"];
+
+const SUBSYSTEM: u16 = 6 << 8;
+const CREATE: u16 = SUBSYSTEM | 2;
+const DESTROY: u16 = SUBSYSTEM | 3;
+const LIST: u16 = SUBSYSTEM | 7;
+const ADD: u16 = SUBSYSTEM | 9;
+const DEL: u16 = SUBSYSTEM | 10;
+const TYPE: u16 = SUBSYSTEM | 13;
+const GET_BYNAME: u16 = SUBSYSTEM | 14;
+const GET_BYINDEX: u16 = SUBSYSTEM | 15;
+
+/// IPSET_PROTOCOL: the kernel speaks 7 since 4.20.
+const PROTOCOL_VERSION: u8 = 7;
+/// IPSET_FLAG_LIST_SETNAME: names only.
+const NAMES_ONLY: u32 = 1 << 1;
+
+/// IPSET_ATTR_*, of a command.
+mod command {
+    pub(super) const PROTOCOL: u16 = 1;
+    pub(super) const SETNAME: u16 = 2;
+    pub(super) const TYPENAME: u16 = 3;
+    pub(super) const REVISION: u16 = 4;
+    pub(super) const FAMILY: u16 = 5;
+    pub(super) const FLAGS: u16 = 6;
+    pub(super) const DATA: u16 = 7;
+    pub(super) const ADT: u16 = 8;
+    pub(super) const LINENO: u16 = 9;
+    pub(super) const INDEX: u16 = 11;
+}
+
+/// IPSET_ATTR_*, of a set or a member.
+mod data {
+    pub(super) const IP: u16 = 1;
+    pub(super) const CIDR: u16 = 3;
+    pub(super) const PORT: u16 = 4;
+    pub(super) const PROTO: u16 = 7;
+    pub(super) const FLAGS: u16 = 8;
+    pub(super) const LINENO: u16 = 9;
+    pub(super) const HASHSIZE: u16 = 18;
+    pub(super) const MAXELEM: u16 = 19;
+    pub(super) const IFACE: u16 = 23;
+    pub(super) const IPADDR_IPV4: u16 = 1;
+    pub(super) const IPADDR_IPV6: u16 = 2;
+}
+
+/// Numbers of errors that only ipset has (enum ipset_errno).
+mod errno {
+    pub(super) const PROTOCOL: i32 = 4097;
+    pub(super) const FIND_TYPE: i32 = 4098;
+    pub(super) const MAX_SETS: i32 = 4099;
+    pub(super) const BUSY: i32 = 4100;
+    pub(super) const INVALID_CIDR: i32 = 4104;
+    pub(super) const NOT_IPV4: i32 = 4109;
+    pub(super) const NOT_IPV6: i32 = 4110;
+    pub(super) const HASH_FULL: i32 = 4352;
+}
+
+/// Members go in messages of at most so many bytes: the list of them is an attribute, which ends at 65,535.
+const MESSAGE_BYTES: usize = 60_000;
+/// Messages go together in one send as long as it is shorter than this.
+const SEND_BYTES: usize = 480_000;
+/// IPSET_MIMINAL_HASHSIZE: the kernel's lowest.
+const LEAST_BUCKETS: usize = 64;
+/// Highest number of buckets that we ask for: 32 MiB of pointers.
+const MOST_BUCKETS: usize = 1 << 22;
+
+/// Why the kernel, or we before it, refused a member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The set holds as many as it may.
+    #[error("the set is full")]
+    Full,
+    /// hash:net takes no prefix of length 0.
+    #[error("a prefix of this length cannot be a member: 1 to 32 or 128 is asked for")]
+    PrefixLength,
+    /// It is not of the set's family.
+    #[error("it is not of the set's address family")]
+    Family,
+    /// The name of an interface has 1 to 15 bytes.
+    #[error("the name of an interface has 1 to 15 bytes")]
+    InterfaceName,
+    /// The kernel's number.
+    #[error("{}", words(*.0))]
+    Errno(i32),
+}
+
+/// What an error of ipset means.
+pub(super) fn words(number: i32) -> String {
+    match number {
+        errno::PROTOCOL => "it is not of the set's kind".to_owned(),
+        errno::FIND_TYPE => "the kernel lacks the type of the set".to_owned(),
+        errno::MAX_SETS => "the kernel holds as many sets as it can".to_owned(),
+        errno::BUSY => "the set is in use".to_owned(),
+        errno::INVALID_CIDR => "the kernel takes no prefix of this length".to_owned(),
+        errno::HASH_FULL => "the set is full".to_owned(),
+        4096.. => format!("error {number} of ipset"),
+        _ => std::io::Error::from_raw_os_error(number).to_string(),
+    }
+}
+
+/// A type of sets.
+struct Type {
+    name: &'static str,
+    /// The newest revision whose create and add we know.
+    known: u8,
+    /// What has to be in the kernel's configuration.
+    option: &'static str,
+}
+
+fn type_of(kind: SetKind) -> Type {
+    match kind {
+        SetKind::Addresses => Type { name: "hash:ip", known: 6, option: "CONFIG_IP_SET_HASH_IP" },
+        SetKind::Networks => Type { name: "hash:net", known: 7, option: "CONFIG_IP_SET_HASH_NET" },
+        SetKind::AddressPorts => Type { name: "hash:ip,port", known: 7, option: "CONFIG_IP_SET_HASH_IPPORT" },
+        SetKind::Owners => Type { name: "hash:net,iface", known: 8, option: "CONFIG_IP_SET_HASH_NETIFACE" },
+    }
+}
+
+const KINDS: [SetKind; 4] = [SetKind::Addresses, SetKind::Networks, SetKind::AddressPorts, SetKind::Owners];
+
+/// NFPROTO_*
+pub(super) fn number(family: Family) -> u8 {
+    match family {
+        Family::Ipv4 => 2,
+        Family::Ipv6 => 10,
+    }
+}
+
+fn family_of(number: u8) -> Option<Family> {
+    Family::ALL.into_iter().find(|family| self::number(*family) == number)
+}
+
+/// The way to the kernel's sets.
+#[derive(Debug)]
+pub(super) struct Ipset {
+    socket: Socket,
+    revisions: HashMap<(SetKind, Family), u8>,
+}
+
+impl Ipset {
+    /// In the network namespace of the calling thread.
+    pub(super) fn open() -> Result<Ipset, Error> {
+        Ok(Ipset { socket: Socket::open()?, revisions: HashMap::new() })
+    }
+
+    /// The options that the kernel lacks for sets.
+    pub(super) fn requirements(&mut self) -> Result<Vec<String>, Error> {
+        let mut lacking = Vec::new();
+        for kind in KINDS {
+            for family in Family::ALL {
+                match self.revision(kind, family) {
+                    Ok(_) => {}
+                    Err(Error::Refused(errno::FIND_TYPE)) => {
+                        let Type { name, option, .. } = type_of(kind);
+                        lacking.push(format!("sets of the type {name} ({option})"));
+                        break;
+                    }
+                    // Nobody registered for the subsystem.
+                    Err(Error::Refused(EINVAL)) => return Ok(vec!["ipset (CONFIG_IP_SET)".to_owned()]),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// The revision that is spoken for a type: the kernel's newest, or the newest that is known here.
+    fn revision(&mut self, kind: SetKind, family: Family) -> Result<u8, Error> {
+        if let Some(revision) = self.revisions.get(&(kind, family)) {
+            return Ok(*revision);
+        }
+        let Type { name, known, .. } = type_of(kind);
+        let newest = self.socket.ask(
+            TYPE,
+            number(family),
+            |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.text(command::TYPENAME, name);
+                message.u8(command::FAMILY, number(family));
+            },
+            |answer| answer.need(command::REVISION)?.u8(),
+        )?;
+        let revision = newest.min(known);
+        self.revisions.insert((kind, family), revision);
+        Ok(revision)
+    }
+
+    /// Makes a set. One that is there already and is of the same kind, family and size is success.
+    pub(super) fn create(
+        &mut self,
+        family: Family,
+        name: &SetName,
+        kind: SetKind,
+        room: usize,
+        most: u32,
+    ) -> Result<(), Error> {
+        let revision = self.revision(kind, family).map_err(|error| error.of_set(name))?;
+        let header = Header { kind: CREATE, flags: 0, sequence: 0, family: number(family), resource: 0 };
+        self.socket
+            .tell(header, |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.text(command::SETNAME, name);
+                message.text(command::TYPENAME, type_of(kind).name);
+                message.u8(command::REVISION, revision);
+                message.u8(command::FAMILY, number(family));
+                message.nested(command::DATA, |data| {
+                    data.ordered(data::HASHSIZE, &buckets(room).to_be_bytes());
+                    data.ordered(data::MAXELEM, &most.to_be_bytes());
+                });
+            })
+            .map_err(|error| error.of_set(name))
+    }
+
+    /// Removes a set; one that is not there is success, one that a rule names is an error.
+    pub(super) fn destroy(&mut self, name: &SetName) -> Result<(), Error> {
+        let header = Header { kind: DESTROY, flags: 0, sequence: 0, family: 0, resource: 0 };
+        let told = self.socket.tell(header, |message| {
+            message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+            message.text(command::SETNAME, name);
+        });
+        match told {
+            Err(Error::Refused(ENOENT)) => Ok(()),
+            told => told.map_err(|error| error.of_set(name)),
+        }
+    }
+
+    /// Adds members. All that can be added are: those that were refused are told at the end, and after the first that found the
+    /// set full no more are tried.
+    pub(super) fn add(&mut self, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        self.change(ADD, name, members)
+    }
+
+    /// Removes members; those that are not there are none too.
+    pub(super) fn del(&mut self, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        self.change(DEL, name, members)
+    }
+
+    fn change(&mut self, kind: u16, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        let mut refused = Vec::new();
+        let mut sound = Vec::with_capacity(members.len());
+        for (nth, member) in members.iter().enumerate() {
+            match check(member) {
+                Ok(()) => sound.push(nth),
+                Err(reason) => refused.push((member.clone(), reason)),
+            }
+        }
+        let mut next = 0;
+        while let Some(rest) = sound.get(next..)
+            && !rest.is_empty()
+        {
+            let (sent, refusal) = self.send_members(kind, name, members, rest)?;
+            next += match refusal {
+                None => sent,
+                Some((_, ENOENT)) => return Err(Error::Refused(ENOENT).of_set(name)),
+                Some((nth, number)) => {
+                    let reason = match number {
+                        errno::HASH_FULL => Reason::Full,
+                        errno::INVALID_CIDR => Reason::PrefixLength,
+                        errno::NOT_IPV4 | errno::NOT_IPV6 => Reason::Family,
+                        number => Reason::Errno(number),
+                    };
+                    let full = reason == Reason::Full;
+                    refused.push((members[rest[nth]].clone(), reason));
+                    if full {
+                        break;
+                    }
+                    nth + 1
+                }
+            };
+        }
+        if refused.is_empty() { Ok(()) } else { Err(Error::Members { set: name.clone(), refused }) }
+    }
+
+    /// Sends as many members as go in one send and reads all answers: how many were sent, and the first that was refused with the
+    /// number of the error. Of those behind it some may have been taken.
+    fn send_members(
+        &mut self,
+        kind: u16,
+        name: &SetName,
+        members: &[Member],
+        mut rest: &[usize],
+    ) -> Result<(usize, Option<(usize, i32)>), Error> {
+        let mut writer = Writer::new();
+        // The first sequence number and, for each message, the first member and how many.
+        let mut messages: Vec<(u32, usize, usize)> = Vec::new();
+        let mut sent = 0;
+        while !rest.is_empty() && writer.len() < SEND_BYTES {
+            let sequence = self.socket.next_sequence();
+            let mut packed = 0;
+            let header = Header { kind, flags: REQUEST | ACK, sequence, family: NO_FAMILY, resource: 0 };
+            let start = writer.len();
+            writer.message(header, |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.text(command::SETNAME, name);
+                // With a line number here an error tells the number of the member.
+                message.u32(command::LINENO, 0);
+                message.nested(command::ADT, |list| {
+                    while let Some(nth) = rest.get(packed)
+                        && list.len() - start < MESSAGE_BYTES
+                    {
+                        packed += 1;
+                        list.nested(command::DATA, |data| {
+                            write_member(data, &members[*nth]);
+                            data.ordered(data::LINENO, &(packed as u32).to_be_bytes());
+                        });
+                    }
+                });
+            });
+            messages.push((sequence, sent, packed));
+            sent += packed;
+            rest = &rest[packed..];
+        }
+        self.socket.send(writer.as_bytes())?;
+        let mut refusal: Option<(usize, i32)> = None;
+        let mut open: BTreeMap<u32, (usize, usize)> =
+            messages.into_iter().map(|(sequence, first, count)| (sequence, (first, count))).collect();
+        while !open.is_empty() {
+            for message in self.socket.receive()? {
+                let message = message?;
+                if message.kind != ERROR {
+                    continue;
+                }
+                let Some((first, count)) = open.remove(&message.sequence) else { continue };
+                let (number, about) = message.error()?;
+                if number != 0 {
+                    let line = line_of(about)?.unwrap_or_default();
+                    let nth = first + (line as usize).clamp(1, count.max(1)) - 1;
+                    if refusal.is_none_or(|(earlier, _)| nth < earlier) {
+                        refusal = Some((nth, number));
+                    }
+                }
+            }
+        }
+        Ok((sent, refusal))
+    }
+
+    /// The number that rules know a set by.
+    pub(super) fn index(&mut self, name: &str) -> Result<u16, Error> {
+        self.socket.ask(
+            GET_BYNAME,
+            0,
+            |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.text(command::SETNAME, name);
+            },
+            |answer| answer.need(command::INDEX)?.u16(),
+        )
+    }
+
+    /// The name of the set with this number.
+    pub(super) fn name(&mut self, index: u16) -> Result<SetName, Error> {
+        self.socket.ask(
+            GET_BYINDEX,
+            0,
+            |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.u16(command::INDEX, index);
+            },
+            |answer| Ok(answer.need(command::SETNAME)?.text()?.into()),
+        )
+    }
+
+    /// The names of all sets that are ours by their names.
+    pub(super) fn names(&mut self) -> Result<BTreeSet<SetName>, Error> {
+        let mut names = BTreeSet::new();
+        self.socket.list(
+            LIST,
+            0,
+            |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.u32(command::FLAGS, NAMES_ONLY);
+            },
+            |part| {
+                let Listing::Message(message) = part else {
+                    names.clear();
+                    return Ok(());
+                };
+                let name = message.netfilter()?.1.need(command::SETNAME)?.text()?;
+                if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+                    names.insert(name.into());
+                }
+                Ok(())
+            },
+        )?;
+        Ok(names)
+    }
+
+    /// One set; `None`: there is none of this name, or it is of a kind that is none of ours.
+    pub(super) fn read(&mut self, name: &SetName) -> Result<Option<(Family, Set)>, Error> {
+        let mut held: Option<(Family, Set)> = None;
+        let listed = self.socket.list(
+            LIST,
+            0,
+            |message| {
+                message.u8(command::PROTOCOL, PROTOCOL_VERSION);
+                message.text(command::SETNAME, name);
+            },
+            |part| {
+                match part {
+                    Listing::Anew => held = None,
+                    Listing::Message(message) => read_part(message.netfilter()?.1, &mut held)?,
+                }
+                Ok(())
+            },
+        );
+        match listed {
+            Ok(()) => Ok(held),
+            Err(Error::Refused(ENOENT)) => Ok(None),
+            Err(error) => Err(error.of_set(name)),
+        }
+    }
+}
+
+const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
+const EINVAL: i32 = nix::errno::Errno::EINVAL as i32;
+
+/// A hash of two members a bucket is filled without growing; it grows by itself when more come.
+fn buckets(room: usize) -> u32 {
+    (room / 2).clamp(LEAST_BUCKETS, MOST_BUCKETS).next_power_of_two() as u32
+}
+
+/// The line number in the message that an error brings back: it begins with its own header.
+fn line_of(about: &[u8]) -> Result<Option<u32>, Damaged> {
+    let Some(attributes) = about.get(20..) else { return Ok(None) };
+    // The attributes after it may be cut off.
+    for attribute in Attributes(attributes) {
+        match attribute? {
+            (command::LINENO, value) => return value.u32().map(Some),
+            (command::ADT, _) => break,
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn check(member: &Member) -> Result<(), Reason> {
+    match member {
+        Member::Network(address, length) => {
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            if (1..=most).contains(length) { Ok(()) } else { Err(Reason::PrefixLength) }
+        }
+        Member::Owner(_, veth) => {
+            let sound = (1..=15).contains(&veth.len()) && !veth.as_bytes().contains(&0);
+            if sound { Ok(()) } else { Err(Reason::InterfaceName) }
+        }
+        Member::Address(_) | Member::AddressPort(..) => Ok(()),
+    }
+}
+
+fn write_member(data: &mut Writer, member: &Member) {
+    match member {
+        Member::Address(address) => write_address(data, *address),
+        Member::Network(address, length) => {
+            write_address(data, *address);
+            data.u8(data::CIDR, *length);
+        }
+        Member::AddressPort(address, protocol, port) => {
+            write_address(data, *address);
+            data.u8(data::PROTO, protocol.number());
+            data.ordered(data::PORT, &port.to_be_bytes());
+        }
+        Member::Owner(address, veth) => {
+            write_address(data, *address);
+            data.u8(data::CIDR, if address.is_ipv4() { 32 } else { 128 });
+            data.text(data::IFACE, veth);
+        }
+    }
+}
+
+fn write_address(data: &mut Writer, address: IpAddr) {
+    data.nested(data::IP, |ip| match address {
+        IpAddr::V4(address) => ip.ordered(data::IPADDR_IPV4, &address.octets()),
+        IpAddr::V6(address) => ip.ordered(data::IPADDR_IPV6, &address.octets()),
+    });
+}
+
+/// One message of a listing: the first of a set says what it is, each brings members.
+fn read_part(attributes: Attributes<'_>, held: &mut Option<(Family, Set)>) -> Result<(), Damaged> {
+    if let (Some(name), Some(family)) =
+        (attributes.find(command::TYPENAME)?, attributes.find(command::FAMILY)?)
+    {
+        let name = name.text()?;
+        let kind = KINDS.into_iter().find(|kind| type_of(*kind).name == name);
+        *held = kind
+            .zip(family_of(family.u8()?))
+            .map(|(kind, family)| (family, Set { kind, members: BTreeSet::new() }));
+    }
+    let (Some((_, set)), Some(list)) = (held, attributes.find(command::ADT)?) else { return Ok(()) };
+    for member in list.nested() {
+        let (kind, member) = member?;
+        if kind == command::DATA {
+            set.members.extend(read_member(set.kind, member.nested())?);
+        }
+    }
+    Ok(())
+}
+
+/// A member. `None`: it is one that we never write: what says `nomatch`, or means a protocol that is none of ours. It is as if
+/// it were not there: if it should be, adding it puts it right.
+fn read_member(kind: SetKind, data: Attributes<'_>) -> Result<Option<Member>, Damaged> {
+    if data.find(data::FLAGS)?.map(Value::u32).transpose()?.unwrap_or_default() != 0 {
+        return Ok(None);
+    }
+    let address = read_address(data.need(data::IP)?.nested())?;
+    let whole = if address.is_ipv4() { 32 } else { 128 };
+    let length = data.find(data::CIDR)?.map(Value::u8).transpose()?.unwrap_or(whole);
+    Ok(match kind {
+        SetKind::Addresses => Some(Member::Address(address)),
+        SetKind::Networks => Some(Member::Network(address, length)),
+        SetKind::AddressPorts => {
+            let port = data.need(data::PORT)?.u16()?;
+            let number = data.need(data::PROTO)?.u8()?;
+            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+                .into_iter()
+                .find(|protocol| protocol.number() == number)
+                .map(|protocol| Member::AddressPort(address, protocol, port))
+        }
+        SetKind::Owners => (length == whole)
+            .then(|| Ok(Member::Owner(address, data.need(data::IFACE)?.text()?.into())))
+            .transpose()?,
+    })
+}
+
+fn read_address(ip: Attributes<'_>) -> Result<IpAddr, Damaged> {
+    const LENGTH: Damaged = Damaged("an address of another length");
+    for attribute in ip {
+        let (kind, Value(bytes)) = attribute?;
+        match kind {
+            data::IPADDR_IPV4 => {
+                return Ok(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).map_err(|_| LENGTH)?).into());
+            }
+            data::IPADDR_IPV6 => {
+                return Ok(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).map_err(|_| LENGTH)?).into());
+            }
+            _ => {}
+        }
+    }
+    Err(Damaged("a member without an address"))
+}

@@ -1,0 +1,6 @@
+//! The kernel's side against a real kernel, in a fresh network namespace each.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+mod sets;
+mod tables;
