@@ -13,6 +13,7 @@ use crate::gate::{Gate, Warning};
 use crate::gateway;
 use crate::kernel::{self, Link, PROTOCOL_POD, Route};
 use crate::lease::{self, Lease, LeaseError, Leases, Survivor};
+use crate::long_names;
 use crate::netlink::{NetlinkError, Socket};
 use crate::netns::{self, Netns};
 use crate::request::Add;
@@ -108,8 +109,12 @@ impl Call<'_> {
     }
 
     fn lease_and_wire(&mut self, host_end: &Link) -> Result<Lease, Failure> {
-        let Add { config, attachment, .. } = self.request;
+        let Add { network, config, attachment, .. } = self.request;
         let lease = self.lease(host_end).map_err(Failure::Other)?;
+        long_names::keep(&network.run_dir, attachment).map_err(|error| {
+            let failed = CniError::new(Code::HostWiring, "cannot write the pod's name down");
+            Failure::Other(failed.with_details(error))
+        })?;
         let wired = Wiring::new(attachment, &self.netns, config, host_end, lease.addresses)
             .and_then(|wiring| wiring.wire(&mut self.host, &mut self.pod));
         match wired {

@@ -68,6 +68,11 @@ impl Attachment {
         pod + &rest
     }
 
+    /// Whether the alias is as long as it may be: then the pod's name may be cut.
+    pub(crate) fn fills_its_alias(&self) -> bool {
+        self.alias().len() >= MAX_ALIAS
+    }
+
     /// Reads what [`Attachment::alias`] wrote; `None` if somebody else wrote it.
     pub fn from_alias(alias: &str) -> Option<Attachment> {
         let words: Vec<&str> = alias.split(' ').collect();
@@ -167,7 +172,7 @@ mod tests {
         let mut given = attachment(&"c".repeat(MAX_CONTAINER_ID), "fifteen-letters", None);
         given.network = "n".repeat(MAX_NETWORK_NAME);
         given.pod = Some(format!("{} {}", "x".repeat(63), "ü".repeat(253)));
-        assert_eq!(given.alias().len(), MAX_ALIAS);
+        assert_eq!((given.alias().len(), given.fills_its_alias()), (MAX_ALIAS, true));
         let read = Attachment::from_alias(&given.alias()).expect("ours");
         assert_eq!((read.holder, read.network), (given.holder, given.network));
     }

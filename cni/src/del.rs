@@ -10,6 +10,7 @@ use crate::error::{CniError, Code};
 use crate::gate;
 use crate::kernel;
 use crate::lease::{self, Leases};
+use crate::long_names;
 use crate::request::Del;
 
 /// Removes the link, then what policy knows of its addresses, then the lease.
@@ -27,8 +28,8 @@ pub(crate) fn del(request: &Del) -> Result<(), CniError> {
     release(network, attachment).map_err(failed)
 }
 
-/// Takes the lease of an attachment back, and what policy knows of its addresses, unless it has a link: then both are
-/// that link's.
+/// Takes the lease of an attachment back, and all that is kept by the name of its link, unless it has a link: then all
+/// that is that link's.
 ///
 /// ADD makes the link before it asks for the lease, so under the lock one look is enough.
 pub(crate) fn release(network: &Network, attachment: &Attachment) -> Result<(), String> {
@@ -37,6 +38,7 @@ pub(crate) fn release(network: &Network, attachment: &Attachment) -> Result<(), 
     if kernel::has_link(&attachment.host_ifname()).map_err(|error| error.to_string())? {
         return Ok(());
     }
+    long_names::forget(&network.run_dir, &attachment.host_ifname());
     let held = leases.iter().filter(|lease| lease.holder == attachment.holder);
     held.for_each(|lease| gate::leave(attachment, lease.addresses));
     leases.release(&attachment.holder, lease::now()).map_err(|error| error.to_string())

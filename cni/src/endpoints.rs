@@ -1,15 +1,18 @@
 //! The pods that are wired on this node, as the kernel has them: for the daemon, which judges their traffic by the
 //! host ends of their links.
 //!
-//! Nothing is remembered for this: a link of ours carries its pod's name in its alias, and the pod's addresses are where
-//! the host routes lead. Both may be in the making, since an ADD names the link first.
+//! Nothing is remembered for this but long names: a link of ours carries its pod's name in its alias, and the pod's
+//! addresses are where the host routes lead. Both may be in the making, since an ADD names the link first.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 
 use crate::attachment::Attachment;
+use crate::config::DEFAULT_RUN_DIR;
 use crate::kernel::{self, Link, Route};
+use crate::long_names;
 use crate::netlink::{NetlinkError, Socket};
 
 /// One attached interface of a pod.
@@ -45,26 +48,37 @@ impl From<io::Error> for EndpointsError {
     }
 }
 
-/// All of them, of all networks, in the namespace of the calling thread; by name. Blocks for the kernel alone.
+/// As [`endpoints_in`], with the folder of run-time files where it is by default.
 ///
 /// # Errors
 /// A kernel that does not tell its links or routes.
 pub fn endpoints() -> Result<Vec<Endpoint>, EndpointsError> {
+    endpoints_in(Path::new(DEFAULT_RUN_DIR))
+}
+
+/// All of them, of all networks, in the namespace of the calling thread; by name. Blocks for the kernel alone.
+///
+/// # Errors
+/// A kernel that does not tell its links or routes.
+pub fn endpoints_in(run_dir: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
     let mut socket = Socket::open()?;
     // In this order: a pod that goes meanwhile is told without addresses, not one that comes.
     let routes = kernel::pod_routes(&mut socket)?;
     let links = kernel::links(&mut socket)?;
     let mut endpoints: Vec<Endpoint> =
-        links.into_iter().filter_map(|link| endpoint_of(link, &routes)).collect();
+        links.into_iter().filter_map(|link| endpoint_of(link, &routes, run_dir)).collect();
     endpoints.sort();
     Ok(endpoints)
 }
 
 /// None if the link is none of ours.
-fn endpoint_of(link: Link, routes: &[Route]) -> Option<Endpoint> {
-    let attachment = Attachment::from_alias(link.alias.as_deref()?)?;
+fn endpoint_of(link: Link, routes: &[Route], run_dir: &Path) -> Option<Endpoint> {
+    let mut attachment = Attachment::from_alias(link.alias.as_deref()?)?;
     if attachment.host_ifname() != link.name {
         return None;
+    }
+    if attachment.fills_its_alias() {
+        attachment.pod = long_names::find(run_dir, &link.name).or(attachment.pod);
     }
     let leads_here = |route: &&Route| route.link == Some(link.index);
     Some(Endpoint {

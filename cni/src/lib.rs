@@ -26,7 +26,7 @@
 //!
 //! What the plugin creates, and how it is known again without memory: host ends of veth pairs named `cam` + 12 hex
 //! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, lease tables under
-//! `/run/cambric/ipam` ([`lease`]), and members of the daemon's sets that name such a link.
+//! `/run/cambric/ipam` ([`lease`]), long names of pods under `/run/cambric/names`, and members of the daemon's sets that name such a link.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -49,13 +49,14 @@ mod del;
 mod gate;
 mod gateway;
 mod kernel;
+mod long_names;
 mod netlink;
 mod netns;
 mod sysctl;
 mod undo;
 mod wire;
 
-pub use endpoints::endpoints;
+pub use endpoints::{endpoints, endpoints_in};
 
 use add::Added;
 use error::CniError;

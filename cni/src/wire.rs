@@ -160,7 +160,8 @@ fn new_pair(attachment: &Attachment, netns: &Netns, config: &PodConfig) -> Messa
 fn describe_host_end(wiring: &Wiring<'_>) -> Message {
     let Link { index, name, .. } = wiring.host_end;
     Message::new(format!("configure {name}"), libc::RTM_SETLINK, 0, &ifinfo(*index, LinkState::AsIs))
-        .text(libc::IFLA_IFALIAS, &wiring.attachment.alias())
+        // Without a final zero, for which the longest one has no room (`dev_set_alias`).
+        .bytes(libc::IFLA_IFALIAS, wiring.attachment.alias().as_bytes())
         .nest(libc::IFLA_AF_SPEC, &[], |m| {
             let m = m.nest(libc::AF_INET as u16, &[], |m| {
                 m.nest(IFLA_INET_CONF, &[], |m| {

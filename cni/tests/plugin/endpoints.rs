@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
 
-use cambric_cni::endpoints;
+use cambric_cni::{endpoints, endpoints_in};
 use serde_json::json;
 
 use crate::host::{Place, ip, on_a_host, until};
@@ -41,5 +41,27 @@ fn pods_are_told_with_their_names_and_addresses_and_nothing_else_is() {
 
         host.call("DEL", &pod).run().expect_success();
         assert_eq!(endpoints().expect("told").len(), 1);
+    });
+}
+
+#[test]
+fn a_pod_whose_name_is_longer_than_an_alias_is_told_by_its_whole_name() {
+    on_a_host(|host| {
+        let (namespace, name) = ("n".repeat(63), "p".repeat(253));
+        let pod = host.pod(&"c".repeat(64));
+        let words = format!("K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+        host.call("ADD", &pod).set("CNI_ARGS", &words).run().expect_success();
+        let told = || endpoints_in(&host.run_dir()).expect("told");
+        assert_eq!(told()[0].pod, Some((namespace, name)));
+        let kept = host.run_dir().join("names").join(pod.host_ifname());
+        assert!(kept.exists());
+        host.call("DEL", &pod).run().expect_success();
+        assert!(told().is_empty() && !kept.exists());
+        host.attached_pod("a1");
+        assert_eq!(
+            host.run_dir().join("names").read_dir().expect("folder").count(),
+            0,
+            "short names need none"
+        );
     });
 }

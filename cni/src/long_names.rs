@@ -1,0 +1,37 @@
+//! Names of pods that are too long for the alias of their link: `/run/cambric/names/<link>`.
+//!
+//! An alias has 255 bytes, and a pod's name may have 317 with its namespace. The alias has what fits, for people; the
+//! whole name is in a file, so that the daemon knows after a restart which pod it judges. Few pods have one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::attachment::Attachment;
+
+/// Writes the name of a pod down if its alias does not tell it. Before the link has its alias: so nobody takes the cut
+/// name for the whole one.
+pub(crate) fn keep(run_dir: &Path, attachment: &Attachment) -> io::Result<()> {
+    let Some(name) = attachment.pod.as_deref().filter(|_| attachment.fills_its_alias()) else {
+        return Ok(());
+    };
+    let path = path(run_dir, &attachment.host_ifname());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, name)
+}
+
+/// The name that was written down for a link.
+pub(crate) fn find(run_dir: &Path, ifname: &str) -> Option<String> {
+    fs::read_to_string(path(run_dir, ifname)).ok()
+}
+
+/// Removes what may have been written down.
+pub(crate) fn forget(run_dir: &Path, ifname: &str) {
+    let _ = fs::remove_file(path(run_dir, ifname)); // most have none
+}
+
+fn path(run_dir: &Path, ifname: &str) -> PathBuf {
+    run_dir.join("names").join(ifname)
+}
