@@ -4,23 +4,28 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod addresses;
+mod random;
+mod windows;
 mod world;
 
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use random::{PORTS, histories};
 use support::case::{Family, Side};
 use support::changes::{Order, changes};
 use support::cluster::{Cluster, addresses_of, is_finished, is_on_host_network, name_of, node_of};
 use support::evaluator::{Answer, Connection, End, may_receive, may_send};
 use support::nodes::Nodes;
-use world::{PORTS, Step, World, histories};
+use world::{Step, World};
 
 /// Clusters, unless the environment says otherwise: about ten seconds of a debug build.
 const CLUSTERS: u32 = 40;
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(CLUSTERS))]
 
     #[test]
     fn compiled_programs_judge_as_the_text_of_the_api_says((world, steps) in histories()) {
@@ -28,11 +33,11 @@ proptest! {
     }
 }
 
-fn config() -> ProptestConfig {
-    let clusters =
-        std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CLUSTERS);
+/// Tried with as many clusters as the environment says, or with these.
+fn config(unless_told: u32) -> ProptestConfig {
+    let told = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     ProptestConfig {
-        cases: clusters,
+        cases: told.unwrap_or(unless_told),
         failure_persistence: None,
         max_shrink_iters: 2000,
         ..ProptestConfig::default()

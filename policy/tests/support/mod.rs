@@ -1,6 +1,6 @@
 //! What the tests of this folder share: the case files ([`case`]), a cluster as Kubernetes objects ([`cluster`]), an evaluator
 //! that judges it by the text of the API alone ([`evaluator`]), what is told when a cluster changes ([`changes`]), and its
-//! nodes, each with a compiler and a simulated kernel ([`nodes`], [`kernel`]).
+//! nodes, each with a compiler and a simulated kernel ([`nodes`], [`kernel`], [`stages`]).
 #![allow(dead_code, unreachable_pub, reason = "each test file uses another part of it")]
 
 pub mod case;
@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod evaluator;
 pub mod kernel;
 pub mod nodes;
+pub mod stages;
 
 use std::io::Write;
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use cambric_policy::change::Change;
 use cambric_policy::compile::{Compiler, Options, UnknownPods};
-use cambric_policy::program::{IfName, Program};
+use cambric_policy::program::{Delta, IfName, Program};
 use cambric_policy::simulate::{Outcome, Packet, judge};
 use k8s_openapi::api::core::v1::Pod;
 
@@ -74,6 +74,16 @@ impl Nodes {
     /// If a delta does not lead to the compiler's program, or the program has flaws.
     pub fn settle(&mut self) {
         self.nodes.iter_mut().for_each(|(name, node)| node.settle(name));
+    }
+
+    /// The same; whoever watches is given what each kernel held before, the delta, and what it holds now.
+    pub fn settle_watched(&mut self, mut watch: impl FnMut(&str, &Program, &Delta, &Program)) {
+        for (name, node) in &mut self.nodes {
+            let before = node.kernel.clone();
+            let delta = node.compiler.take_delta();
+            kernel::apply(&mut node.kernel, delta.clone());
+            watch(name, &before, &delta, &node.kernel);
+        }
     }
 
     /// How these nodes' kernels differ from those of other nodes with the same names; empty: they do not.
