@@ -6,4 +6,8 @@ mod rig;
 mod support;
 
 mod cases;
+mod errors;
+mod node;
 mod rig_itself;
+mod services;
+mod small;

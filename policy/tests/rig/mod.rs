@@ -18,9 +18,11 @@
 mod host;
 mod netns;
 mod prober;
+mod talk;
 mod wire;
 mod world;
 
 pub use prober::{Fate, Probe, Protocol};
+pub use talk::Answer;
 pub use wire::{At, NewPod, Rig};
 pub use world::World;

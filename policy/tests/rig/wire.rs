@@ -77,6 +77,8 @@ impl Rig {
         let of = |nth: usize| nodes.get(nth).map_or(outside, |(_, addresses)| addresses);
         for (nth, host) in hosts.iter().enumerate() {
             host.netns.set("ipv4/ip_forward", "1");
+            host.netns.set("ipv4/conf/all/send_redirects", "0");
+            host.netns.set("ipv4/conf/default/send_redirects", "0");
             host.netns.set("ipv6/conf/all/forwarding", "1");
             let later = (nth + 1..hosts.len()).map(|peer| {
                 let (netns, mac) = (hosts[peer].netns.path(), mesh_mac(nth, peer));
@@ -97,6 +99,10 @@ impl Rig {
                     mesh_mac(peer, nth)
                 ));
                 lines.extend(of(peer).iter().map(|address| route_by_mesh("add", *address, peer)));
+            }
+            if let (true, world) = (nth < nodes.len(), nodes.len()) {
+                lines.push(format!("route add 0.0.0.0/0 via inet6 fe80::{:x} dev mesh{world}", world + 1));
+                lines.push(format!("route add ::/0 via fe80::{:x} dev mesh{world}", world + 1));
             }
             host.netns.ip(&lines);
         }
