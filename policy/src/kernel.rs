@@ -17,9 +17,12 @@ mod batch;
 mod expression;
 mod held;
 mod ipset;
+mod log;
 mod message;
 mod operation;
+mod requirements;
 mod socket;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -28,7 +31,9 @@ pub use batch::CommitError;
 pub use expression::Foreign;
 pub use held::{Counted, Held, HeldArp, HeldBase, HeldChain, HeldRule, HeldTable, TableState};
 pub use ipset::Reason;
+pub use log::{Denied, LogReader};
 pub use operation::{Guard, Operation};
+pub use watch::{Foreigners, Watch};
 
 use crate::program::{Family, Member, Set, SetKind, SetName};
 use ipset::Ipset;
@@ -61,6 +66,14 @@ pub enum Error {
         set: SetName,
         /// Which and why; never empty.
         refused: Vec<(Member, Reason)>,
+    },
+    /// The NFLOG group cannot be read.
+    #[error("NFLOG group {group} is read by another process: {}", io::Error::from_raw_os_error(*.errno))]
+    LogGroup {
+        /// Which.
+        group: u16,
+        /// The kernel's number.
+        errno: i32,
     },
     /// Others change nf_tables or the sets faster than they can be read.
     #[error("it changes faster than it can be read")]
@@ -180,14 +193,37 @@ impl Kernel {
         held::counters(&mut self.tables)
     }
 
+    /// What the kernel lacks for all of this, in words that name the option; empty: nothing. Leaves nothing behind.
+    pub fn requirements(&mut self) -> Result<Vec<String>, Error> {
+        requirements::find(&mut self.tables, &mut self.ipset)
+    }
+
+    /// The best guard that the kernel knows.
+    pub fn guard(&mut self) -> Result<Guard, Error> {
+        requirements::guard(&mut self.tables)
+    }
+
+    /// Hears from now on what others change in our tables.
+    pub fn watch(&self) -> Result<Watch, Error> {
+        Watch::open(BTreeSet::from([self.port()]))
+    }
+
     /// Does all of the operations, or none. With a generation: only if nobody changed nf_tables since that one was read.
-    /// Afterwards the generation is [`next_generation`] of it.
-    pub fn commit(&mut self, operations: &[Operation], generation: Option<u32>) -> Result<(), CommitError> {
-        batch::send(&mut self.tables, &mut self.ipset, operations, generation)
+    /// Gives the generation afterwards, if one was given.
+    ///
+    /// Chains that veths are led to in a map that was there before are made by a batch of their own before the rest: else a packet that is under
+    /// way could find them empty (see `batch`). If the rest is refused they are removed again.
+    pub fn commit(
+        &mut self,
+        operations: &[Operation],
+        generation: Option<u32>,
+    ) -> Result<Option<u32>, CommitError> {
+        let batches = batch::send(&mut self.tables, &mut self.ipset, operations, generation)?;
+        Ok(generation.map(|generation| (0..batches).fold(generation, |now, _| next_generation(now))))
     }
 }
 
 /// The generation after one more batch (`nf_tables_commit`: 0 is passed over).
-pub fn next_generation(generation: u32) -> u32 {
+fn next_generation(generation: u32) -> u32 {
     generation.wrapping_add(1).max(1)
 }

@@ -157,14 +157,12 @@ pub(super) mod command {
     pub(in crate::kernel) const DELRULE: u16 = SUBSYSTEM | 8;
     pub(in crate::kernel) const NEWSET: u16 = SUBSYSTEM | 9;
     pub(in crate::kernel) const GETSET: u16 = SUBSYSTEM | 10;
+    pub(in crate::kernel) const DELSET: u16 = SUBSYSTEM | 11;
     pub(in crate::kernel) const NEWSETELEM: u16 = SUBSYSTEM | 12;
     pub(in crate::kernel) const GETSETELEM: u16 = SUBSYSTEM | 13;
     pub(in crate::kernel) const DELSETELEM: u16 = SUBSYSTEM | 14;
     pub(in crate::kernel) const NEWGEN: u16 = SUBSYSTEM | 15;
     pub(in crate::kernel) const GETGEN: u16 = SUBSYSTEM | 16;
-    pub(in crate::kernel) const NEWOBJ: u16 = SUBSYSTEM | 18;
-    pub(in crate::kernel) const NEWFLOWTABLE: u16 = SUBSYSTEM | 22;
-    pub(in crate::kernel) const DELFLOWTABLE: u16 = SUBSYSTEM | 24;
 }
 
 /// NFTA_TABLE_*
@@ -256,8 +254,8 @@ impl Operation {
             }
             Operation::AddChain { family, chain } => {
                 messages.put(command::NEWCHAIN, CREATE | EXCLUSIVE, number(*family), |message| {
-                    message.text(self::chain::TABLE, TABLE);
-                    message.text(self::chain::NAME, chain);
+                    message.text(chain::TABLE, TABLE);
+                    message.text(chain::NAME, chain);
                 });
             }
             Operation::AddRule { family, chain, rule } => {
@@ -286,8 +284,8 @@ impl Operation {
             }
             Operation::DropChain { family, chain } => {
                 messages.put(command::DELCHAIN, 0, number(*family), |message| {
-                    message.text(self::chain::TABLE, TABLE);
-                    message.text(self::chain::NAME, chain);
+                    message.text(chain::TABLE, TABLE);
+                    message.text(chain::NAME, chain);
                 });
             }
             Operation::AddMap { family, map } => messages.add_map(number(*family), *map),
