@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use crate::cluster::Sizes;
 use crate::namespace::Namespace;
 use crate::node;
-use crate::statistics::{Micros, Samples, micros};
-use crate::table::Table;
+use crate::statistics::{Samples, micros};
+use crate::table::{Times, target};
 
 /// What may be chosen.
 #[derive(Debug, Clone, Args)]
@@ -55,15 +55,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let several = place(&enforcer, sizes, local + new..sizes.local, AT_ONCE).await?;
         Ok((one, several))
     })?;
-    let mut table = Table::new(["", "pods", "median", "p99", "most"]);
-    for (name, samples) in [("one after the other", &one), ("eight at once", &several)] {
-        let shown = [0.5, 0.99, 1.0].map(|part| Micros(samples.quantile(part)).to_string());
-        table.line([vec![name.to_owned(), samples.len().to_string()], shown.to_vec()].concat());
-    }
+    let mut table = Times::new("pods come");
+    table.line("one after the other", &one);
+    table.line("eight at once", &several);
     table.print();
-    let p99 = one.quantile(0.99).max(several.quantile(0.99));
-    let word = if p99 <= TARGET_US { "met" } else { "MISSED" };
-    println!("\n  target: p99 at most {}: {}, {word}", Micros(TARGET_US), Micros(p99));
+    target("99 of 100 pods, either way", one.quantile(0.99).max(several.quantile(0.99)), TARGET_US);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Each case plays the enforcer in network namespaces of its own, on clusters that exist only here, in a process of its
 //! own with a limit of time. What it makes goes away with that process.
 
+mod changes;
 mod cluster;
 mod compile;
 mod gate;

@@ -10,8 +10,8 @@ use cambric_policy::program::{Family, Member, SetKind, SetName};
 use clap::Args;
 
 use crate::namespace::{Namespace, run as run_tool};
-use crate::statistics::{Micros, Samples, micros};
-use crate::table::Table;
+use crate::statistics::{Samples, micros};
+use crate::table::{Times, target};
 
 /// What may be chosen.
 #[derive(Debug, Clone, Args)]
@@ -39,30 +39,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("sets: a hash:ip of {} members, by our netlink and by the ipset tool\n", options.members);
     Namespace::new()?.enter(|| {
         let mut kernel = Kernel::open()?;
-        let mut table = Table::new(["", "times", "median", "p99", "most"]);
-        let mut line = |name: &str, samples: &Samples| {
-            let shown = [0.5, 0.99, 1.0].map(|part| Micros(samples.quantile(part)).to_string());
-            table.line([vec![name.to_owned(), samples.len().to_string()], shown.to_vec()].concat());
-        };
+        let mut table = Times::new("");
         let load = load(&mut kernel, options, options.members)?;
-        line("all loaded, netlink, room known", &load);
-        line("all loaded, netlink, set grows", &self::load(&mut kernel, options, 0)?);
-        line("all loaded, ipset restore, room known", &restore(options, true)?);
-        line("all loaded, ipset restore, set grows", &restore(options, false)?);
+        table.line("all loaded, netlink, room known", &load);
+        table.line("all loaded, netlink, set grows", &self::load(&mut kernel, options, 0)?);
+        table.line("all loaded, ipset restore, room known", &restore(options, true)?);
+        table.line("all loaded, ipset restore, set grows", &restore(options, false)?);
         let change = change(&mut kernel, options)?;
-        line("one member in or out, netlink", &change);
-        line("one member in, ipset add", &add_by_tool(options)?);
+        table.line("one member in or out, netlink", &change);
+        table.line("one member in, ipset add", &add_by_tool(options)?);
         table.print();
-        println!();
         target("one member, median", change.median(), TARGET_MEMBER_US);
         target("all loaded, room known, median", load.median(), TARGET_LOAD_US);
         Ok(())
     })
-}
-
-fn target(what: &str, us: f64, at_most: f64) {
-    let word = if us <= at_most { "met" } else { "MISSED" };
-    println!("  target: {what} at most {}: {}, {word}", Micros(at_most), Micros(us));
 }
 
 /// The n-th address of a set.

@@ -1,5 +1,7 @@
 //! Tables for the terminal: the first column to the left, all others to the right.
 
+use crate::statistics::{Micros, Samples};
+
 /// Lines of cells.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -41,4 +43,32 @@ impl Table {
             println!("{}", text.trim_end());
         }
     }
+}
+
+/// A table of times.
+#[derive(Debug)]
+pub(crate) struct Times(Table);
+
+impl Times {
+    /// An empty one; `what` is above the names of its lines.
+    pub(crate) fn new(what: &str) -> Self {
+        Self(Table::new([what, "times", "median", "p99", "most"]))
+    }
+
+    /// A line for measurements in microseconds.
+    pub(crate) fn line(&mut self, name: &str, samples: &Samples) {
+        let shown = [0.5, 0.99, 1.0].map(|part| Micros(samples.quantile(part)).to_string());
+        self.0.line([vec![name.to_owned(), samples.len().to_string()], shown.to_vec()].concat());
+    }
+
+    pub(crate) fn print(&self) {
+        self.0.print();
+        println!();
+    }
+}
+
+/// Prints whether a time of so many microseconds is short enough.
+pub(crate) fn target(what: &str, us: f64, at_most_us: f64) {
+    let word = if us <= at_most_us { "met" } else { "MISSED" };
+    println!("  target: {what}: at most {}: {}, {word}", Micros(at_most_us), Micros(us));
 }
