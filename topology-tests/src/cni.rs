@@ -1,5 +1,6 @@
 //! Calls a chain of CNI plugins as a container runtime does (CNI specification 1.1.0, sections 3 and 4).
 
+use std::fmt;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -14,6 +15,30 @@ pub const CONFLIST: &str = "/etc/cni/net.d/10-cambric.conflist";
 
 /// Where plugins are looked for in a node: the standard folder, then Debian's.
 const PLUGIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+
+/// Code by which a plugin says that the same call will do later.
+pub const TRY_AGAIN_LATER: u64 = 11;
+
+/// What a plugin said instead of doing what it was called for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its number.
+    pub code: u64,
+    words: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The code that a plugin gave as its reason, if that is why.
+pub fn code_of(error: &anyhow::Error) -> Option<u64> {
+    error.downcast_ref::<Refused>().map(|refused| refused.code)
+}
 
 /// A network configuration list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +57,8 @@ pub struct Conflist {
 pub(crate) struct Attachment<'a> {
     pub(crate) node: &'a Node,
     pub(crate) container_id: &'a str,
+    /// Kubernetes' word for it.
+    pub(crate) namespace: &'a str,
     pub(crate) pod: &'a str,
 }
 
@@ -102,7 +129,8 @@ impl Attachment<'_> {
             .env("CNI_NETNS", self.netns())
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", PLUGIN_DIRS.join(":"));
-        let arguments = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", self.pod);
+        let arguments =
+            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={}", self.namespace, self.pod);
         command.env("CNI_ARGS", arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.node.enter(|| command.spawn())?.with_context(context)?;
@@ -120,7 +148,9 @@ impl Attachment<'_> {
         match text("msg") {
             Some(message) => {
                 let details = text("details").map(|details| format!(" ({details})")).unwrap_or_default();
-                bail!("{}: {message}{details} {complaint}", context())
+                let code =
+                    answer.as_ref().and_then(|answer| answer.get("code")?.as_u64()).unwrap_or_default();
+                Err(Refused { code, words: format!("{}: {message}{details} {complaint}", context()) }.into())
             }
             None => bail!("{}: {} {complaint}", context(), output.status),
         }

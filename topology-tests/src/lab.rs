@@ -23,10 +23,13 @@ use crate::node::{Daemon, Node, join, tail};
 use crate::pods::{self, Pod};
 use crate::processes::{self, INIT_VERB, Init};
 use crate::state::{STATE_DIR, State};
-use crate::{cambric, frr, namespaces, poll};
+use crate::{cambric, cni, frr, namespaces, poll};
 
 /// Where network namespaces have names (`ip netns`).
 const NETNS_DIR: &str = "/run/netns";
+
+/// How long `up` tries to start a pod that is to be tried again later.
+const POD_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long `up` waits for a daemon that is asked for pods to write its CNI configuration.
 const CONFLIST_LIMIT: Duration = Duration::from_secs(120);
@@ -197,7 +200,15 @@ impl Lab {
     /// # Errors
     /// When a plugin refuses; nothing of the pod is left then.
     pub fn add_pod(&self, node: &str, pod: &str) -> Result<(Pod, Value)> {
-        pods::add(&self.node(node)?, pod)
+        self.add_pod_in(node, pods::DEFAULT_NAMESPACE, pod)
+    }
+
+    /// As [`Self::add_pod`], in a namespace as Kubernetes has the word. A node has one pod of a name all the same.
+    ///
+    /// # Errors
+    /// When a plugin refuses, with [`cni::Refused`]; nothing of the pod is left then.
+    pub fn add_pod_in(&self, node: &str, namespace: &str, pod: &str) -> Result<(Pod, Value)> {
+        pods::add(&self.node(node)?, namespace, pod)
     }
 
     /// All pods of all running nodes.
@@ -396,7 +407,7 @@ impl Lab {
         })?;
         self.each_node(|node| {
             for number in 1..=node.spec().pods {
-                let (pod, _) = pods::add(node, &format!("{}-{number}", node.name()))?;
+                let pod = start_pod(node, &format!("{}-{number}", node.name()))?;
                 let addresses: Vec<String> = pod.addresses()?.iter().map(ToString::to_string).collect();
                 progress(&format!("pod {} of {}: {}", pod.name(), node.name(), addresses.join(" ")));
             }
@@ -445,6 +456,22 @@ impl Drop for Guard {
             eprintln!("taking lab {} down: {error:#}", self.0.topology.name);
         }
     }
+}
+
+/// As a kubelet: a pod whose network is not ready yet is tried again.
+fn start_pod(node: &Node, name: &str) -> Result<Pod> {
+    let mut last = String::new();
+    let added = poll::until_some(&format!("pod {name} to start"), POD_LIMIT, || {
+        match pods::add(node, pods::DEFAULT_NAMESPACE, name) {
+            Ok((pod, _)) => Ok(Some(pod)),
+            Err(error) if cni::code_of(&error) == Some(cni::TRY_AGAIN_LATER) => {
+                last = format!("{error:#}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    });
+    added.with_context(|| last)
 }
 
 fn pod_status(node: &Node) -> Vec<PodStatus> {

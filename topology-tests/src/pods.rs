@@ -29,6 +29,7 @@ pub struct Pod {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     container_id: String,
+    namespace: String,
     conflist: Conflist,
     /// What ADD answered; none: it did not come to an end.
     result: Option<Value>,
@@ -44,8 +45,11 @@ pub fn list(node: &Node) -> Vec<String> {
     names
 }
 
+/// The namespace, as Kubernetes has the word, of pods that are given none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Makes a pod; returns it with what ADD answered. After a failure nothing of it is left.
-pub(crate) fn add(node: &Node, name: &str) -> Result<(Pod, Value)> {
+pub(crate) fn add(node: &Node, namespace: &str, name: &str) -> Result<(Pod, Value)> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(is_plain) {
         bail!("{name:?} cannot name a pod");
@@ -54,13 +58,15 @@ pub(crate) fn add(node: &Node, name: &str) -> Result<(Pod, Value)> {
     if record_path.exists() {
         bail!("pod {name} of {} is there already", node.name());
     }
-    let mut record = Record { container_id: random_id()?, conflist: Conflist::of(node)?, result: None };
+    let conflist = Conflist::of(node)?;
+    let mut record =
+        Record { container_id: random_id()?, namespace: namespace.to_owned(), conflist, result: None };
     state::write(&record_path, &serde_json::to_string(&record)?)?;
     let pod = Pod { node: node.clone(), name: name.to_owned() };
     let added = node
         .run_ok(&["ip", "netns", "add", name])
         .and_then(|_| node.run_ok(&["ip", "-netns", name, "link", "set", "lo", "up"]))
-        .and_then(|_| record.conflist.add(&pod.attachment(&record.container_id)));
+        .and_then(|_| record.conflist.add(&pod.attachment(&record)));
     match added {
         Ok(result) => {
             record.result = Some(result.clone());
@@ -165,8 +171,8 @@ impl Pod {
     /// When a plugin finds a difference, which it names; when the pod has not been made to the end.
     pub fn check(&self) -> Result<()> {
         let record = self.record()?;
-        let result = record.result.with_context(|| format!("pod {} is half made", self.name))?;
-        record.conflist.check(&self.attachment(&record.container_id), &result)
+        let result = record.result.as_ref().with_context(|| format!("pod {} is half made", self.name))?;
+        record.conflist.check(&self.attachment(&record), result)
     }
 
     /// Calls DEL and removes the pod, whatever DEL said.
@@ -176,7 +182,7 @@ impl Pod {
     pub fn del(&self) -> Result<()> {
         let record = self.record()?;
         let mut errors = Vec::new();
-        let deleted = record.conflist.del(&self.attachment(&record.container_id), record.result.as_ref());
+        let deleted = record.conflist.del(&self.attachment(&record), record.result.as_ref());
         errors.extend(deleted.err());
         if self.netns().exists() {
             errors.extend(self.node.run_ok(&["ip", "netns", "delete", &self.name]).err());
@@ -197,8 +203,9 @@ impl Pod {
         namespaces.and_then(|namespaces| namespaces.enter(work)).with_context(|| self.gone())
     }
 
-    fn attachment<'a>(&'a self, container_id: &'a str) -> Attachment<'a> {
-        Attachment { node: &self.node, container_id, pod: &self.name }
+    fn attachment<'a>(&'a self, record: &'a Record) -> Attachment<'a> {
+        let Record { container_id, namespace, .. } = record;
+        Attachment { node: &self.node, container_id, namespace, pod: &self.name }
     }
 
     fn record(&self) -> Result<Record> {
