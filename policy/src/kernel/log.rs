@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -63,6 +64,13 @@ pub struct LogReader {
     socket: Socket,
     /// Times that packets were lost, since nobody read them.
     lost: u64,
+}
+
+impl AsFd for LogReader {
+    /// Readable when packets were denied.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
 }
 
 impl LogReader {

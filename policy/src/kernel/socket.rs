@@ -1,7 +1,7 @@
 //! A blocking netlink socket of netfilter, and its two ways to ask: one message with one answer, and a listing.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_sys::{Socket as Raw, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -54,6 +54,11 @@ impl Socket {
     /// As the kernel numbers it.
     pub(super) fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Readable when there is something to read.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
     }
 
     /// Hears what the kernel tells a multicast group.

@@ -2,114 +2,117 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::Error;
 use super::ipset::number;
-use super::message::{Messages, Value};
+use super::message::Messages;
 use super::operation::{ARP, command};
 use super::socket::Socket;
 use crate::program::{Family, TABLE};
 
 /// NFNLGRP_NFTABLES
 const GROUP: u32 = 7;
-/// NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
+/// NFTA_GEN_ID, NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
+const GENERATION: u16 = 1;
 const PROCESS: u16 = 2;
 const PROCESS_NAME: u16 = 3;
 
-/// Hears every change of nf_tables in its network namespace, and tells those of our tables that were not ours.
+/// Hears every change of nf_tables in its network namespace.
 #[derive(Debug)]
 pub struct Watch {
     socket: Socket,
+    /// Sockets whose changes are ours.
     own: BTreeSet<u32>,
-    heard: Foreigners,
+    /// What others did to our tables in the batch that is being told.
+    deed: Option<String>,
+    last_touch: Option<String>,
 }
 
-/// What others did to our tables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Foreigners {
-    /// In words: `table ip cambric removed`.
-    pub changes: BTreeSet<String>,
-    /// Who: `nft (1234)`.
-    pub processes: BTreeSet<String>,
+/// Something that was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A batch of anybody, ours among them, made this the generation.
+    Generation(u32),
+    /// Somebody else changed one of our tables.
+    Touched,
     /// Events were lost: whatever they told has to be assumed.
-    pub lost: bool,
-}
-
-impl Foreigners {
-    /// Nobody did anything.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.lost
-    }
+    Overrun,
 }
 
 impl Watch {
     pub(super) fn open(own: BTreeSet<u32>) -> Result<Watch, Error> {
         let socket = Socket::open()?;
         socket.join(GROUP)?;
-        Ok(Watch { socket, own, heard: Foreigners::default() })
+        Ok(Watch { socket, own, deed: None, last_touch: None })
     }
 
-    /// Waits until somebody else changes our tables, at most so long (0: looks only), and tells all that is known by then.
-    pub fn wait(&mut self, timeout: Duration) -> Result<Foreigners, Error> {
-        let mut left = timeout;
-        let start = std::time::Instant::now();
-        loop {
-            self.read_all()?;
-            if !self.heard.is_empty() || left.is_zero() {
-                return Ok(std::mem::take(&mut self.heard));
-            }
-            self.socket.wait(left)?;
-            left = timeout.saturating_sub(start.elapsed());
-        }
-    }
-
-    fn read_all(&mut self) -> Result<(), Error> {
+    /// What was heard since this was last asked, in order. Does not wait.
+    pub fn take(&mut self) -> Result<Vec<Event>, Error> {
+        let mut events = Vec::new();
         loop {
             match self.socket.receive_now() {
-                Ok(Some(messages)) => take(messages, &self.own, &mut self.heard),
-                Ok(None) => return Ok(()),
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => self.heard.lost = true,
+                Ok(Some(messages)) => {
+                    take(messages, &self.own, &mut self.deed, &mut self.last_touch, &mut events);
+                }
+                Ok(None) => return Ok(events),
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    events.push(Event::Overrun)
+                }
                 Err(error) => return Err(io::Error::into(error)),
             }
         }
     }
+
+    /// Waits until there is something to take, at most so long.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, Error> {
+        Ok(self.socket.wait(timeout)?)
+    }
+
+    /// Who last touched our tables, and how: `nft (1234): table ip cambric removed`.
+    pub fn last_touch(&self) -> Option<&str> {
+        self.last_touch.as_deref()
+    }
 }
 
 /// Takes in the events of one read. What cannot be read counts as lost.
-fn take(messages: Messages<'_>, own: &BTreeSet<u32>, heard: &mut Foreigners) {
+fn take(
+    messages: Messages<'_>,
+    own: &BTreeSet<u32>,
+    deed: &mut Option<String>,
+    last_touch: &mut Option<String>,
+    events: &mut Vec<Event>,
+) {
     for message in messages {
-        let Ok(message) = message else {
-            heard.lost = true;
-            return;
-        };
-        if own.contains(&message.port) {
-            continue;
-        }
+        let Ok(message) = message else { return events.push(Event::Overrun) };
         let Ok((family, attributes)) = message.netfilter() else {
-            heard.lost = true;
+            events.push(Event::Overrun);
             continue;
         };
+        let number = |kind| attributes.find(kind).ok().flatten().and_then(|value| value.u32().ok());
         if message.kind == command::NEWGEN {
-            // The last of a batch: who did it.
-            let process = attributes.find(PROCESS).ok().flatten().and_then(|value| value.u32().ok());
-            let name = attributes.find(PROCESS_NAME).ok().flatten().and_then(|value| value.text().ok());
-            if let (Some(process), false) = (process, heard.changes.is_empty()) {
-                heard.processes.insert(format!("{} ({process})", name.unwrap_or_default()));
+            // The last of a batch: the generation, and who did it.
+            if let Some(deed) = deed.take() {
+                let name = attributes.find(PROCESS_NAME).ok().flatten().and_then(|value| value.text().ok());
+                let process = number(PROCESS).unwrap_or_default();
+                *last_touch = Some(format!("{} ({process}): {deed}", name.unwrap_or("?")));
             }
+            events.push(number(GENERATION).map_or(Event::Overrun, Event::Generation));
             continue;
         }
         // The first attribute of every other event is the name of the table.
-        if attributes
-            .find(1)
-            .ok()
-            .flatten()
-            .is_some_and(|Value(name)| name.strip_suffix(b"\0") == Some(TABLE.as_bytes()))
+        let table = attributes.find(1).ok().flatten().and_then(|value| value.text().ok());
+        if table == Some(TABLE)
             && let Some(family) = family_name(family)
+            && !own.contains(&message.port)
         {
-            heard.changes.insert(format!("{}, table {family} {TABLE}", what(message.kind)));
+            deed.get_or_insert_with(|| format!("table {family} {TABLE}{}", what(message.kind)));
+            if events.last() != Some(&Event::Touched) {
+                events.push(Event::Touched);
+            }
         }
     }
 }
@@ -125,16 +128,16 @@ fn family_name(family: u8) -> Option<&'static str> {
 
 fn what(kind: u16) -> &'static str {
     match kind {
-        command::NEWTABLE => "table added or changed",
-        command::DELTABLE => "table removed",
-        command::NEWCHAIN => "chain added or changed",
-        command::DELCHAIN => "chain removed",
-        command::NEWRULE => "rule added",
-        command::DELRULE => "rule removed",
-        command::NEWSET => "set added",
-        command::DELSET => "set removed",
-        command::NEWSETELEM => "element added",
-        command::DELSETELEM => "element removed",
-        _ => "something changed",
+        command::NEWTABLE => " added or changed",
+        command::DELTABLE => " removed",
+        command::NEWCHAIN => ", chain added or changed",
+        command::DELCHAIN => ", chain removed",
+        command::NEWRULE => ", rule added",
+        command::DELRULE => ", rule removed",
+        command::NEWSET => ", set added",
+        command::DELSET => ", set removed",
+        command::NEWSETELEM => ", element added",
+        command::DELSETELEM => ", element removed",
+        _ => " changed",
     }
 }
