@@ -33,7 +33,7 @@ pub use held::{Counted, Held, HeldArp, HeldBase, HeldChain, HeldRule, HeldTable,
 pub use ipset::Reason;
 pub use log::{Denied, LogReader};
 pub use operation::{Guard, Operation};
-pub use watch::{Foreigners, Watch};
+pub use watch::{Event, Watch};
 
 use crate::program::{Family, Member, Set, SetKind, SetName};
 use ipset::Ipset;
@@ -143,13 +143,13 @@ impl Kernel {
     /// # Errors
     ///
     /// [`Error::Members`] names those that were refused, after all others were added; once the set is full no more are tried.
-    pub fn add_members(&mut self, name: &SetName, members: &[Member]) -> Result<(), Error> {
-        self.ipset.add(name, members)
+    pub fn add_members(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        self.ipset.add(family, name, members)
     }
 
     /// Removes members; those that are not in it are none too many.
-    pub fn del_members(&mut self, name: &SetName, members: &[Member]) -> Result<(), Error> {
-        self.ipset.del(name, members)
+    pub fn del_members(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        self.ipset.del(family, name, members)
     }
 
     /// Removes a set. One that is not there is success; one that a rule names is an error (IPSET_ERR_BUSY).
@@ -208,22 +208,14 @@ impl Kernel {
         Watch::open(BTreeSet::from([self.port()]))
     }
 
-    /// Does all of the operations, or none. With a generation: only if nobody changed nf_tables since that one was read.
-    /// Gives the generation afterwards, if one was given.
-    ///
-    /// Chains that veths are led to in a map that was there before are made by a batch of their own before the rest: else a packet that is under
-    /// way could find them empty (see `batch`). If the rest is refused they are removed again.
-    pub fn commit(
-        &mut self,
-        operations: &[Operation],
-        generation: Option<u32>,
-    ) -> Result<Option<u32>, CommitError> {
-        let batches = batch::send(&mut self.tables, &mut self.ipset, operations, generation)?;
-        Ok(generation.map(|generation| (0..batches).fold(generation, |now, _| next_generation(now))))
+    /// Does all of the operations, or none. With a generation: only if nobody changed nf_tables since that one was read; the generation afterwards is
+    /// then [`next_generation`] of it. A veth is never led to a chain that is made in the same batch, but if table or map are new (see `batch`).
+    pub fn commit(&mut self, operations: &[Operation], generation: Option<u32>) -> Result<(), CommitError> {
+        batch::send(&mut self.tables, &mut self.ipset, operations, generation)
     }
 }
 
 /// The generation after one more batch (`nf_tables_commit`: 0 is passed over).
-fn next_generation(generation: u32) -> u32 {
+pub fn next_generation(generation: u32) -> u32 {
     generation.wrapping_add(1).max(1)
 }

@@ -8,21 +8,20 @@
 //! For packets a batch is one step, with one exception. The generation of the rules is picked once, when a packet enters a
 //! base chain (`genbit` in `nft_do_chain`); the elements of a map are looked up in the generation of that moment
 //! (`nft_genmask_cur`). So a packet that is on its way through the rules while a batch is committed can be led by a new
-//! element to a new chain and see it as it was before the batch: empty, and the end of an empty chain lets it pass. Hence
-//! such chains are made in a batch of their own before: then they are the same in both generations.
+//! element to a new chain and see it as it was before the batch: empty, and the end of an empty chain lets it pass. Whoever
+//! leads veths to new chains makes them in a batch *before*: then they are the same in both generations.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 
 use nix::errno::Errno;
 
+use super::Error;
 use super::ipset::{self, Ipset};
 use super::message::{ERROR, Header, NO_FAMILY, REQUEST, Writer};
 use super::operation::Operation;
 use super::socket::Socket;
-use super::{Error, next_generation};
-use crate::program::{ChainName, Family, Interface, SetName, Statement};
-use tracing::debug;
+use crate::program::{SetName, Statement};
 
 /// NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END
 const BEGIN: u16 = 0x10;
@@ -74,119 +73,29 @@ pub(super) enum Purpose {
     Trial,
 }
 
-/// Sends the batch, or the two batches, and tells how many it were.
+/// Sends the batch.
 pub(super) fn send(
     socket: &mut Socket,
     ipset: &mut Ipset,
     operations: &[Operation],
     generation: Option<u32>,
-) -> Result<u32, CommitError> {
-    let indexes = set_indexes(ipset, operations)?;
-    let early = made_before(operations);
-    let (before, after): (Vec<usize>, Vec<usize>) =
-        (0..operations.len()).partition(|nth| early.contains(nth));
-    let mut batches = 0;
-    for part in [&before, &after] {
-        if part.is_empty() {
-            continue;
-        }
-        let generation =
-            generation.map(|generation| (0..batches).fold(generation, |now, _| next_generation(now)));
-        if let Err(error) = send_part(socket, &indexes, operations, part, generation) {
-            if batches > 0 {
-                undo(socket, operations, &before);
-            }
-            return Err(error);
-        }
-        batches += 1;
-    }
-    Ok(batches)
-}
-
-/// The operations that make chains which veths are led to, in tables and maps that packets may be in already.
-fn made_before(operations: &[Operation]) -> HashSet<usize> {
-    let fresh = |family: Family, map: Interface| {
-        operations.iter().any(|operation| match operation {
-            Operation::AddTable(this, _) | Operation::DropTable(this) => *this == family,
-            Operation::AddMap { family: this, map: that } => (*this, *that) == (family, map),
-            _ => false,
-        })
-    };
-    let mut made: HashMap<(Family, &ChainName), bool> = HashMap::new();
-    for operation in operations {
-        if let Operation::AddChain { family, chain } = operation {
-            made.insert((*family, chain), false);
-        }
-    }
-    if made.is_empty() {
-        return HashSet::new();
-    }
-    for operation in operations {
-        if let Operation::AddElement { family, map, chain, .. } = operation
-            && let Some(led_to) = made.get_mut(&(*family, chain))
-            && !*led_to
-        {
-            *led_to = !fresh(*family, *map);
-        }
-    }
-    if !made.values().any(|led_to| *led_to) {
-        return HashSet::new();
-    }
-    // All new chains, for those that are led to may lead to the others.
-    let of_a_made_chain = |operation: &Operation| match operation {
-        Operation::AddChain { .. } => true,
-        Operation::AddRule { family, chain, .. } => made.contains_key(&(*family, chain)),
-        _ => false,
-    };
-    (0..operations.len()).filter(|nth| of_a_made_chain(&operations[*nth])).collect()
-}
-
-/// Removes what the first of two batches made, after the second was refused.
-fn undo(socket: &mut Socket, operations: &[Operation], before: &[usize]) {
-    let made = before.iter().filter_map(|nth| match &operations[*nth] {
-        Operation::AddChain { family, chain } => Some((*family, chain.clone())),
-        _ => None,
-    });
-    // Rules first: new chains may lead to each other.
-    let made: Vec<_> = made.collect();
-    let flush =
-        made.iter().map(|(family, chain)| Operation::FlushChain { family: *family, chain: chain.clone() });
-    let drop =
-        made.iter().map(|(family, chain)| Operation::DropChain { family: *family, chain: chain.clone() });
-    let undoing: Vec<_> = flush.chain(drop).collect();
-    let all: Vec<usize> = (0..undoing.len()).collect();
-    if let Err(error) = send_part(socket, &HashMap::new(), &undoing, &all, None) {
-        debug!(%error, "chains that nothing leads to are left");
-    }
-}
-
-/// Sends some of the operations as one batch.
-fn send_part(
-    socket: &mut Socket,
-    indexes: &HashMap<SetName, u16>,
-    operations: &[Operation],
-    part: &[usize],
-    generation: Option<u32>,
 ) -> Result<(), CommitError> {
+    if operations.is_empty() {
+        return Ok(());
+    }
+    let indexes = set_indexes(ipset, operations)?;
     let mut batch = Batch::begin(socket, generation);
-    for nth in part {
+    for (nth, operation) in operations.iter().enumerate() {
         let write = |sequence: u32, writer: &mut Writer| {
-            operations[*nth].write(sequence, |name| indexes.get(name).copied(), writer)
+            operation.write(sequence, |name| indexes.get(name).copied(), writer)
         };
         batch.put(write).map_err(|words| CommitError::Refused {
-            operation: *nth,
+            operation: nth,
             errno: Errno::EINVAL as i32,
             words,
         })?;
     }
-    batch.send(Purpose::Commit).map_err(|error| match error {
-        CommitError::Refused { operation, errno, words } => CommitError::Refused {
-            operation: part.get(operation).copied().unwrap_or(operation),
-            errno,
-            words,
-        },
-        error => error,
-    })
+    batch.send(Purpose::Commit)
 }
 
 /// The numbers of all sets that rules of the batch name.

@@ -240,20 +240,20 @@ impl Ipset {
 
     /// Adds members. All that can be added are: those that were refused are told at the end, and after the first that found the
     /// set full no more are tried.
-    pub(super) fn add(&mut self, name: &SetName, members: &[Member]) -> Result<(), Error> {
-        self.change(ADD, name, members)
+    pub(super) fn add(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        self.change(ADD, family, name, members)
     }
 
     /// Removes members; those that are not there are none too.
-    pub(super) fn del(&mut self, name: &SetName, members: &[Member]) -> Result<(), Error> {
-        self.change(DEL, name, members)
+    pub(super) fn del(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
+        self.change(DEL, family, name, members)
     }
 
-    fn change(&mut self, kind: u16, name: &SetName, members: &[Member]) -> Result<(), Error> {
+    fn change(&mut self, kind: u16, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         let mut refused = Vec::new();
         let mut sound = Vec::with_capacity(members.len());
         for (nth, member) in members.iter().enumerate() {
-            match check(member) {
+            match check(family, member) {
                 Ok(()) => sound.push(nth),
                 Err(reason) => refused.push((member.clone(), reason)),
             }
@@ -447,18 +447,19 @@ fn line_of(about: &[u8]) -> Result<Option<u32>, Damaged> {
     Ok(None)
 }
 
-fn check(member: &Member) -> Result<(), Reason> {
-    match member {
+fn check(family: Family, member: &Member) -> Result<(), Reason> {
+    let (address, wrong) = match member {
+        Member::Address(address) | Member::AddressPort(address, ..) => (address, None),
         Member::Network(address, length) => {
             let most = if address.is_ipv4() { 32 } else { 128 };
-            if (1..=most).contains(length) { Ok(()) } else { Err(Reason::PrefixLength) }
+            (address, (!(1..=most).contains(length)).then_some(Reason::PrefixLength))
         }
-        Member::Owner(_, veth) => {
+        Member::Owner(address, veth) => {
             let sound = (1..=15).contains(&veth.len()) && !veth.as_bytes().contains(&0);
-            if sound { Ok(()) } else { Err(Reason::InterfaceName) }
+            (address, (!sound).then_some(Reason::InterfaceName))
         }
-        Member::Address(_) | Member::AddressPort(..) => Ok(()),
-    }
+    };
+    if Family::of(*address) != family { Err(Reason::Family) } else { wrong.map_or(Ok(()), Err) }
 }
 
 fn write_member(data: &mut Writer, member: &Member) {

@@ -78,6 +78,13 @@ impl Watch {
     }
 }
 
+impl AsFd for Watch {
+    /// Readable when there is something to take.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+}
+
 /// Takes in the events of one read. What cannot be read counts as lost.
 fn take(
     messages: Messages<'_>,

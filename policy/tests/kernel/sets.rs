@@ -57,7 +57,7 @@ fn what_is_written_is_read_back_equal_and_shown_by_ipset() {
         for (family, name, set) in samples() {
             let name: SetName = name.into();
             kernel.create_set(family, &name, set.kind, 10, 1000).expect("made");
-            kernel.add_members(&name, &list(&set)).expect("added");
+            kernel.add_members(family, &name, &list(&set)).expect("added");
             assert_eq!(kernel.set(&name).expect("read"), Some((family, set)), "{name}");
         }
         let names: BTreeSet<SetName> = samples().into_iter().map(|(_, name, _)| name.into()).collect();
@@ -85,11 +85,11 @@ fn members_come_and_go_and_asking_twice_changes_nothing() {
             let name: SetName = name.into();
             for _ in 0..2 {
                 kernel.create_set(family, &name, set.kind, 10, 1000).expect("made");
-                kernel.add_members(&name, &list(&set)).expect("added");
+                kernel.add_members(family, &name, &list(&set)).expect("added");
             }
             let (gone, stays) = (&list(&set)[..1], &list(&set)[1..]);
             for _ in 0..2 {
-                kernel.del_members(&name, gone).expect("removed");
+                kernel.del_members(family, &name, gone).expect("removed");
             }
             let left = Set { kind: set.kind, members: stays.iter().cloned().collect() };
             assert_eq!(kernel.set(&name).expect("read"), Some((family, left)), "{name}");
@@ -109,7 +109,7 @@ fn a_full_set_names_the_member_that_found_no_room() {
         kernel.create_set(Family::Ipv4, &name, SetKind::Addresses, 10, 5000).expect("made");
         let members: Vec<Member> =
             (0..6000u32).map(|n| Member::Address(std::net::Ipv4Addr::from(n + 1).into())).collect();
-        let Err(Error::Members { set, refused }) = kernel.add_members(&name, &members) else {
+        let Err(Error::Members { set, refused }) = kernel.add_members(Family::Ipv4, &name, &members) else {
             panic!("not refused")
         };
         assert_eq!(set, name);
