@@ -16,4 +16,13 @@
 #![deny(unsafe_code)]
 
 pub mod change;
+pub mod cidr;
+pub mod compile;
+pub mod enforcer;
+pub mod error;
+pub mod kernel;
+mod pod;
+pub mod policy;
 pub mod program;
+pub mod selector;
+pub mod simulate;
