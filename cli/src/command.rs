@@ -106,6 +106,11 @@ const ROWS: &[Row] = &[
         build: |given| brief(Request::ShowNeighbors { interface: given.name("INTERFACE") }),
     },
     Row {
+        usage: "show policy [POD]",
+        help: "who judges pods, what was denied",
+        build: |given| brief(Request::ShowPolicy { pod: given.name("POD") }),
+    },
+    Row {
         usage: "show bgp summary",
         help: "the same as show protocols",
         build: |given| show_protocols(given, Detail::Brief),
@@ -187,6 +192,7 @@ Examples:
   cambric show route import tor1a        what did it tell, what became of it?
   cambric show route refused all         what do we not believe, and why?
   cambric show neighbors                 do the gateways answer?
+  cambric show policy default/web-0      who judges it? what was denied?
   cambric configure check /tmp/new       what would these manifests change?
   cambric disable tor1a                  no traffic over it while it is serviced
   cambric show route ?                   what can follow?
@@ -292,6 +298,8 @@ mod tests {
         asks("show route count", Request::ShowRouteCount, Brief);
         asks("show interfaces", Request::ShowInterfaces { interface: None }, Brief);
         asks("show neighbors eth1", Request::ShowNeighbors { interface: Some("eth1".to_owned()) }, Brief);
+        asks("show policy", Request::ShowPolicy { pod: None }, Brief);
+        asks("sh po default/web-0", Request::ShowPolicy { pod: Some("default/web-0".to_owned()) }, Brief);
         asks("configure check", Request::ConfigureCheck { path: None }, Brief);
         asks("enable tor1a", Request::Enable { peer: tor1a() }, Brief);
         asks("disable all", Request::Disable { peer: "all".to_owned() }, Brief);
@@ -355,7 +363,7 @@ mod tests {
         assert_eq!(
             error("show foo"),
             "`foo` is unknown after `show`; possible there: \
-             bgp, interfaces, neighbors, protocols, route, status"
+             bgp, interfaces, neighbors, policy, protocols, route, status"
         );
         assert_eq!(error("sh st now"), "`now` is unknown after `sh st`; nothing can follow there");
         assert_eq!(error("e tor1a"), "`e` is ambiguous: enable, exit");

@@ -4,6 +4,7 @@
 
 mod actions;
 mod links;
+mod policy;
 mod protocols;
 mod route;
 mod status;
@@ -52,6 +53,9 @@ fn body(body: &Body, detail: Detail) -> String {
         (Body::RouteCounts(counts), _) => route::render_counts(counts),
         (Body::Interfaces(interfaces), _) => links::render_interfaces(interfaces),
         (Body::Neighbors(neighbors), _) => links::render_neighbors(neighbors),
+        (Body::Policy(table), _) => policy::render(table),
+        (Body::PolicyPods(pods), _) => policy::render_pods(pods),
+        (Body::Placed(placed), _) => format!("{} is judged by its policies\n", printable(&placed.interface)),
         (Body::Check(check), _) => actions::render_check(check),
         (Body::Actions(actions), _) => actions::render(actions),
         (Body::Error(_), _) => String::new(),

@@ -207,12 +207,16 @@ impl Session {
         let request = match place {
             "PEER" | "PEER|all" => Request::ShowProtocols { peer: None },
             "INTERFACE" => Request::ShowInterfaces { interface: None },
+            "POD" => Request::ShowPolicy { pod: None },
             _ => return Vec::new(),
         };
         let Ok(reply) = self.exchange(&request, KEY_PATIENCE) else { return Vec::new() };
         let mut names: Vec<String> = match reply.body {
             Body::Protocols(peers) => peers.into_iter().map(|peer| peer.name).collect(),
             Body::Interfaces(links) => links.into_iter().map(|link| link.name).collect(),
+            Body::Policy(table) => {
+                table.pods.into_iter().map(|pod| pod.pod.unwrap_or(pod.interface)).collect()
+            }
             _ => Vec::new(),
         };
         names.retain(|name| can_be_typed(name));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Cambric's node daemon: announces this node's pods by BGP, installs what it learns, serves the CLI.
 #[derive(Debug, Clone, Parser)]
@@ -37,9 +37,49 @@ pub struct Args {
     #[arg(long, default_value_t = 179, value_name = "PORT")]
     pub bgp_port: u16,
 
+    /// Whether NetworkPolicy is enforced.
+    #[arg(long, value_enum, default_value_t = PolicyArg::On, value_name = "on|off")]
+    pub policy: PolicyArg,
+
+    /// What the CNI plugin does with a pod that is not judged by its policies yet: starts it without asking (off),
+    /// starts it closed (prefer), or has it started again (require).
+    #[arg(long, value_enum, default_value_t = PolicyGate::Prefer, value_name = "off|prefer|require")]
+    pub policy_gate: PolicyGate,
+
     /// What to log, as `info` or `cambric_bgp=debug,info`.
     #[arg(long, env = "CAMBRIC_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+}
+
+/// Whether NetworkPolicy is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyArg {
+    /// It is.
+    On,
+    /// Pods talk as they like.
+    Off,
+}
+
+/// `policyGate` of the CNI configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyGate {
+    /// The plugin does not ask.
+    Off,
+    /// It asks, and goes on without an answer.
+    Prefer,
+    /// Without an answer the pod is not started.
+    Require,
+}
+
+impl PolicyGate {
+    /// As the plugin reads it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PolicyGate::Off => "off",
+            PolicyGate::Prefer => "prefer",
+            PolicyGate::Require => "require",
+        }
+    }
 }
 
 /// Where objects come from.

@@ -9,6 +9,7 @@ use std::path::Path;
 use cambric_bgp::{Family, Prefix};
 use serde_json::{Value, json};
 
+use crate::args::PolicyGate;
 use crate::intent::Intent;
 
 /// File name; low enough to be taken before others' configurations.
@@ -19,13 +20,14 @@ pub const NETWORK: &str = "cambric";
 const CNI_VERSION: &str = "1.0.0";
 
 /// The configuration for `intent`.
-pub fn render(intent: &Intent, run_dir: &Path) -> Value {
+pub fn render(intent: &Intent, run_dir: &Path, gate: PolicyGate) -> Value {
     let addresses: Vec<IpAddr> = intent.node_addresses.values().copied().collect();
     let plugin = json!({
         "type": "cambric-cni",
         "ranges": ranges(&intent.pod_prefixes),
         "nodeAddresses": addresses,
         "runDir": run_dir,
+        "policyGate": gate.as_str(),
     });
     json!({ "cniVersion": CNI_VERSION, "name": NETWORK, "plugins": [plugin] })
 }

@@ -20,13 +20,13 @@ pub(crate) use self::claims::{Claimant, Claims};
 use crate::objects::{Kind, Node, NodeOverride, Object, Objects, Peer, Problem, Shown};
 
 /// An object as its source shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The file it is from.
     pub file: String,
     /// The file, where in it, kind and name.
     pub place: String,
-    /// `metadata.name`
+    /// `metadata.name`, behind its namespace and a slash if it is in one.
     pub name: String,
     /// What it says.
     pub object: Object,
@@ -198,6 +198,9 @@ impl<'a> Court<'a> {
             Object::ClusterConfig(says) => drop(objects.cluster_configs.insert(name, Shown { place, says })),
             Object::PeerConfig(says) => drop(objects.peer_configs.insert(name, Shown { place, says })),
             Object::NodeOverride(says) => drop(objects.node_overrides.insert(name, Shown { place, says })),
+            Object::Pod(key, says) => drop(objects.pods.insert(key, says)),
+            Object::Namespace(name, says) => drop(objects.namespaces.insert(name, says)),
+            Object::NetworkPolicy(key, says) => drop(objects.policies.insert(key, says)),
         }
     }
 

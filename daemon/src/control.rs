@@ -6,6 +6,7 @@ mod disabled;
 mod hops;
 mod links;
 mod peers;
+mod policy;
 mod routes;
 mod status;
 mod words;
@@ -30,8 +31,8 @@ use crate::state::Shared;
 
 /// File name in the run-time folder.
 pub const SOCKET_NAME: &str = "cambricd.sock";
-/// Clients served at once. A further one takes the place of the one that has been silent for longest.
-const MOST_CLIENTS: usize = 32;
+/// Clients served at once: operators, and the plugin for each pod that is being added. A further one takes the place of the one that has been silent for longest.
+const MOST_CLIENTS: usize = 128;
 /// Accepting fails for want of files or memory, and goes on failing for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -149,6 +150,6 @@ mod tests {
         let mut said = Vec::new();
         tokio::io::AsyncReadExt::read_to_end(&mut { theirs }, &mut said).await.expect("a socket");
         let reply: Reply = serde_json::from_slice(&said).expect("a reply");
-        assert_eq!(reply, Reply::unavailable("32 others are being answered; try again"));
+        assert_eq!(reply, Reply::unavailable("128 others are being answered; try again"));
     }
 }

@@ -31,12 +31,13 @@ use crate::control::Disabled;
 use crate::intent::{Intent, NoIntent, intent};
 use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
+use crate::policy::{self, Policy};
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
 use crate::source::record::{self, Record};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
-use crate::{check, conflist, control, fib, forwarding, pod_routes, readiness};
+use crate::{check, conflist, control, endpoints, fib, forwarding, pod_routes, readiness};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -86,6 +87,7 @@ struct Daemon {
     disabled: Arc<Mutex<Disabled>>,
     state: watch::Sender<State>,
     pod_routes: watch::Receiver<PodRoutes>,
+    policy: Policy,
 }
 
 type RoutesTask = JoinHandle<Result<(), cambric_routes::Error>>;
@@ -116,12 +118,17 @@ impl Daemon {
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
             .context("watching the host routes of pods")?;
+        let settings =
+            policy::Settings { node: node.clone(), run_dir: args.run_dir.clone(), bgp_port: args.bgp_port };
+        let policy = policy::start(args.policy, settings, endpoints::start(routes.links()))
+            .context("starting NetworkPolicy")?;
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
             manifests: folder.clone(),
             started_at: Instant::now(),
             routes: routes.clone(),
+            policy: policy.clone(),
             disabled: Arc::clone(&disabled),
             state: published,
         };
@@ -140,6 +147,7 @@ impl Daemon {
             disabled,
             state,
             pod_routes,
+            policy,
         };
         Ok((daemon, routes_task))
     }
@@ -159,17 +167,27 @@ impl Daemon {
                 changed = self.views.changed() => {
                     changed.context("the source has ended")?;
                     self.update_intent().await?;
+                    self.tell_policy();
                 }
                 changed = links.changed() => {
                     changed.context("the routes task has ended")?;
                     links.mark_unchanged();
+                    let peers = self.peers();
                     self.update_intent().await?;
+                    if self.peers() != peers {
+                        self.tell_policy();
+                    }
                 }
                 changed = self.pod_routes.changed() => {
                     changed.context("the keeper of pods' routes has ended")?;
                     let now = self.pod_routes.borrow_and_update().clone();
                     self.set_problems(Origin::PodRoutes, now.problems.clone());
                     self.state.send_modify(|state| state.pod_routes = now);
+                }
+                changed = self.policy.changed() => {
+                    changed?;
+                    let now = self.policy.state().unwrap_or_default();
+                    self.set_problems(Origin::Policy, now.problems);
                 }
                 Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,
@@ -202,6 +220,18 @@ impl Daemon {
             Err(error) => self.intent = Err(error),
         }
         Ok(())
+    }
+
+    /// Addresses of the BGP peers.
+    fn peers(&self) -> BTreeSet<IpAddr> {
+        self.intent.iter().flat_map(|intent| intent.wanted.peers.keys().copied()).collect()
+    }
+
+    /// Policies need no Node object: pods that run are judged, whatever else is wrong.
+    fn tell_policy(&self) {
+        if let Some(objects) = &*self.views.borrow() {
+            self.policy.tell(objects, self.peers());
+        }
     }
 
     fn set_problems(&mut self, origin: Origin, problems: impl IntoIterator<Item = Problem>) {
@@ -352,7 +382,10 @@ impl Daemon {
             .await?;
         let all_told = in_sync && self.converged.len() == Family::ALL.len();
         let peers_routes = if all_told { PeersRoutes::Told } else { PeersRoutes::Awaited };
-        Ok(readiness::waiting_for(&self.node, intent, &Progress { peers_routes, untold }))
+        let mut waiting_for = readiness::waiting_for(&self.node, intent, &Progress { peers_routes, untold });
+        waiting_for
+            .extend(self.policy.waiting_for().map(|what| format!("NetworkPolicy, which waits for {what}")));
+        Ok(waiting_for)
     }
 
     /// Writes the CNI configuration; whether it stands as it should. What is in the way is a problem, and
@@ -364,7 +397,7 @@ impl Daemon {
         let written = if intent.pod_prefixes.is_empty() {
             Ok(())
         } else {
-            conflist::write(folder, &conflist::render(intent, &self.args.run_dir))
+            conflist::write(folder, &conflist::render(intent, &self.args.run_dir, self.args.policy_gate))
         };
         let problem = written.err().map(|error| {
             Problem::new(

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   source -> intent -> speaker --- learned routes ---> routes -> kernel
-//!                 \------ own ranges: unreachable ------^
+//!   |             \------ own ranges: unreachable ------^
+//!   \--> policy (and the pods that are wired here) ------^
 //!   control socket: looks at all of them
 //! ```
 //!
@@ -20,12 +21,15 @@ pub mod contradictions;
 pub mod control;
 pub mod crds;
 pub mod daemon;
+pub mod endpoints;
 pub mod fib;
 pub mod forwarding;
 pub mod intent;
 pub mod kinds;
+pub mod mark;
 pub mod objects;
 pub mod pod_routes;
+pub mod policy;
 pub mod problems;
 pub mod readiness;
 pub mod router_advertisements;

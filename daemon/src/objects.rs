@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cambric_bgp::config::ConnectMode;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
+use cambric_policy::change::{Key, PolicyObject};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::Mesh;
@@ -32,6 +35,12 @@ pub struct Objects {
     pub contested: BTreeMap<Prefix, String>,
     /// Peers that a node is told of by an object, but that contradict another.
     pub left_out: BTreeSet<(Kind, String, IpAddr)>,
+    /// Pods of all nodes, for policies.
+    pub pods: BTreeMap<Key, Arc<Pod>>,
+    /// By name; for policies.
+    pub namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
+    /// Those with faults among them: they fail closed.
+    pub policies: BTreeMap<Key, Arc<PolicyObject>>,
     /// What could not be taken.
     pub problems: Vec<Problem>,
     /// What was taken and has no effect.
@@ -61,6 +70,12 @@ pub enum Kind {
     BGPPeerConfig,
     /// Ours.
     BGPNodeOverride,
+    /// Kubernetes' own.
+    Pod,
+    /// Kubernetes' own.
+    Namespace,
+    /// Kubernetes' own.
+    NetworkPolicy,
 }
 
 impl fmt::Display for Kind {
@@ -70,7 +85,7 @@ impl fmt::Display for Kind {
 }
 
 /// One object of any kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Object {
     /// A node.
     Node(Node),
@@ -80,6 +95,12 @@ pub enum Object {
     PeerConfig(PeerOptions),
     /// What is particular to one node.
     NodeOverride(NodeOverride),
+    /// A pod.
+    Pod(Key, Arc<Pod>),
+    /// By its name.
+    Namespace(Arc<str>, Arc<Namespace>),
+    /// A policy, and what is wrong with it.
+    NetworkPolicy(Key, Arc<PolicyObject>),
 }
 
 impl Object {
@@ -90,6 +111,9 @@ impl Object {
             Object::ClusterConfig(_) => Kind::BGPClusterConfig,
             Object::PeerConfig(_) => Kind::BGPPeerConfig,
             Object::NodeOverride(_) => Kind::BGPNodeOverride,
+            Object::Pod(..) => Kind::Pod,
+            Object::Namespace(..) => Kind::Namespace,
+            Object::NetworkPolicy(..) => Kind::NetworkPolicy,
         }
     }
 }

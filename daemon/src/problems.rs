@@ -14,6 +14,8 @@ pub enum Origin {
     Conflist,
     /// The host routes of pods.
     PodRoutes,
+    /// NetworkPolicy.
+    Policy,
 }
 
 /// By origin.

@@ -6,6 +6,7 @@ mod files;
 pub mod folder;
 mod folder_watch;
 pub(crate) mod manifest;
+mod network_policy;
 pub(crate) mod record;
 mod typing_errors;
 

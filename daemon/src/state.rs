@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use crate::control::Disabled;
 use crate::intent::Intent;
 use crate::pod_routes::PodRoutes;
+use crate::policy::Policy;
 
 /// Published by the main loop, read by the control socket.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,8 @@ pub struct Shared {
     pub started_at: Instant,
     /// The kernel's side.
     pub routes: Routes,
+    /// NetworkPolicy.
+    pub policy: Policy,
     /// The peers that the operator has disabled.
     pub disabled: Arc<Mutex<Disabled>>,
     /// The rest.

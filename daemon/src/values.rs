@@ -36,6 +36,8 @@ pub(crate) struct Fault {
 pub(crate) enum Costs {
     /// This address, range, peer or object; the rest counts.
     Only(&'static str),
+    /// What the policy would allow: it is taken, and fails closed.
+    Closed,
     /// Nobody can guess what was meant, and nothing would be as meant without it.
     All,
     /// As `All`, and so with whatever follows in the file.
@@ -213,6 +215,20 @@ pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
         }
     }
     (found, fields.faults)
+}
+
+/// What is wrong with the addresses of a Pod. A runtime writes them, people seldom do.
+pub(crate) fn pod(pod: &v1::Pod) -> Vec<Fault> {
+    let mut fields = Fields::default();
+    let Some(status) = &pod.status else { return Vec::new() };
+    let listed = status.pod_ips.iter().flatten().enumerate();
+    let listed = listed.map(|(at, entry)| (format!("status.podIPs[{at}].ip"), Some(&entry.ip)));
+    for (field, text) in listed.chain([("status.podIP".to_owned(), status.pod_ip.as_ref())]) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            fields.address(Costs::Only("address"), &field, text);
+        }
+    }
+    fields.faults
 }
 
 /// What counts of a BGPClusterConfig.

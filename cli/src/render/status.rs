@@ -1,6 +1,6 @@
 //! `show status`: the daemon on one page, what is wrong at its end.
 
-use cambric_api::{Keeping, KernelStatus, Status};
+use cambric_api::{Keeping, KernelStatus, PolicyStatus, Status};
 
 use super::span;
 use crate::table::Fields;
@@ -30,6 +30,9 @@ pub(super) fn render(status: &Status) -> String {
         "Checks",
         format_args!("{checks} of the whole table; the kernel's events lost {overruns} times"),
     );
+    if let Some(policy) = &status.policy {
+        fields.list("Policy", self::policy(policy), "");
+    }
     fields.field("Ready", if status.ready { "yes" } else { "no" });
     if !status.waiting_for.is_empty() {
         fields.list("Waits for", &status.waiting_for, "");
@@ -48,8 +51,33 @@ fn kernel(status: &KernelStatus) -> String {
     format!("{family}: {installed} of {wanted} routes installed{kept}, next-hop groups: {groups}")
 }
 
+/// What it holds stands behind the first line.
+fn policy(status: &PolicyStatus) -> Vec<String> {
+    if !status.on {
+        return vec!["off: pods talk as they like".to_owned()];
+    }
+    let PolicyStatus { policies, pods, closed, sets, members, chains, denials, .. } = status;
+    let closed = if *closed > 0 { format!(", {closed} of them closed") } else { String::new() };
+    let mut lines = vec![
+        if status.written {
+            format!("on, in the kernel: {policies} policies, {pods} pods here{closed}")
+        } else {
+            format!("on, not in the kernel yet: it waits for {}", status.waiting_for.join(", "))
+        },
+        format!("{sets} sets with {members} members, {chains} chains, {denials} denials told"),
+    ];
+    lines.extend(status.last_change_us.map(|micros| format!("last change took {micros} us")));
+    lines.extend(status.repairs.iter().map(|(cause, repairs)| {
+        let (count, ago, took) = (repairs.count, span(repairs.ago_s), repairs.took_us);
+        format!("repaired {cause}: {count}, last {ago} ago in {took} us")
+    }));
+    lines
+}
+
 #[cfg(test)]
 mod tests {
+    use cambric_api::Repairs;
+
     use super::*;
 
     fn status() -> Status {
@@ -57,6 +85,20 @@ mod tests {
             version: "0.1.0".to_owned(),
             run: "1".to_owned(),
             notices: Vec::new(),
+            policy: Some(PolicyStatus {
+                on: true,
+                written: true,
+                policies: 12,
+                pods: 30,
+                closed: 1,
+                sets: 8,
+                members: 400,
+                chains: 10,
+                denials: 7,
+                last_change_us: Some(180),
+                repairs: [("table".to_owned(), Repairs { count: 1, ago_s: 75, took_us: 2100 })].into(),
+                ..PolicyStatus::default()
+            }),
             keeping: Keeping {
                 repairs: [("link-lost".to_owned(), 24), ("route-deleted".to_owned(), 1)].into(),
                 overruns: 0,
@@ -98,6 +140,10 @@ Kernel:     ipv4: 24 of 24 routes installed, next-hop groups: 1
 Repairs:    link-lost: 24
             route-deleted: 1
 Checks:     12 of the whole table; the kernel's events lost 0 times
+Policy:     on, in the kernel: 12 policies, 30 pods here, 1 of them closed
+            8 sets with 400 members, 10 chains, 7 denials told
+            last change took 180 us
+            repaired table: 1, last 1m15s ago in 2100 us
 Ready:      yes
 Problems:   none
 ";
@@ -125,6 +171,11 @@ Problems:   none
                 groups: 1,
             }],
             keeping: Keeping::default(),
+            policy: Some(PolicyStatus {
+                on: true,
+                waiting_for: vec!["the objects of the cluster".to_owned()],
+                ..PolicyStatus::default()
+            }),
             notices: vec!["peer tor1a (10.0.1.1) is disabled; `enable tor1a` brings it back".to_owned()],
             ..status()
         };
@@ -140,6 +191,8 @@ Announces:  nothing
 Kernel:     ipv4: 0 of 0 routes installed, 3 kept from before, next-hop groups: 1
 Repairs:    none
 Checks:     0 of the whole table; the kernel's events lost 0 times
+Policy:     on, not in the kernel yet: it waits for the objects of the cluster
+            0 sets with 0 members, 0 chains, 0 denials told
 Ready:      no
 Waits for:  Node rack1-node1
             End-of-RIB from tor1a

@@ -18,6 +18,7 @@
 mod action;
 mod line;
 mod link;
+mod policy;
 mod protocol;
 mod reply;
 mod request;
@@ -27,6 +28,9 @@ mod status;
 pub use action::{Action, Check, Outcome};
 pub use line::{LineError, MOST_LINE_BYTES, read_line, write_line};
 pub use link::{Interface, Neighbor};
+pub use policy::{
+    Count, Denial, Denied, Placed, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs,
+};
 pub use protocol::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, Settings};
 pub use reply::{Body, Reply};
 pub use request::{ALL, Request};

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Check, Interface, Neighbor, Protocol, Route, RouteCount, Status};
+use crate::{
+    Action, Check, Interface, Neighbor, Placed, PolicyPod, PolicyTable, Protocol, Route, RouteCount, Status,
+};
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,8 @@ pub enum Body {
     RouteCounts(Vec<RouteCount>),
     /// 0020, and 8002 if there are problems.
     Check(Check),
+    /// 0024
+    Placed(Placed),
     /// 1000
     Status(Status),
     /// 1001
@@ -41,6 +45,10 @@ pub enum Body {
     Routes(Vec<Route>),
     /// 1013
     Neighbors(Vec<Neighbor>),
+    /// 1024
+    Policy(PolicyTable),
+    /// 1025
+    PolicyPods(Vec<PolicyPod>),
     /// 8xxx and 9xxx: one sentence for the operator.
     Error(String),
 }
@@ -65,6 +73,11 @@ impl Reply {
     /// Code 0020, or 8002 if it found problems.
     pub fn check(check: Check) -> Reply {
         Reply::new(if check.problems.is_empty() { 20 } else { 8002 }, Body::Check(check))
+    }
+
+    /// Code 0024.
+    pub fn placed(interface: impl Into<String>) -> Reply {
+        Reply::new(24, Body::Placed(Placed { interface: interface.into() }))
     }
 
     /// Code 1000.
@@ -92,6 +105,16 @@ impl Reply {
         Reply::new(1013, Body::Neighbors(neighbors))
     }
 
+    /// Code 1024.
+    pub fn policy(table: PolicyTable) -> Reply {
+        Reply::new(1024, Body::Policy(table))
+    }
+
+    /// Code 1025.
+    pub fn policy_pods(pods: Vec<PolicyPod>) -> Reply {
+        Reply::new(1025, Body::PolicyPods(pods))
+    }
+
     /// Code 8001: no route holds what was asked for.
     pub fn no_route(to: impl std::fmt::Display) -> Reply {
         let note = Some(format!("no route to {to}"));
@@ -115,6 +138,11 @@ impl Reply {
     /// Code 8008: it was tried, and failed.
     pub fn failed(why: impl std::fmt::Display) -> Reply {
         Reply::new(8008, Body::Error(why.to_string()))
+    }
+
+    /// Code 8010: the pod is not judged by its policies yet, and closed so long.
+    pub fn not_placed(why: impl std::fmt::Display) -> Reply {
+        Reply::new(8010, Body::Error(why.to_string()))
     }
 
     /// Code 9001: not understood.

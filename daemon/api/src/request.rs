@@ -53,6 +53,25 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interface: Option<String>,
     },
+    /// NetworkPolicy on this node.
+    ShowPolicy {
+        /// Only this pod of the node: `namespace/name`, or its name alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pod: Option<String>,
+    },
+    /// The CNI plugin has wired a pod, and waits until it is judged by its policies.
+    Place {
+        /// The host end of the pod's link.
+        interface: String,
+        /// Of the pod; absent, as the name: no pod of Kubernetes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
+        /// Of the pod.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The pod's, at most one a family.
+        addresses: Vec<String>,
+    },
     /// What would change if the manifests of a folder were in force; changes nothing.
     ConfigureCheck {
         /// A path as the daemon sees it; its own source unless given.

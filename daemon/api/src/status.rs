@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::PolicyStatus;
+
 /// `show status`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Status {
@@ -51,6 +53,9 @@ pub struct Status {
     /// How the kernel was kept as it should be, since the daemon started.
     #[serde(default)]
     pub keeping: Keeping,
+    /// NetworkPolicy; absent from daemons that have none.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
 }
 
 /// What others did to our routes in the kernel, and what was done about it.

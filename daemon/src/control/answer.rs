@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::client::{Operator, Replies};
 use super::words::escaped;
-use super::{Fault, links, peers, routes, status};
+use super::{Fault, links, peers, policy, routes, status};
 use crate::state::Shared;
 use crate::{check, fib};
 
@@ -37,6 +37,10 @@ pub(super) async fn answer(
         Request::ShowRouteRefused { peer } => routes::show_refused(shared, peer.as_deref(), replies).await?,
         Request::ShowInterfaces { interface } => links::show_interfaces(shared, interface.as_deref()).await?,
         Request::ShowNeighbors { interface } => links::show_neighbors(shared, interface.as_deref()).await?,
+        Request::ShowPolicy { pod } => policy::show(shared, pod.as_deref()).await,
+        Request::Place { interface, namespace, name, addresses } => {
+            policy::place(shared, &interface, namespace.zip(name), &addresses).await
+        }
         Request::ConfigureCheck { path } => configure_check(shared, path).await,
         Request::Enable { peer } => {
             let shared = shared.clone();

@@ -10,8 +10,8 @@ use cambric_bgp::router::PeerStatus;
 use cambric_routes::Snapshot;
 use cambric_speaker::Gone;
 
-use super::peers;
 use super::words::escaped;
+use super::{peers, policy};
 use crate::pod_routes::PodRoutes;
 use crate::state::Shared;
 
@@ -52,6 +52,7 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
         peers_established: peers.iter().filter(|peer| peer.state == PeerState::Established).count(),
         peers_total: peers.len(),
         kernel: snapshot.iter().flat_map(kernel).collect(),
+        policy: Some(policy::status(shared)),
         keeping: snapshot.map(|snapshot| keeping(&snapshot, &state.pod_routes)).unwrap_or_default(),
     }))
 }

@@ -31,6 +31,8 @@ use crate::values::Costs;
 
 /// What becomes of a file that cannot be taken.
 const AS_BEFORE: &str = "it counts as it was before";
+/// What becomes of a policy with a fault.
+const FAILS_CLOSED: &str = "it isolates the pods it selects and allows nothing";
 /// What becomes of all of them.
 const ALL_AS_BEFORE: &str = "all counts as it was before";
 /// One file that counts as before may leave another without what it needs, and so on. After so many steps, all
@@ -58,7 +60,7 @@ pub struct Folder {
 type Files = BTreeMap<String, Arc<File>>;
 
 /// A version of a file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct File {
     /// What it says. Two versions that say the same are the same, whatever their comments.
     manifest: Manifest,
@@ -242,7 +244,8 @@ impl Folder {
     /// Decides what counts of one file by itself.
     fn take(&self, draft: &mut Draft, name: &str, file: &Arc<File>) {
         let now = &file.manifest;
-        let is_state = |before: &Manifest| before != now && !before.entries.is_empty();
+        let is_state =
+            |before: &Manifest| before != now && !before.entries.is_empty() && !now.is_no_worse_than(before);
         let before = self.taken.get(name).filter(|before| is_state(&before.manifest));
         if let Some(before) = before {
             if now.is_empty && !before.manifest.is_empty {
@@ -260,6 +263,7 @@ impl Folder {
         for (fault, costs) in &now.faults {
             draft.problems.push(match costs {
                 Costs::Only(what) => fault.clone().and(&format!("this {what} is left out")),
+                Costs::Closed => fault.clone().and(FAILS_CLOSED),
                 _ if !self.seen_whole => fault.clone(),
                 Costs::All => fault.clone().and("it is left out"),
                 Costs::Rest => fault.clone().and("it and all that follows in the file is left out"),
@@ -331,7 +335,8 @@ impl Folder {
         for (claimant, file) in self.claims.objects() {
             let shows = now.file_of(claimant).and_then(|shows| draft.files.get(shows));
             let is_whole = shows.is_some_and(|shows| shows.manifest.faults.is_empty());
-            if is_whole || !self.is_changed(draft, file) {
+            let stays = || now.file_of(claimant) == Some(file) && self.was_never_good(draft, file);
+            if is_whole || !self.is_changed(draft, file) || stays() {
                 continue;
             }
             let may_show = |(name, now): &(&String, &Arc<File>)| self.may_show(draft, name, now, claimant);
@@ -355,12 +360,20 @@ impl Folder {
         now.manifest.hides_something() || is_emptied || (!is_whole && shows())
     }
 
+    /// Whether a file that counts as it is now shows policies that fail closed, as it did before.
+    fn was_never_good(&self, draft: &Draft, file: &str) -> bool {
+        let (now, before) = (draft.files.get(file), self.taken.get(file));
+        now.zip(before).is_some_and(|(now, before)| now.manifest.is_no_worse_than(&before.manifest))
+    }
+
     fn is_changed(&self, draft: &Draft, file: &str) -> bool {
         let now = draft.files.get(file).map(|now| &now.manifest);
         self.taken.get(file).is_some_and(|before| now != Some(&before.manifest))
     }
 }
 
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod random_edits;
 #[cfg(test)]

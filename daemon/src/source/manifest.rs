@@ -6,25 +6,32 @@
 //! hides nothing.
 
 use std::io;
+use std::sync::Arc;
 
+use cambric_policy::change::Key;
 use k8s_openapi::api::core::v1;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml_ng::Value;
 
+use super::network_policy;
 use super::typing_errors::{self, TO_COME};
 use crate::contradictions::{Claimant, Entry};
 use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
-use crate::objects::{Object, Problem};
-use crate::values::{self, Costs};
+use crate::objects::{Kind, Object, Problem};
+use crate::values::{self, Costs, Fault};
 
 /// The longest name Kubernetes takes.
 const MOST_NAME_OCTETS: usize = 253;
+/// The longest name of a namespace: it is a DNS label (RFC 1123).
+const MOST_NAMESPACE_OCTETS: usize = 63;
+/// Where an object is that does not say it.
+const DEFAULT_NAMESPACE: &str = "default";
 /// Brackets that are open at once. The parser takes time by their square; Kubernetes' deepest kinds have some 20.
 const MOST_OPEN: usize = 1000;
 
 /// What one file says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Manifest {
     /// What counts, in the order of the file.
     pub(crate) entries: Vec<Entry>,
@@ -45,9 +52,10 @@ struct Head {
     metadata: Option<Metadata>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Metadata {
     name: Option<String>,
+    namespace: Option<String>,
 }
 
 /// All that an object of ours may have.
@@ -99,6 +107,13 @@ impl Manifest {
         self.faults.iter().any(|(_, costs)| costs.hides_something())
     }
 
+    /// Whether all that is wrong is policies that fail closed, and some did before. One that was never good has no
+    /// state to go back to.
+    pub(crate) fn is_no_worse_than(&self, before: &Manifest) -> bool {
+        let is_closed = |(_, costs): &(Problem, Costs)| *costs == Costs::Closed;
+        before.faults.iter().any(is_closed) && self.faults.iter().all(is_closed)
+    }
+
     /// The objects it shows.
     pub(crate) fn claimants(&self) -> impl Iterator<Item = Claimant> {
         self.entries.iter().map(|entry| (entry.object.kind(), entry.name.clone()))
@@ -112,57 +127,52 @@ impl Manifest {
 
     fn decode_document(&mut self, file: &str, place: &str, value: &Value) -> Result<(), Problem> {
         let Head { api_version, kind, metadata } = typed(place, value)?;
-        let is_kubernetes = api_version == "v1";
-        let is_node = is_kubernetes && kind == "Node";
+        let own = kind_of_kubernetes(&api_version, &kind);
         if let Some(what) = typing_errors::of_head(&api_version, &kind) {
             return Err(Problem::new(place, what));
         }
-        let is_list = kind == "List" || kind == "NodeList";
-        if is_kubernetes && is_list && value.get("items").is_some_and(|items| !is_empty_list(items)) {
+        if is_list(&api_version, &kind) && value.get("items").is_some_and(|items| !is_empty_list(items)) {
             return Err(Problem::new(place, format!("{kind}: its items must be documents of their own")));
         }
         // What other parts of a cluster are made of is no business of ours.
-        if !is_node && api_version.split('/').next() != Some(GROUP) {
+        if own.is_none() && api_version.split('/').next() != Some(GROUP) {
             return Ok(());
         }
-        let name = metadata.and_then(|metadata| metadata.name);
+        let Metadata { name, namespace } = metadata.unwrap_or_default();
         let name = name.ok_or_else(|| Problem::new(place, format!("{kind}: metadata.name is missing")))?;
-        if !is_name(&name) {
-            let what = "small letters, digits, '-' and '.', a letter or digit at both ends";
+        let may_have_dots = own != Some(Kind::Namespace);
+        if !(if may_have_dots { is_name(&name) } else { is_namespace(&name) }) {
+            let dots = if may_have_dots { ", '-' and '.'" } else { " and '-'" };
+            let what = format!("small letters, digits{dots}, a letter or digit at both ends");
             return Err(Problem::new(place, format!("{kind}: metadata.name: {name:?}: {what}")));
         }
+        let namespace = namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        let is_in_one = matches!(own, Some(Kind::Pod | Kind::NetworkPolicy));
+        if is_in_one && !is_namespace(namespace) {
+            let what = "small letters, digits and '-', a letter or digit at both ends, at most 63";
+            return Err(Problem::new(
+                place,
+                format!("{kind} {name}: metadata.namespace: {namespace:?}: {what}"),
+            ));
+        }
+        let key = Key::new(namespace, &name);
+        let name = if is_in_one { key.to_string() } else { name };
         let place = format!("{place}: {kind} {name}");
-        let of_node = || is_node.then(|| typing_errors::of_node(value)).flatten();
-        if let Some(what) = typing_errors::of_object(value).or_else(of_node) {
+        if let Some(what) = typing_errors::of_object(own, value) {
             return Err(Problem::new(place, what));
         }
-        if !is_node && api_version != API_VERSION {
+        if own.is_none() && api_version != API_VERSION {
             let what = format!("apiVersion: {api_version:?}: this version serves {API_VERSION}");
             return Err(Problem::new(place, what));
         }
-        let (object, faults) = match kind.as_str() {
-            "Node" if is_node => {
-                let (node, faults) = values::node(&typed::<v1::Node>(&place, value)?);
-                (Some(Object::Node(node)), faults)
-            }
-            "BGPClusterConfig" => {
-                let (config, faults) = values::cluster_config(&ours::<BGPClusterConfigSpec>(&place, value)?);
-                (Some(Object::ClusterConfig(config)), faults)
-            }
-            "BGPPeerConfig" => {
-                let (config, faults) = values::peer_config(&ours::<BGPPeerConfigSpec>(&place, value)?);
-                (config.map(Object::PeerConfig), faults)
-            }
-            "BGPNodeOverride" => {
-                let (overrides, faults) = values::node_override(&ours::<BGPNodeOverrideSpec>(&place, value)?);
-                (Some(Object::NodeOverride(overrides)), faults)
-            }
-            to_come if TO_COME.contains(&to_come) => {
-                self.notices
-                    .push(Problem::new(place, "NotImplemented: this version does not serve this kind"));
-                return Ok(());
-            }
-            _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
+        if own.is_none() && TO_COME.contains(&kind.as_str()) {
+            let what = "NotImplemented: this version does not serve this kind";
+            self.notices.push(Problem::new(place, what));
+            return Ok(());
+        }
+        let (object, faults) = match own {
+            Some(own) => of_kubernetes(own, key, &place, value)?,
+            None => of_ours(&kind, &place, value)?,
         };
         let can_be_used = !faults.iter().any(|fault| fault.costs.hides_something());
         let faults = faults.into_iter().map(|fault| (Problem::new(place.clone(), fault.what), fault.costs));
@@ -172,6 +182,69 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// Which of Kubernetes' own kinds that count it is.
+fn kind_of_kubernetes(api_version: &str, kind: &str) -> Option<Kind> {
+    match (api_version, kind) {
+        ("v1", "Node") => Some(Kind::Node),
+        ("v1", "Pod") => Some(Kind::Pod),
+        ("v1", "Namespace") => Some(Kind::Namespace),
+        (network_policy::API_VERSION, "NetworkPolicy") => Some(Kind::NetworkPolicy),
+        _ => None,
+    }
+}
+
+/// Whether its items may be objects that count.
+fn is_list(api_version: &str, kind: &str) -> bool {
+    match api_version {
+        "v1" => matches!(kind, "List" | "NodeList" | "PodList" | "NamespaceList"),
+        network_policy::API_VERSION => kind == "NetworkPolicyList",
+        _ => false,
+    }
+}
+
+/// What an object says, if it can be used, and what is wrong with it.
+type Decoded = (Option<Object>, Vec<Fault>);
+
+fn of_kubernetes(kind: Kind, key: Key, place: &str, value: &Value) -> Result<Decoded, Problem> {
+    let (object, faults) = match kind {
+        Kind::Pod => {
+            let pod = typed::<v1::Pod>(place, value)?;
+            let faults = values::pod(&pod);
+            (Object::Pod(key, Arc::new(pod)), faults)
+        }
+        Kind::Namespace => {
+            (Object::Namespace(key.name, Arc::new(typed::<v1::Namespace>(place, value)?)), Vec::new())
+        }
+        Kind::NetworkPolicy => {
+            let (policy, faults) = network_policy::decode(value).map_err(|what| Problem::new(place, what))?;
+            (Object::NetworkPolicy(key, Arc::new(policy)), faults)
+        }
+        _ => {
+            let (node, faults) = values::node(&typed::<v1::Node>(place, value)?);
+            (Object::Node(node), faults)
+        }
+    };
+    Ok((Some(object), faults))
+}
+
+fn of_ours(kind: &str, place: &str, value: &Value) -> Result<Decoded, Problem> {
+    Ok(match kind {
+        "BGPClusterConfig" => {
+            let (config, faults) = values::cluster_config(&ours::<BGPClusterConfigSpec>(place, value)?);
+            (Some(Object::ClusterConfig(config)), faults)
+        }
+        "BGPPeerConfig" => {
+            let (config, faults) = values::peer_config(&ours::<BGPPeerConfigSpec>(place, value)?);
+            (config.map(Object::PeerConfig), faults)
+        }
+        "BGPNodeOverride" => {
+            let (overrides, faults) = values::node_override(&ours::<BGPNodeOverrideSpec>(place, value)?);
+            (Some(Object::NodeOverride(overrides)), faults)
+        }
+        _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
+    })
 }
 
 /// Brackets in comments and texts count, too: there, as many are closed as opened, or it is not a thousand.
@@ -195,7 +268,8 @@ fn ours<S: DeserializeOwned>(place: &str, value: &Value) -> Result<S, Problem> {
     Ok(typed::<Envelope<S>>(place, value)?.spec)
 }
 
-fn null_in(field: String, value: &Value) -> Option<String> {
+/// Where a null stands in what an object says.
+pub(super) fn null_in(field: String, value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(field),
         Value::Sequence(items) => {
@@ -231,6 +305,11 @@ fn is_name(name: &str) -> bool {
             && octets.iter().all(|octet| is_alphanumeric(*octet) || *octet == b'-')
     };
     name.len() <= MOST_NAME_OCTETS && name.split('.').all(is_label)
+}
+
+/// A DNS label, as Kubernetes asks for.
+fn is_namespace(name: &str) -> bool {
+    is_name(name) && !name.contains('.') && name.len() <= MOST_NAMESPACE_OCTETS
 }
 
 #[cfg(test)]
@@ -399,12 +478,72 @@ mod tests {
                 "spec: {<<: {podCIDRs: [10.1.0.0/24]}}",
                 "spec.<<: merge keys are not served",
             ),
+            (POD, "kind: Pod", "kind: pod", "apiVersion: \"v1\", kind: \"pod\": a pod is a Pod of v1"),
+            (POD, "apiVersion: v1", "apiVersion: core/v1", "kind: \"Pod\": a pod is a Pod of v1"),
+            (POD, "status:", "stati:", "stati: unknown field `stati`, expected one of apiVersion, kind,"),
+            (POD, "podIPs:", "podIps:", "status.podIps: unknown field `podIps`, expected one of"),
+            (POD, "{ip: 10", "{ips: 10", "status.podIPs[0].ips: unknown field `ips`, expected one of ip"),
+            (POD, "labels: {app: web}", "lables: {app: web}", "metadata.lables: unknown field `lables`"),
+            (POD, "app: web", "app: 1", "metadata.labels.app: invalid type: integer `1`, expected a string"),
+            (POD, "Running", "running", "status.phase: \"running\": expected one of Failed, Pending,"),
+            (POD, "spec: {", "<<: {a: 1}\nspec: {", "<<: merge keys are not served"),
+            (POD, "namespace: prod", "namespace: a.b", "Pod web: metadata.namespace: \"a.b\": small letters"),
+            (NAMESPACE, "kind: Namespace", "kind: NameSpace", "a namespace is a Namespace of v1"),
+            (
+                NAMESPACE,
+                "name: prod",
+                "name: prod.eu",
+                "metadata.name: \"prod.eu\": small letters, digits and",
+            ),
+            (NAMESPACE, "team: a", "team: [a]", "metadata.labels.team: invalid type: sequence"),
+            (
+                POLICY,
+                "networking.k8s.io/v1",
+                "extensions/v1beta1",
+                "apiVersion: \"extensions/v1beta1\", kind: \"NetworkPolicy\": a policy is a NetworkPolicy of networking.k8s.io/v1",
+            ),
+            (POLICY, "networking.k8s.io/v1", "v1", "a policy is a NetworkPolicy of networking.k8s.io/v1"),
+            (POLICY, "networking.k8s.io/v1", "networking.k8s.io", "a policy is a NetworkPolicy of"),
+            (POLICY, "NetworkPolicy", "networkPolicy", "a policy is a NetworkPolicy of networking.k8s.io/v1"),
+            (POLICY, "{name: deny}", "{name: deny, namspace: prod}", "metadata.namspace: unknown field"),
+            (POLICY, "{name: deny}", "{<<: {namespace: prod}, name: deny}", "metadata.<<: unknown field"),
+            (POLICY, "name: deny", "nam: deny", "NetworkPolicy: metadata.name is missing"),
         ] {
             assert!(good.contains(old), "{old}");
             let (manifest, faults) = decode(&good.replace(old, new));
             assert!(faults.len() == 1 && faults[0].contains(says), "{faults:?} should say {says}");
             assert!(manifest.hides_something() && manifest.entries.is_empty(), "{new}");
         }
+    }
+
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: prod, labels: {app: web}}\n\
+        spec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}\n\
+        status: {phase: Running, podIP: 10.1.0.7, podIPs: [{ip: 10.1.0.7}, {ip: 'fd00::7'}]}\n";
+    const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, labels: {team: a}}\n";
+    const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\n\
+        spec: {podSelector: {}, policyTypes: [Ingress]}\n";
+
+    #[test]
+    fn objects_in_a_namespace_are_called_by_it() {
+        let (manifest, faults) = decode(&[POD, NAMESPACE, POLICY].join("---\n"));
+        assert_eq!(faults, [""; 0]);
+        let places: Vec<&str> = manifest.entries.iter().map(|entry| entry.place.as_str()).collect();
+        assert_eq!(
+            places,
+            [
+                "a.yaml, document 1: Pod prod/web",
+                "a.yaml, document 2: Namespace prod",
+                "a.yaml, document 3: NetworkPolicy default/deny",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_address_of_a_pod_that_is_none_is_left_out() {
+        let (manifest, faults) = decode(&POD.replace("'fd00::7'", "'fd00::g'"));
+        let place = "a.yaml, document 1: Pod prod/web";
+        assert_eq!(faults, [format!("{place}: status.podIPs[1].ip: \"fd00::g\": not an IP address")]);
+        assert_eq!((manifest.entries.len(), manifest.hides_something()), (1, false));
     }
 
     #[test]
@@ -414,6 +553,8 @@ mod tests {
             "apiVersion: metallb.io/v1beta1\nkind: BGPAdvertisement",
             "apiVersion: config.openshift.io/v1\nkind: Node",
             "apiVersion: cilium.io/v2\nkind: CiliumBGPPeerConfig",
+            "apiVersion: crd.projectcalico.org/v1\nkind: NetworkPolicy",
+            "apiVersion: apps.openshift.io/v1\nkind: Pod",
         ] {
             assert_eq!(decode(&format!("{head}\nspec: {{<<: {{a: 1}}}}\n")).1, [""; 0], "{head}");
         }
@@ -440,6 +581,13 @@ mod tests {
     fn a_list_with_items_is_not_passed_over_in_silence() {
         let (_, faults) = decode("apiVersion: v1\nkind: List\nitems: [{kind: Node}]\n");
         assert_eq!(faults, ["a.yaml, document 1: List: its items must be documents of their own"]);
+        for (version, kind) in
+            [("v1", "PodList"), ("v1", "NamespaceList"), ("networking.k8s.io/v1", "NetworkPolicyList")]
+        {
+            let (_, faults) = decode(&format!("apiVersion: {version}\nkind: {kind}\nitems: [{{}}]\n"));
+            let says = format!("a.yaml, document 1: {kind}: its items must be documents of their own");
+            assert_eq!(faults, [says]);
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What serde passes over in silence, and nobody writes on purpose: a kind in the wrong group or spelling, a key
 //! that Kubernetes does not have, a merge key. Each would cost an object without a word.
 //!
-//! Kinds of ours are closed by their types; Kubernetes' Node is not, since it grows. So only the parts that people
-//! write are: the object itself, its spec and its addresses.
+//! Kinds of ours are closed by their types; Kubernetes' Node and Pod are not, since they grow. So only the parts that
+//! people write are: the object itself, its spec or state, and its addresses. A NetworkPolicy is read strictly by
+//! itself ([`network_policy`](super::network_policy)); here is only what says which one it is.
 
 use serde_yaml_ng::Value;
 
+use super::network_policy;
 use crate::kinds::{API_VERSION, GROUP};
+use crate::objects::Kind;
 
 /// Kinds of ours that this version serves.
 const OURS: [&str; 3] = ["BGPClusterConfig", "BGPPeerConfig", "BGPNodeOverride"];
@@ -31,9 +34,33 @@ const OF_METADATA: &[&str] = &[
     "selfLink",
     "uid",
 ];
-const OF_NODE: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+const OF_OBJECT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
 const OF_SPEC: &[&str] =
     &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+const OF_POD_STATUS: &[&str] = &[
+    "allocatedResources",
+    "conditions",
+    "containerStatuses",
+    "ephemeralContainerStatuses",
+    "extendedResourceClaimStatus",
+    "hostIP",
+    "hostIPs",
+    "initContainerStatuses",
+    "message",
+    "nominatedNodeName",
+    "observedGeneration",
+    "phase",
+    "podIP",
+    "podIPs",
+    "qosClass",
+    "reason",
+    "resize",
+    "resourceClaimStatuses",
+    "resources",
+    "startTime",
+];
+const OF_POD_ADDRESS: &[&str] = &["ip"];
+const PHASES: &[&str] = &["Failed", "Pending", "Running", "Succeeded", "Unknown"];
 const OF_ADDRESS: &[&str] = &["address", "type"];
 const ADDRESS_TYPES: &[&str] = &["ExternalDNS", "ExternalIP", "Hostname", "InternalDNS", "InternalIP"];
 
@@ -44,24 +71,60 @@ pub(super) fn of_head(api_version: &str, kind: &str) -> Option<String> {
         None => (api_version, true),
     };
     let is = |known: &str| kind.eq_ignore_ascii_case(known);
-    if is_core && is("Node") && (api_version, kind) != ("v1", "Node") {
-        return Some(format!("apiVersion: {api_version:?}, kind: {kind:?}: a node is a Node of v1"));
+    for known in ["Node", "Pod", "Namespace"] {
+        if is_core && is(known) && (api_version, kind) != ("v1", known) {
+            let thing = known.to_lowercase();
+            return Some(format!(
+                "apiVersion: {api_version:?}, kind: {kind:?}: a {thing} is a {known} of v1"
+            ));
+        }
+    }
+    // Calico, Antrea and others have kinds of this name.
+    let of_kubernetes =
+        is_core || ["extensions", "networking", "k8s.io"].iter().any(|part| group.contains(part));
+    let right = (network_policy::API_VERSION, "NetworkPolicy");
+    if is("NetworkPolicy") && of_kubernetes && (api_version, kind) != right {
+        let what = format!("a policy is a NetworkPolicy of {}", network_policy::API_VERSION);
+        return Some(format!("apiVersion: {api_version:?}, kind: {kind:?}: {what}"));
     }
     let seems_ours = OURS.iter().any(|known| is(known))
         || (TO_COME.iter().any(|known| is(known)) && (is_core || group.contains("cambric")));
     (seems_ours && group != GROUP).then(|| format!("apiVersion: {api_version:?}: {kind} is of {API_VERSION}"))
 }
 
-/// The first thing that is wrong with an object of ours, or with a Node.
-pub(super) fn of_object(value: &Value) -> Option<String> {
-    if let Some(field) = merge_key_in("", value) {
+/// The first thing that is wrong with an object of ours, or of a `kind` of Kubernetes.
+pub(super) fn of_object(kind: Option<Kind>, value: &Value) -> Option<String> {
+    if kind != Some(Kind::NetworkPolicy)
+        && let Some(field) = merge_key_in("", value)
+    {
         return Some(format!("{field}: merge keys are not served: write out what they stand for"));
     }
-    unknown_key("metadata.", value.get("metadata"), OF_METADATA)
+    unknown_key("metadata.", value.get("metadata"), OF_METADATA).or_else(|| match kind {
+        Some(Kind::Node) => of_node(value),
+        Some(Kind::Pod) => of_pod(value),
+        Some(Kind::Namespace) => unknown_key("", Some(value), OF_OBJECT),
+        _ => None,
+    })
 }
 
-/// The first thing that is wrong with a Node.
-pub(super) fn of_node(value: &Value) -> Option<String> {
+fn of_pod(value: &Value) -> Option<String> {
+    let status = value.get("status");
+    let addresses = status.and_then(|status| status.get("podIPs")?.as_sequence());
+    let of_address = |(at, entry): (usize, &Value)| {
+        unknown_key(&format!("status.podIPs[{at}]."), Some(entry), OF_POD_ADDRESS)
+    };
+    let phase = || {
+        let phase = status?.get("phase")?.as_str()?;
+        let is_known = phase.is_empty() || PHASES.contains(&phase);
+        (!is_known).then(|| format!("status.phase: {phase:?}: expected one of {}", PHASES.join(", ")))
+    };
+    unknown_key("", Some(value), OF_OBJECT)
+        .or_else(|| unknown_key("status.", status, OF_POD_STATUS))
+        .or_else(|| addresses?.iter().enumerate().find_map(of_address))
+        .or_else(phase)
+}
+
+fn of_node(value: &Value) -> Option<String> {
     let addresses = value.get("status").and_then(|status| status.get("addresses")?.as_sequence());
     let of_address = |(at, entry): (usize, &Value)| {
         let field = format!("status.addresses[{at}].");
@@ -72,7 +135,7 @@ pub(super) fn of_node(value: &Value) -> Option<String> {
                 .then(|| format!("{field}type: {name:?}: expected one of {}", ADDRESS_TYPES.join(", ")))
         })
     };
-    unknown_key("", Some(value), OF_NODE)
+    unknown_key("", Some(value), OF_OBJECT)
         .or_else(|| unknown_key("spec.", value.get("spec"), OF_SPEC))
         .or_else(|| addresses?.iter().enumerate().find_map(of_address))
 }

@@ -22,7 +22,17 @@ impl Random {
     }
 
     fn document(&mut self) -> String {
-        match self.below(10) {
+        match self.below(12) {
+            10 => {
+                let (name, label) = (self.of(["a", "b"]), self.of(["x", "y", "1"]));
+                format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {label}}}}}\n")
+            }
+            11 => {
+                let (name, key) = (self.of(["p", "q"]), self.of(["podSelector", "podSelectr", "x"]));
+                format!(
+                    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\nspec: {{podSelector: {{}}, ingress: [{{from: [{{{key}: {{}}}}]}}]}}\n"
+                )
+            }
             0..=3 => {
                 let range =
                     self.of(["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "10.0.0.0/8", "10.1.0.0/25"]);

@@ -540,7 +540,7 @@ impl Recorded {
 fn a_new_file_with_a_fault_does_not_cost_a_new_daemon_what_it_knew() {
     let mut recorded = Recorded::new(cluster());
     recorded.edited.view();
-    for text in ["kind: [", "apiVersion: v1\nkind: Pod\n---\nkind: [", "apiVersion: v1"] {
+    for text in ["kind: [", "apiVersion: v1\nkind: ConfigMap\n---\nkind: [", "apiVersion: v1"] {
         let before = recorded.edited.view_with("zz-new.yaml", text);
         assert_eq!((before.unknown.len(), before.problems.len()), (0, 1), "{text}");
         assert_eq!(recorded.view_of_a_new_daemon(), before, "{text}");
@@ -612,7 +612,7 @@ fn a_folder_that_has_lost_all_its_manifests_is_about_to_be_filled_again() {
     assert_eq!(problems(&empty), [format!("{}: {says}; all counts as it was before", folder.display())]);
     assert_eq!(without_problems(&empty), before);
     assert_eq!(recorded.view_of_a_new_daemon(), empty);
-    let foreign = recorded.edited.view_with("kustomization.yaml", "apiVersion: v1\nkind: Pod\n");
+    let foreign = recorded.edited.view_with("kustomization.yaml", "apiVersion: v1\nkind: ConfigMap\n");
     assert_eq!(foreign, empty, "that is none of ours");
 
     texts.iter().for_each(|(path, text)| fs::write(path, text).expect("own folder"));

@@ -1,0 +1,77 @@
+//! The pods that are wired on this node, looked for when links change and every minute.
+//!
+//! An ADD names the link first and tells no event with the rest, and what is told here may be half of it: so a look that
+//! finds something new is followed by another one a second later. Nobody waits for it: the plugin tells by the control
+//! socket what it has wired.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cambric_policy::change::{Endpoint, Key};
+use cambric_policy::program::IfName;
+use cambric_routes::LinkTable;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// How often is looked without being told anything.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// The same while it is not the same twice, or could not be looked.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks: pods that come and go change links many times a second.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// All of them, by the host ends of their links.
+pub type Endpoints = BTreeMap<IfName, Endpoint>;
+
+/// What one look has found.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// It shows nothing that came later, and may show that.
+    pub begun: Instant,
+    /// What was there, or why nobody knows.
+    pub found: Result<Endpoints, String>,
+}
+
+/// Starts to look. Nothing is told before the first look has ended. The task ends with the links' sender.
+pub fn start(mut links: watch::Receiver<Arc<LinkTable>>) -> watch::Receiver<Option<Look>> {
+    let (told, latest) = watch::channel(None);
+    tokio::spawn(async move {
+        let mut check = interval(CHECK_INTERVAL);
+        let mut settle = interval(SETTLE_INTERVAL);
+        for timer in [&mut check, &mut settle] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let mut is_settled = false;
+        loop {
+            // All branches are cancel-safe.
+            tokio::select! {
+                changed = links.changed() => if changed.is_err() { return },
+                _ = check.tick() => {}
+                _ = settle.tick(), if !is_settled => {}
+            }
+            links.mark_unchanged();
+            // The runtime is being shut down, or it is a bug of ours, which the policies' keeper tells.
+            let Ok(look) = spawn_blocking(look).await else { return };
+            let found = look.found.clone();
+            let before: Option<Look> = told.send_replace(Some(look));
+            is_settled = found.is_ok() && before.is_some_and(|before| before.found == found);
+            settle.reset();
+            sleep(PAUSE).await;
+        }
+    });
+    latest
+}
+
+/// Blocks for the kernel.
+fn look() -> Look {
+    let begun = Instant::now();
+    let found = cambric_cni::endpoints().map_err(|error| error.to_string());
+    Look { begun, found: found.map(|all| all.into_iter().map(endpoint).collect()) }
+}
+
+fn endpoint(wired: cambric_cni::endpoints::Endpoint) -> (IfName, Endpoint) {
+    let pod = wired.pod.map(|(namespace, name)| Key::new(&namespace, &name));
+    (wired.interface.into(), Endpoint { pod, addresses: wired.addresses })
+}
