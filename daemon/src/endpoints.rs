@@ -73,5 +73,8 @@ fn look() -> Look {
 
 fn endpoint(wired: cambric_cni::endpoints::Endpoint) -> (IfName, Endpoint) {
     let pod = wired.pod.map(|(namespace, name)| Key::new(&namespace, &name));
-    (wired.interface.into(), Endpoint { pod, addresses: wired.addresses })
+    let mut addresses = wired.addresses;
+    // Its neighbour discovery and router solicitations come from it.
+    addresses.insert(wired.link_local.into());
+    (wired.interface.into(), Endpoint { pod, addresses })
 }

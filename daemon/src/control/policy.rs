@@ -166,11 +166,21 @@ fn pod(state: &PodState, now: SystemTime) -> PolicyPod {
     PolicyPod {
         pod: report.pod.as_ref().map(|key| escaped(&key.to_string())),
         interface: escaped(&report.interface),
-        addresses: report.addresses.iter().map(IpAddr::to_string).collect(),
+        addresses: report
+            .addresses
+            .iter()
+            .filter(|address| !is_link_local(**address))
+            .map(IpAddr::to_string)
+            .collect(),
         ingress: direction(&report.ingress, state.denied_ingress),
         egress: direction(&report.egress, state.denied_egress),
         denials: state.denials.iter().rev().map(|denial| self::denial(denial, now)).collect(),
     }
+}
+
+/// Every pod has one, and nobody asks for it.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn denial(denial: &enforcer::Denial, now: SystemTime) -> Denial {

@@ -1,9 +1,11 @@
 //! The pods that are wired on this node: what looks found, and what the plugin told by itself.
 //!
 //! A look takes a while, and the plugin tells its pod while it goes on. What it told counts until a look that began
-//! later knows better.
+//! later knows better. And a pod keeps its addresses as long as it is there: one that is not found lacks its host
+//! route, which is put back.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cambric_policy::change::{Change, Endpoint};
@@ -33,6 +35,16 @@ impl Wired {
         now.extend(
             self.placed.iter().map(|(interface, (_, endpoint))| (interface.clone(), endpoint.clone())),
         );
+        for (interface, endpoint) in &mut now {
+            let told = self.told.get(interface).filter(|told| told.pod == endpoint.pod);
+            let is_known = |told: &Endpoint| {
+                let mut lasting = endpoint.addresses.iter().filter(|address| !is_link_local(**address));
+                lasting.all(|address| told.addresses.contains(address))
+            };
+            if let Some(told) = told.filter(|told| is_known(told)) {
+                endpoint.addresses.extend(&told.addresses);
+            }
+        }
         let come = now.iter().filter(|(interface, endpoint)| self.told.get(*interface) != Some(endpoint));
         let come = come.map(|(interface, endpoint)| (interface.clone(), Some(endpoint.clone())));
         let gone = self.told.keys().filter(|interface| !now.contains_key(*interface));
@@ -50,6 +62,11 @@ impl Wired {
             .map(|(interface, (_, endpoint))| Change::Endpoint(interface.clone(), Some(endpoint.clone())))
             .collect()
     }
+}
+
+/// It follows from the link, so it is always found; the plugin does not tell it.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 #[cfg(test)]
@@ -90,6 +107,19 @@ mod tests {
             words(&wired.look(begun, second)),
             ["cama is gone", "camb: default/b {10.244.1.3}", "camc: default/c {10.244.1.1}"]
         );
+    }
+
+    #[test]
+    fn a_pod_keeps_the_addresses_whose_routes_are_lost() {
+        let mut wired = Wired::default();
+        let begun = Instant::now();
+        let found = |endpoint| Endpoints::from([("cama".into(), endpoint)]);
+        wired.look(begun, found(endpoint("a", 1)));
+        let link_local: IpAddr = "fe80::1".parse().expect("address");
+        let bare = Endpoint { addresses: [link_local].into(), ..endpoint("a", 1) };
+        assert_eq!(words(&wired.look(begun, found(bare.clone()))), ["cama: default/a {10.244.1.1, fe80::1}"]);
+        assert_eq!(words(&wired.look(begun, found(bare))), [""; 0]);
+        assert_eq!(words(&wired.look(begun, found(endpoint("a", 2)))), ["cama: default/a {10.244.1.2}"]);
     }
 
     #[test]
