@@ -78,3 +78,53 @@ fn endpoint(wired: cambric_cni::endpoints::Endpoint) -> (IfName, Endpoint) {
     addresses.insert(wired.link_local.into());
     (wired.interface.into(), Endpoint { pod, addresses })
 }
+
+#[cfg(test)]
+mod tests {
+    use cambric_cni::attachment::{Attachment, Holder};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::own_node::{ip, on_a_node};
+
+    async fn until(
+        looks: &mut watch::Receiver<Option<Look>>,
+        fits: impl Fn(&Endpoints) -> bool,
+    ) -> Endpoints {
+        let found = |look: &Option<Look>| look.as_ref().and_then(|look| look.found.clone().ok());
+        let fits = |look: &Option<Look>| found(look).is_some_and(|found| fits(&found));
+        let look = timeout(Duration::from_secs(20), looks.wait_for(fits)).await.expect("in time");
+        found(&look.expect("it looks")).expect("just seen")
+    }
+
+    #[test]
+    fn pods_are_found_and_what_is_told_by_no_event_soon_after() {
+        on_a_node(async || {
+            let holder = Holder { container_id: "a1b2".into(), ifname: "eth0".into() };
+            let pod = Some("default/web-0".into());
+            let attachment = Attachment { holder, network: "cambric".into(), pod };
+            let link = attachment.host_ifname();
+            let (changed, links) = watch::channel(Arc::default());
+            let mut looks = start(links);
+            until(&mut looks, Endpoints::is_empty).await;
+
+            ip([format!("link add {link} type veth peer name other"), format!("link set {link} up")]);
+            ip([format!("link set {link} alias \"{}\"", attachment.alias())]);
+            changed.send(Arc::default()).expect("it listens");
+            let found = until(&mut looks, |found| !found.is_empty()).await;
+            let endpoint = &found[&*link];
+            assert_eq!(endpoint.pod, Some(Key::new("default", "web-0")));
+            let link_local = attachment.pod_mac().link_local().into();
+            assert_eq!(endpoint.addresses, [link_local].into(), "its ADD is at work");
+
+            ip([format!("route add 10.244.1.7 dev {link} proto 204")]);
+            let has_all = |found: &Endpoints| found.values().all(|endpoint| endpoint.addresses.len() == 2);
+            let found = until(&mut looks, has_all).await;
+            assert_eq!(found[&*link].addresses, [[10, 244, 1, 7].into(), link_local].into());
+
+            ip([format!("link del {link}")]);
+            changed.send(Arc::default()).expect("it listens");
+            until(&mut looks, Endpoints::is_empty).await;
+        });
+    }
+}

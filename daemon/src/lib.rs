@@ -28,6 +28,8 @@ pub mod intent;
 pub mod kinds;
 pub mod mark;
 pub mod objects;
+#[cfg(test)]
+mod own_node;
 pub mod pod_routes;
 pub mod policy;
 pub mod problems;
