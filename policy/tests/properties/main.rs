@@ -22,7 +22,7 @@ use support::nodes::Nodes;
 use world::{Step, World};
 
 /// Clusters, unless the environment says otherwise: about ten seconds of a debug build.
-const CLUSTERS: u32 = 40;
+const CLUSTERS: u32 = 120;
 
 proptest! {
     #![proptest_config(config(CLUSTERS))]

@@ -18,7 +18,7 @@ use crate::support::stages;
 use crate::world::{Step, World};
 
 /// Clusters, unless the environment says otherwise.
-const CLUSTERS: u32 = 20;
+const CLUSTERS: u32 = 200;
 
 proptest! {
     #![proptest_config(crate::config(CLUSTERS))]

@@ -101,12 +101,14 @@ pub fn endpoints(cluster: &Cluster) -> BTreeMap<(String, String), Endpoint> {
 
 /// The host end of a pod's veth. A pod that comes back with other addresses was made anew, and has another one.
 pub fn veth_of(pod: &Pod) -> Option<IfName> {
-    let addresses = addresses_of(pod);
+    let addresses = pod.status.as_ref().and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
     if addresses.is_empty() || is_on_host_network(pod) || is_finished(pod) {
         return None;
     }
-    let made_of = (name_of(&pod.metadata), node_of(pod), addresses);
-    Some(format!("cam{:012x}", hash(&made_of) >> 16).into())
+    let mut hasher = DefaultHasher::new();
+    (&pod.metadata.namespace, &pod.metadata.name, node_of(pod)).hash(&mut hasher);
+    addresses.iter().for_each(|address| address.ip.hash(&mut hasher));
+    Some(format!("cam{:012x}", hasher.finish() >> 16).into())
 }
 
 fn key((namespace, name): &Name) -> Key {
