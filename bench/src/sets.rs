@@ -68,7 +68,7 @@ fn load(kernel: &mut Kernel, options: &Options, room: usize) -> Result<Samples> 
     for _ in 0..options.loads {
         let begin = Instant::now();
         kernel.create_set(Family::Ipv4, &name, SetKind::Addresses, room, MOST_MEMBERS)?;
-        kernel.add_members(&name, &members)?;
+        kernel.add_members(Family::Ipv4, &name, &members)?;
         samples.push(micros(begin.elapsed()));
         kernel.destroy_set(&name)?;
     }
@@ -96,15 +96,15 @@ fn change(kernel: &mut Kernel, options: &Options) -> Result<Samples> {
     let name: SetName = Arc::from("cam4bench-one");
     let members: Vec<Member> = (0..options.members).map(|n| Member::Address(address(n))).collect();
     kernel.create_set(Family::Ipv4, &name, SetKind::Addresses, options.members, MOST_MEMBERS)?;
-    kernel.add_members(&name, &members).context("loading")?;
+    kernel.add_members(Family::Ipv4, &name, &members).context("loading")?;
     let mut samples = Samples::default();
     for n in 0..options.changes / 2 {
         let one = [Member::Address(address(options.members + n))];
         let begin = Instant::now();
-        kernel.add_members(&name, &one)?;
+        kernel.add_members(Family::Ipv4, &name, &one)?;
         samples.push(micros(begin.elapsed()));
         let begin = Instant::now();
-        kernel.del_members(&name, &one)?;
+        kernel.del_members(Family::Ipv4, &name, &one)?;
         samples.push(micros(begin.elapsed()));
     }
     Ok(samples)
