@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+mod packets;
+mod pod;
 mod sets;
 mod tables;

@@ -64,7 +64,6 @@ fn what_is_written_is_read_back_equal_and_shown_by_ipset() {
         assert_eq!(kernel.set_names().expect("names"), names);
         assert_eq!(kernel.sets().expect("sets").len(), 8);
         if has("ipset") {
-            println!("{}", run("ipset save"));
             for shown in [
                 "create cam4pa hash:ip family inet hashsize 64 maxelem 1000",
                 "add cam6na 2001:db8::/32",
@@ -98,6 +97,110 @@ fn members_come_and_go_and_asking_twice_changes_nothing() {
             }
             assert_eq!(kernel.set(&name).expect("read"), None);
         }
+    });
+}
+
+#[test]
+fn what_no_set_can_hold_is_refused_by_name_and_all_else_goes_in() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = "cam4n".into();
+        kernel.create_set(Family::Ipv4, &name, SetKind::Networks, 10, 1000).expect("made");
+        let network = |text: &str, length| Member::Network(text.parse().expect("an address"), length);
+        let members = [
+            network("10.0.0.0", 8),
+            network("0.0.0.0", 0),
+            network("10.1.0.0", 33),
+            network("fd00::", 64),
+            network("10.2.0.0", 16),
+        ];
+        let Err(Error::Members { refused, .. }) = kernel.add_members(Family::Ipv4, &name, &members) else {
+            panic!("not refused")
+        };
+        let reasons = [Reason::PrefixLength, Reason::PrefixLength, Reason::Family];
+        assert_eq!(refused, members[1..4].iter().cloned().zip(reasons).collect::<Vec<_>>());
+        let held = kernel.set(&name).expect("read").expect("a set").1.members;
+        assert_eq!(held, BTreeSet::from([members[0].clone(), members[4].clone()]));
+
+        // Of another kind than the set.
+        let wrong = kernel.add_members(
+            Family::Ipv4,
+            &name,
+            &[Member::Address("fd00::1".parse().expect("an address"))],
+        );
+        assert!(matches!(wrong, Err(Error::Members { .. })), "{wrong:?}");
+        let veth = Member::Owner("10.0.0.1".parse().expect("an address"), "cam4567890123456".into());
+        let wrong = kernel.add_members(Family::Ipv4, &"cam4none".into(), &[veth.clone()]);
+        assert!(
+            matches!(&wrong, Err(Error::Members { refused, .. }) if refused[0].1 == Reason::InterfaceName),
+            "{wrong:?}"
+        );
+        let missing = kernel.add_members(Family::Ipv4, &"cam4none".into(), &members[..1]);
+        assert!(matches!(missing, Err(Error::Set { .. })), "{missing:?}");
+    });
+}
+
+#[test]
+fn names_have_up_to_31_bytes_and_another_kind_of_the_same_name_is_refused() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = format!("cam4{}", "n".repeat(27)).into();
+        assert_eq!(name.len(), cambric_policy::program::MOST_SET_NAME_BYTES);
+        kernel.create_set(Family::Ipv4, &name, SetKind::Addresses, 0, 10).expect("made");
+        assert_eq!(kernel.set_names().expect("names"), BTreeSet::from([name.clone()]));
+        assert!(kernel.create_set(Family::Ipv4, &name, SetKind::Networks, 0, 10).is_err());
+        let longer: SetName = format!("{name}n").into();
+        assert!(kernel.create_set(Family::Ipv4, &longer, SetKind::Addresses, 0, 10).is_err());
+    });
+}
+
+#[test]
+fn many_thousand_members_go_in_and_come_back() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = "cam6pmany".into();
+        kernel.create_set(Family::Ipv6, &name, SetKind::Addresses, 100, 1_000_000).expect("made");
+        let members: Vec<Member> =
+            (0..50_000u128).map(|n| Member::Address(std::net::Ipv6Addr::from(n + 1).into())).collect();
+        kernel.add_members(Family::Ipv6, &name, &members).expect("added");
+        let held = kernel.set(&name).expect("read").expect("a set").1.members;
+        assert!(held.iter().eq(&members));
+        kernel.del_members(Family::Ipv6, &name, &members[1..]).expect("removed");
+        assert_eq!(kernel.set(&name).expect("read").expect("a set").1.members.len(), 1);
+    });
+}
+
+#[test]
+fn a_member_that_another_changed_is_none_and_is_put_right() {
+    in_namespace(|| {
+        if !has("ipset") {
+            return;
+        }
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = "cam4n".into();
+        kernel.create_set(Family::Ipv4, &name, SetKind::Networks, 10, 1000).expect("made");
+        run("ipset add cam4n 10.0.0.0/8 nomatch");
+        assert_eq!(kernel.set(&name).expect("read").expect("a set").1.members, BTreeSet::new());
+        let member = Member::Network("10.0.0.0".parse().expect("an address"), 8);
+        kernel.add_members(Family::Ipv4, &name, &[member.clone()]).expect("added");
+        assert_eq!(kernel.set(&name).expect("read").expect("a set").1.members, BTreeSet::from([member]));
+        assert!(!run("ipset save cam4n").contains("nomatch"));
+    });
+}
+
+#[test]
+fn a_set_that_a_rule_names_is_not_destroyed() {
+    in_namespace(|| {
+        if !has("iptables-nft") {
+            return;
+        }
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = "cam4p".into();
+        kernel.create_set(Family::Ipv4, &name, SetKind::Addresses, 10, 1000).expect("made");
+        run("iptables-nft -A FORWARD -m set --match-set cam4p src -j DROP");
+        let refused = kernel.destroy_set(&name);
+        assert!(matches!(&refused, Err(Error::Set { set, .. }) if *set == name), "{refused:?}");
+        assert_eq!(refused.unwrap_err().to_string(), "set cam4p: the set is in use");
     });
 }
 
