@@ -11,6 +11,7 @@ use cambric_bgp::{PeerConfig, Prefix};
 
 use crate::intent::{Intent, intent};
 use crate::objects::{Objects, Problem};
+use crate::policy::Cluster;
 use crate::source::folder::Folder;
 
 /// What was found.
@@ -19,7 +20,7 @@ pub struct Report {
     /// What the operator should mend.
     pub problems: Vec<Problem>,
     /// What this node would do otherwise than now, a line each; in the order sessions, announcements,
-    /// acceptance.
+    /// acceptance, policies.
     pub changes: Vec<String>,
 }
 
@@ -27,21 +28,35 @@ pub struct Report {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Reads `folder` as a daemon on `node` would that knows of no earlier state, neither the record nor what counts
-/// now; and compares with what this one does: `current`, if it does something. A file that would count as it was
-/// before has a problem here and says nothing. Blocks on the file system.
-pub fn check(folder: &Path, node: &str, links: &[Link], current: Option<&Intent>) -> Report {
+/// now; and compares with what this one does: `current`, if it does something, and `judged`, if it enforces policies.
+/// A file that would count as it was before has a problem here and says nothing. Blocks on the file system.
+pub fn check(
+    folder: &Path,
+    node: &str,
+    links: &[Link],
+    current: Option<&Intent>,
+    judged: Option<&Cluster>,
+) -> Report {
     let _one = ONE_AT_A_TIME.lock();
-    check_objects(Folder::new(folder.to_owned()).view(), node, links, current)
+    check_objects(Folder::new(folder.to_owned()).view(), node, links, current, judged)
 }
 
-fn check_objects(objects: Objects, node: &str, links: &[Link], current: Option<&Intent>) -> Report {
+fn check_objects(
+    objects: Objects,
+    node: &str,
+    links: &[Link],
+    current: Option<&Intent>,
+    judged: Option<&Cluster>,
+) -> Report {
     match intent(&objects, node, links) {
         Err(error) => {
             let known = objects.problems.into_iter().chain(objects.notices);
             Report { problems: known.chain(error.problem()).collect(), ..Report::default() }
         }
         Ok(wanted) if objects.problems.is_empty() => {
-            Report { changes: changes(current, &wanted), problems: wanted.problems }
+            let of_policies = judged.into_iter().flat_map(|judged| judged.differences(&objects));
+            let changes = changes(current, &wanted).into_iter().chain(of_policies).collect();
+            Report { changes, problems: wanted.problems }
         }
         Ok(wanted) => Report { problems: wanted.problems, ..Report::default() },
     }
@@ -167,7 +182,7 @@ spec:
     fn checked(manifests: &str, current: Option<&Intent>) -> Report {
         let folder = tempfile::tempdir().expect("temporary folder");
         fs::write(folder.path().join("all.yaml"), manifests).expect("own folder");
-        check(folder.path(), "n1", &[], current)
+        check(folder.path(), "n1", &[], current, None)
     }
 
     fn current() -> Intent {
@@ -212,11 +227,31 @@ spec:
     }
 
     #[test]
+    fn policies_and_what_they_are_made_from_are_said_by_name() {
+        let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}}\n";
+        let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: prod}\n";
+        let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: prod}\n";
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("all.yaml");
+        fs::write(&path, [BEFORE, policy, namespace].concat()).expect("own folder");
+        let objects = Folder::new(folder.path().to_owned()).view();
+        let judged = Cluster::of(&objects, Default::default()).expect("nothing is hidden");
+        let edited = policy.replace("{}", "{matchLabels: {app: web}}");
+        fs::write(&path, [BEFORE, &edited, pod].concat()).expect("own folder");
+        let report = check(folder.path(), "n1", &[], Some(&current()), Some(&judged));
+        assert_eq!(report.problems, []);
+        assert_eq!(
+            report.changes,
+            ["NetworkPolicy default/p changes", "Pod prod/web is new", "Namespace prod goes"]
+        );
+    }
+
+    #[test]
     fn a_fault_is_said_and_no_change() {
         let report = checked(&BEFORE.replace("holdTimeSeconds", "holdTime"), Some(&current()));
         assert!(report.problems[0].what.starts_with("spec.holdTime: unknown field"), "{report:?}");
         assert_eq!(report.changes, [""; 0]);
-        let report = check(Path::new("/nonexistent"), "n1", &[], None);
+        let report = check(Path::new("/nonexistent"), "n1", &[], None, None);
         assert!(report.problems[0].to_string().starts_with("/nonexistent: folder cannot be listed"));
     }
 }

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use self::cluster::Cluster;
+pub(crate) use self::cluster::Cluster;
 use self::wired::Wired;
 use crate::args::PolicyArg;
 use crate::endpoints::Look;
@@ -147,6 +147,11 @@ impl Policy {
             Some(kept) => kept.state.changed().await.context("the keeper of policies has ended"),
             None => pending().await,
         }
+    }
+
+    /// What was told last; `None`: nothing, or it is not wanted.
+    pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.kept.as_ref().and_then(|kept| kept.clusters.borrow().clone())
     }
 
     /// What is from now on, with the BGP peers of this node. A view that hides something changes nothing.

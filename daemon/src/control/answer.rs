@@ -156,12 +156,13 @@ async fn configure_check(shared: &Shared, path: Option<String>) -> Reply {
     let folder = path.map_or_else(|| shared.manifests.clone(), Into::into);
     let shown = escaped(&folder.display().to_string());
     let (node, intent) = (shared.node.clone(), shared.state.borrow().intent.clone());
+    let judged = shared.policy.cluster();
     let links = fib::links(&shared.routes.links().borrow().clone());
     let Ok(turn) = CHECKING.acquire().await else { return Reply::failed("checks are not made any more") };
     let checked = spawn_blocking(move || {
         // Until it is read, though the client may have left.
         let _turn = turn;
-        check::check(Path::new(&folder), &node, &links, intent.as_deref())
+        check::check(Path::new(&folder), &node, &links, intent.as_deref(), judged.as_deref())
     });
     match checked.await {
         Ok(report) => Reply::check(Check {

@@ -11,7 +11,7 @@ use crate::objects::Objects;
 
 /// A complete view.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
     pods: BTreeMap<Key, Arc<Pod>>,
     policies: BTreeMap<Key, Arc<PolicyObject>>,
@@ -30,6 +30,30 @@ impl Cluster {
             peers,
         };
         unknown.is_empty().then(whole)
+    }
+
+    /// In words, what would be otherwise with `objects`.
+    pub(crate) fn differences(&self, objects: &Objects) -> Vec<String> {
+        let Some(now) = Cluster::of(objects, self.peers.clone()) else { return Vec::new() };
+        let word = |change: Change| {
+            let (what, is_there, was_there) = match change {
+                Change::Namespace(name, now) => {
+                    (format!("Namespace {name}"), now.is_some(), self.namespaces.contains_key(&name))
+                }
+                Change::Pod(key, now) => (format!("Pod {key}"), now.is_some(), self.pods.contains_key(&key)),
+                Change::Policy(key, now) => {
+                    (format!("NetworkPolicy {key}"), now.is_some(), self.policies.contains_key(&key))
+                }
+                Change::Endpoint(..) | Change::BgpPeers(_) => return None,
+            };
+            let becomes = match (was_there, is_there) {
+                (_, false) => "goes",
+                (true, true) => "changes",
+                (false, true) => "is new",
+            };
+            Some(format!("{what} {becomes}"))
+        };
+        self.changes_to(&now).into_iter().filter_map(word).collect()
     }
 
     /// What somebody must be told who knows this, so that he knows `now`: what comes before what goes.
