@@ -4,9 +4,9 @@
 //! (`all`, or a number for each file). `CAMBRIC_SEED` repeats a draw.
 
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use crate::rig::{At, Fate, Probe, Protocol, World};
+use crate::rig::{At, Fate, Probe, Protocol, World, random, seed};
 use crate::support::case::{self, Case, Side, Table};
 use crate::support::changes::Order;
 use crate::support::cluster::{Cluster, name_of};
@@ -68,23 +68,6 @@ fn draw(mut cases: Vec<Case>) -> Vec<Case> {
         cases.remove((random(&mut seed) % cases.len() as u64) as usize);
     }
     cases
-}
-
-fn seed() -> u64 {
-    let now = || {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970").as_micros()
-            as u64
-    };
-    std::env::var("CAMBRIC_SEED")
-        .map_or_else(|_| now(), |text| text.parse().expect("CAMBRIC_SEED is a number"))
-}
-
-/// Splitmix64.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 fn check(what: &str, cases: &[Case]) {

@@ -15,6 +15,8 @@
 //! thread to one, and all that a test sends it must send from this thread.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses another part of it")]
 
+mod chance;
+mod flood;
 mod host;
 mod netns;
 mod prober;
@@ -22,6 +24,8 @@ mod talk;
 mod wire;
 mod world;
 
+pub use chance::{random, seed};
+pub use flood::Flood;
 pub use prober::{Fate, Probe, Protocol};
 pub use talk::Answer;
 pub use wire::{At, NewPod, Rig};

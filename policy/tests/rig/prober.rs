@@ -24,6 +24,16 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// As policies write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        }
+    }
+
+    /// As packets say it.
     pub fn number(self) -> u8 {
         let number = match self {
             Protocol::Tcp => libc::IPPROTO_TCP,
@@ -114,7 +124,7 @@ impl Rig {
 }
 
 /// One that nothing of this process had for long: a namespace may be new, but a node remembers flows of addresses.
-fn fresh_port() -> u16 {
+pub(super) fn fresh_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     (20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 40_000) as u16
 }
@@ -146,7 +156,7 @@ fn send_init(source: SocketAddr, destination: SocketAddr) {
 }
 
 /// A common header and an INIT chunk (RFC 9260 sections 3.1 and 3.3.2).
-fn init(source_port: u16, destination_port: u16) -> Vec<u8> {
+pub(super) fn init(source_port: u16, destination_port: u16) -> Vec<u8> {
     let mut packet = Vec::new();
     packet.extend(source_port.to_be_bytes());
     packet.extend(destination_port.to_be_bytes());

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 use cambric_policy::change::Key;
@@ -16,6 +18,8 @@ use super::netns::Netns;
 const HOST_MAC: &str = "02:ca:3b:00:00:01";
 /// Longest path of a packet in links, there or back.
 pub const LONGEST_PATH: usize = 3;
+/// For what takes milliseconds.
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A place that packets are sent from and come to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +64,8 @@ struct Link {
 /// All of it.
 #[derive(Debug)]
 pub struct Rig {
+    /// On which the calling thread might run before.
+    processors: CpuSet,
     names: Vec<String>,
     /// The nodes, and behind them the outside.
     hosts: Vec<Host>,
@@ -72,6 +78,7 @@ pub struct Rig {
 impl Rig {
     /// Nodes and the addresses of each, and addresses outside.
     pub fn new(nodes: &[(String, Vec<IpAddr>)], outside: &[IpAddr]) -> Rig {
+        let processors = sched_getaffinity(Pid::from_raw(0)).expect("processors");
         bind_to_one_processor();
         let hosts: Vec<Host> = (0..=nodes.len()).map(|_| Host::new(Netns::new())).collect();
         let of = |nth: usize| nodes.get(nth).map_or(outside, |(_, addresses)| addresses);
@@ -115,7 +122,18 @@ impl Rig {
             to: at(peer),
         });
         let mesh = mesh.collect();
-        Rig { mesh, names, hosts, pods: BTreeMap::new(), pods_made: 0, next_mark: 1.into() }
+        let (pods, next_mark) = (BTreeMap::new(), 1.into());
+        let rig = Rig { processors, mesh, names, hosts, pods, pods_made: 0, next_mark };
+        rig.wait_for(&rig.mesh);
+        rig
+    }
+
+    /// Starts something whose threads run on all processors.
+    pub fn on_all_processors<T>(&self, start: impl FnOnce() -> T) -> T {
+        sched_setaffinity(Pid::from_raw(0), &self.processors).expect("processors");
+        let started = start();
+        bind_to_one_processor();
+        started
     }
 
     /// Wires pods.
@@ -151,6 +169,7 @@ impl Rig {
         for (key, node, interface, mac, netns, addresses) in made {
             self.add_inside(key, node, interface, mac, netns, addresses);
         }
+        self.wait_for(pods.iter().flat_map(|pod| &self.pods[&pod.key].links));
     }
 
     fn add_inside(
@@ -162,7 +181,14 @@ impl Rig {
         netns: Netns,
         addresses: &BTreeSet<IpAddr>,
     ) {
-        let mut lines = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
+        // The address that the kernel would make of the MAC; its own could be used only a moment later.
+        let own = mac.split(':').collect::<Vec<_>>();
+        let link_local = format!("fe80::800:ff:fe00:{}{}", own[4], own[5]);
+        let mut lines = vec![
+            "link set lo up".to_owned(),
+            "link set eth0 addrgenmode none up".to_owned(),
+            format!("addr add {link_local}/64 dev eth0 nodad"),
+        ];
         for address in addresses {
             let gateway = if address.is_ipv4() { "169.254.1.1" } else { "fe80::1" };
             lines.push(format!(
@@ -215,6 +241,11 @@ impl Rig {
         &self.pods[key].mac
     }
 
+    /// The namespaces of all nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Netns> {
+        self.hosts[..self.names.len()].iter().map(|host| &host.netns)
+    }
+
     /// A node's namespace.
     pub fn node(&self, name: &str) -> &Netns {
         &self.hosts[self.nth(name)].netns
@@ -245,14 +276,35 @@ impl Rig {
                 awaited.entry(&link.to).or_default().insert(number);
                 self.next_mark.set(number + 1);
             }
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            let until = Instant::now() + MOST_PATIENCE;
             while !awaited.is_empty() {
                 awaited.retain(|at, numbers| {
-                    let here = |number| assert!(numbers.remove(&number), "mark {number} at {at:?}");
+                    let here = |number| {
+                        numbers.remove(&number);
+                    };
                     self.host(at).look(here, |seen| on_packet(at, seen));
                     !numbers.is_empty()
                 });
-                assert!(std::time::Instant::now() < until, "marks that never came: {awaited:?}");
+                assert!(Instant::now() < until, "marks that never came: {awaited:?}");
+            }
+        }
+    }
+
+    /// Returns when marks pass. A link that has just come up drops all for a moment: its queue is put there by a worker
+    /// of the kernel (`linkwatch_event`).
+    fn wait_for<'a>(&'a self, links: impl IntoIterator<Item = &'a Link>) {
+        let until = Instant::now() + MOST_PATIENCE;
+        for link in links {
+            let mut passes = false;
+            while !passes {
+                assert!(Instant::now() < until, "nothing passes from {:?} to {:?}", link.from, link.to);
+                let number = self.next_mark.get();
+                self.next_mark.set(number + 1);
+                self.host(&link.from).mark(link.interface, number);
+                self.host(&link.to).look(|seen| passes |= seen == number, |_| ());
+                if !passes {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
         }
     }
@@ -262,12 +314,10 @@ impl Rig {
     }
 }
 
-/// To the lowest one that this thread may run on.
+/// Binds the calling thread to the processor it is on.
 fn bind_to_one_processor() {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("processors");
-    let lowest = (0..CpuSet::count()).find(|nth| allowed.is_set(*nth) == Ok(true)).expect("a processor");
     let mut one = CpuSet::new();
-    one.set(lowest).expect("a processor");
+    one.set(sched_getcpu().expect("a processor")).expect("its number");
     sched_setaffinity(Pid::from_raw(0), &one).expect("a processor");
 }
 

@@ -41,7 +41,8 @@ impl World {
         let nodes: Vec<_> = nodes.into_iter().collect();
         let rig = Rig::new(&nodes, &outside.into_iter().collect::<Vec<_>>());
         let start = |(name, _): &(String, _)| {
-            let enforcer = rig.node(name).enter(|| Enforcer::start(Config::new(options(name))));
+            let start = || Enforcer::start(Config::new(options(name)));
+            let enforcer = rig.on_all_processors(|| rig.node(name).enter(start));
             (name.clone(), enforcer.expect("an enforcer"))
         };
         let enforcers = nodes.iter().map(start).collect();
