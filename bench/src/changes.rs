@@ -18,7 +18,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Each leaves the cluster so that the next still finds what it changes.
+    /// In an order in which each finds what it is to change.
     pub(crate) const ALL: [Kind; 8] = [
         Kind::RemotePodLabel,
         Kind::LocalPodLabel,
@@ -33,7 +33,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::RemotePodLabel => "label of a pod elsewhere",
-            Kind::LocalPodLabel => "label of a local pod: other policies",
+            Kind::LocalPodLabel => "label of a local pod, and as before",
             Kind::NamespaceLabel => "label of a namespace",
             Kind::PolicyPort => "port of a policy",
             Kind::PolicyPeers => "peers of a policy",
@@ -58,9 +58,9 @@ impl Kind {
                     sizes.pod(remote_pod, Labels { tier_further: turn(elsewhere), ..Labels::default() }),
                 ]]
             }
-            Kind::LocalPodLabel => {
-                vec![vec![sizes.pod(local_pod, Labels { app_further: turn(local), ..Labels::default() })]]
-            }
+            Kind::LocalPodLabel => [1, 0]
+                .map(|app_further| vec![sizes.pod(local_pod, Labels { app_further, ..Labels::default() })])
+                .to_vec(),
             Kind::NamespaceLabel => vec![vec![sizes.namespace(n, turn(namespaces))]],
             Kind::PolicyPort => vec![vec![sizes.policy(policy(1), Edit { port: 1 + n as u16, peer: None })]],
             Kind::PolicyPeers => vec![vec![sizes.policy(policy(2), Edit { port: 0, peer: Some(n) })]],
