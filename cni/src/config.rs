@@ -62,10 +62,10 @@ pub struct PodConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PolicyGate {
     /// Nothing.
-    #[default]
     Off,
     /// The node's rules must stand since this boot; whether its own are in place is asked for, but not insisted on: until
     /// they are the pod is closed.
+    #[default]
     Prefer,
     /// As `Prefer`, and its own rules must be in place.
     Require,
@@ -377,11 +377,11 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_not_told_is_off() {
+    fn a_gate_that_is_not_told_is_prefer() {
         let gate = |extra: Value| pod_config(extra).expect("config").policy_gate;
         let ranges = json!([{"ipv4": "10.244.1.0/24"}]);
-        assert_eq!(gate(json!({"ranges": ranges})), PolicyGate::Off);
-        assert_eq!(gate(json!({"ranges": ranges, "policyGate": null})), PolicyGate::Off);
+        assert_eq!(gate(json!({"ranges": ranges})), PolicyGate::Prefer);
+        assert_eq!(gate(json!({"ranges": ranges, "policyGate": null})), PolicyGate::Prefer);
         assert_eq!(gate(json!({"ranges": ranges, "policyGate": "off"})), PolicyGate::Off);
     }
 

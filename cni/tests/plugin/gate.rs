@@ -132,6 +132,8 @@ fn without_a_mark_of_this_boot_nothing_is_made() {
                 host.assert_clean();
                 assert!(!host.lease_dir().exists(), "not even a lease was asked for");
             }
+            let not_told = host.call("ADD", &pod).config("policyGate", Value::Null).run();
+            not_told.expect_error(11, "ready");
             assert_eq!(add(host, &pod, "off").run().expect_success().stderr, "");
             host.call("DEL", &pod).run().expect_success();
             fs::remove_dir_all(host.run_dir()).expect("removed");
