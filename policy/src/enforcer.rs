@@ -4,11 +4,21 @@
 //! an order that opens no window. Before the first complete view it writes nothing. When all handles are gone
 //! the thread ends and leaves everything in force: stopping is not leaving.
 
+mod budget;
+mod denials;
+mod ledger;
+mod ready;
+mod refusals;
 mod status;
+mod task;
+mod waiters;
+mod writer;
 
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
 
 pub use crate::enforcer::status::{
     Cause, Count, Counts, Denial, DenialCounts, Denied, Direction, Filter, PodState, PolicyState, Repairs,
@@ -18,7 +28,11 @@ pub use crate::error::{Error, NotPlaced};
 
 use crate::change::{Change, Endpoint};
 use crate::compile;
+use crate::diff::Wish;
+use crate::kernel::{self, Guard, Kernel, LogReader};
 use crate::program::IfName;
+use task::Task;
+use writer::Writer;
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -33,6 +47,8 @@ pub struct Config {
     pub check_interval: Duration,
     /// In this time the members of every set are compared once. How many members each has is compared each second.
     pub compare_interval: Duration,
+    /// Who may change our tables while the thread lives, if the kernel knows the difference.
+    pub guard: Guard,
 }
 
 impl Config {
@@ -44,6 +60,7 @@ impl Config {
             queue: 1024,
             check_interval: Duration::from_secs(60),
             compare_interval: Duration::from_secs(30),
+            guard: Guard::Owned,
         }
     }
 }
@@ -61,7 +78,7 @@ enum Command {
     Apply(Vec<Change>),
     Complete(oneshot::Sender<()>),
     Place(IfName, Endpoint, oneshot::Sender<Result<(), NotPlaced>>),
-    Settled(oneshot::Sender<()>),
+    Flushed(oneshot::Sender<()>),
     Report(Option<Filter>, oneshot::Sender<Report>),
 }
 
@@ -72,8 +89,31 @@ impl Enforcer {
     /// # Errors
     /// When the kernel lacks something, which is named, or does not answer.
     pub fn start(config: Config) -> Result<Enforcer, Error> {
-        let (commands, _queue) = mpsc::channel(config.queue);
-        let (_tell, status) = watch::channel(Status::default());
+        let mut kernel = Kernel::open().map_err(of_kernel)?;
+        let missing = kernel.requirements().map_err(of_kernel)?;
+        if !missing.is_empty() {
+            return Err(Error::Missing(missing));
+        }
+        let guard = match config.guard {
+            Guard::Owned => kernel.guard().map_err(of_kernel)?,
+            Guard::Anyone => Guard::Anyone,
+        };
+        let wish = Wish { guard, port: kernel.port() };
+        let events = kernel.watch().map_err(of_kernel)?;
+        let log = LogReader::open(config.options.log_group)
+            .map_err(|error| format!("denied packets are not heard of: {error}"));
+        let writer = Writer::new(kernel, events, wish, config.most_members);
+        let (commands, queue) = mpsc::channel(config.queue.max(1));
+        let (tell, status) = watch::channel(Status::default());
+        let task = Task::new(config, queue, tell, writer, log);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+        let run = move || {
+            if let Err(error) = runtime.block_on(task.run()) {
+                error!(error = %error, "policy is enforced as it stands, but follows no change any more");
+            }
+        };
+        thread::Builder::new().name("policy".to_owned()).spawn(run).map_err(Error::Thread)?;
         Ok(Enforcer { commands, status })
     }
 
@@ -107,12 +147,20 @@ impl Enforcer {
         answer.await.unwrap_or(Err(NotPlaced::Ended))
     }
 
-    /// Returns when all that was told before is in the kernel, or is refused and fails closed.
+    /// Returns when all that was told before is in the kernel, or is refused and fails closed: at the end of the last
+    /// step, only what nobody uses any more may still be there. Before [`Enforcer::complete`] it waits for that.
     ///
     /// # Errors
     /// When the thread has ended.
-    pub async fn settled(&self) -> Result<(), Error> {
-        self.ask(Command::Settled).await
+    pub async fn flushed(&self) -> Result<(), Error> {
+        self.ask(Command::Flushed).await
+    }
+
+    /// Lets go of this handle and returns when the thread has ended, which it does when all other handles are gone, too.
+    pub async fn stop(self) {
+        let Enforcer { commands, mut status } = self;
+        drop(commands);
+        while status.changed().await.is_ok() {}
     }
 
     /// The status, always the latest. Its sender goes when the thread has ended.
@@ -137,4 +185,8 @@ impl Enforcer {
     async fn send(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| Error::Ended)
     }
+}
+
+fn of_kernel(error: kernel::Error) -> Error {
+    Error::Kernel(Box::new(error))
 }

@@ -18,9 +18,11 @@
 pub mod change;
 pub mod cidr;
 pub mod compile;
+mod diff;
 pub mod enforcer;
 pub mod error;
 pub mod kernel;
+mod plan;
 mod pod;
 pub mod policy;
 pub mod program;

@@ -1,0 +1,526 @@
+//! Carries plans out, step by step, and knows what the kernel holds by now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::refusals::trial_end;
+use super::status::Cause;
+use crate::diff::{self, Difference, Wish, is_ours};
+use crate::kernel::{self, CommitError, Counted, Error, Event, Held, Kernel, Operation, Watch};
+use crate::plan::{Lingering, Members, Mirror, Plan};
+use crate::program::{ChainName, Family, Member, Program, Set, SetKind, SetName};
+
+/// Conflicts in a row of one batch, before it is given up for now.
+const MOST_CONFLICTS: u32 = 12;
+
+/// The kernel, and what it holds.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) kernel: Kernel,
+    watch: Watch,
+    wish: Wish,
+    most_members: u32,
+    generation: u32,
+    pub(super) mirror: Mirror,
+    /// Somebody else changed our tables, as far as heard.
+    touched: bool,
+    /// Members of the owners' sets that only the plugin knows: link-local addresses.
+    strays: BTreeMap<(Family, SetName), BTreeSet<Member>>,
+}
+
+/// How far the kernel is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Depth {
+    /// Tables, and which sets there are.
+    Tables,
+    /// All members, too.
+    Members,
+}
+
+/// Why a plan was not carried out to its end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Sets that were refused, or members of them, and why.
+    Sets(Vec<(SetName, String)>),
+    /// A batch was refused.
+    Batch(RefusedBatch),
+    /// Anything else: it is tried again.
+    Kernel(String),
+}
+
+/// A batch that the kernel refused.
+#[derive(Debug)]
+pub(super) struct RefusedBatch {
+    pub(super) operations: Vec<Operation>,
+    /// Which of them, if the kernel told.
+    pub(super) operation: Option<usize>,
+    pub(super) words: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Sets(refused) => {
+                let words = refused.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>();
+                f.write_str(&words.join("; "))
+            }
+            Trouble::Batch(refused) => {
+                let told = refused.operation.and_then(|nth| refused.operations.get(nth));
+                match told {
+                    Some(operation) => write!(f, "{operation:?} was refused: {}", refused.words),
+                    None => write!(f, "a batch was refused: {}", refused.words),
+                }
+            }
+            Trouble::Kernel(words) => f.write_str(words),
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        match error {
+            Error::Set { ref set, .. } | Error::Members { ref set, .. } => {
+                Trouble::Sets(vec![(set.clone(), error.to_string())])
+            }
+            error => Trouble::Kernel(error.to_string()),
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(kernel: Kernel, watch: Watch, wish: Wish, most_members: u32) -> Writer {
+        Writer {
+            kernel,
+            watch,
+            wish,
+            most_members,
+            generation: 0,
+            mirror: Mirror::default(),
+            touched: false,
+            strays: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what was heard of nf_tables. Whether somebody else changed our tables since this was last asked.
+    pub(super) fn take_touched(&mut self) -> bool {
+        self.listen();
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Who last touched our tables, and how.
+    pub(super) fn last_touch(&self) -> Option<&str> {
+        self.watch.last_touch()
+    }
+
+    /// A second name of the socket that tells of nf_tables, to wait for.
+    pub(super) fn watch_fd(&self) -> std::io::Result<OwnedFd> {
+        self.watch.as_fd().try_clone_to_owned()
+    }
+
+    fn listen(&mut self) {
+        match self.watch.take() {
+            Ok(events) => {
+                for event in events {
+                    match event {
+                        Event::Generation(generation) => self.generation = newer(self.generation, generation),
+                        Event::Touched => self.touched = true,
+                        Event::Overrun => self.touched = true,
+                    }
+                }
+            }
+            Err(error) => {
+                debug!(error = %error, "events of nf_tables are lost");
+                self.touched = true;
+            }
+        }
+    }
+
+    // -- Comparing.
+
+    /// What the kernel lacks of a program.
+    pub(super) fn difference(
+        &mut self,
+        program: &Program,
+        depth: Depth,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<Difference, Trouble> {
+        let mut difference = Difference::default();
+        let there = self.our_sets()?;
+        diff::missing_sets(program, &there, &mut difference);
+        let is_wanted =
+            |name: &SetName| Family::ALL.iter().any(|family| program.table(*family).sets.contains_key(name));
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = there.into_iter().partition(is_wanted);
+        let unwanted = unwanted.into_iter().map(|name| (diff::family_of(&name), name));
+        difference.plan.lingering.sets.extend(unwanted);
+        if depth == Depth::Members {
+            self.compare(program, wanted, is_there, &mut difference)?;
+        }
+        let tables = self.read_tables()?;
+        diff::tables(program, &tables, self.wish, &self.mirror.lingering, &mut difference);
+        Ok(difference)
+    }
+
+    /// What these sets lack; one that is not there is told as such.
+    pub(super) fn compare_sets(
+        &mut self,
+        program: &Program,
+        names: Vec<SetName>,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<Difference, Trouble> {
+        let mut difference = Difference::default();
+        let there = self.our_sets()?;
+        diff::missing_sets(program, &there, &mut difference);
+        self.compare(program, names, is_there, &mut difference)?;
+        Ok(difference)
+    }
+
+    fn compare(
+        &mut self,
+        program: &Program,
+        names: Vec<SetName>,
+        is_there: impl Fn(&str) -> bool,
+        difference: &mut Difference,
+    ) -> Result<(), Trouble> {
+        let mut held = BTreeMap::new();
+        for name in names {
+            if let Some(set) = self.kernel.set(&name)? {
+                held.insert(name, set);
+            }
+        }
+        diff::sets(program, &held, &is_there, difference);
+        for (name, (family, held)) in held {
+            self.put_back_strays(program, (family, name), &held, &is_there, difference);
+        }
+        Ok(())
+    }
+
+    /// Members of the owners' sets that the plugin alone knows are remembered, and put back if they are lost while their
+    /// veth is there.
+    fn put_back_strays(
+        &mut self,
+        program: &Program,
+        name: (Family, SetName),
+        held: &Set,
+        is_there: impl Fn(&str) -> bool,
+        difference: &mut Difference,
+    ) {
+        let Some(wanted) = program.table(name.0).sets.get(&name.1).filter(|set| set.kind == SetKind::Owners)
+        else {
+            return;
+        };
+        let Difference { plan, causes } = difference;
+        let strays = self.strays.entry(name.clone()).or_default();
+        let is_veth_there = |member: &Member| matches!(member, Member::Owner(_, veth) if is_there(veth));
+        strays.retain(|member| is_veth_there(member) && !wanted.members.contains(member));
+        let lost = strays.difference(&held.members).cloned().collect::<Vec<_>>();
+        let left = plan.left.get(&name).map_or(&[][..], |left| left);
+        let stray = |member: &&Member| !wanted.members.contains(*member) && !left.contains(member);
+        strays.extend(held.members.iter().filter(stray).cloned());
+        if !lost.is_empty() {
+            plan.joined.entry(name).or_default().extend(lost);
+            causes.insert(Cause::Members);
+        }
+    }
+
+    fn our_sets(&mut self) -> Result<BTreeSet<SetName>, Trouble> {
+        Ok(self.kernel.set_names()?.into_iter().filter(|name| is_ours(name)).collect())
+    }
+
+    /// What was heard before is in what is read.
+    fn read_tables(&mut self) -> Result<Held, Trouble> {
+        self.listen();
+        self.touched = false;
+        let held = self.kernel.read()?;
+        self.generation = held.generation;
+        Ok(held)
+    }
+
+    // -- Writing.
+
+    /// Carries a plan out; afterwards the kernel holds the program.
+    pub(super) fn carry_out(&mut self, mut plan: Plan, program: &Program) -> Result<(), Trouble> {
+        self.make_sets(std::mem::take(&mut plan.wrong_sets), std::mem::take(&mut plan.sets_made))?;
+        self.remove(&plan.left_first)?;
+        self.commit_tables(&mut plan, program)?;
+        for ((family, name), members) in &plan.joined {
+            self.kernel.add_members(*family, name, members).map_err(of_members)?;
+        }
+        self.remove(&plan.left)?;
+        if let Err(refusal) = self.commit(&plan.last) {
+            // What is left to do is in the tables alone.
+            self.ignore_conflict(refusal)?;
+            let mut rest = Plan::default();
+            self.plan_anew(&mut rest, program)?;
+            self.commit_tables(&mut rest, program)?;
+            plan.lingering.chains.append(&mut rest.lingering.chains);
+        }
+        Ok(self.remember(plan))
+    }
+
+    /// Afterwards all veths are led as the program says.
+    pub(super) fn remember_all(&mut self, program: &Program) {
+        self.mirror.dispatch.clone_from(&program.dispatch);
+        let Lingering { chains, sets } = &mut self.mirror.lingering;
+        chains.retain(|(family, name)| !program.table(*family).chains.contains_key(name));
+        sets.retain(|(family, name)| !program.table(*family).sets.contains_key(name));
+    }
+
+    fn remember(&mut self, plan: Plan) {
+        let Mirror { dispatch, lingering } = &mut self.mirror;
+        for (veth, placement) in plan.dispatch {
+            match placement {
+                Some(placement) => dispatch.insert(veth, placement),
+                None => dispatch.remove(&veth),
+            };
+        }
+        for used in &plan.used.chains {
+            lingering.chains.remove(used);
+        }
+        for used in &plan.used.sets {
+            lingering.sets.remove(used);
+        }
+        lingering.chains.extend(plan.lingering.chains);
+        lingering.sets.extend(plan.lingering.sets);
+    }
+
+    /// All that are refused are told together.
+    fn make_sets(
+        &mut self,
+        wrong: BTreeSet<(Family, SetName)>,
+        made: Vec<(Family, SetName, Set)>,
+    ) -> Result<(), Trouble> {
+        let mut refused = Vec::new();
+        for (_, name) in wrong {
+            if let Err(error) = self.kernel.destroy_set(&name) {
+                refused.extend(of_set(error)?);
+            }
+        }
+        for (family, name, set) in made {
+            if let Err(error) = self.make_set(family, &name, &set) {
+                refused.extend(of_set(error)?);
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(Trouble::Sets(refused)) }
+    }
+
+    /// One that lingers is used again: no rule that any packet comes to names it, so its members may change in any order.
+    fn make_set(&mut self, family: Family, name: &SetName, set: &Set) -> Result<(), Error> {
+        let mut missing = set.members.iter().cloned().collect::<Vec<_>>();
+        if self.mirror.lingering.sets.contains(&(family, name.clone())) {
+            match self.kernel.set(name)? {
+                Some((held_family, held)) if held_family == family && held.kind == set.kind => {
+                    let left = held.members.difference(&set.members).cloned().collect::<Vec<_>>();
+                    self.kernel.del_members(family, name, &left)?;
+                    missing.retain(|member| !held.members.contains(member));
+                }
+                _ => self.kernel.destroy_set(name)?,
+            }
+        }
+        self.kernel.create_set(family, name, set.kind, set.members.len(), self.most_members)?;
+        self.kernel.add_members(family, name, &missing)
+    }
+
+    fn remove(&mut self, members: &Members) -> Result<(), Trouble> {
+        for ((family, name), members) in members {
+            let removed = self.kernel.del_members(*family, name, members);
+            removed.map_err(|error| Trouble::Kernel(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The batches that make chains and lead to them. Where somebody else changed our tables meanwhile, what is to be
+    /// done is found out anew, from the tables alone.
+    fn commit_tables(&mut self, plan: &mut Plan, program: &Program) -> Result<(), Trouble> {
+        for conflicts in 0..MOST_CONFLICTS {
+            let Err(refusal) = self.commit(&plan.made).and_then(|()| self.commit(&plan.first)) else {
+                return Ok(());
+            };
+            self.ignore_conflict(refusal)?;
+            thread::sleep(pause(conflicts));
+            self.plan_anew(plan, program)?;
+        }
+        Err(Trouble::Kernel("others change our tables all the time".to_owned()))
+    }
+
+    fn ignore_conflict(&self, refusal: Refusal) -> Result<(), Trouble> {
+        match refusal {
+            Refusal::Conflict => Ok(()),
+            Refusal::Trouble(trouble) => Err(trouble),
+        }
+    }
+
+    fn plan_anew(&mut self, plan: &mut Plan, program: &Program) -> Result<(), Trouble> {
+        let tables = self.read_tables()?;
+        plan.made.clear();
+        plan.first.clear();
+        plan.last.clear();
+        let known = self.mirror.lingering.clone();
+        let mut difference = Difference { plan: std::mem::take(plan), causes: BTreeSet::new() };
+        diff::tables(program, &tables, self.wish, &known, &mut difference);
+        *plan = difference.plan;
+        Ok(())
+    }
+
+    /// One batch. A change of other tables than ours makes it fail, too: then it is sent again as it is.
+    fn commit(&mut self, operations: &[Operation]) -> Result<(), Refusal> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        for conflicts in 0..MOST_CONFLICTS {
+            match self.kernel.commit(operations, Some(self.generation)) {
+                Ok(()) => {
+                    self.generation = kernel::next_generation(self.generation);
+                    return Ok(());
+                }
+                Err(CommitError::Conflict) => {
+                    let known = self.generation;
+                    self.listen();
+                    if self.touched || self.generation == known {
+                        return Err(Refusal::Conflict);
+                    }
+                    if conflicts > 0 {
+                        thread::sleep(pause(conflicts));
+                        self.listen();
+                    }
+                }
+                // What was written has to be read.
+                Err(CommitError::Lost) => return Err(Refusal::Conflict),
+                Err(CommitError::Refused { operation, words, .. }) => {
+                    return Err(refused(operations, Some(operation), words));
+                }
+                Err(CommitError::Batch(errno)) => {
+                    let words = std::io::Error::from_raw_os_error(errno).to_string();
+                    return Err(refused(operations, None, words));
+                }
+                Err(CommitError::Other(error)) => {
+                    return Err(Refusal::Trouble(Trouble::Kernel(error.to_string())));
+                }
+            }
+        }
+        Err(Refusal::Conflict)
+    }
+
+    /// Whether the kernel takes these operations, which make a chain that nothing leads to.
+    pub(super) fn takes(&mut self, operations: &[Operation]) -> bool {
+        let is_taken = self.commit(operations).is_ok();
+        if is_taken && self.commit(&trial_end()).is_err() {
+            self.touched = true;
+        }
+        is_taken
+    }
+
+    // -- Dropping what lingers.
+
+    /// Drops some chains that nothing leads to, and then some sets that no rule names. `keep` is told what the chains counted.
+    pub(super) fn drop_lingering(&mut self, most: usize, keep: impl FnOnce(&[Counted])) -> Dropped {
+        let chains = self.mirror.lingering.chains.iter().take(most).cloned().collect::<Vec<_>>();
+        if !chains.is_empty() {
+            let mut counted = self.kernel.counters().unwrap_or_default();
+            counted.retain(|counted| chains.contains(&(counted.family, counted.chain.clone())));
+            keep(&counted);
+            self.drop_chains(&chains);
+            let is_gone = |chain: &ChainName| {
+                !Family::ALL
+                    .iter()
+                    .any(|family| self.mirror.lingering.chains.contains(&(*family, chain.clone())))
+            };
+            let chains = chains.into_iter().map(|(_, chain)| chain).filter(is_gone).collect::<BTreeSet<_>>();
+            return Dropped { any: true, chains };
+        }
+        let mut dropped = Dropped::default();
+        for set in self.mirror.lingering.sets.iter().take(most).cloned().collect::<Vec<_>>() {
+            match self.kernel.destroy_set(&set.1) {
+                Ok(()) => {
+                    self.mirror.lingering.sets.remove(&set);
+                    dropped.any = true;
+                }
+                // The kernel lets go of rules a moment after their chain is gone.
+                Err(error) => debug!(set = %set.1, error = %error, "a set nobody uses stays for now"),
+            }
+        }
+        dropped
+    }
+
+    /// All of them in one batch; if that is refused, each alone.
+    fn drop_chains(&mut self, chains: &[(Family, ChainName)]) {
+        let rules_first = chains
+            .iter()
+            .map(|(family, chain)| Operation::FlushChain { family: *family, chain: chain.clone() });
+        let then_chains = chains
+            .iter()
+            .map(|(family, chain)| Operation::DropChain { family: *family, chain: chain.clone() });
+        let operations = rules_first.chain(then_chains).collect::<Vec<_>>();
+        match self.commit(&operations) {
+            Ok(()) => self.mirror.lingering.chains.retain(|chain| !chains.contains(chain)),
+            Err(Refusal::Conflict) => self.touched = true,
+            Err(Refusal::Trouble(_)) if chains.len() > 1 => {
+                chains.iter().for_each(|chain| self.drop_chains(std::slice::from_ref(chain)));
+            }
+            Err(Refusal::Trouble(trouble)) => {
+                debug!(chain = %chains[0].1, trouble = ?trouble, "a chain nobody uses stays for now");
+                // The next look at the tables finds it again.
+                self.mirror.lingering.chains.remove(&chains[0]);
+            }
+        }
+    }
+}
+
+/// What was dropped.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    pub(super) any: bool,
+    /// Chains that are gone in both families.
+    pub(super) chains: BTreeSet<ChainName>,
+}
+
+/// Why a batch was not taken.
+enum Refusal {
+    /// Somebody else changed our tables, or may have.
+    Conflict,
+    Trouble(Trouble),
+}
+
+fn refused(operations: &[Operation], operation: Option<usize>, words: String) -> Refusal {
+    let operations = operations.to_vec();
+    Refusal::Trouble(Trouble::Batch(RefusedBatch { operations, operation, words }))
+}
+
+/// What was refused of one set; other errors end all.
+fn of_set(error: Error) -> Result<Vec<(SetName, String)>, Trouble> {
+    match Trouble::from(error) {
+        Trouble::Sets(refused) => Ok(refused),
+        trouble => Err(trouble),
+    }
+}
+
+/// A set that is not there was taken away by somebody: that is nobody's fault.
+fn of_members(error: Error) -> Trouble {
+    match error {
+        Error::Members { .. } => error.into(),
+        error => Trouble::Kernel(error.to_string()),
+    }
+}
+
+/// The later of two generations, which count on from the highest number at 1.
+fn newer(one: u32, other: u32) -> u32 {
+    if other.wrapping_sub(one) < u32::MAX / 2 { other } else { one }
+}
+
+/// Before the next try: 0.1 ms, twice as long each time, and up to as much again, so that two who fight do not keep step.
+fn pause(conflicts: u32) -> Duration {
+    let least = Duration::from_micros(100 << conflicts.min(9));
+    least.mul_f64(1.0 + jitter())
+}
+
+/// 0 to 1, different each time.
+pub(super) fn jitter() -> f64 {
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
+    f64::from(nanos % 10_007) / 10_007.0
+}
