@@ -1,0 +1,114 @@
+//! The pods, what is always allowed between them, and what never is.
+
+use std::net::IpAddr;
+
+use cambric_policy::change::Key;
+use serde_json::{Value, json};
+
+use crate::rig::{At, Probe, Protocol};
+use crate::small::{FAMILIES, NODE2, OUTSIDE, addresses, allow, deny_all, ip, pod, policy};
+use crate::support::cluster::Cluster;
+use crate::support::evaluator::End;
+
+/// Who sends to whom, on which port of which protocols, and whether it is allowed.
+pub struct Kind {
+    pub name: String,
+    pub probe: Probe,
+    pub is_allowed: bool,
+}
+
+/// Pods that are wired, by name: their number and their node. `web`, `friend` and `victim` are sent to.
+const PODS: [(&str, u8, &str); 8] = [
+    ("web", 1, "node1"),
+    ("good", 2, "node1"),
+    ("bad", 3, "node1"),
+    ("mover", 4, "node1"),
+    ("victim", 5, "node1"),
+    ("friend", 6, "node1"),
+    ("good-far", 7, "node2"),
+    ("bad-far", 8, "node2"),
+];
+
+pub fn pods() -> Vec<Value> {
+    PODS.iter()
+        .map(|(name, nth, node)| {
+            let mut pod = pod(name, *nth, node);
+            let app = name.trim_end_matches("-far");
+            pod["labels"] = json!({ "app": app });
+            if name.ends_with("-far") {
+                pod["namespace"] = json!("kube-system");
+            }
+            pod
+        })
+        .collect()
+}
+
+/// Policies that stay. Those of `web` and of the mover change ([`super::turns`]).
+pub fn policies() -> Vec<Value> {
+    let mut policies = vec![deny_all()];
+    policies.extend(allow("mover", "friend", "TCP", 80));
+    // What the others send is limited by whom they send to.
+    for name in ["good", "bad"] {
+        policies.push(policy(
+            &format!("{name}-out"),
+            json!({ "podSelector": { "matchLabels": { "app": name } }, "policyTypes": ["Egress"], "egress": [{}] }),
+        ));
+    }
+    policies
+}
+
+/// All kinds, in both families.
+pub fn kinds() -> Vec<Kind> {
+    let (tcp, udp, sctp) = (Protocol::Tcp, Protocol::Udp, Protocol::Sctp);
+    let table = [
+        // Allowed, by selectors of pods, of namespaces, and by blocks.
+        ("good", "web", tcp, 80, true),
+        ("good", "web", udp, 53, true),
+        ("good-far", "web", tcp, 80, true),
+        ("outside", "web", tcp, 80, true),
+        ("mover", "friend", tcp, 80, true),
+        ("node1", "web", udp, 99, true),
+        // Never.
+        ("bad", "web", tcp, 80, false),
+        ("bad-far", "web", tcp, 80, false),
+        ("good", "web", tcp, 81, false),
+        ("good", "web", sctp, 80, false),
+        ("node2", "web", tcp, 80, false),
+        ("outside", "victim", tcp, 80, false),
+        // By its own egress now, by the ingress of its victim then.
+        ("mover", "victim", tcp, 80, false),
+        ("mover", "victim", udp, 53, false),
+    ];
+    let mut kinds = Vec::new();
+    for (from, to, protocol, port, is_allowed) in table {
+        for family in FAMILIES {
+            let ((from_place, source), (to_place, destination)) = (place(from, family), place(to, family));
+            let name = format!("{from} -> {to} {protocol:?} {port} {}", ["IPv4", "IPv6"][family]);
+            let probe = Probe { from: from_place, source, to: to_place, destination, protocol, port };
+            kinds.push(Kind { name, probe, is_allowed });
+        }
+    }
+    kinds
+}
+
+fn place(name: &str, family: usize) -> (At, IpAddr) {
+    match name {
+        "outside" => (At::Outside, ip(OUTSIDE[family])),
+        "node1" => (At::Node(name.to_owned()), ip(crate::small::NODE1[family])),
+        "node2" => (At::Node(name.to_owned()), ip(NODE2[family])),
+        _ => {
+            let (_, nth, _) = PODS.iter().find(|(pod, ..)| *pod == name).expect("a pod of the scene");
+            let namespace = if name.ends_with("-far") { "kube-system" } else { "default" };
+            (At::Pod(Key::new(namespace, name)), addresses(*nth)[family])
+        }
+    }
+}
+
+/// What a place is in a state.
+pub fn end<'a>(state: &'a Cluster, at: &'a At) -> End<'a> {
+    match at {
+        At::Pod(key) => End::Pod(&state.pods[&(key.namespace.to_string(), key.name.to_string())]),
+        At::Node(name) => End::Node(name),
+        At::Outside => End::Outside,
+    }
+}
