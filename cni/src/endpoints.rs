@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use crate::attachment::Attachment;
-use crate::config::DEFAULT_RUN_DIR;
 use crate::kernel::{self, Link, Route};
 use crate::long_names;
 use crate::netlink::{NetlinkError, Socket};
@@ -48,19 +47,12 @@ impl From<io::Error> for EndpointsError {
     }
 }
 
-/// As [`endpoints_in`], with the folder of run-time files where it is by default.
+/// All of them, of all networks, in the namespace of the calling thread; by name. Blocks for the kernel alone. `run_dir`: the
+/// folder of run-time files.
 ///
 /// # Errors
 /// A kernel that does not tell its links or routes.
-pub fn endpoints() -> Result<Vec<Endpoint>, EndpointsError> {
-    endpoints_in(Path::new(DEFAULT_RUN_DIR))
-}
-
-/// All of them, of all networks, in the namespace of the calling thread; by name. Blocks for the kernel alone.
-///
-/// # Errors
-/// A kernel that does not tell its links or routes.
-pub fn endpoints_in(run_dir: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
+pub fn endpoints(run_dir: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
     let mut socket = Socket::open()?;
     // In this order: a pod that goes meanwhile is told without addresses, not one that comes.
     let routes = kernel::pod_routes(&mut socket)?;

@@ -56,7 +56,7 @@ mod sysctl;
 mod undo;
 mod wire;
 
-pub use endpoints::{endpoints, endpoints_in};
+pub use endpoints::endpoints;
 
 use add::Added;
 use error::CniError;

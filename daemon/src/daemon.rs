@@ -120,8 +120,8 @@ impl Daemon {
             .context("watching the host routes of pods")?;
         let settings =
             policy::Settings { node: node.clone(), run_dir: args.run_dir.clone(), bgp_port: args.bgp_port };
-        let policy = policy::start(args.policy, settings, endpoints::start(routes.links()))
-            .context("starting NetworkPolicy")?;
+        let wired = endpoints::start(args.run_dir.clone(), routes.links());
+        let policy = policy::start(args.policy, settings, wired).context("starting NetworkPolicy")?;
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),

@@ -5,6 +5,7 @@
 //! socket what it has wired.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ pub struct Look {
 }
 
 /// Starts to look. Nothing is told before the first look has ended. The task ends with the links' sender.
-pub fn start(mut links: watch::Receiver<Arc<LinkTable>>) -> watch::Receiver<Option<Look>> {
+pub fn start(run_dir: PathBuf, mut links: watch::Receiver<Arc<LinkTable>>) -> watch::Receiver<Option<Look>> {
     let (told, latest) = watch::channel(None);
     tokio::spawn(async move {
         let mut check = interval(CHECK_INTERVAL);
@@ -53,7 +54,8 @@ pub fn start(mut links: watch::Receiver<Arc<LinkTable>>) -> watch::Receiver<Opti
             }
             links.mark_unchanged();
             // The runtime is being shut down, or it is a bug of ours, which the policies' keeper tells.
-            let Ok(look) = spawn_blocking(look).await else { return };
+            let run_dir = run_dir.clone();
+            let Ok(look) = spawn_blocking(move || look(&run_dir)).await else { return };
             let found = look.found.clone();
             let before: Option<Look> = told.send_replace(Some(look));
             is_settled = found.is_ok() && before.is_some_and(|before| before.found == found);
@@ -65,9 +67,9 @@ pub fn start(mut links: watch::Receiver<Arc<LinkTable>>) -> watch::Receiver<Opti
 }
 
 /// Blocks for the kernel.
-fn look() -> Look {
+fn look(run_dir: &Path) -> Look {
     let begun = Instant::now();
-    let found = cambric_cni::endpoints().map_err(|error| error.to_string());
+    let found = cambric_cni::endpoints(run_dir).map_err(|error| error.to_string());
     Look { begun, found: found.map(|all| all.into_iter().map(endpoint).collect()) }
 }
 
@@ -105,7 +107,7 @@ mod tests {
             let attachment = Attachment { holder, network: "cambric".into(), pod };
             let link = attachment.host_ifname();
             let (changed, links) = watch::channel(Arc::default());
-            let mut looks = start(links);
+            let mut looks = start(PathBuf::from("/nonexistent"), links);
             until(&mut looks, Endpoints::is_empty).await;
 
             ip([format!("link add {link} type veth peer name other"), format!("link set {link} up")]);

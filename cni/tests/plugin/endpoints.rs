@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
 
-use cambric_cni::{endpoints, endpoints_in};
+use cambric_cni::endpoints;
 use serde_json::json;
 
 use crate::host::{Place, ip, on_a_host, until};
@@ -12,7 +12,7 @@ use crate::host::{Place, ip, on_a_host, until};
 #[test]
 fn pods_are_told_with_their_names_and_addresses_and_nothing_else_is() {
     on_a_host(|host| {
-        assert_eq!(endpoints().expect("told"), []);
+        assert_eq!(endpoints(&host.run_dir()).expect("told"), []);
         ip("link add cam0123456789ab type veth peer name other");
         let alias = ["link", "set", "cam0123456789ab", "alias", "default/forged eth0 a1 cambric"];
         assert!(Command::new("ip").args(alias).status().expect("ip runs").success());
@@ -22,7 +22,7 @@ fn pods_are_told_with_their_names_and_addresses_and_nothing_else_is() {
         let call = host.call("ADD", &nameless).set("CNI_ARGS", "").config("ranges", only_ipv4);
         let nameless_added = call.run().expect_success().addresses();
 
-        let told = endpoints().expect("told");
+        let told = endpoints(&host.run_dir()).expect("told");
         assert_eq!(told.len(), 2, "{told:?}");
         let of = |name: String| told.iter().find(|told| told.interface == name).expect("told");
         let web = of(pod.host_ifname());
@@ -40,7 +40,7 @@ fn pods_are_told_with_their_names_and_addresses_and_nothing_else_is() {
         assert!(nameless_added.iter().all(|address| other.addresses.contains(address)));
 
         host.call("DEL", &pod).run().expect_success();
-        assert_eq!(endpoints().expect("told").len(), 1);
+        assert_eq!(endpoints(&host.run_dir()).expect("told").len(), 1);
     });
 }
 
@@ -51,7 +51,7 @@ fn a_pod_whose_name_is_longer_than_an_alias_is_told_by_its_whole_name() {
         let pod = host.pod(&"c".repeat(64));
         let words = format!("K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
         host.call("ADD", &pod).set("CNI_ARGS", &words).run().expect_success();
-        let told = || endpoints_in(&host.run_dir()).expect("told");
+        let told = || endpoints(&host.run_dir()).expect("told");
         assert_eq!(told()[0].pod, Some((namespace, name)));
         let kept = host.run_dir().join("names").join(pod.host_ifname());
         assert!(kept.exists());
