@@ -1,6 +1,7 @@
 //! Random clusters with random policies, to which random things happen: what the compiled program says of every connection
 //! is what the evaluator says of it, after every step; and the program is the one that a compiler makes which is told the
 //! last state alone. `PROPTEST_CASES` says how many clusters.
+#![allow(unreachable_pub, reason = "nothing uses a test")]
 
 #[path = "../support/mod.rs"]
 mod support;
