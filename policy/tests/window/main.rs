@@ -30,10 +30,10 @@ fn no_allowed_flow_is_lost_and_no_denied_flow_leaks_while_policies_change() {
         std::env::var("CAMBRIC_WINDOW_SECONDS").map_or(5, |text| text.parse().expect("a number of seconds"));
     let mut turns = Turns::new(rig::seed());
     let mut made: BTreeMap<Kind, usize> = BTreeMap::new();
-    let measured = measure(Duration::from_secs(seconds), turns.first(), Until::Over, |tell| {
-        let (kind, state) = turns.next();
-        *made.entry(kind).or_default() += 1;
-        tell.go(&state, turns.order());
+    let measured = measure(Duration::from_secs(seconds), turns.state().clone(), Until::Over, |tell| {
+        *made.entry(turns.turn()).or_default() += 1;
+        let order = turns.order();
+        tell.go(turns.state(), order);
     });
     say(&format!("window: {measured} (seed {})", turns.seed));
     say(&format!("window: {made:?}"));

@@ -43,7 +43,7 @@ pub fn pods() -> Vec<Value> {
         .collect()
 }
 
-/// Policies that stay. Those of `web` and of the mover change ([`super::turns`]).
+/// Policies that stay. The one that lets into `web` is of [`super::turns`].
 pub fn policies() -> Vec<Value> {
     let mut policies = vec![deny_all()];
     policies.extend(allow("mover", "friend", "TCP", 80));
@@ -54,7 +54,24 @@ pub fn policies() -> Vec<Value> {
             json!({ "podSelector": { "matchLabels": { "app": name } }, "policyTypes": ["Egress"], "egress": [{}] }),
         ));
     }
+    policies.extend(mover_policies());
     policies
+}
+
+/// The victim lets in who is on side `b`, but who is on side `b` may not send to it.
+fn mover_policies() -> [Value; 3] {
+    let side = |side: &str| json!({ "matchLabels": { "app": "mover", "side": side } });
+    let to_victim = json!([{ "to": [{ "podSelector": { "matchLabels": { "app": "victim" } } }] }]);
+    let to_others = json!([{ "to": [{ "podSelector": { "matchLabels": { "app": "nobody" } } }] }]);
+    let from_b = json!([{ "from": [{ "podSelector": side("b") }] }]);
+    [
+        policy("side-a", json!({ "podSelector": side("a"), "policyTypes": ["Egress"], "egress": to_victim })),
+        policy("side-b", json!({ "podSelector": side("b"), "policyTypes": ["Egress"], "egress": to_others })),
+        policy(
+            "victim",
+            json!({ "podSelector": { "matchLabels": { "app": "victim" } }, "policyTypes": ["Ingress"], "ingress": from_b }),
+        ),
+    ]
 }
 
 /// All kinds, in both families.

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_set_that_is_emptied_and_filled_again_loses_allowed_flows() {
-    let measured = measure(LONGEST, Turns::new(0).first(), Until::FirstWrong, |tell| {
+    let measured = measure(LONGEST, Turns::new(0).state().clone(), Until::FirstWrong, |tell| {
         let kernel = tell.kernel("node1");
         let sets = kernel.sets().expect("sets are read");
         for (name, (family, set)) in sets.into_iter().filter(|(_, (_, set))| set.kind != SetKind::Owners) {
@@ -32,7 +32,7 @@ fn a_set_that_is_emptied_and_filled_again_loses_allowed_flows() {
 
 #[test]
 fn a_pod_that_is_let_in_before_it_is_held_back_leaks_denied_flows() {
-    let first = Turns::new(0).first();
+    let first = Turns::new(0).state().clone();
     let mut between = first.clone();
     let everybody = json!({
         "podSelector": { "matchLabels": { "app": "victim" } }, "policyTypes": ["Ingress"],
@@ -48,7 +48,7 @@ fn a_pod_that_is_let_in_before_it_is_held_back_leaks_denied_flows() {
 
 #[test]
 fn a_policy_that_is_deleted_and_made_anew_loses_allowed_flows() {
-    let first = Turns::new(0).first();
+    let first = Turns::new(0).state().clone();
     let mut between = first.clone();
     between.policies.remove(&("default".to_owned(), "web".to_owned()));
     let measured = there_and_back(&first, &between);

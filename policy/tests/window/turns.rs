@@ -40,43 +40,49 @@ impl Kind {
 #[derive(Debug)]
 pub struct Turns {
     pub seed: u64,
-    state: u64,
+    chance: u64,
     wording: u64,
     crowd: BTreeSet<u64>,
     is_moved: bool,
     is_late_stage: bool,
     is_canary: bool,
     unrelated: BTreeSet<u64>,
+    state: Cluster,
 }
 
 impl Turns {
     pub fn new(seed: u64) -> Turns {
-        Turns {
+        let mut turns = Turns {
             seed,
-            state: seed,
+            chance: seed,
             wording: 0,
             crowd: BTreeSet::new(),
             is_moved: false,
             is_late_stage: false,
             is_canary: false,
             unrelated: BTreeSet::new(),
+            state: small::cluster(&scene::pods(), &scene::policies()),
+        };
+        for kind in Kind::ALL {
+            turns.put(kind, 0);
         }
+        turns
     }
 
-    /// The state before all turns.
-    pub fn first(&self) -> Cluster {
-        self.cluster()
+    /// The state it is at.
+    pub fn state(&self) -> &Cluster {
+        &self.state
     }
 
     /// Any order is right.
     pub fn order(&mut self) -> Order {
-        Order::Shuffled(random(&mut self.state))
+        Order::Shuffled(random(&mut self.chance))
     }
 
     /// Changes one thing.
-    pub fn next(&mut self) -> (Kind, Cluster) {
-        let kind = Kind::ALL[(random(&mut self.state) % Kind::ALL.len() as u64) as usize];
-        let number = random(&mut self.state);
+    pub fn turn(&mut self) -> Kind {
+        let kind = Kind::ALL[(random(&mut self.chance) % Kind::ALL.len() as u64) as usize];
+        let number = random(&mut self.chance);
         match kind {
             Kind::Reworded => self.wording = (self.wording + 1 + number % 3) % 4,
             Kind::Crowd => toggle(&mut self.crowd, number % CROWD),
@@ -85,30 +91,44 @@ impl Turns {
             Kind::Label => self.is_canary = !self.is_canary,
             Kind::Unrelated => toggle(&mut self.unrelated, number % UNRELATED),
         }
-        (kind, self.cluster())
+        self.put(kind, number);
+        kind
     }
 
-    fn cluster(&self) -> Cluster {
-        let mut pods = scene::pods();
-        for pod in &mut pods {
-            match pod["name"].as_str() {
-                Some("mover") => pod["labels"]["side"] = json!(if self.is_moved { "b" } else { "a" }),
-                Some("good") => {
-                    pod["labels"]["track"] = json!(if self.is_canary { "canary" } else { "stable" })
+    /// Puts into the state what is meant.
+    fn put(&mut self, kind: Kind, number: u64) {
+        match kind {
+            Kind::Reworded => self.state.policies.extend(small::cluster(&[], &[self.web_policy()]).policies),
+            Kind::Crowd => {
+                let nth = number % CROWD;
+                let pod = small::cluster(&[crowd_pod(nth)], &[]).pods;
+                match self.crowd.contains(&nth) {
+                    true => self.state.pods.extend(pod),
+                    false => self.state.pods.retain(|name, _| !pod.contains_key(name)),
                 }
-                _ => {}
+            }
+            Kind::Moved => self.label("mover", "side", if self.is_moved { "b" } else { "a" }),
+            Kind::Label => self.label("good", "track", if self.is_canary { "canary" } else { "stable" }),
+            Kind::Namespace => {
+                let far = self.state.namespaces.get_mut("kube-system").expect("a namespace of the scene");
+                let stage = if self.is_late_stage { "2" } else { "1" };
+                far.metadata.labels.get_or_insert_default().insert("stage".to_owned(), stage.to_owned());
+            }
+            Kind::Unrelated => {
+                let nth = number % UNRELATED;
+                let policy = small::cluster(&[], &[unrelated_policy(nth)]).policies;
+                match self.unrelated.contains(&nth) {
+                    true => self.state.policies.extend(policy),
+                    false => self.state.policies.retain(|name, _| !policy.contains_key(name)),
+                }
             }
         }
-        pods.extend(self.crowd.iter().map(|nth| crowd_pod(*nth)));
-        let mut policies = scene::policies();
-        policies.push(self.web_policy());
-        policies.extend(mover_policies());
-        policies.extend(self.unrelated.iter().map(|nth| unrelated_policy(*nth)));
-        let mut cluster = small::cluster(&pods, &policies);
-        let far = cluster.namespaces.get_mut("kube-system").expect("a namespace of the scene");
-        let labels = far.metadata.labels.get_or_insert_default();
-        labels.insert("stage".to_owned(), if self.is_late_stage { "2" } else { "1" }.to_owned());
-        cluster
+    }
+
+    fn label(&mut self, pod: &str, key: &str, value: &str) {
+        let pod =
+            self.state.pods.get_mut(&("default".to_owned(), pod.to_owned())).expect("a pod of the scene");
+        pod.metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
     }
 
     /// Lets the good ones in by one label or the other, those of the other namespace by its stage, and a block outside.
@@ -156,22 +176,6 @@ impl Turns {
             json!({ "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Ingress"], "ingress": ingress }),
         )
     }
-}
-
-/// The victim lets in who is on side `b`, but who is on side `b` may not send to it.
-fn mover_policies() -> [Value; 3] {
-    let side = |side: &str| json!({ "matchLabels": { "app": "mover", "side": side } });
-    let to_victim = json!([{ "to": [{ "podSelector": { "matchLabels": { "app": "victim" } } }] }]);
-    let to_others = json!([{ "to": [{ "podSelector": { "matchLabels": { "app": "nobody" } } }] }]);
-    let from_b = json!([{ "from": [{ "podSelector": side("b") }] }]);
-    [
-        policy("side-a", json!({ "podSelector": side("a"), "policyTypes": ["Egress"], "egress": to_victim })),
-        policy("side-b", json!({ "podSelector": side("b"), "policyTypes": ["Egress"], "egress": to_others })),
-        policy(
-            "victim",
-            json!({ "podSelector": { "matchLabels": { "app": "victim" } }, "policyTypes": ["Ingress"], "ingress": from_b }),
-        ),
-    ]
 }
 
 fn crowd_pod(nth: u64) -> Value {
