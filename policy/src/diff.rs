@@ -3,26 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::compile::{peers_set, prefix, self_set};
 use crate::enforcer::Cause;
 use crate::kernel::{Guard, Held, HeldBase, HeldChain, HeldRule, HeldTable, Operation, TableState};
 use crate::plan::{Lingering, Members, Plan, Switch, TRANSITIONAL, chain_of, own};
 use crate::program::{
-    BaseChain, ChainName, Family, IfName, Interface, Member, Program, Rule, Set, SetKind, SetName, Table,
+    BaseChain, ChainName, Family, IfName, Interface, Member, Program, Rule, Set, SetKind, SetName,
     Verdict,
 };
 
 /// Both maps.
 const MAPS: [Interface; 2] = [Interface::Input, Interface::Output];
-/// Name of the sets that say which veth may send from which address, without their prefix.
-const OWNERS: &str = "self";
-/// Name of the sets of BGP peers, without their prefix.
-const PEERS: &str = "peers";
 
-/// Who may change our tables, and the number of the socket that owns them then.
+/// How our tables are to be: who may change them, and the number of the socket that owns them then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wish {
     pub(crate) guard: Guard,
     pub(crate) port: u32,
+    pub(crate) effort: Effort,
+}
+
+/// How what is not as wanted is put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What is right stays.
+    Mend,
+    /// All is made anew, in one batch: for what cannot be mended.
+    Rebuild,
 }
 
 impl Wish {
@@ -96,16 +103,18 @@ pub(crate) fn missing_sets(program: &Program, there: &BTreeSet<SetName>, differe
 
 /// Whether a set is one of ours by its name. Of others nothing is touched, whatever they begin with.
 pub(crate) fn is_ours(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("cam4").or_else(|| name.strip_prefix("cam6")) else { return false };
     let is_hash =
         |text: &str| text.len() == 20 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
-    let of_content = |text: &str| text.strip_prefix(['p', 'n', 'e']).is_some_and(is_hash);
-    rest == OWNERS || rest == PEERS || of_content(rest)
+    Family::ALL.into_iter().any(|family| {
+        let of_content =
+            name.strip_prefix(prefix(family)).and_then(|rest| rest.strip_prefix(['p', 'n', 'e']));
+        *name == *self_set(family) || *name == *peers_set(family) || of_content.is_some_and(is_hash)
+    })
 }
 
 /// The family of a set of ours.
 pub(crate) fn family_of(name: &str) -> Family {
-    if name.starts_with("cam6") { Family::Ipv6 } else { Family::Ipv4 }
+    if name.starts_with(prefix(Family::Ipv6)) { Family::Ipv6 } else { Family::Ipv4 }
 }
 
 /// Whether a member of an owners' set that is not wanted may go: its veth is not there, or is of a pod that we know and that does
@@ -129,19 +138,35 @@ pub(crate) fn tables(
     known: &Lingering,
     difference: &mut Difference,
 ) {
-    let manner = difference.plan.manner();
-    let mut switch = Switch::new(manner);
+    let mut switch = Switch::new(difference.plan.manner());
     for family in Family::ALL {
-        table(program, held.table(family), family, wish, known, &mut switch, difference);
+        let nothing = HeldTable::default();
+        // What is foreign in a table cannot be taken out piece by piece.
+        let kept = held.table(family).filter(|held| held.foreign.is_empty() && wish.effort == Effort::Mend);
+        if kept.is_none() && held.table(family).is_some() {
+            difference.plan.made.push(Operation::DropTable(family));
+        }
+        let mut side = Side {
+            program,
+            family,
+            found: kept.unwrap_or(&nothing),
+            is_new: kept.is_none(),
+            switch: &mut switch,
+            difference: &mut *difference,
+        };
+        side.table(wish);
+        side.maps();
+        side.chains(known);
+        side.elements();
     }
     switch.give(&mut difference.plan);
     arp(program, held, wish, difference);
     let Plan { left_first, left, .. } = &mut difference.plan;
-    let new = |veth: &IfName| {
+    let is_new = |veth: &IfName| {
         let is_in = |table: &HeldTable| table.maps.values().any(|map| map.contains_key(veth));
         !Family::ALL.into_iter().filter_map(|family| held.table(family)).any(is_in)
     };
-    before_their_addresses_speak(program, new, left_first, left);
+    before_their_addresses_speak(program, is_new, left_first, left);
 }
 
 /// Members that go and whose address a pod has that is let in only now, go first.
@@ -173,111 +198,143 @@ fn before_their_addresses_speak(
     }
 }
 
-fn table(
-    program: &Program,
-    held: Option<&HeldTable>,
+/// One family's table and what is found in it.
+struct Side<'a> {
+    program: &'a Program,
     family: Family,
-    wish: Wish,
-    known: &Lingering,
-    switch: &mut Switch,
-    difference: &mut Difference,
-) {
-    let Difference { plan, causes } = difference;
-    let nothing = HeldTable::default();
-    let (found, is_new) = match held {
-        // What is foreign in it cannot be taken out piece by piece.
-        Some(held) if !held.foreign.is_empty() => {
-            plan.made.push(Operation::DropTable(family));
-            causes.insert(Cause::Table);
-            (&nothing, true)
-        }
-        Some(held) => (held, false),
-        None => {
-            causes.insert(Cause::Table);
-            (&nothing, true)
-        }
-    };
-    if is_new {
-        plan.made.push(Operation::AddTable(family, wish.guard));
-    } else if found.state.dormant || wish.claims(found.state) {
-        plan.made.push(Operation::AddTable(family, found.state.guard));
-        if found.state.dormant {
-            causes.insert(Cause::Table);
-        }
-    }
-    for map in MAPS {
-        if !found.maps.contains_key(&map) {
-            plan.made.push(Operation::AddMap { family, map });
-            causes.insert(Cause::Map);
-        }
-    }
-    let wanted = program.table(family);
-    chains(wanted, found, family, known, plan, causes);
-    for map in MAPS {
-        let empty = BTreeMap::new();
-        let led = found.maps.get(&map).unwrap_or(&empty);
-        if elements(program, found, led, family, map, switch, plan, is_new) {
-            causes.insert(Cause::Map);
-        }
-    }
+    found: &'a HeldTable,
+    /// Nothing of it is there yet: no packet comes here before all of it is.
+    is_new: bool,
+    switch: &'a mut Switch,
+    difference: &'a mut Difference,
 }
 
-/// Chains and their rules. Chains are all there before the first rule is, for rules lead to them.
-fn chains(
-    wanted: &Table,
-    found: &HeldTable,
-    family: Family,
-    known: &Lingering,
-    plan: &mut Plan,
-    causes: &mut BTreeSet<Cause>,
-) {
-    let mut rules = Vec::new();
-    let mut base_names = BTreeSet::new();
-    for base in &wanted.base_chains {
-        base_names.insert(&base.name);
-        let held = found.chains.get(&base.name);
-        let is_right = held.and_then(|held| held.base).is_some_and(|place| is_place_of(place, base));
-        if is_right {
-            rules.extend(rewrite(family, &base.name, &base.rules, held, causes));
-            continue;
-        }
-        causes.insert(Cause::Chain);
-        if held.is_some() {
-            plan.made.push(Operation::FlushChain { family, chain: base.name.clone() });
-            plan.made.push(Operation::DropChain { family, chain: base.name.clone() });
-        }
-        let (chain, hook, priority) = (base.name.clone(), base.hook, base.priority);
-        plan.made.push(Operation::AddBaseChain { family, chain, hook, priority });
-        rules.extend(rewrite(family, &base.name, &base.rules, None, causes));
+impl Side<'_> {
+    fn make(&mut self, operation: Operation) {
+        self.difference.plan.made.push(operation);
     }
-    for (name, chain) in &wanted.chains {
-        let mut held = found.chains.get(name);
-        if held.is_some_and(|held| held.base.is_some()) {
-            plan.made.push(Operation::DropChain { family, chain: name.clone() });
-            held = None;
-        }
-        if held.is_none() {
-            plan.made.push(Operation::AddChain { family, chain: name.clone() });
-            causes.insert(Cause::Chain);
-        }
-        rules.extend(rewrite(family, name, chain, held, causes));
+
+    fn tell(&mut self, cause: Cause) {
+        self.difference.causes.insert(cause);
     }
-    for (name, chain) in &found.chains {
-        if wanted.chains.contains_key(name) || base_names.contains(name) {
-            continue;
-        }
-        if !known.chains.contains(&(family, name.clone())) && !name.starts_with(TRANSITIONAL) {
-            causes.insert(Cause::Chain);
-        }
-        if chain.base.is_some() {
-            // It sees packets by itself: it goes now, rules first, for they may lead to others that go.
-            rules.push(Operation::FlushChain { family, chain: name.clone() });
-            rules.push(Operation::DropChain { family, chain: name.clone() });
-        } else {
-            plan.lingering.chains.insert((family, name.clone()));
+
+    fn table(&mut self, wish: Wish) {
+        let state = self.found.state;
+        if self.is_new {
+            self.make(Operation::AddTable(self.family, wish.guard));
+            self.tell(Cause::Table);
+        } else if state.dormant || wish.claims(state) {
+            self.make(Operation::AddTable(self.family, state.guard));
+            if state.dormant {
+                self.tell(Cause::Table);
+            }
         }
     }
-    plan.made.append(&mut rules);
+
+    fn maps(&mut self) {
+        for map in MAPS {
+            if !self.found.maps.contains_key(&map) {
+                self.make(Operation::AddMap { family: self.family, map });
+                self.tell(Cause::Map);
+            }
+        }
+    }
+
+    /// Chains are all there before the first rule is, for rules lead to them.
+    fn chains(&mut self, known: &Lingering) {
+        let Side { program, family, found, .. } = *self;
+        let wanted = program.table(family);
+        let mut rules = Vec::new();
+        for base in &wanted.base_chains {
+            let held = found.chains.get(&base.name);
+            let is_right = |held: &&HeldChain| held.base.is_some_and(|place| is_place_of(place, base));
+            let kept = held.filter(is_right);
+            if kept.is_none() {
+                let (chain, hook, priority) = (base.name.clone(), base.hook, base.priority);
+                if held.is_some() {
+                    self.make(Operation::DropChain { family, chain: chain.clone() });
+                }
+                self.make(Operation::AddBaseChain { family, chain, hook, priority });
+                self.tell(Cause::Chain);
+            }
+            rules.extend(rewrite(family, &base.name, &base.rules, kept));
+        }
+        for (name, chain) in &wanted.chains {
+            let held = found.chains.get(name);
+            let kept = held.filter(|held| held.base.is_none());
+            if kept.is_none() {
+                if held.is_some() {
+                    self.make(Operation::DropChain { family, chain: name.clone() });
+                }
+                self.make(Operation::AddChain { family, chain: name.clone() });
+                self.tell(Cause::Chain);
+            }
+            rules.extend(rewrite(family, name, chain, kept));
+        }
+        if !rules.is_empty() {
+            self.tell(Cause::Rule);
+        }
+        self.difference.plan.made.append(&mut rules);
+        self.unwanted_chains(known);
+    }
+
+    fn unwanted_chains(&mut self, known: &Lingering) {
+        let Side { program, family, found, .. } = *self;
+        let wanted = program.table(family);
+        let is_base = |name: &ChainName| wanted.base_chains.iter().any(|base| base.name == *name);
+        for (name, chain) in &found.chains {
+            if wanted.chains.contains_key(name) || is_base(name) {
+                continue;
+            }
+            if !known.chains.contains(&(family, name.clone())) && !name.starts_with(TRANSITIONAL) {
+                self.tell(Cause::Chain);
+            }
+            if chain.base.is_some() {
+                // Packets come to it by themselves: it goes now.
+                self.make(Operation::DropChain { family, chain: name.clone() });
+            } else {
+                self.difference.plan.lingering.chains.insert((family, name.clone()));
+            }
+        }
+    }
+
+    fn elements(&mut self) {
+        for map in MAPS {
+            let nothing = BTreeMap::new();
+            let held = self.found.maps.get(&map).unwrap_or(&nothing);
+            for veth in self.program.dispatch.keys().chain(held.keys()).collect::<BTreeSet<_>>() {
+                self.element(map, veth, held.get(veth));
+            }
+        }
+    }
+
+    fn element(&mut self, map: Interface, veth: &IfName, held: Option<&Verdict>) {
+        let Side { program, family, found, .. } = *self;
+        let to = program.dispatch.get(veth).map(|placement| chain_of(placement, map));
+        let from = match held {
+            Some(Verdict::Goto(chain)) => Some(chain),
+            Some(_) => {
+                self.make(Operation::DropElement { family, map, veth: veth.clone() });
+                self.tell(Cause::Map);
+                None
+            }
+            None => None,
+        };
+        if from == to {
+            return;
+        }
+        self.tell(Cause::Map);
+        match to {
+            Some(chain) if self.is_new => {
+                self.make(Operation::AddElement { family, map, veth: veth.clone(), chain: chain.clone() });
+            }
+            _ => {
+                let old = from.and_then(|chain| found.chains.get(chain));
+                let is_sound = old.is_some_and(|chain| chain.rules.iter().all(|rule| rule.rule.is_ok()));
+                self.switch.lead(family, map, veth, from, to, is_sound);
+            }
+        }
+    }
 }
 
 fn is_place_of(place: HeldBase, base: &BaseChain) -> bool {
@@ -285,13 +342,7 @@ fn is_place_of(place: HeldBase, base: &BaseChain) -> bool {
 }
 
 /// Makes the rules of a chain right: what is too much goes alone if that suffices, so that counters go on.
-fn rewrite(
-    family: Family,
-    chain: &ChainName,
-    wanted: &[Rule],
-    held: Option<&HeldChain>,
-    causes: &mut BTreeSet<Cause>,
-) -> Vec<Operation> {
+fn rewrite(family: Family, chain: &ChainName, wanted: &[Rule], held: Option<&HeldChain>) -> Vec<Operation> {
     let held = held.map_or(&[][..], |held| &held.rules);
     let mut missing = wanted.iter().peekable();
     let mut too_many = Vec::new();
@@ -300,67 +351,14 @@ fn rewrite(
             too_many.push(*handle);
         }
     }
-    let mut operations = Vec::new();
+    let chain = || chain.clone();
     if missing.peek().is_none() {
-        operations.extend(too_many.iter().map(|handle| Operation::DropRule {
-            family,
-            chain: chain.clone(),
-            handle: *handle,
-        }));
-    } else {
-        if !held.is_empty() {
-            operations.push(Operation::FlushChain { family, chain: chain.clone() });
-        }
-        operations.extend(wanted.iter().map(|rule| Operation::AddRule {
-            family,
-            chain: chain.clone(),
-            rule: rule.clone(),
-        }));
+        let drop = |handle| Operation::DropRule { family, chain: chain(), handle };
+        return too_many.into_iter().map(drop).collect();
     }
-    if !operations.is_empty() {
-        causes.insert(Cause::Rule);
-    }
-    operations
-}
-
-/// Elements of one map; whether any was not as wanted.
-fn elements(
-    program: &Program,
-    found: &HeldTable,
-    led: &BTreeMap<IfName, Verdict>,
-    family: Family,
-    map: Interface,
-    switch: &mut Switch,
-    plan: &mut Plan,
-    is_new: bool,
-) -> bool {
-    let mut differs = false;
-    let veths = program.dispatch.keys().chain(led.keys()).collect::<BTreeSet<_>>();
-    for veth in veths {
-        let to = program.dispatch.get(veth).map(|placement| chain_of(placement, map));
-        let from = match led.get(veth) {
-            Some(Verdict::Goto(chain)) => Some(chain),
-            Some(_) => {
-                plan.made.push(Operation::DropElement { family, map, veth: veth.clone() });
-                differs = true;
-                None
-            }
-            None => None,
-        };
-        if from == to {
-            continue;
-        }
-        differs = true;
-        if let (true, Some(chain)) = (is_new, to) {
-            // No packet has come here yet: nothing is in two steps.
-            plan.made.push(Operation::AddElement { family, map, veth: veth.clone(), chain: chain.clone() });
-        } else {
-            let chain = from.and_then(|chain| found.chains.get(chain));
-            let is_sound = chain.is_some_and(|chain| chain.rules.iter().all(|rule| rule.rule.is_ok()));
-            switch.lead(family, map, veth, from, to, is_sound);
-        }
-    }
-    differs
+    let flush = (!held.is_empty()).then(|| Operation::FlushChain { family, chain: chain() });
+    let add = wanted.iter().map(|rule| Operation::AddRule { family, chain: chain(), rule: rule.clone() });
+    flush.into_iter().chain(add).collect()
 }
 
 /// The ARP table is made whole or not at all.
@@ -369,7 +367,11 @@ fn arp(program: &Program, held: &Held, wish: Wish, difference: &mut Difference) 
     let wanted = owners(program, Family::Ipv4).filter_map(own).collect::<BTreeSet<(IfName, Ipv4Addr)>>();
     let nothing = BTreeSet::new();
     let owners = match &held.arp {
-        Some(arp) if arp.whole && !arp.state.dormant && !wish.claims(arp.state) => &arp.owners,
+        Some(arp)
+            if arp.whole && !arp.state.dormant && !wish.claims(arp.state) && wish.effort == Effort::Mend =>
+        {
+            &arp.owners
+        }
         found => {
             if found.is_some() {
                 plan.made.push(Operation::DropArpTable);
@@ -394,9 +396,5 @@ fn arp(program: &Program, held: &Held, wish: Wish, difference: &mut Difference) 
 
 /// Who owns which address, as wanted.
 fn owners(program: &Program, family: Family) -> impl Iterator<Item = &Member> {
-    let name = match family {
-        Family::Ipv4 => "cam4self",
-        Family::Ipv6 => "cam6self",
-    };
-    program.table(family).sets.get(name).into_iter().flat_map(|set| &set.members)
+    program.table(family).sets.get(&self_set(family)).into_iter().flat_map(|set| &set.members)
 }

@@ -28,7 +28,7 @@ pub use crate::error::{Error, NotPlaced};
 
 use crate::change::{Change, Endpoint};
 use crate::compile;
-use crate::diff::Wish;
+use crate::diff::{Effort, Wish};
 use crate::kernel::{self, Guard, Kernel, LogReader};
 use crate::program::IfName;
 use task::Task;
@@ -98,7 +98,7 @@ impl Enforcer {
             Guard::Owned => kernel.guard().map_err(of_kernel)?,
             Guard::Anyone => Guard::Anyone,
         };
-        let wish = Wish { guard, port: kernel.port() };
+        let wish = Wish { guard, port: kernel.port(), effort: Effort::Mend };
         let events = kernel.watch().map_err(of_kernel)?;
         let log = LogReader::open(config.options.log_group)
             .map_err(|error| format!("denied packets are not heard of: {error}"));

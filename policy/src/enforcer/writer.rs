@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::refusals::trial_end;
 use super::status::Cause;
-use crate::diff::{self, Difference, Wish, is_ours};
+use crate::diff::{self, Difference, Effort, Wish, is_ours};
 use crate::kernel::{self, CommitError, Counted, Error, Event, Held, Kernel, Operation, Watch};
 use crate::plan::{Lingering, Members, Mirror, Plan};
 use crate::program::{ChainName, Family, Member, Program, Set, SetKind, SetName};
@@ -147,6 +147,7 @@ impl Writer {
         &mut self,
         program: &Program,
         depth: Depth,
+        effort: Effort,
         is_there: impl Fn(&str) -> bool,
     ) -> Result<Difference, Trouble> {
         let mut difference = Difference::default();
@@ -161,7 +162,8 @@ impl Writer {
             self.compare(program, wanted, is_there, &mut difference)?;
         }
         let tables = self.read_tables()?;
-        diff::tables(program, &tables, self.wish, &self.mirror.lingering, &mut difference);
+        let wish = Wish { effort, ..self.wish };
+        diff::tables(program, &tables, wish, &self.mirror.lingering, &mut difference);
         Ok(difference)
     }
 
@@ -259,7 +261,8 @@ impl Writer {
             self.commit_tables(&mut rest, program)?;
             plan.lingering.chains.append(&mut rest.lingering.chains);
         }
-        Ok(self.remember(plan))
+        self.remember(plan);
+        Ok(())
     }
 
     /// Afterwards all veths are led as the program says.

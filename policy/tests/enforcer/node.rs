@@ -19,12 +19,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// An enforcer in the network namespace of the calling thread. What is slow is made fast.
 pub(crate) fn config() -> Config {
-    let options = Options {
-        node: "n1".to_owned(),
-        bgp_port: 179,
-        log_group: 100,
-        unknown_pods: UnknownPods::Closed,
-    };
+    let options =
+        Options { node: "n1".to_owned(), bgp_port: 179, log_group: 100, unknown_pods: UnknownPods::Closed };
     Config {
         check_interval: Duration::from_secs(3600),
         compare_interval: Duration::from_secs(1),
@@ -58,7 +54,9 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 /// Waits until the status is as described.
 pub(crate) async fn reaches(enforcer: &Enforcer, what: &str, hit: impl Fn(&Status) -> bool) -> Status {
     let mut status = enforcer.status();
-    let found = timeout(LONG, status.wait_for(|status| hit(status))).await.map(|found| found.map(|status| status.clone()));
+    let found = timeout(LONG, status.wait_for(|status| hit(status)))
+        .await
+        .map(|found| found.map(|status| status.clone()));
     match found {
         Ok(found) => found.expect("it lives"),
         Err(_) => panic!("not reached: {what}\n{:#?}", status.borrow().clone()),

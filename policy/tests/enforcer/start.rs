@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::common::{run, try_run};
 use crate::in_namespace;
 use crate::node::{
-    allow, apply, config, endpoint, generation, namespace, pod, reaches, repairs, soon, start, start_with, wired,
+    allow, apply, config, endpoint, generation, namespace, pod, reaches, repairs, soon, start, start_with,
+    wired,
 };
 
 /// Three pods of which two are here, and a policy with a peer list.

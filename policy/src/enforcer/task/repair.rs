@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::compile::self_set;
-use crate::diff::Difference;
+use crate::diff::{Difference, Effort};
 use crate::program::SetName;
 
 impl Task {
@@ -87,7 +87,9 @@ impl Task {
                 self.ledger.add_class(chain.clone(), policies);
             }
         }
-        let Difference { plan, causes } = self.writer.difference(program, depth, is_there)?;
+        // What was refused a few times cannot be mended.
+        let effort = if self.retry_budget.is_strained() { Effort::Rebuild } else { Effort::Mend };
+        let Difference { plan, causes } = self.writer.difference(program, depth, effort, is_there)?;
         self.writer.carry_out(plan, program)?;
         self.writer.remember_all(program);
         Ok(causes)

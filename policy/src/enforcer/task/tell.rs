@@ -12,7 +12,8 @@ impl Task {
     /// Makes the status anew, if anything happened, and not too often.
     pub(super) fn tell(&mut self, now: Instant) {
         let is_first = self.view == View::Written && !self.status.borrow().written;
-        if !is_first && !(self.is_stale && self.timers.status <= now) {
+        let is_due = self.is_stale && self.timers.status <= now;
+        if !(is_first || is_due) {
             return;
         }
         self.is_stale = false;
