@@ -23,10 +23,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use cambric_policy::change::{Change, Endpoint};
+use cambric_policy::change::{Change, Endpoint, Key};
 use cambric_policy::compile::{Options, UnknownPods};
 use cambric_policy::enforcer::{Config, Enforcer, Filter, Report, Status};
 use cambric_policy::error::Error;
+use cambric_policy::policy::Policy as PolicyRules;
 use cambric_policy::program::IfName;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -264,7 +265,9 @@ impl Keeper {
                         return Ok(());
                     }
                     let Some(now) = self.clusters.borrow_and_update().clone() else { continue };
-                    enforcer.apply(told.changes_to(&now)).await?;
+                    let changes = told.changes_to(&now);
+                    progress.note_faults(&changes);
+                    enforcer.apply(changes).await?;
                     told = now;
                     progress.view_told = true;
                 }
@@ -351,6 +354,8 @@ struct Progress {
     completing: bool,
     written: bool,
     look_failed: Option<String>,
+    /// Policies with faults that the source has told, with file and field.
+    faulty: BTreeSet<Key>,
     mark_failed: Option<String>,
 }
 
@@ -364,8 +369,24 @@ impl Progress {
         }
     }
 
+    fn note_faults(&mut self, changes: &[Change]) {
+        for change in changes {
+            let Change::Policy(key, object) = change else { continue };
+            let has_faults = |object: &Arc<_>| !PolicyRules::read(&key.namespace, object).faults.is_empty();
+            if object.as_ref().is_some_and(has_faults) {
+                self.faulty.insert(key.clone());
+            } else {
+                self.faulty.remove(key);
+            }
+        }
+    }
+
     fn state(&self, enforcer: Status, settings: &Settings) -> PolicyState {
-        let of_enforcer = enforcer.problems.iter().map(|what| Problem::new(PLACE, what.clone()));
+        let told = |what: &&String| {
+            self.faulty.iter().any(|key| what.starts_with(&format!("policy {key} fails closed: ")))
+        };
+        let of_enforcer = enforcer.problems.iter().filter(|what| !told(what));
+        let of_enforcer = of_enforcer.map(|what| Problem::new(PLACE, what.clone()));
         let of_looks = self.look_failed.iter().map(|what| Problem::new(PLACE, what.clone()));
         let mark = settings.run_dir.join(mark::FILE_NAME).display().to_string();
         let of_mark = self.mark_failed.iter().map(|error| {
@@ -377,5 +398,55 @@ impl Progress {
             problems: of_enforcer.chain(of_looks).chain(of_mark).collect(),
             enforcer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cambric_policy::change::{Fault, PolicyObject};
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings { node: "n1".to_owned(), run_dir: "/run/cambric".into(), bgp_port: 179 }
+    }
+
+    #[test]
+    fn what_it_waits_for_is_said_until_it_is_written() {
+        let mut progress = Progress::default();
+        let waits = |progress: &Progress| progress.state(Status::default(), &settings()).waiting_for;
+        assert_eq!(waits(&progress), Some("the objects of the cluster"));
+        progress.view_told = true;
+        assert_eq!(waits(&progress), Some("the list of pods on this node"));
+        progress.look_told = true;
+        assert_eq!(waits(&progress), Some("the kernel to take it"));
+        progress.written = true;
+        assert_eq!(waits(&progress), None);
+    }
+
+    #[test]
+    fn a_fault_that_the_source_has_told_is_no_second_problem() {
+        let fault = Fault { field: "spec.x".to_owned(), what: "unknown field".to_owned() };
+        let policy = |faults| Some(Arc::new(PolicyObject { object: Default::default(), faults }));
+        let (bad, refused) = (Key::new("default", "bad"), Key::new("default", "refused"));
+        let mut progress = Progress::default();
+        progress.note_faults(&[
+            Change::Policy(bad.clone(), policy(vec![fault])),
+            Change::Policy(refused, policy(Vec::new())),
+        ]);
+        let problems = ["bad", "refused"].map(|name| format!("policy default/{name} fails closed: why"));
+        let enforcer = Status { problems: problems.into(), ..Status::default() };
+        let words = |progress: &Progress| {
+            let state = progress.state(enforcer.clone(), &settings());
+            state.problems.iter().map(Problem::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(words(&progress), ["NetworkPolicy: policy default/refused fails closed: why"]);
+        progress.note_faults(&[Change::Policy(bad, None)]);
+        progress.mark_failed = Some("Read-only file system".to_owned());
+        assert_eq!(words(&progress).len(), 3);
+        assert_eq!(
+            words(&progress)[2],
+            "/run/cambric/ready: cannot be written: Read-only file system; no pod is started"
+        );
     }
 }

@@ -97,8 +97,7 @@ fn block(pod: &PolicyPod) -> String {
         let by = if policies.is_empty() { String::new() } else { format!(" by {}", policies.join(", ")) };
         fields.field(name, format_args!("{state}{by}{why}"));
         if !policies.is_empty() {
-            let denied = format!("{}, to all pods here with the same rules", packets(*denied));
-            fields.field(&format!("{name} denied"), denied);
+            fields.field(&format!("{name} denied"), of_class(*denied));
         }
     }
     fields.list("Denied lately", pod.denials.iter().map(denial), "nothing");
@@ -116,6 +115,14 @@ fn denial(denial: &Denial) -> String {
 
 fn or_nobody(policies: &[String]) -> String {
     if policies.is_empty() { "no policy, for it was closed".to_owned() } else { policies.join(", ") }
+}
+
+/// Pods that the same policies judge share their rules, and so the counters of them.
+fn of_class(denied: Count) -> String {
+    match denied.packets {
+        0 => packets(denied),
+        _ => format!("{}, of all pods here with the same rules", packets(denied)),
+    }
 }
 
 fn packets(count: Count) -> String {
@@ -234,7 +241,7 @@ Interface:       cam0123456789ab
 Addresses:       10.244.1.7
                  fd00::7
 Ingress:         isolated by default/web, default/dns
-Ingress denied:  2 packets, 120 bytes, to all pods here with the same rules
+Ingress denied:  2 packets, 120 bytes, of all pods here with the same rules
 Egress:          open: no policy isolates it
 Denied lately:   ingress from 10.244.2.9 (dev/shell), TCP port 5432, by default/web (3s ago)
                  egress to 192.0.2.1, ICMP, by no policy, for it was closed (1m30s ago)

@@ -57,14 +57,14 @@ fn policy(status: &PolicyStatus) -> Vec<String> {
         return vec!["off: pods talk as they like".to_owned()];
     }
     let PolicyStatus { policies, pods, closed, sets, members, chains, denials, .. } = status;
-    let closed = if *closed > 0 { format!(", {closed} of them closed") } else { String::new() };
+    let closed = if *closed > 0 { format!(" ({closed} closed)") } else { String::new() };
     let mut lines = vec![
         if status.written {
-            format!("on, in the kernel: {policies} policies, {pods} pods here{closed}")
+            format!("on, in the kernel; policies: {policies}, pods here: {pods}{closed}")
         } else {
             format!("on, not in the kernel yet: it waits for {}", status.waiting_for.join(", "))
         },
-        format!("{sets} sets with {members} members, {chains} chains, {denials} denials told"),
+        format!("sets: {sets}, members: {members}, chains: {chains}, denials told: {denials}"),
     ];
     lines.extend(status.last_change_us.map(|micros| format!("last change took {micros} us")));
     lines.extend(status.repairs.iter().map(|(cause, repairs)| {
@@ -140,8 +140,8 @@ Kernel:     ipv4: 24 of 24 routes installed, next-hop groups: 1
 Repairs:    link-lost: 24
             route-deleted: 1
 Checks:     12 of the whole table; the kernel's events lost 0 times
-Policy:     on, in the kernel: 12 policies, 30 pods here, 1 of them closed
-            8 sets with 400 members, 10 chains, 7 denials told
+Policy:     on, in the kernel; policies: 12, pods here: 30 (1 closed)
+            sets: 8, members: 400, chains: 10, denials told: 7
             last change took 180 us
             repaired table: 1, last 1m15s ago in 2100 us
 Ready:      yes
@@ -192,7 +192,7 @@ Kernel:     ipv4: 0 of 0 routes installed, 3 kept from before, next-hop groups: 
 Repairs:    none
 Checks:     0 of the whole table; the kernel's events lost 0 times
 Policy:     on, not in the kernel yet: it waits for the objects of the cluster
-            0 sets with 0 members, 0 chains, 0 denials told
+            sets: 0, members: 0, chains: 0, denials told: 0
 Ready:      no
 Waits for:  Node rack1-node1
             End-of-RIB from tor1a
