@@ -1,8 +1,8 @@
 //! The kernel's side: sets of ipset and tables of nf_tables, by netlink.
 //!
-//! Everything here blocks, for a few microseconds as a rule, and is used by one thread. No tool is run. What is written
-//! can be read back and is then equal; what is read back and is none of ours is told as such. Nothing of any other program
-//! is looked at but the names of its chains, nor changed.
+//! Everything here blocks, for a few microseconds as a rule, and is used by one thread. No tool is run. What is
+//! written can be read back and is then equal; what is read back and is none of ours is told as such. Nothing of
+//! any other program is looked at but the names of its chains, nor changed.
 //!
 //! - `ipset`: sets and members.
 //! - `operation`, `batch`: our tables, all or nothing.
@@ -22,6 +22,8 @@ mod message;
 mod operation;
 mod requirements;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,14 +121,14 @@ impl Kernel {
         Ok(Kernel { ipset: Ipset::open()?, tables: Socket::open()? })
     }
 
-    /// The number of the socket that tables are written through: it is the owner of what is made [`Guard::Owned`], and events of
-    /// nf_tables tell it.
+    /// The number of the socket that tables are written through: it is the owner of what is made [`Guard::Owned`],
+    /// and events of nf_tables tell it.
     pub fn port(&self) -> u32 {
         self.tables.port()
     }
 
-    /// Makes a set with room for so many members without growing, and for `most` at all (the kernel counts by parts of its
-    /// table and may take a few more). One of the same kind and size that is there already is success.
+    /// Makes a set with room for so many members without growing, and for `most` at all (the kernel counts by parts
+    /// of its table and may take a few more). One of the same kind and size that is there already is success.
     pub fn create_set(
         &mut self,
         family: Family,
@@ -142,7 +144,8 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`Error::Members`] names those that were refused, after all others were added; once the set is full no more are tried.
+    /// [`Error::Members`] names those that were refused, after all others were added; once the set is full no more
+    /// are tried.
     pub fn add_members(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         self.ipset.add(family, name, members)
     }
@@ -208,8 +211,9 @@ impl Kernel {
         Watch::open(BTreeSet::from([self.port()]))
     }
 
-    /// Does all of the operations, or none. With a generation: only if nobody changed nf_tables since that one was read; the generation afterwards is
-    /// then [`next_generation`] of it. A veth is never led to a chain that is made in the same batch, but if table or map are new (see `batch`).
+    /// Does all of the operations, or none. With a generation: only if nobody changed nf_tables since that one was
+    /// read; the generation afterwards is then [`next_generation`] of it. A veth is never led to a chain that is
+    /// made in the same batch, but if table or map are new (see `batch`).
     pub fn commit(&mut self, operations: &[Operation], generation: Option<u32>) -> Result<(), CommitError> {
         batch::send(&mut self.tables, &mut self.ipset, operations, generation)
     }

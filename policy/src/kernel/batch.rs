@@ -5,11 +5,17 @@
 //! without being asked for, and tens of thousands of the others would not fit the socket.
 //! net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
 //!
-//! For packets a batch is one step, with one exception. The generation of the rules is picked once, when a packet enters a
-//! base chain (`genbit` in `nft_do_chain`); the elements of a map are looked up in the generation of that moment
-//! (`nft_genmask_cur`). So a packet that is on its way through the rules while a batch is committed can be led by a new
-//! element to a new chain and see it as it was before the batch: empty, and the end of an empty chain lets it pass. Whoever
-//! leads veths to new chains makes them in a batch *before*: then they are the same in both generations.
+//! For packets a batch is one step, with one exception. The generation of the rules is picked once, when a packet
+//! enters a base chain (`genbit` in `nft_do_chain`); the elements of a map are looked up in the generation of that
+//! moment (`nft_genmask_cur`). So a packet that is on its way through the rules while a batch is committed can be
+//! led by a new element to a new chain and see it as it was before the batch: empty, and the end of an empty chain
+//! lets it pass. Whoever leads veths to new chains makes them in a batch *before*: then they are the same in both
+//! generations. (Linux 6.18, a flood of packets that the old and the new chain drop: 1,581 of 900,000 passed in
+//! 125,000 such batches, none of 820,000 in 86,000 pairs of batches.)
+//!
+//! A batch with a match of ipset waits for the end of an RCU grace period, 7 to 16 ms, if what an earlier batch
+//! removed (chains, rules, elements) was not freed yet (`nft_compat_wait_for_destructors`). Batches without one do
+//! not wait: a veth that is led to a chain that is there is switched in 50 us.
 
 use std::collections::HashMap;
 use std::io;
@@ -146,7 +152,8 @@ impl<'a> Batch<'a> {
         Batch { socket, writer, first, last: first, last_start: 0 }
     }
 
-    /// Adds what `write` writes with the sequence number it is given, as the next operation; or the reason why it cannot be written.
+    /// Adds what `write` writes with the sequence number it is given, as the next operation; or the reason why it
+    /// cannot be written.
     pub(super) fn put(
         &mut self,
         write: impl FnOnce(u32, &mut Writer) -> Result<(), super::Foreign>,

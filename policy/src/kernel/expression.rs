@@ -23,7 +23,8 @@ pub(super) enum Expression {
     Compare { register: u32, equal: bool, bytes: Vec<u8> },
     /// Goes on if the register is within, both ends included.
     Range { register: u32, first: Vec<u8>, last: Vec<u8> },
-    /// Looks the register up in a native set: goes on if it is in it (`inverted`: is not), or takes the verdict of a map.
+    /// Looks the register up in a native set: goes on if it is in it (`inverted`: is not), or takes the verdict of
+    /// a map.
     Lookup { set: String, register: u32, verdict: bool, inverted: bool },
     /// Counts.
     Counter { packets: u64, bytes: u64 },
@@ -72,7 +73,8 @@ const ARP_SENDER_OFFSET: u32 = 14;
 
 /// IPSET_INV_MATCH
 const INVERTED: u8 = 1;
-/// The revision of the match that is spoken: the first with more than one dimension in few bytes, in every kernel since 2.6.39.
+/// The revision of the match that is spoken: the first with more than one dimension in few bytes, in every kernel
+/// since 2.6.39.
 pub(super) const SET_MATCH_REVISION: u32 = 1;
 pub(super) const SET_MATCH: &str = "set";
 
@@ -332,11 +334,11 @@ fn write(element: &mut Writer, expression: &Expression) {
             data.nested(4, |value| value.bytes(DATA_VALUE, last));
         }),
         E::Lookup { set, register, verdict, inverted } => named("lookup", &|data| {
-            data.text(1, set);
             data.u32(2, *register);
             if *verdict {
                 data.u32(3, VERDICT_REGISTER);
             }
+            data.text(1, set);
             if *inverted {
                 data.u32(5, LOOKUP_INVERTED);
             }
@@ -350,8 +352,8 @@ fn write(element: &mut Writer, expression: &Expression) {
             data.u32(5, 0);
         }),
         E::Log { group, prefix } => named("log", &|data| {
-            data.u16(1, *group);
             data.text(2, prefix);
+            data.u16(1, *group);
         }),
         E::InSet { index, dimensions, flags } => named("match", &|data| {
             data.text(1, SET_MATCH);

@@ -19,7 +19,8 @@ use crate::program::{ChainName, Family, Hook, IfName, Interface, Rule, SetName, 
 /// All of ours in nf_tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// The generation of all nf_tables that this is; a batch that tells it is taken only if nobody changed anything since.
+    /// The generation of all nf_tables that this is; a batch that tells it is taken only if nobody changed anything
+    /// since.
     pub generation: u32,
     /// `table ip cambric`
     pub ipv4: Option<HeldTable>,
@@ -55,7 +56,8 @@ pub struct HeldTable {
 /// How a table stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableState {
-    /// The socket that owns it now, as the kernel numbers it (see [`super::Kernel::port`]); `None`: anyone may change it.
+    /// The socket that owns it now, as the kernel numbers it (see [`super::Kernel::port`]); `None`: anyone may
+    /// change it.
     pub owner: Option<u32>,
     /// How it was made: only one that was made [`Guard::Owned`] can be made ours again.
     pub guard: Guard,
@@ -306,20 +308,24 @@ struct RawBase {
     filter: bool,
 }
 
-fn read_raw_chains(socket: &mut Socket, family: u8) -> Result<Vec<(ChainName, Option<RawBase>)>, Error> {
+type RawChain = (ChainName, Option<RawBase>);
+
+fn read_raw_chains(socket: &mut Socket, family: u8) -> Result<Vec<RawChain>, Error> {
     let body = |message: &mut Writer| message.text(chain::TABLE, TABLE);
-    list(socket, command::GETCHAIN, family, body, |attributes| {
-        let name = attributes.need(chain::NAME)?.text()?.into();
-        let Some(place) = attributes.find(chain::HOOK)? else { return Ok(Some((name, None))) };
-        let kind = attributes.find(chain::TYPE)?.map(Value::text).transpose()?.unwrap_or_default();
-        let base = RawBase {
-            hook: place.nested().need(chain::HOOK_NUMBER)?.u32()?,
-            priority: place.nested().need(chain::HOOK_PRIORITY)?.u32()? as i32,
-            accepts: attributes.need(chain::POLICY)?.u32()? == chain::ACCEPT,
-            filter: kind == chain::FILTER,
-        };
-        Ok(Some((name, Some(base))))
-    })
+    list(socket, command::GETCHAIN, family, body, read_chain)
+}
+
+fn read_chain(attributes: Attributes<'_>) -> Result<Option<RawChain>, Damaged> {
+    let name = attributes.need(chain::NAME)?.text()?.into();
+    let Some(place) = attributes.find(chain::HOOK)? else { return Ok(Some((name, None))) };
+    let kind = attributes.find(chain::TYPE)?.map(Value::text).transpose()?.unwrap_or_default();
+    let base = RawBase {
+        hook: place.nested().need(chain::HOOK_NUMBER)?.u32()?,
+        priority: place.nested().need(chain::HOOK_PRIORITY)?.u32()? as i32,
+        accepts: attributes.need(chain::POLICY)?.u32()? == chain::ACCEPT,
+        filter: kind == chain::FILTER,
+    };
+    Ok(Some((name, Some(base))))
 }
 
 fn read_chains(socket: &mut Socket, family: u8) -> Result<BTreeMap<ChainName, HeldChain>, Error> {
@@ -347,15 +353,17 @@ struct RawRule {
 
 fn read_rules(socket: &mut Socket, family: u8) -> Result<Vec<RawRule>, Error> {
     let body = |message: &mut Writer| message.text(rule::TABLE, TABLE);
-    list(socket, command::GETRULE, family, body, |attributes| {
-        let list = attributes.find(rule::EXPRESSIONS)?.unwrap_or(Value(&[]));
-        Ok(Some(RawRule {
-            chain: attributes.need(rule::CHAIN)?.text()?.into(),
-            handle: attributes.need(rule::HANDLE)?.u64()?,
-            expressions: expression::read_list(list.nested()),
-            tag: read_tag(attributes.find(rule::USERDATA)?)?,
-        }))
-    })
+    list(socket, command::GETRULE, family, body, read_rule)
+}
+
+fn read_rule(attributes: Attributes<'_>) -> Result<Option<RawRule>, Damaged> {
+    let list = attributes.find(rule::EXPRESSIONS)?.unwrap_or(Value(&[]));
+    Ok(Some(RawRule {
+        chain: attributes.need(rule::CHAIN)?.text()?.into(),
+        handle: attributes.need(rule::HANDLE)?.u64()?,
+        expressions: expression::read_list(list.nested()),
+        tag: read_tag(attributes.find(rule::USERDATA)?)?,
+    }))
 }
 
 /// The comment in a rule's user data; what is none of ours may hold anything there.
@@ -395,16 +403,18 @@ impl ListedSet {
 
 fn read_sets(socket: &mut Socket, family: u8) -> Result<Vec<ListedSet>, Error> {
     let body = |message: &mut Writer| message.text(set::TABLE, TABLE);
-    list(socket, command::GETSET, family, body, |attributes| {
-        let optional = |kind| attributes.find(kind)?.map(Value::u32).transpose();
-        Ok(Some(ListedSet {
-            name: attributes.need(set::NAME)?.text()?.to_owned(),
-            flags: optional(set::FLAGS)?.unwrap_or_default(),
-            key_type: optional(set::KEY_TYPE)?.unwrap_or_default(),
-            key_length: optional(set::KEY_LENGTH)?.unwrap_or_default(),
-            data_type: optional(set::DATA_TYPE)?,
-        }))
-    })
+    list(socket, command::GETSET, family, body, read_set)
+}
+
+fn read_set(attributes: Attributes<'_>) -> Result<Option<ListedSet>, Damaged> {
+    let optional = |kind| attributes.find(kind)?.map(Value::u32).transpose();
+    Ok(Some(ListedSet {
+        name: attributes.need(set::NAME)?.text()?.to_owned(),
+        flags: optional(set::FLAGS)?.unwrap_or_default(),
+        key_type: optional(set::KEY_TYPE)?.unwrap_or_default(),
+        key_length: optional(set::KEY_LENGTH)?.unwrap_or_default(),
+        data_type: optional(set::DATA_TYPE)?,
+    }))
 }
 
 /// Elements of a map that are none of ours are told in words.
@@ -436,22 +446,35 @@ fn read_elements(socket: &mut Socket, family: u8, name: &str) -> Result<Vec<Elem
         message.text(element::TABLE, TABLE);
         message.text(element::SET, name);
     };
-    let parts = list(socket, command::GETSETELEM, family, body, |attributes| {
-        let Some(elements) = attributes.find(element::ELEMENTS)? else { return Ok(None) };
-        let mut part: Vec<Element> = Vec::new();
-        for item in elements.nested() {
-            let (kind, item) = item?;
-            if kind != element::ITEM {
-                continue;
-            }
-            // A catch-all element has no key.
-            let key = item.nested().find(element::KEY)?;
-            let key = key.map(|key| key.nested().need(element::VALUE)).transpose()?;
-            let verdict =
-                item.nested().find(element::DATA)?.map(|data| expression::read_verdict(data.nested()));
-            part.push((key.unwrap_or(Value(b"*")).0.to_vec(), verdict));
-        }
-        Ok(Some(part))
-    })?;
+    let parts = list(socket, command::GETSETELEM, family, body, read_items)?;
     Ok(parts.into_iter().flatten().collect())
+}
+
+/// The elements in one message of a listing.
+fn read_items(attributes: Attributes<'_>) -> Result<Option<Vec<Element>>, Damaged> {
+    let Some(elements) = attributes.find(element::ELEMENTS)? else { return Ok(None) };
+    let mut part = Vec::new();
+    for item in elements.nested() {
+        let (kind, item) = item?;
+        if kind != element::ITEM {
+            continue;
+        }
+        // A catch-all element has no key.
+        let key = item.nested().find(element::KEY)?;
+        let key = key.map(|key| key.nested().need(element::VALUE)).transpose()?;
+        let verdict = item.nested().find(element::DATA)?.map(|data| expression::read_verdict(data.nested()));
+        part.push((key.unwrap_or(Value(b"*")).0.to_vec(), verdict));
+    }
+    Ok(Some(part))
+}
+
+/// Reads bytes as a part of each listing.
+#[cfg(test)]
+pub(super) fn read_anything(bytes: &[u8]) {
+    for attributes in [Attributes(bytes), Attributes(bytes.get(20..).unwrap_or_default())] {
+        drop(read_chain(attributes));
+        let _ = read_rule(attributes).map(|raw| raw.map(|raw| is_arp_rule(&raw)));
+        drop(read_set(attributes));
+        drop(read_items(attributes));
+    }
 }

@@ -238,8 +238,8 @@ impl Ipset {
         }
     }
 
-    /// Adds members. All that can be added are: those that were refused are told at the end, and after the first that found the
-    /// set full no more are tried.
+    /// Adds members. All that can be added are: those that were refused are told at the end, and after the first
+    /// that found the set full no more are tried.
     pub(super) fn add(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         self.change(ADD, family, name, members)
     }
@@ -285,8 +285,8 @@ impl Ipset {
         if refused.is_empty() { Ok(()) } else { Err(Error::Members { set: name.clone(), refused }) }
     }
 
-    /// Sends as many members as go in one send and reads all answers: how many were sent, and the first that was refused with the
-    /// number of the error. Of those behind it some may have been taken.
+    /// Sends as many members as go in one send and reads all answers: how many were sent, and the first that was
+    /// refused with the number of the error. Of those behind it some may have been taken.
     fn send_members(
         &mut self,
         kind: u16,
@@ -510,8 +510,8 @@ fn read_part(attributes: Attributes<'_>, held: &mut Option<(Family, Set)>) -> Re
     Ok(())
 }
 
-/// A member. `None`: it is one that we never write: what says `nomatch`, or means a protocol that is none of ours. It is as if
-/// it were not there: if it should be, adding it puts it right.
+/// A member. `None`: it is one that we never write: what says `nomatch`, or means a protocol that is none of ours.
+/// It is as if it were not there: if it should be, adding it puts it right.
 fn read_member(kind: SetKind, data: Attributes<'_>) -> Result<Option<Member>, Damaged> {
     if data.find(data::FLAGS)?.map(Value::u32).transpose()?.unwrap_or_default() != 0 {
         return Ok(None);
@@ -551,4 +551,16 @@ fn read_address(ip: Attributes<'_>) -> Result<IpAddr, Damaged> {
         }
     }
     Err(Damaged("a member without an address"))
+}
+
+/// Reads bytes as a listing of each kind, and as what an error brings back.
+#[cfg(test)]
+pub(super) fn read_anything(bytes: &[u8]) {
+    let _ = line_of(bytes);
+    for kind in KINDS {
+        let mut held = Some((Family::Ipv4, Set { kind, members: BTreeSet::new() }));
+        let _ = read_part(Attributes(bytes), &mut held);
+        drop(read_member(kind, Attributes(bytes)));
+        let _ = read_part(Attributes(bytes.get(20..).unwrap_or_default()), &mut held);
+    }
 }

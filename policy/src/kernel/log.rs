@@ -208,3 +208,53 @@ fn read_ports(protocol: u8, rest: &[u8]) -> Option<(u16, u16)> {
     let [a, b, c, d] = *rest.first_chunk::<4>()?;
     [6, 17, 132].contains(&protocol).then_some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
+
+/// Reads bytes as messages, and as packets.
+#[cfg(test)]
+pub(super) fn read_anything(bytes: &[u8]) {
+    read(Messages(bytes), &mut Vec::new());
+    drop(read_packet(Attributes(bytes)));
+    for addressed in [read_ipv4(bytes), read_ipv6(bytes)].into_iter().flatten() {
+        addressed.rest.and_then(|rest| read_ports(addressed.protocol, rest));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protocol and ports of an IPv6 packet with these headers after the first.
+    fn ipv6(next: u8, rest: &[u8]) -> (u8, Option<(u16, u16)>) {
+        let mut packet = vec![0; 40];
+        packet[6] = next;
+        packet[8..24].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
+        packet.extend_from_slice(rest);
+        let Addressed { source, protocol, rest, .. } = read_ipv6(&packet).expect("a packet");
+        assert_eq!(source, IpAddr::from(Ipv6Addr::LOCALHOST));
+        (protocol, rest.and_then(|rest| read_ports(protocol, rest)))
+    }
+
+    #[test]
+    fn ports_are_found_behind_extension_headers_and_not_in_later_fragments() {
+        let ports = [0, 53, 0x12, 0x34];
+        let found = Some((53, 0x1234));
+        assert_eq!(ipv6(17, &ports), (17, found));
+        assert_eq!(ipv6(17, &ports[..3]), (17, None));
+        assert_eq!(ipv6(58, &ports), (58, None));
+        let options = [60, 0, 0, 0, 0, 0, 0, 0, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(ipv6(HOP_BY_HOP, &[&options[..], &ports].concat()), (6, found));
+        assert_eq!(ipv6(FRAGMENT, &[&[132, 0, 0, 1, 0, 0, 0, 0][..], &ports].concat()), (132, found));
+        assert_eq!(ipv6(FRAGMENT, &[&[132, 0, 0, 8, 0, 0, 0, 0][..], &ports].concat()), (132, None));
+    }
+
+    #[test]
+    fn ports_are_found_behind_options_of_ipv4_and_not_in_later_fragments() {
+        let mut packet = vec![0x46, 0, 0, 0, 0, 0, 0x20, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        packet.extend([1, 1, 1, 1, 0, 80, 0, 81]);
+        let addressed = read_ipv4(&packet).expect("a packet");
+        assert_eq!((addressed.source, addressed.destination), ([10, 0, 0, 1].into(), [10, 0, 0, 2].into()));
+        assert_eq!(addressed.rest.and_then(|rest| read_ports(6, rest)), Some((80, 81)));
+        packet[7] = 1;
+        assert_eq!(read_ipv4(&packet).expect("a packet").rest, None);
+    }
+}

@@ -193,7 +193,8 @@ impl<'a> Message<'a> {
         Ok((family, Attributes(rest)))
     }
 
-    /// The error number of an [`ERROR`] or [`DONE`] message, 0 for success, and the message it speaks of as far as it was sent along.
+    /// The error number of an [`ERROR`] or [`DONE`] message, 0 for success, and the message it speaks of as far as
+    /// it was sent along.
     pub(super) fn error(&self) -> Result<(i32, &'a [u8]), Damaged> {
         let (code, rest) =
             self.body.split_first_chunk::<4>().ok_or(Damaged("an error without its number"))?;

@@ -7,7 +7,8 @@ use super::ipset::number;
 use super::message::{APPEND, CREATE, EXCLUSIVE, Header, REQUEST, Writer};
 use crate::program::{ChainName, Family, Hook, IfName, Interface, Rule, SetName, TABLE, Verdict};
 
-/// One operation of a batch. An operation on what is not there, or the making of what is there in another form, is refused.
+/// One operation of a batch. An operation on what is not there, or the making of what is there in another form, is
+/// refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Makes `table ip cambric` or `table ip6 cambric`, or wakes it and makes it ours again.
@@ -64,7 +65,8 @@ pub enum Operation {
         /// Which.
         chain: ChainName,
     },
-    /// Makes the map from veth to chain that packets of this direction are looked up in: [`Interface::Input`] is `egress`.
+    /// Makes the map from veth to chain that packets of this direction are looked up in: [`Interface::Input`] is
+    /// `egress`.
     AddMap {
         /// Of which table.
         family: Family,
@@ -103,10 +105,10 @@ pub enum Operation {
 
 /// Who may change a table while this process lives.
 ///
-/// An owned table belongs to the socket that made it, and so does everything in it: `nft flush ruleset` of others passes it by,
-/// their changes get EPERM. The owner's end does not remove it, for it is never made without `persist` (Linux 6.9), and
-/// whoever comes next takes it over by [`Operation::AddTable`]. A table that was made without cannot be made owned later
-/// (EOPNOTSUPP): it has to be dropped in the same batch before.
+/// An owned table belongs to the socket that made it, and so does everything in it: `nft flush ruleset` of others
+/// passes it by, their changes get EPERM. The owner's end does not remove it, for it is never made without
+/// `persist` (Linux 6.9), and whoever comes next takes it over by [`Operation::AddTable`]. A table that was made
+/// without cannot be made owned later (EOPNOTSUPP): it has to be dropped in the same batch before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Guard {
     /// Whoever may change any table.

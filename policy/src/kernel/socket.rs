@@ -45,7 +45,9 @@ impl Socket {
         let mut raw = Raw::new(NETLINK_NETFILTER)?;
         let port = raw.bind_auto()?.port_number();
         raw.connect(&SocketAddr::new(0, 0))?;
-        setsockopt(&raw, sockopt::RcvBufForce, &RECEIVE_BYTES)?;
+        // Beyond the system's limit only with CAP_NET_ADMIN, which everything here needs.
+        setsockopt(&raw, sockopt::RcvBufForce, &RECEIVE_BYTES)
+            .or_else(|_| setsockopt(&raw, sockopt::RcvBuf, &RECEIVE_BYTES))?;
         setsockopt(&raw, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_TIMEOUT_SECONDS, 0))?;
         raw.set_cap_ack(true)?;
         Ok(Socket { raw, port, sequence: 0, send_bytes: 0, buffer: Vec::with_capacity(READ_BYTES) })
@@ -77,8 +79,8 @@ impl Socket {
         if bytes.len() + 4096 > self.send_bytes {
             self.send_bytes = (bytes.len() + 4096).next_power_of_two().max(1 << 20);
             // The kernel doubles it, and allocates nothing before it is needed.
-            setsockopt(&self.raw, sockopt::SndBuf, &self.send_bytes)?;
-            setsockopt(&self.raw, sockopt::SndBufForce, &self.send_bytes)?;
+            setsockopt(&self.raw, sockopt::SndBufForce, &self.send_bytes)
+                .or_else(|_| setsockopt(&self.raw, sockopt::SndBuf, &self.send_bytes))?;
         }
         loop {
             match self.raw.send(bytes, 0) {
@@ -127,7 +129,8 @@ impl Socket {
         }
     }
 
-    /// Asks one thing and returns what `answer` makes of the message that comes back; `Err(Refused)` with the number of the error.
+    /// Asks one thing and returns what `answer` makes of the message that comes back; `Err(Refused)` with the
+    /// number of the error.
     pub(super) fn ask<T>(
         &mut self,
         kind: u16,
@@ -201,7 +204,8 @@ impl Socket {
         each: &mut impl FnMut(Listing<'_>) -> Result<(), Damaged>,
     ) -> Result<bool, Error> {
         let mut of_one_moment = true;
-        // What is damaged is told only when the listing is at its end: the rest of it must not be the answer to the next question.
+        // What is damaged is told only when the listing is at its end: the rest of it must not be the answer to the
+        // next question.
         let mut damaged = None;
         loop {
             for message in self.receive()? {

@@ -148,3 +148,9 @@ fn what(kind: u16) -> &'static str {
         _ => " changed",
     }
 }
+
+/// Reads bytes as events.
+#[cfg(test)]
+pub(super) fn read_anything(bytes: &[u8]) {
+    take(Messages(bytes), &BTreeSet::new(), &mut None, &mut None, &mut Vec::new());
+}

@@ -1,6 +1,9 @@
 //! Rules of ours against packets.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use cambric_policy::kernel::{Denied, Event, Guard, Kernel, LogReader, Operation};
@@ -168,7 +171,8 @@ fn members_pass_and_others_do_not() {
             place(&mut kernel, family, &server, "open", "i-class");
             is_stopped(&mut kernel, &from, &to, "denied");
 
-            // A `return` out of a chain that was gone to with `goto` goes on in the base chain: egress first, then ingress.
+            // A `return` out of a chain that was gone to with `goto` goes on in the base chain: egress first, then
+            // ingress.
             kernel.add_members(family, &peers, &peer).expect("added");
             let ends = counted(&mut kernel, family, "end");
             let back_to = arrives(&from, &to);
@@ -199,6 +203,48 @@ fn members_pass_and_others_do_not() {
 fn node(family: Family) -> std::net::IpAddr {
     let text = if family == Family::Ipv4 { "10.0.2.1" } else { "fd00:2::1" };
     text.parse().expect("an address")
+}
+
+/// A packet under way while a batch is committed sees new elements of maps, but chains as they were before it.
+#[test]
+fn who_is_led_to_a_chain_of_an_earlier_batch_never_finds_it_empty() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open().expect("a kernel");
+        let (client, server) = (Pod::new(1), Pod::new(2));
+        let family = Family::Ipv4;
+        enforce(&mut kernel, family);
+        place(&mut kernel, family, &client, "open", "open");
+        place(&mut kernel, family, &server, "open", "i-class");
+        let (from, to) = (client.socket(family, 0), server.socket(family, 54).local_addr().expect("bound"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let flood = thread::spawn({
+            let stop = stop.clone();
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    from.send_to(b"no", to).expect("sent");
+                }
+            }
+        });
+        let (map, veth) = (Interface::Output, ChainName::from(server.veth()));
+        for nth in 0..1500 {
+            let chain: ChainName = format!("i-{nth}").into();
+            let denied = rule("denied", [Statement::Counter, Statement::Verdict(Verdict::Drop)]);
+            let made = [
+                Operation::AddChain { family, chain: chain.clone() },
+                Operation::AddRule { family, chain: chain.clone(), rule: denied },
+            ];
+            kernel.commit(&made, None).expect("taken");
+            let switch = [
+                Operation::DropElement { family, map, veth: veth.clone() },
+                Operation::AddElement { family, map, veth: veth.clone(), chain },
+            ];
+            kernel.commit(&switch, None).expect("taken");
+        }
+        stop.store(true, Ordering::Relaxed);
+        flood.join().expect("sent");
+        assert!(counted(&mut kernel, family, "denied") > 1000);
+        assert_eq!(counted(&mut kernel, family, "end"), 0);
+    });
 }
 
 #[test]
