@@ -14,7 +14,7 @@ use super::netns::Netns;
 const QUEUE_BYTES: usize = 32 << 20;
 /// Enough of a packet.
 const LOOK_BYTES: usize = 256;
-/// UDP port of marks; nobody listens there.
+/// UDP port of marks, at both ends: none that packets of tests come from.
 const MARK_PORT: u16 = 4;
 /// What the payload of a mark begins with.
 const MARK: [u8; 8] = *b"cam-mark";
@@ -59,7 +59,7 @@ impl Host {
             socket
         };
         let (eyes, mouth) = netns.enter(|| {
-            let mouth = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a socket");
+            let mouth = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, MARK_PORT)).expect("a socket");
             mouth.set_multicast_loop_v6(false).expect("no loop");
             ([eye(libc::ETH_P_IP), eye(libc::ETH_P_IPV6)], mouth)
         });
