@@ -165,6 +165,11 @@ impl Kernel {
         self.ipset.names()
     }
 
+    /// How many members each set has that is ours by its name: the members themselves do not travel.
+    pub fn set_sizes(&mut self) -> Result<BTreeMap<SetName, usize>, Error> {
+        self.ipset.sizes()
+    }
+
     /// A set; `None`: there is none of this name, or it is of a kind that is none of ours.
     pub fn set(&mut self, name: &SetName) -> Result<Option<(Family, Set)>, Error> {
         self.ipset.read(name)

@@ -27,6 +27,8 @@ const GET_BYINDEX: u16 = SUBSYSTEM | 15;
 const PROTOCOL_VERSION: u8 = 7;
 /// IPSET_FLAG_LIST_SETNAME: names only.
 const NAMES_ONLY: u32 = 1 << 1;
+/// IPSET_FLAG_LIST_HEADER: no members.
+const HEADERS_ONLY: u32 = 1 << 2;
 
 /// IPSET_ATTR_*, of a command.
 mod command {
@@ -53,6 +55,7 @@ mod data {
     pub(super) const HASHSIZE: u16 = 18;
     pub(super) const MAXELEM: u16 = 19;
     pub(super) const IFACE: u16 = 23;
+    pub(super) const ELEMENTS: u16 = 24;
     pub(super) const IPADDR_IPV4: u16 = 1;
     pub(super) const IPADDR_IPV6: u16 = 2;
 }
@@ -376,27 +379,45 @@ impl Ipset {
 
     /// The names of all sets that are ours by their names.
     pub(super) fn names(&mut self) -> Result<BTreeSet<SetName>, Error> {
-        let mut names = BTreeSet::new();
+        Ok(self.list(NAMES_ONLY, |_| Ok(()))?.into_keys().collect())
+    }
+
+    /// How many members each set has that is ours by its name.
+    pub(super) fn sizes(&mut self) -> Result<BTreeMap<SetName, usize>, Error> {
+        self.list(HEADERS_ONLY, |set| {
+            let elements = set.need(command::DATA)?.nested().find(data::ELEMENTS)?;
+            Ok(elements.map(Value::u32).transpose()?.unwrap_or_default() as usize)
+        })
+    }
+
+    /// Lists all sets that are ours by their names, without members.
+    fn list<T>(
+        &mut self,
+        flags: u32,
+        read: impl Fn(Attributes<'_>) -> Result<T, Damaged>,
+    ) -> Result<BTreeMap<SetName, T>, Error> {
+        let mut sets = BTreeMap::new();
         self.socket.list(
             LIST,
             0,
             |message| {
                 message.u8(command::PROTOCOL, PROTOCOL_VERSION);
-                message.u32(command::FLAGS, NAMES_ONLY);
+                message.u32(command::FLAGS, flags);
             },
             |part| {
                 let Listing::Message(message) = part else {
-                    names.clear();
+                    sets.clear();
                     return Ok(());
                 };
-                let name = message.netfilter()?.1.need(command::SETNAME)?.text()?;
+                let (_, set) = message.netfilter()?;
+                let name = set.need(command::SETNAME)?.text()?;
                 if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-                    names.insert(name.into());
+                    sets.insert(name.into(), read(set)?);
                 }
                 Ok(())
             },
         )?;
-        Ok(names)
+        Ok(sets)
     }
 
     /// One set; `None`: there is none of this name, or it is of a kind that is none of ours.

@@ -63,6 +63,8 @@ fn what_is_written_is_read_back_equal_and_shown_by_ipset() {
         let names: BTreeSet<SetName> = samples().into_iter().map(|(_, name, _)| name.into()).collect();
         assert_eq!(kernel.set_names().expect("names"), names);
         assert_eq!(kernel.sets().expect("sets").len(), 8);
+        let sizes = samples().into_iter().map(|(_, name, set)| (name.into(), set.members.len())).collect();
+        assert_eq!(kernel.set_sizes().expect("sizes"), sizes);
         if has("ipset") {
             for shown in [
                 "create cam4pa hash:ip family inet hashsize 64 maxelem 1000",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cambric_policy::kernel::{
-    CommitError, Guard, HeldBase, HeldTable, Kernel, Operation, TableState, next_generation,
+    CommitError, Event, Guard, HeldBase, HeldTable, Kernel, Operation, TableState, next_generation,
 };
 use cambric_policy::program::{
     End, Family, Hook, Interface, Ports, Protocol, Rule, SetKind, SetName, Statement, Verdict,
@@ -377,9 +377,15 @@ fn tens_of_thousands_of_rules_go_in_one_batch_and_a_flood_of_refusals_names_the_
                 operations.push(Operation::AddRule { family, chain: chain.clone(), rule: rule.clone() });
             }
         }
+        let mut watch = kernel.watch().expect("a watch");
         kernel.commit(&operations, None).expect("taken");
+        // Who does not listen meanwhile is told that he missed something, and hears what comes then.
+        assert!(watch.take().expect("heard").contains(&Event::Overrun));
+        let generation = next_generation(kernel.generation().expect("a generation"));
+        kernel.commit(&[Operation::AddChain { family, chain: "y".into() }], None).expect("taken");
+        assert_eq!(watch.take().expect("heard"), [Event::Generation(generation)]);
         let held = kernel.read().expect("read").ipv6.expect("a table");
-        assert_eq!(held.chains.len(), 8002);
+        assert_eq!(held.chains.len(), 8003);
         assert_eq!(rules(&held, &chains[7999]), every_rule(family)[..5]);
         // All are there already.
         let refused = kernel.commit(&operations, None);
