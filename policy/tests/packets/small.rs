@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::support::cluster::Cluster;
 
 /// Outside the cluster.
-pub const OUTSIDE: [&str; 2] = ["203.0.113.9", "2001:db8:aa::9"];
+pub(crate) const OUTSIDE: [&str; 2] = ["203.0.113.9", "2001:db8:aa::9"];
 /// Of `node1` and of `node2`.
-pub const NODE1: [&str; 2] = ["172.20.0.1", "fd20::1"];
-pub const NODE2: [&str; 2] = ["172.20.0.2", "fd20::2"];
+pub(crate) const NODE1: [&str; 2] = ["172.20.0.1", "fd20::1"];
+pub(crate) const NODE2: [&str; 2] = ["172.20.0.2", "fd20::2"];
 
 /// One family of each pair of addresses.
-pub const FAMILIES: [usize; 2] = [0, 1];
+pub(crate) const FAMILIES: [usize; 2] = [0, 1];
 
 /// A pod `default/NAME` with the label `app: NAME` and the addresses `10.244.0.NTH` and `fd00::NTH` (in hexadecimal as
 /// in decimal: up to 9).
-pub fn pod(name: &str, nth: u8, node: &str) -> Value {
+pub(crate) fn pod(name: &str, nth: u8, node: &str) -> Value {
     assert!(nth < 10, "one digit");
     json!({
         "namespace": "default", "name": name, "labels": { "app": name }, "node": node, "phase": "Running",
@@ -26,12 +26,12 @@ pub fn pod(name: &str, nth: u8, node: &str) -> Value {
 }
 
 /// Of a pod.
-pub fn addresses(nth: u8) -> [IpAddr; 2] {
+pub(crate) fn addresses(nth: u8) -> [IpAddr; 2] {
     [ip(&format!("10.244.0.{nth}")), ip(&format!("fd00::{nth}"))]
 }
 
 /// A policy `default/NAME`.
-pub fn policy(name: &str, spec: Value) -> Value {
+pub(crate) fn policy(name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": { "namespace": "default", "name": name }, "spec": spec,
@@ -39,12 +39,12 @@ pub fn policy(name: &str, spec: Value) -> Value {
 }
 
 /// Isolates all pods of `default` in both directions.
-pub fn deny_all() -> Value {
+pub(crate) fn deny_all() -> Value {
     policy("deny-all", json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
 }
 
 /// Lets pods of an app send to pods of another.
-pub fn allow(from: &str, to: &str, protocol: &str, port: u16) -> [Value; 2] {
+pub(crate) fn allow(from: &str, to: &str, protocol: &str, port: u16) -> [Value; 2] {
     let peer = |app: &str| json!([{ "podSelector": { "matchLabels": { "app": app } } }]);
     let ports = json!([{ "protocol": protocol, "port": port }]);
     let name = format!("{from}-{to}-{}-{port}", protocol.to_lowercase());
@@ -60,7 +60,7 @@ pub fn allow(from: &str, to: &str, protocol: &str, port: u16) -> [Value; 2] {
 }
 
 /// All of it on `node1` and `node2`, in the namespaces `default` and `kube-system`.
-pub fn cluster(pods: &[Value], policies: &[Value]) -> Cluster {
+pub(crate) fn cluster(pods: &[Value], policies: &[Value]) -> Cluster {
     let namespace = |name: &str| json!({ "name": name, "labels": { "kubernetes.io/metadata.name": name } });
     let step = json!({
         "nodes": [{ "name": "node1", "ips": NODE1 }, { "name": "node2", "ips": NODE2 }],
@@ -71,11 +71,11 @@ pub fn cluster(pods: &[Value], policies: &[Value]) -> Cluster {
     Cluster::of(&serde_json::from_value(step).expect("a state of a cluster"))
 }
 
-pub fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// An address and a port.
-pub fn to(address: impl ToString, port: u16) -> SocketAddr {
+pub(crate) fn to(address: impl ToString, port: u16) -> SocketAddr {
     SocketAddr::new(ip(&address.to_string()), port)
 }

@@ -13,7 +13,7 @@
 //!
 //! It needs one processor: a link's queue is the queue of the processor that sends. [`Rig::new`] binds the calling
 //! thread to one, and all that a test sends it must send from this thread.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses another part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses another part of it")]
 
 mod chance;
 mod flood;

@@ -20,15 +20,15 @@ const EACH: usize = 16;
 
 /// What came out.
 #[derive(Debug, Default)]
-pub struct Measured {
-    pub turns: usize,
-    pub allowed: usize,
-    pub denied: usize,
-    pub seconds: f64,
+pub(crate) struct Measured {
+    pub(crate) turns: usize,
+    pub(crate) allowed: usize,
+    pub(crate) denied: usize,
+    pub(crate) seconds: f64,
     /// Allowed flows that did not arrive, by kind.
-    pub lost: BTreeMap<String, usize>,
+    pub(crate) lost: BTreeMap<String, usize>,
     /// Denied flows that arrived, by kind.
-    pub leaked: BTreeMap<String, usize>,
+    pub(crate) leaked: BTreeMap<String, usize>,
 }
 
 impl fmt::Display for Measured {
@@ -44,7 +44,7 @@ impl fmt::Display for Measured {
 
 /// When to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub(crate) enum Until {
     /// When time is over.
     Over,
     /// The same, or when something is wrong.
@@ -52,7 +52,7 @@ pub enum Until {
 }
 
 /// Tells enforcers of changes and waits for the kernel.
-pub struct Tell {
+pub(crate) struct Tell {
     enforcers: BTreeMap<String, Enforcer>,
     /// To go behind their backs.
     kernels: BTreeMap<String, Kernel>,
@@ -62,18 +62,18 @@ pub struct Tell {
 
 impl Tell {
     /// Of a node.
-    pub fn kernel(&mut self, node: &str) -> &mut Kernel {
+    pub(crate) fn kernel(&mut self, node: &str) -> &mut Kernel {
         self.kernels.get_mut(node).expect("a node of the scene")
     }
 
     /// Goes to a state that allows of the flows what the one before did.
-    pub fn go(&mut self, to: &Cluster, order: Order) {
+    pub(crate) fn go(&mut self, to: &Cluster, order: Order) {
         assert_as_ever(to);
         self.go_anywhere(to, order);
     }
 
     /// Goes to any state.
-    pub fn go_anywhere(&mut self, to: &Cluster, order: Order) {
+    pub(crate) fn go_anywhere(&mut self, to: &Cluster, order: Order) {
         let told = changes(&self.state, to, order);
         for (node, enforcer) in &self.enforcers {
             let concerns = |of: &Option<String>| of.as_ref().is_none_or(|of| of == node);
@@ -89,7 +89,7 @@ impl Tell {
 }
 
 /// Sends all kinds of flows for so long, while `turn` changes what is told, again and again.
-pub fn measure(
+pub(crate) fn measure(
     how_long: Duration,
     first: Cluster,
     until: Until,
@@ -106,7 +106,7 @@ pub fn measure(
     assert!(measured.lost.is_empty() && measured.leaked.is_empty(), "before any change: {measured:#?}");
 
     let enforcers = world.enforcers.clone();
-    let open = |node: &String| world.rig.node(node).enter(|| Kernel::open()).expect("netlink sockets");
+    let open = |node: &String| world.rig.node(node).enter(Kernel::open).expect("netlink sockets");
     let kernels = enforcers.keys().map(|node| (node.clone(), open(node))).collect();
     let (is_over, start) = (AtomicBool::new(false), Instant::now());
     measured.turns = std::thread::scope(|scope| {

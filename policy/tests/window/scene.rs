@@ -11,10 +11,10 @@ use crate::support::cluster::Cluster;
 use crate::support::evaluator::End;
 
 /// Who sends to whom, on which port of which protocols, and whether it is allowed.
-pub struct Kind {
-    pub name: String,
-    pub probe: Probe,
-    pub is_allowed: bool,
+pub(crate) struct Kind {
+    pub(crate) name: String,
+    pub(crate) probe: Probe,
+    pub(crate) is_allowed: bool,
 }
 
 /// Pods that are wired, by name: their number and their node. `web`, `friend` and `victim` are sent to.
@@ -29,7 +29,7 @@ const PODS: [(&str, u8, &str); 8] = [
     ("bad-far", 8, "node2"),
 ];
 
-pub fn pods() -> Vec<Value> {
+pub(crate) fn pods() -> Vec<Value> {
     PODS.iter()
         .map(|(name, nth, node)| {
             let mut pod = pod(name, *nth, node);
@@ -44,7 +44,7 @@ pub fn pods() -> Vec<Value> {
 }
 
 /// Policies that stay. The one that lets into `web` is of [`super::turns`].
-pub fn policies() -> Vec<Value> {
+pub(crate) fn policies() -> Vec<Value> {
     let mut policies = vec![deny_all()];
     policies.extend(allow("mover", "friend", "TCP", 80));
     // What the others send is limited by whom they send to.
@@ -75,7 +75,7 @@ fn mover_policies() -> [Value; 3] {
 }
 
 /// All kinds, in both families.
-pub fn kinds() -> Vec<Kind> {
+pub(crate) fn kinds() -> Vec<Kind> {
     let (tcp, udp, sctp) = (Protocol::Tcp, Protocol::Udp, Protocol::Sctp);
     let table = [
         // Allowed, by selectors of pods, of namespaces, and by blocks.
@@ -122,7 +122,7 @@ fn place(name: &str, family: usize) -> (At, IpAddr) {
 }
 
 /// What a place is in a state.
-pub fn end<'a>(state: &'a Cluster, at: &'a At) -> End<'a> {
+pub(crate) fn end<'a>(state: &'a Cluster, at: &'a At) -> End<'a> {
     match at {
         At::Pod(key) => End::Pod(&state.pods[&(key.namespace.to_string(), key.name.to_string())]),
         At::Node(name) => End::Node(name),

@@ -16,7 +16,7 @@ const CROWD: u64 = 24;
 const UNRELATED: u64 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A policy says the same in other words.
     Reworded,
     /// A pod of the crowd comes or goes: members of sets, endpoints of both nodes.
@@ -32,14 +32,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] =
+    pub(crate) const ALL: [Kind; 6] =
         [Kind::Reworded, Kind::Crowd, Kind::Moved, Kind::Namespace, Kind::Label, Kind::Unrelated];
 }
 
 /// One state after the other.
 #[derive(Debug)]
-pub struct Turns {
-    pub seed: u64,
+pub(crate) struct Turns {
+    pub(crate) seed: u64,
     chance: u64,
     wording: u64,
     crowd: BTreeSet<u64>,
@@ -51,7 +51,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn new(seed: u64) -> Turns {
+    pub(crate) fn new(seed: u64) -> Turns {
         let mut turns = Turns {
             seed,
             chance: seed,
@@ -70,17 +70,17 @@ impl Turns {
     }
 
     /// The state it is at.
-    pub fn state(&self) -> &Cluster {
+    pub(crate) fn state(&self) -> &Cluster {
         &self.state
     }
 
     /// Any order is right.
-    pub fn order(&mut self) -> Order {
+    pub(crate) fn order(&mut self) -> Order {
         Order::Shuffled(random(&mut self.chance))
     }
 
     /// Changes one thing.
-    pub fn turn(&mut self) -> Kind {
+    pub(crate) fn turn(&mut self) -> Kind {
         let kind = Kind::ALL[(random(&mut self.chance) % Kind::ALL.len() as u64) as usize];
         let number = random(&mut self.chance);
         match kind {

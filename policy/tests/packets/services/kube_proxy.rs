@@ -11,23 +11,23 @@ const PODS: [&str; 2] = ["10.244.0.0/16", "fd00::/64"];
 const MASQUERADE: &str = "0x4000";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     Iptables,
     Nftables,
 }
 
 /// A port of a service, in both families.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub(crate) struct Service {
     /// Makes its chains' names.
-    pub nth: u8,
-    pub addresses: [IpAddr; 2],
+    pub(crate) nth: u8,
+    pub(crate) addresses: [IpAddr; 2],
     /// As the tools write it.
-    pub protocol: &'static str,
-    pub port: u16,
-    pub node_port: Option<u16>,
-    pub pods: Vec<[IpAddr; 2]>,
-    pub pod_port: u16,
+    pub(crate) protocol: &'static str,
+    pub(crate) port: u16,
+    pub(crate) node_port: Option<u16>,
+    pub(crate) pods: Vec<[IpAddr; 2]>,
+    pub(crate) pod_port: u16,
 }
 
 impl Service {
@@ -37,7 +37,7 @@ impl Service {
 }
 
 /// Writes the rules on both nodes.
-pub fn program(rig: &Rig, form: Form, services: &[Service]) {
+pub(crate) fn program(rig: &Rig, form: Form, services: &[Service]) {
     for node in ["node1", "node2"] {
         for family in [0, 1] {
             match form {
