@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
-use cambric_api::{FamilyCounts, LastError, Protocol, Reply, Request, Route, Status};
+use cambric_api::{
+    Denial, FamilyCounts, LastError, PolicyDirection, PolicyPod, PolicyTable, Protocol, Reply, Request,
+    Route, Status,
+};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use tempfile::TempDir;
 
@@ -109,6 +112,43 @@ fn line_in_one_argument_is_understood_too() {
     assert_eq!(code, 0);
     assert!(out.contains("Node:       node1\n"), "{out}");
     assert_eq!(daemon.request(), Request::ShowStatus);
+}
+
+#[test]
+fn policies_of_a_pod_are_shown_and_cannot_steer_the_terminal() {
+    let open = PolicyDirection { state: "open".to_owned(), ..PolicyDirection::default() };
+    let closed = PolicyDirection {
+        state: "closed".to_owned(),
+        why: Some("no Pod object default/web\x1b[2J yet".to_owned()),
+        ..PolicyDirection::default()
+    };
+    let denial =
+        Denial { direction: "ingress".to_owned(), peer_address: "192.0.2.1".to_owned(), ..Denial::default() };
+    let pod = PolicyPod {
+        pod: Some("default/web".to_owned()),
+        interface: "cama".to_owned(),
+        ingress: closed,
+        egress: open,
+        denials: vec![denial],
+        ..PolicyPod::default()
+    };
+    let daemon = Daemon::answering(&Reply::policy_pods(vec![pod]));
+    let (code, out, err) = run(&daemon.socket(), &["show", "policy", "default/web"]);
+    let expected = "\
+Pod:            default/web
+Interface:      cama
+Addresses:      none
+Ingress:        closed: no Pod object default/web\\u{1b}[2J yet
+Egress:         open
+Denied lately:  ingress from 192.0.2.1, , by no policy, for it was closed (0s ago)
+";
+    assert_eq!((code, out.as_str(), err.as_str()), (0, expected, ""));
+    assert_eq!(daemon.request(), Request::ShowPolicy { pod: Some("default/web".to_owned()) });
+
+    let daemon = Daemon::answering(&Reply::policy(PolicyTable::default()));
+    let (code, out, _) = run(&daemon.socket(), &["-o", "json", "show", "policy"]);
+    let document = "{\"code\":1024,\"policy\":{\"policies\":[],\"pods\":[],\"denied\":[],\"others\":{}}}\n";
+    assert_eq!((code, out.as_str()), (0, document));
 }
 
 #[test]

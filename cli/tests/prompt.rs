@@ -224,6 +224,11 @@ fn tab_completes_keywords_and_names_of_the_daemon() {
     terminal.line(&format!("show in{TAB}e{TAB}"));
     assert_eq!(asked(&daemon).last(), Some(&Request::ShowInterfaces { interface: Some("eth1".to_owned()) }));
 
+    for (typed, pod) in [("def", "default/web-0"), ("cam", "cam0123456789ab")] {
+        terminal.line(&format!("show po{TAB}{typed}{TAB}"));
+        assert_eq!(asked(&daemon).last(), Some(&Request::ShowPolicy { pod: Some(pod.to_owned()) }));
+    }
+
     // What would steer the terminal, or be two words, is not offered.
     terminal.type_in(&format!("disable {TAB}{TAB}"));
     let listed = terminal.expect("tor1b");

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use cambric_api::{Action, Body, Interface, Outcome, Protocol, Reply, Request, Route, RouteCount, Status};
+use cambric_api::{
+    Action, Body, Interface, Outcome, PolicyPod, PolicyTable, Protocol, Reply, Request, Route, RouteCount,
+    Status,
+};
 
 pub(crate) struct Played {
     heard: Arc<Mutex<Heard>>,
@@ -114,6 +117,15 @@ fn answer(request: Request, run: &str) -> Vec<Reply> {
         }
         Request::ShowInterfaces { .. } => {
             vec![Reply::interfaces(vec![Interface { name: "eth1".to_owned(), ..Interface::default() }])]
+        }
+        Request::ShowPolicy { .. } => {
+            let pod = |name: Option<&str>| PolicyPod {
+                pod: name.map(str::to_owned),
+                interface: "cam0123456789ab".to_owned(),
+                ..PolicyPod::default()
+            };
+            let pods = vec![pod(Some("default/web-0")), pod(None)];
+            vec![Reply::policy(PolicyTable { pods, ..PolicyTable::default() })]
         }
         Request::ShowRouteCount => vec![Reply::route_counts(vec![RouteCount {
             family: "ipv4".to_owned(),
