@@ -66,32 +66,21 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// No address.
-    pub fn none(family: Family) -> Blocks {
-        Blocks { family, ranges: Vec::new() }
-    }
-
-    /// Adds a prefix, less the exceptions. Exceptions of the other family take nothing.
-    pub fn add(&mut self, block: Cidr, except: &[Cidr]) {
-        let mut holes: Vec<(u128, u128)> = except
-            .iter()
-            .filter(|hole| hole.family == block.family)
-            .map(|hole| (hole.first(), hole.last()))
-            .collect();
-        holes.sort_unstable();
-        let mut next = Some(block.first());
-        for (first, last) in holes {
-            let Some(start) = next.filter(|&start| start <= block.last()) else { break };
-            if last < start || first > block.last() {
-                continue;
+    /// Those of this family among prefixes, each less its own exceptions.
+    pub fn of<'a>(family: Family, blocks: impl IntoIterator<Item = &'a (Cidr, Vec<Cidr>)>) -> Blocks {
+        let own = blocks.into_iter().filter(|(block, _)| block.family == family);
+        let mut ranges: Vec<(u128, u128)> = own.flat_map(|(block, except)| less(*block, except)).collect();
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some((_, end)) if end.checked_add(1).is_none_or(|next| first <= next) => {
+                    *end = last.max(*end)
+                }
+                _ => merged.push((first, last)),
             }
-            if first > start {
-                self.ranges.push((start, first - 1));
-            }
-            next = last.checked_add(1);
         }
-        self.ranges.extend(next.filter(|&start| start <= block.last()).map(|start| (start, block.last())));
-        self.merge();
+        Blocks { family, ranges: merged }
     }
 
     /// Whether there is no address in them.
@@ -115,20 +104,27 @@ impl Blocks {
     pub fn prefixes(&self) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
         self.ranges.iter().flat_map(|&(first, last)| prefixes_of(self.family, first, last))
     }
+}
 
-    fn merge(&mut self) {
-        self.ranges.sort_unstable();
-        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(self.ranges.len());
-        for &(first, last) in &self.ranges {
-            match merged.last_mut() {
-                Some((_, end)) if end.checked_add(1).is_none_or(|next| first <= next) => {
-                    *end = last.max(*end)
-                }
-                _ => merged.push((first, last)),
-            }
+/// What is left of a prefix without others, in order.
+fn less(block: Cidr, except: &[Cidr]) -> Vec<(u128, u128)> {
+    let holes = except.iter().filter(|hole| hole.family == block.family);
+    let mut holes: Vec<(u128, u128)> = holes.map(|hole| (hole.first(), hole.last())).collect();
+    holes.sort_unstable();
+    let mut left = Vec::new();
+    let mut next = Some(block.first());
+    for (first, last) in holes {
+        let Some(start) = next.filter(|&start| start <= block.last()) else { break };
+        if last < start || first > block.last() {
+            continue;
         }
-        self.ranges = merged;
+        if first > start {
+            left.push((start, first - 1));
+        }
+        next = last.checked_add(1);
     }
+    left.extend(next.filter(|&start| start <= block.last()).map(|start| (start, block.last())));
+    left
 }
 
 fn prefixes_of(family: Family, first: u128, last: u128) -> Vec<(IpAddr, u8)> {
@@ -181,11 +177,12 @@ mod tests {
         Cidr::read(text).expect("a prefix")
     }
 
-    fn less(block: &str, except: &[&str]) -> Blocks {
-        let mut blocks = Blocks::none(cidr(block).family());
-        let except: Vec<Cidr> = except.iter().map(|text| cidr(text)).collect();
-        blocks.add(cidr(block), &except);
-        blocks
+    fn block(block: &str, except: &[&str]) -> (Cidr, Vec<Cidr>) {
+        (cidr(block), except.iter().map(|text| cidr(text)).collect())
+    }
+
+    fn less(whole: &str, except: &[&str]) -> Blocks {
+        Blocks::of(cidr(whole).family(), &[block(whole, except)])
     }
 
     fn shown(blocks: &Blocks) -> Vec<String> {
@@ -203,20 +200,20 @@ mod tests {
 
     #[test]
     fn an_exception_takes_from_its_own_block_alone() {
-        let mut blocks = less("10.0.0.0/8", &["10.1.0.0/16"]);
-        blocks.add(cidr("10.1.2.0/24"), &[]);
+        let mut given = vec![block("10.0.0.0/8", &["10.1.0.0/16"]), block("10.1.2.0/24", &[])];
+        let blocks = Blocks::of(Family::Ipv4, &given);
         assert!(blocks.contains(IpAddr::from([10, 1, 2, 3])));
         assert!(!blocks.contains(IpAddr::from([10, 1, 3, 3])));
-        blocks.add(cidr("10.1.0.0/16"), &[]);
-        assert_eq!(shown(&blocks), ["10.0.0.0/8"]);
+        given.push(block("10.1.0.0/16", &[]));
+        assert_eq!(shown(&Blocks::of(Family::Ipv4, &given)), ["10.0.0.0/8"]);
     }
 
     #[test]
     fn two_halves_are_everything() {
-        let mut blocks = less("0.0.0.0/1", &[]);
-        assert!(!blocks.is_everything());
-        blocks.add(cidr("128.0.0.0/1"), &[]);
-        assert!(blocks.is_everything());
+        assert!(!less("0.0.0.0/1", &[]).is_everything());
+        let halves = [block("128.0.0.0/1", &[]), block("0.0.0.0/1", &[])];
+        assert!(Blocks::of(Family::Ipv4, &halves).is_everything());
+        assert!(Blocks::of(Family::Ipv6, &halves).is_empty());
         assert!(less("::/0", &[]).is_everything());
     }
 
@@ -257,11 +254,13 @@ mod tests {
             given in prop::collection::vec((0u8..=255, 24u8..=32, prop::collection::vec((0u8..=255, 24u8..=32), 0..4)), 0..5)
         ) {
             let prefix = |(last, length): (u8, u8)| cidr(&format!("10.0.0.{last}/{length}"));
-            let mut blocks = Blocks::none(Family::Ipv4);
-            for (last, length, except) in &given {
-                let except: Vec<Cidr> = except.iter().copied().map(prefix).collect();
-                blocks.add(prefix((*last, *length)), &except);
-            }
+            let blocks: Vec<(Cidr, Vec<Cidr>)> = given
+                .iter()
+                .map(|(last, length, except)| {
+                    (prefix((*last, *length)), except.iter().copied().map(prefix).collect())
+                })
+                .collect();
+            let blocks = Blocks::of(Family::Ipv4, &blocks);
             for last in 0..=255u8 {
                 let address = IpAddr::from([10, 0, 0, last]);
                 let has = |given: (u8, u8)| u32::from(last) >> (32 - given.1) == u32::from(given.0) >> (32 - given.1);

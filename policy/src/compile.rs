@@ -277,7 +277,8 @@ impl Compiler {
     fn select_anew(&mut self, pod: PodId) {
         let Some(entry) = self.cluster.get(pod).filter(|entry| !entry.endpoints.is_empty()) else { return };
         let resident = self.cluster.resident(entry);
-        let selecting = resident.map_or_else(BTreeMap::new, |resident| self.policies.selecting(&resident));
+        let selecting = resident.map(|resident| self.policies.selecting(&resident, entry.hooks()));
+        let selecting = selecting.unwrap_or_default();
         self.each_veth(pod, |wired| wired.selecting = selecting.clone());
     }
 

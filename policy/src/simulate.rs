@@ -12,8 +12,8 @@ use crate::program::{
 
 /// Deepest nesting of jumps (the kernel's NFT_JUMP_STACK_SIZE); it loads no chains that go deeper.
 const MOST_JUMPS: usize = 16;
-/// Most rules that are looked at for a packet: no chains of ours come near, and chains in a circle end here.
-const MOST_RULES: usize = 1 << 20;
+/// Most jumps and gotos of a packet: no chains of ours come near, and chains in a circle end here.
+const MOST_MOVES: usize = 1 << 10;
 
 /// A packet as it passes the node.
 ///
@@ -74,7 +74,7 @@ pub fn judge(program: &Program, packet: &Packet) -> Judgement {
         (None, _) => &[],
     };
     let table = program.table(Family::of(packet.destination));
-    let mut run = Run { program, table, packet, trace: Vec::new(), rules_left: MOST_RULES };
+    let mut run = Run { program, table, packet, trace: Vec::new(), moves_left: MOST_MOVES };
     for &hook in hooks {
         let mut chains: Vec<&BaseChain> =
             table.base_chains.iter().filter(|chain| chain.hook == hook).collect();
@@ -94,7 +94,7 @@ struct Run<'a> {
     table: &'a Table,
     packet: &'a Packet,
     trace: Vec<String>,
-    rules_left: usize,
+    moves_left: usize,
 }
 
 /// A chain that is being run, and the rules of it that are still to come.
@@ -113,10 +113,6 @@ impl<'a> Run<'a> {
                 continue;
             };
             let dropped = || Outcome::Dropped { chain: chain.clone(), tag: rule.tag.clone() };
-            if self.rules_left == 0 {
-                return dropped();
-            }
-            self.rules_left -= 1;
             let next = match self.verdict(rule) {
                 None => continue,
                 Some(Verdict::Accept) => return Outcome::Passed,
@@ -132,7 +128,9 @@ impl<'a> Run<'a> {
                     next
                 }
             };
-            let Some((chain, rules)) = self.table.chains.get_key_value(&next) else { return dropped() };
+            let found = self.table.chains.get_key_value(&next).filter(|_| self.moves_left > 0);
+            let Some((chain, rules)) = found else { return dropped() };
+            self.moves_left -= 1;
             stack.push(Place { chain, rules: rules.iter() });
         }
         Outcome::Passed

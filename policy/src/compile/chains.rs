@@ -92,22 +92,20 @@ impl Chains {
 
     fn make(&mut self, class: Class, site: &mut Site<'_>) -> ChainName {
         let tier = site.policies.tier(class.direction, &class.policies);
-        let lower = |prefix: &str| {
+        let lowered = {
             let extents = |meaning: &_| site.sets.extents(meaning);
-            let Class { direction, numbers, .. } = &class;
-            let lowering =
-                Lowering { options: site.options, direction: *direction, numbers, extents: &extents };
-            lowering.lower(std::slice::from_ref(&tier), prefix)
+            let (direction, numbers) = (class.direction, &class.numbers);
+            let lowering = Lowering { options: site.options, direction, numbers, extents: &extents };
+            lowering.lower(&[tier])
         };
         let policies = site.policies.keys(&class.policies);
-        let lowered = lower("");
         let name = name(class.direction, &policies, &lowered);
         self.names.insert(class.clone(), name.clone());
         if let Some(chain) = self.chains.get_mut(&name) {
             chain.classes.push(class);
             return name;
         }
-        let Lowered { rules: [ipv4, ipv6], meanings } = lower(&name);
+        let Lowered { rules: [ipv4, ipv6], meanings } = lowered.told_as(&name);
         let acquire = |meaning| site.sets.acquire(meaning, site.cluster, site.draft);
         let sets = meanings.iter().map(acquire).collect();
         site.draft.make_chain(&name, ipv4, ipv6);
@@ -142,12 +140,12 @@ impl Policies {
 /// The policies are part of the name, so that what a chain denies can be told to be theirs.
 fn name(direction: Direction, policies: &[Key], lowered: &Lowered) -> ChainName {
     let mut content = Content::default();
-    content.number(policies.len() as u128);
+    content.number(policies.len() as u32);
     for key in policies {
         content.text(&key.namespace).text(&key.name);
     }
     for rules in &lowered.rules {
-        content.number(rules.len() as u128);
+        content.number(rules.len() as u32);
         rules.iter().for_each(|rule| write_rule(&mut content, rule));
     }
     let letter = match direction {
@@ -158,7 +156,7 @@ fn name(direction: Direction, policies: &[Key], lowered: &Lowered) -> ChainName 
 }
 
 fn write_rule(content: &mut Content, rule: &Rule) {
-    content.text(&rule.tag).number(rule.statements.len() as u128);
+    content.text(&rule.tag).number(rule.statements.len() as u32);
     for statement in &rule.statements {
         match statement {
             Statement::IsVeth(Interface::Input) => content.text("from veth"),
@@ -179,7 +177,7 @@ fn write_rule(content: &mut Content, rule: &Rule) {
                 &mut *content
             }
             Statement::Counter => content.text("counter"),
-            Statement::AtMostPerSecond(most) => content.text("limit").number((*most).into()),
+            Statement::AtMostPerSecond(most) => content.text("limit").number(*most),
             Statement::Log { group, prefix } => content.text("log").number((*group).into()).text(prefix),
             Statement::Verdict(Verdict::Accept) => content.text("accept"),
             Statement::Verdict(Verdict::Drop) => content.text("drop"),

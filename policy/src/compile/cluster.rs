@@ -270,6 +270,11 @@ impl Entry {
         self.key.namespace.is_empty()
     }
 
+    /// What it hangs on in indexes; none: nothing can select it.
+    pub(super) fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
     fn is_gone(&self) -> bool {
         self.pod.is_none() && self.endpoints.is_empty()
     }

@@ -14,12 +14,12 @@ pub(super) struct Content(Vec<u8>);
 
 impl Content {
     pub(super) fn text(&mut self, text: &str) -> &mut Content {
-        self.number(text.len() as u128);
+        self.number(text.len() as u32);
         self.0.extend_from_slice(text.as_bytes());
         self
     }
 
-    pub(super) fn number(&mut self, number: u128) -> &mut Content {
+    pub(super) fn number(&mut self, number: u32) -> &mut Content {
         self.0.extend_from_slice(&number.to_be_bytes());
         self
     }

