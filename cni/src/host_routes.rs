@@ -9,10 +9,12 @@
 //! the pod has by now (a later plugin of its list may have changed it). Nobody else's routes are touched, and nothing is taken away. A better one of somebody else,
 //! which cuts a pod off as well, is told.
 //!
-//! **It brings no pod back.** Leases are held under their lock, so none is released meanwhile; a DEL that has deleted
-//! the link and waits for the lock is no danger, since a route is put on the very link that was seen, by its index:
-//! the kernel refuses that once the link is gone, and takes the route with the link if it goes a moment later. An
-//! ADD that has its lease but not yet its routes finds them there: it takes them for its own, which they are.
+//! **It brings no pod back.** The leases' lock is held no longer than they are read, for whoever holds it holds up every
+//! pod: a daemon that hangs must not. So a lease may be released meanwhile. That is no danger, since a lease has gone
+//! only after its link, and a route is put on the very link that was seen, by its index: the kernel refuses that once
+//! the link is gone, and takes the route with the link if it goes a moment later. Links are looked at first, so a lease
+//! is never older than its link: a younger one of the same pod has a younger link, which was not seen. An ADD that
+//! has its lease but not yet its routes finds them there: it takes them for its own, which they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -101,7 +103,6 @@ impl From<io::Error> for RestoreError {
 /// # Errors
 /// Leases or kernel that cannot be read. What can be read but not mended is in the answer.
 pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<Restored, RestoreError> {
-    let Some(leases) = Leases::open_existing(run_dir, network)? else { return Ok(Restored::default()) };
     let mut socket = Socket::open()?;
     let links = kernel::links(&mut socket)?.into_iter().map(|link| (link.name.clone(), link)).collect();
     let routes = kernel::pod_routes(&mut socket)?;
@@ -112,9 +113,10 @@ pub fn restore(run_dir: &Path, network: &str, sources: NodeAddresses) -> Result<
         .collect();
     let neighbours =
         gate::is_enforced(run_dir).then(|| kernel::permanent_neighbours(&mut socket)).transpose()?;
+    let granted = Leases::open_existing(run_dir, network)?.map(|leases| leases.granted());
     let mut work = Work { socket, sources, restored: Restored::default() };
     let mut seen = BTreeSet::new();
-    for lease in leases.granted() {
+    for lease in granted.unwrap_or_default() {
         let Some((pod, link)) = link_of(&lease, network, &links) else { continue };
         if lease.addresses.ipv6.is_some() && link.up && !gateways.contains(&link.index) {
             work.make_gateway(link);
