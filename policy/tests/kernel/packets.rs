@@ -191,8 +191,8 @@ fn members_pass_and_others_do_not() {
             // Another's address does not leave the veth it comes from.
             let forged = server.address(family);
             kernel.add_members(family, &peers, &[Member::Address(forged)]).expect("added");
-            let mask = if family == Family::Ipv4 { 32 } else { 128 };
-            client.inside(move || run(&format!("ip addr add {forged}/{mask} dev lo")));
+            let (mask, how) = if family == Family::Ipv4 { (32, "") } else { (128, "nodad") };
+            client.inside(move || run(&format!("ip addr add {forged}/{mask} dev lo {how}")));
             let forger = client.inside(move || UdpSocket::bind((forged, 0)).expect("bound"));
             is_stopped(&mut kernel, &forger, &UdpSocket::bind((node(family), 53)).expect("bound"), "spoofed");
         });
