@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use support::case::{self, Case, Table};
@@ -68,7 +69,11 @@ fn check(path: &Path) {
     let mut report = Report::default();
     for case in case::read(path) {
         report.cases += 1;
-        run(&case, &mut report);
+        // What is wrong with a delta is told by a panic; the other cases are still to be run.
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&case, &mut report)));
+        if ran.is_err() {
+            report.failures.push(format!("{}: panicked, see above", case.id));
+        }
     }
     let name = path.file_name().unwrap_or_default().display();
     support::say(&format!("{name}: {report}"));

@@ -74,6 +74,7 @@ fn events() -> impl Strategy<Value = Event> {
         3 => (0..PODS, option::weighted(0.8, pods())).prop_map(|(slot, pod)| Event::Pod(slot, pod)),
         2 => (0..PODS, labels()).prop_map(|(slot, labels)| Event::Relabel(slot, labels)),
         2 => (0..PODS, states()).prop_map(|(slot, state)| Event::State(slot, state)),
+        1 => (0..PODS, vec(ports_of_pods(), 0..4)).prop_map(|(slot, ports)| Event::Ports(slot, ports)),
         3 => (0..POLICIES, option::weighted(0.8, policies())).prop_map(|(slot, policy)| Event::Policy(slot, policy)),
     ]
 }
@@ -89,13 +90,13 @@ fn states() -> impl Strategy<Value = State> {
         8 => Just(State::Running),
         1 => Just(State::Unreported),
         1 => Just(State::Terminating),
-        1 => Just(State::Finished),
+        2 => Just(State::Finished),
         1 => Just(State::OnHostNetwork),
     ]
 }
 
 fn pods() -> impl Strategy<Value = PodOf> {
-    let low_bits = || 1_u8..13;
+    let low_bits = || 1_u8..9;
     let addresses = prop_oneof![
         2 => (low_bits(), low_bits()).prop_map(|(v4, v6)| (Some(v4), Some(v6))),
         1 => low_bits().prop_map(|v4| (Some(v4), None)),
@@ -149,7 +150,7 @@ fn policies() -> impl Strategy<Value = PolicyOf> {
 
 fn rules() -> impl Strategy<Value = RuleOf> {
     let peers = option::weighted(0.85, vec(peers(), 0..4));
-    let ports = option::weighted(0.6, vec(ports_of_policies(), 0..3));
+    let ports = option::weighted(0.6, vec(ports_of_policies(), 0..4));
     (peers, ports).prop_map(|(peers, ports)| RuleOf { peers, ports })
 }
 
@@ -201,8 +202,8 @@ fn blocks() -> impl Strategy<Value = Block> {
     };
     let (v4, v6) = addresses().into_iter().partition(IpAddr::is_ipv4);
     prop_oneof![
-        of_family(v4, &[0, 1, 8, 24, 28, 29, 30, 31, 32]),
-        of_family(v6, &[0, 1, 16, 64, 120, 124, 125, 126, 127, 128]),
+        of_family(v4, &[0, 1, 8, 24, 28, 29, 30, 31, 32, 32]),
+        of_family(v6, &[0, 1, 16, 64, 120, 124, 125, 126, 127, 128, 128]),
     ]
 }
 
@@ -211,7 +212,7 @@ fn ports_of_policies() -> impl Strategy<Value = PolicyPortOf> {
     let wanted = prop_oneof![
         1 => Just(Wanted::All),
         3 => number().prop_map(Wanted::Number),
-        2 => (number(), number()).prop_map(|(one, other)| Wanted::Range(one.min(other), one.max(other))),
+        3 => (number(), number()).prop_map(|(one, other)| Wanted::Range(one.min(other), one.max(other))),
         3 => select(&PORT_NAMES[..]).prop_map(Wanted::Named),
     ];
     (protocols(), wanted).prop_map(|(protocol, port)| PolicyPortOf { protocol, port })

@@ -28,6 +28,7 @@ pub enum Event {
     Pod(usize, Option<PodOf>),
     Relabel(usize, Labels),
     State(usize, State),
+    Ports(usize, Vec<PortOf>),
     Policy(usize, Option<PolicyOf>),
 }
 
@@ -154,6 +155,11 @@ impl World {
             Event::Relabel(slot, labels) => {
                 if let Some(pod) = &mut self.pods[slot] {
                     pod.labels = labels;
+                }
+            }
+            Event::Ports(slot, ports) => {
+                if let Some(pod) = &mut self.pods[slot] {
+                    pod.ports = ports;
                 }
             }
             Event::State(slot, state) => {

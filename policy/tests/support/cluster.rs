@@ -75,7 +75,8 @@ impl Cluster {
         pods
     }
 
-    /// What a row or column of a table stands for, and its address, if it has one of the family.
+    /// What a row or column of a table stands for, and its address, if it has one of the family. A pod that has ended has
+    /// none.
     ///
     /// # Panics
     /// If it stands for nothing.
@@ -94,6 +95,9 @@ impl Cluster {
             .pods
             .get(&(namespace.to_owned(), name.to_owned()))
             .unwrap_or_else(|| panic!("no pod {named}"));
+        if is_finished(pod) {
+            return None;
+        }
         let end = if is_on_host_network(pod) { End::Node(node_of(pod)) } else { End::Pod(pod) };
         Some((end, family.pick(&addresses_of(pod))?))
     }
