@@ -314,6 +314,15 @@ impl Rig {
     }
 }
 
+impl Drop for Rig {
+    /// Elsewhere: the kernel waits at the end of each packet socket until nobody looks at it any more
+    /// (`packet_release`).
+    fn drop(&mut self) {
+        let (hosts, pods) = (std::mem::take(&mut self.hosts), std::mem::take(&mut self.pods));
+        thread::spawn(move || drop((hosts, pods)));
+    }
+}
+
 /// Binds the calling thread to the processor it is on.
 fn bind_to_one_processor() {
     let mut one = CpuSet::new();

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread;
 
 use cambric_policy::change::{Change, Endpoint, Key};
 use cambric_policy::compile::{Options, UnknownPods};
 use cambric_policy::enforcer::{Config, Enforcer};
 use tokio::runtime::{Builder, Runtime};
 
+use super::netns::Netns;
 use super::wire::{At, NewPod, Rig};
 use crate::support::changes::{Order, changes, endpoints};
 use crate::support::cluster::Cluster;
@@ -40,12 +42,22 @@ impl World {
         }
         let nodes: Vec<_> = nodes.into_iter().collect();
         let rig = Rig::new(&nodes, &outside.into_iter().collect::<Vec<_>>());
-        let start = |(name, _): &(String, _)| {
-            let start = || Enforcer::start(Config::new(options(name)));
-            let enforcer = rig.on_all_processors(|| rig.node(name).enter(start));
-            (name.clone(), enforcer.expect("an enforcer"))
-        };
-        let enforcers = nodes.iter().map(start).collect();
+        // Side by side: the kernel is asked what it can do, and takes its time.
+        let start = |name: &str, node: &Netns| node.enter(|| Enforcer::start(Config::new(options(name))));
+        let enforcers = rig.on_all_processors(|| {
+            thread::scope(|scope| {
+                let starting: Vec<_> = nodes
+                    .iter()
+                    .zip(rig.nodes())
+                    .map(|((name, _), node)| (name.clone(), scope.spawn(move || start(name, node))))
+                    .collect();
+                let started = starting.into_iter().map(|(name, thread)| {
+                    let enforcer = thread.join().expect("a thread that starts one").expect("an enforcer");
+                    (name, enforcer)
+                });
+                started.collect()
+            })
+        });
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         World { rig, enforcers, cluster: Cluster::default(), runtime }
     }
