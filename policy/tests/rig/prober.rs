@@ -82,7 +82,17 @@ pub enum Fate {
 impl Rig {
     /// Sends them all, and tells of each in turn.
     pub fn probe(&self, probes: &[Probe]) -> Vec<Fate> {
-        probes.chunks(AT_A_TIME).flat_map(|chunk| self.probe_some(chunk)).collect()
+        let chunks = probes.chunks(AT_A_TIME);
+        let fates = chunks.flat_map(|chunk| {
+            loop {
+                let overflowed = self.overflowed();
+                let fates = self.probe_some(chunk);
+                if self.overflowed() == overflowed {
+                    return fates;
+                }
+            }
+        });
+        fates.collect()
     }
 
     fn probe_some(&self, probes: &[Probe]) -> Vec<Fate> {

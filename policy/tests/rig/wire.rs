@@ -1,6 +1,7 @@
 //! Wiring: links, addresses, neighbours, routes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -285,9 +286,22 @@ impl Rig {
                     self.host(at).look(here, |seen| on_packet(at, seen));
                     !numbers.is_empty()
                 });
+                thread::yield_now();
                 assert!(Instant::now() < until, "marks that never came: {awaited:?}");
             }
         }
+    }
+
+    /// Packets that this processor threw away because its queue was full, since ever. What was sent while this number
+    /// grew says nothing.
+    pub(super) fn overflowed(&self) -> u64 {
+        let own = sched_getcpu().expect("a processor") as u64;
+        let text = fs::read_to_string("/proc/net/softnet_stat").expect("numbers of the processors");
+        let numbers = text.lines().map(|line| {
+            line.split_whitespace().map(|word| u64::from_str_radix(word, 16).expect("a number")).collect()
+        });
+        let mut numbers = numbers.filter(|line: &Vec<u64>| line.get(12) == Some(&own));
+        numbers.next().expect("the numbers of this processor")[1]
     }
 
     /// Returns when marks pass. A link that has just come up drops all for a moment: its queue is put there by a worker

@@ -18,7 +18,7 @@ pub(crate) struct Kind {
 }
 
 /// Pods that are wired, by name: their number and their node. `web`, `friend` and `victim` are sent to.
-const PODS: [(&str, u8, &str); 8] = [
+const PODS: [(&str, u8, &str); 9] = [
     ("web", 1, "node1"),
     ("good", 2, "node1"),
     ("bad", 3, "node1"),
@@ -27,6 +27,7 @@ const PODS: [(&str, u8, &str); 8] = [
     ("friend", 6, "node1"),
     ("good-far", 7, "node2"),
     ("bad-far", 8, "node2"),
+    ("named", 9, "node2"),
 ];
 
 pub(crate) fn pods() -> Vec<Value> {
@@ -43,7 +44,7 @@ pub(crate) fn pods() -> Vec<Value> {
         .collect()
 }
 
-/// Policies that stay. The one that lets into `web` is of [`super::turns`].
+/// Policies that stay. Those that [`super::turns`] rewords are there.
 pub(crate) fn policies() -> Vec<Value> {
     let mut policies = vec![deny_all()];
     policies.extend(allow("mover", "friend", "TCP", 80));
@@ -55,6 +56,13 @@ pub(crate) fn policies() -> Vec<Value> {
         ));
     }
     policies.extend(mover_policies());
+    policies.push(policy(
+        "web-from-named",
+        json!({
+            "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Ingress"],
+            "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "named" } } }] }],
+        }),
+    ));
     policies
 }
 
@@ -85,6 +93,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("outside", "web", tcp, 80, true),
         ("mover", "friend", tcp, 80, true),
         ("node1", "web", udp, 99, true),
+        // By a port's name or number in its own egress.
+        ("named", "web", tcp, 8080, true),
         // Never.
         ("bad", "web", tcp, 80, false),
         ("bad-far", "web", tcp, 80, false),
@@ -92,6 +102,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("good", "web", sctp, 80, false),
         ("node2", "web", tcp, 80, false),
         ("outside", "victim", tcp, 80, false),
+        ("named", "web", tcp, 80, false),
         // By its own egress now, by the ingress of its victim then.
         ("mover", "victim", tcp, 80, false),
         ("mover", "victim", udp, 53, false),

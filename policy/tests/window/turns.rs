@@ -40,6 +40,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Turns {
     pub(crate) seed: u64,
+    made: usize,
     chance: u64,
     wording: u64,
     crowd: BTreeSet<u64>,
@@ -54,6 +55,7 @@ impl Turns {
     pub(crate) fn new(seed: u64) -> Turns {
         let mut turns = Turns {
             seed,
+            made: 0,
             chance: seed,
             wording: 0,
             crowd: BTreeSet::new(),
@@ -81,7 +83,10 @@ impl Turns {
 
     /// Changes one thing.
     pub(crate) fn turn(&mut self) -> Kind {
-        let kind = Kind::ALL[(random(&mut self.chance) % Kind::ALL.len() as u64) as usize];
+        // Each once, then by chance.
+        let by_chance = (random(&mut self.chance) % Kind::ALL.len() as u64) as usize;
+        let kind = Kind::ALL.get(self.made).copied().unwrap_or(Kind::ALL[by_chance]);
+        self.made += 1;
         let number = random(&mut self.chance);
         match kind {
             Kind::Reworded => self.wording = (self.wording + 1 + number % 3) % 4,
@@ -98,7 +103,10 @@ impl Turns {
     /// Puts into the state what is meant.
     fn put(&mut self, kind: Kind, number: u64) {
         match kind {
-            Kind::Reworded => self.state.policies.extend(small::cluster(&[], &[self.web_policy()]).policies),
+            Kind::Reworded => {
+                let policies = [self.web_policy(), self.named_policy()];
+                self.state.policies.extend(small::cluster(&[], &policies).policies);
+            }
             Kind::Crowd => {
                 let nth = number % CROWD;
                 let pod = small::cluster(&[crowd_pod(nth)], &[]).pods;
@@ -129,6 +137,19 @@ impl Turns {
         let pod =
             self.state.pods.get_mut(&("default".to_owned(), pod.to_owned())).expect("a pod of the scene");
         pod.metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Lets out to the port of `web` that is called so, or has this number. The crowd calls others so.
+    fn named_policy(&self) -> Value {
+        let port = if self.wording % 2 == 0 { json!("web") } else { json!(8080) };
+        let spec = json!({
+            "podSelector": { "matchLabels": { "app": "named" } }, "policyTypes": ["Egress"],
+            "egress": [{
+                "to": [{ "podSelector": { "matchLabels": { "app": "web" } } }],
+                "ports": [{ "protocol": "TCP", "port": port }],
+            }],
+        });
+        policy("named", spec)
     }
 
     /// Lets the good ones in by one label or the other, those of the other namespace by its stage, and a block outside.
