@@ -106,3 +106,18 @@ impl std::fmt::Display for SourceArg {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_is_on_unless_told_otherwise() {
+        let read = |words: &[&str]| Args::try_parse_from([&["cambricd"], words].concat());
+        let args = read(&[]).expect("defaults");
+        assert_eq!((args.policy, args.policy_gate), (PolicyArg::On, PolicyGate::Prefer));
+        let args = read(&["--policy", "off", "--policy-gate", "require"]).expect("known words");
+        assert_eq!((args.policy, args.policy_gate), (PolicyArg::Off, PolicyGate::Require));
+        assert!(read(&["--policy", "maybe"]).is_err() && read(&["--policy-gate", "on"]).is_err());
+    }
+}

@@ -86,6 +86,23 @@ mod tests {
     }
 
     #[test]
+    fn the_gate_is_told_to_the_plugin() {
+        for gate in [PolicyGate::Off, PolicyGate::Prefer, PolicyGate::Require] {
+            let objects = crate::objects::Objects {
+                nodes: [(
+                    "n1".to_owned(),
+                    crate::objects::Shown { place: String::new(), says: Default::default() },
+                )]
+                .into(),
+                ..Default::default()
+            };
+            let intent = crate::intent::intent(&objects, "n1", &[]).expect("node is known");
+            let conflist = render(&intent, Path::new("/run/cambric"), gate);
+            assert_eq!(conflist["plugins"][0]["policyGate"], gate.as_str());
+        }
+    }
+
+    #[test]
     fn an_unchanged_file_is_not_written_again() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let inode = || {

@@ -121,7 +121,7 @@ impl Daemon {
         let settings =
             policy::Settings { node: node.clone(), run_dir: args.run_dir.clone(), bgp_port: args.bgp_port };
         let wired = endpoints::start(args.run_dir.clone(), routes.links());
-        let policy = policy::start(args.policy, settings, wired).context("starting NetworkPolicy")?;
+        let policy = policy::start(args.policy, settings, wired).await.context("starting NetworkPolicy")?;
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),

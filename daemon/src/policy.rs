@@ -92,14 +92,14 @@ struct Kept {
 ///
 /// # Errors
 /// The run-time folder's.
-pub fn start(
+pub async fn start(
     wanted: PolicyArg,
     settings: Settings,
     looks: watch::Receiver<Option<Look>>,
 ) -> anyhow::Result<Policy> {
     let judged = mark::stands(&settings.run_dir);
     if wanted == PolicyArg::Off {
-        match leftovers::remove() {
+        match spawn_blocking(leftovers::remove).await.context("looking for what an earlier run has left")? {
             Ok(0) => {}
             Ok(count) => {
                 tracing::info!(count, "tables and sets of an earlier run are gone: pods talk as they like")
@@ -406,9 +406,57 @@ mod tests {
     use cambric_policy::change::{Fault, PolicyObject};
 
     use super::*;
+    use crate::own_node::on_a_node;
 
     fn settings() -> Settings {
         Settings { node: "n1".to_owned(), run_dir: "/run/cambric".into(), bgp_port: 179 }
+    }
+
+    #[test]
+    fn pods_are_placed_and_the_mark_is_set_once_all_is_known_and_off_leaves_nothing() {
+        on_a_node(async || {
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let run_dir = folder.path().to_owned();
+            mark::set(&run_dir, Judged::Off).expect("own folder");
+            let (look, looks) = watch::channel(None);
+            let settings = Settings { run_dir: run_dir.clone(), ..settings() };
+            let mut policy = start(PolicyArg::On, settings, looks).await.expect("started");
+            assert_eq!(mark::stands(&run_dir), None, "of an earlier run that was told not to");
+
+            let pod = Some(Key::new("default", "web"));
+            let endpoint = Endpoint { pod, addresses: [[10, 244, 1, 7].into()].into() };
+            let place = || policy.place("cam0123456789ab".into(), endpoint.clone());
+            assert!(place().await.is_err(), "nothing is known");
+            let unknown = vec![Problem::new("a.yaml", "cannot be read")];
+            policy.tell(&Objects { unknown, ..Objects::default() }, BTreeSet::new());
+            assert_eq!(policy.cluster(), None, "it hides something");
+            let found = Ok([("cam0123456789ab".into(), endpoint.clone())].into());
+            look.send(Some(Look { begun: Instant::now(), found })).expect("it listens");
+            assert!(place().await.is_err() && mark::stands(&run_dir).is_none());
+
+            policy.tell(&Objects::default(), [[192, 0, 2, 1].into()].into());
+            while !policy.state().is_some_and(|state| state.written) {
+                timeout(Duration::from_secs(20), policy.changed()).await.expect("in time").expect("kept");
+            }
+            assert_eq!(mark::stands(&run_dir), Some(Judged::On));
+            assert_eq!(policy.waiting_for(), None);
+            policy.place("cam0123456789ab".into(), endpoint).await.expect("placed");
+            let report = policy.report(None).await.expect("told");
+            assert_eq!(report.pods[0].pod.pod, Some(Key::new("default", "web")));
+            assert_eq!(report.pods[0].waiting, None);
+
+            // What the enforcer has made stays, and is its own until its thread has ended.
+            drop(policy);
+            let until = Instant::now() + Duration::from_secs(20);
+            loop {
+                match leftovers::remove() {
+                    Ok(count) => break assert!(count >= 3 + 4, "{count} tables and sets"),
+                    Err(error) => assert!(Instant::now() < until, "{error}"),
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(leftovers::remove().expect("nothing to do"), 0);
+        });
     }
 
     #[test]

@@ -1,10 +1,18 @@
 //! What a run with NetworkPolicy has left in the kernel, for one that is told to go without. Tables that nobody keeps would
 //! close every new pod for ever.
 
-use cambric_policy::kernel::{CommitError, Kernel, Operation};
-use cambric_policy::program::Family;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// Takes tables and sets away; how many there were. Blocks for some milliseconds.
+use cambric_policy::kernel::{CommitError, Error, Kernel, Operation};
+use cambric_policy::program::{Family, SetName};
+
+/// The kernel takes rules apart some time after it has dropped them (`nf_tables_trans_destroy_work`), and holds the sets
+/// that they name so long.
+const LATEST: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Takes tables and sets away; how many there were. Blocks for some milliseconds, at most for some seconds.
 ///
 /// # Errors
 /// The kernel's.
@@ -19,8 +27,18 @@ pub(super) fn remove() -> Result<usize, CommitError> {
     }
     // No rule names them any more.
     let sets = kernel.set_names()?;
+    let until = Instant::now() + LATEST;
     for set in &sets {
-        kernel.destroy_set(set)?;
+        destroy(&mut kernel, set, until)?;
     }
     Ok(operations.len() + sets.len())
+}
+
+fn destroy(kernel: &mut Kernel, set: &SetName, until: Instant) -> Result<(), Error> {
+    loop {
+        match kernel.destroy_set(set) {
+            Err(Error::Set { .. }) if Instant::now() < until => sleep(PAUSE),
+            destroyed => return destroyed,
+        }
+    }
 }
