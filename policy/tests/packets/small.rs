@@ -15,17 +15,15 @@ pub(crate) const NODE2: [&str; 2] = ["172.20.0.2", "fd20::2"];
 /// One family of each pair of addresses.
 pub(crate) const FAMILIES: [usize; 2] = [0, 1];
 
-/// A pod `default/NAME` with the label `app: NAME` and the addresses `10.244.0.NTH` and `fd00::NTH` (in hexadecimal as
-/// in decimal: up to 9).
+/// A pod `default/NAME` with the label `app: NAME` and the [`addresses`] of this number.
 pub(crate) fn pod(name: &str, nth: u8, node: &str) -> Value {
-    assert!(nth < 10, "one digit");
     json!({
         "namespace": "default", "name": name, "labels": { "app": name }, "node": node, "phase": "Running",
         "ips": addresses(nth), "ports": [{ "name": "web", "containerPort": 8080, "protocol": "TCP" }],
     })
 }
 
-/// Of a pod.
+/// Of a pod: `10.244.0.NTH` and `fd00::NTH`.
 pub(crate) fn addresses(nth: u8) -> [IpAddr; 2] {
     [ip(&format!("10.244.0.{nth}")), ip(&format!("fd00::{nth}"))]
 }

@@ -18,7 +18,7 @@ pub(crate) struct Kind {
 }
 
 /// Pods that are wired, by name: their number and their node. `web`, `friend` and `victim` are sent to.
-const PODS: [(&str, u8, &str); 9] = [
+const PODS: [(&str, u8, &str); 10] = [
     ("web", 1, "node1"),
     ("good", 2, "node1"),
     ("bad", 3, "node1"),
@@ -28,6 +28,7 @@ const PODS: [(&str, u8, &str); 9] = [
     ("good-far", 7, "node2"),
     ("bad-far", 8, "node2"),
     ("named", 9, "node2"),
+    ("hub", 10, "node1"),
 ];
 
 pub(crate) fn pods() -> Vec<Value> {
@@ -66,18 +67,41 @@ pub(crate) fn policies() -> Vec<Value> {
     policies
 }
 
-/// The victim lets in who is on side `b`, but who is on side `b` may not send to it.
-fn mover_policies() -> [Value; 3] {
+/// The victim lets in who is on side `b`, but who is on side `b` may not send to it. On both sides the hub is let in.
+fn mover_policies() -> [Value; 4] {
     let side = |side: &str| json!({ "matchLabels": { "app": "mover", "side": side } });
-    let to_victim = json!([{ "to": [{ "podSelector": { "matchLabels": { "app": "victim" } } }] }]);
-    let to_others = json!([{ "to": [{ "podSelector": { "matchLabels": { "app": "nobody" } } }] }]);
-    let from_b = json!([{ "from": [{ "podSelector": side("b") }] }]);
+    let app = |app: &str| json!([{ "podSelector": { "matchLabels": { "app": app } } }]);
+    let both = ["Ingress", "Egress"];
     [
-        policy("side-a", json!({ "podSelector": side("a"), "policyTypes": ["Egress"], "egress": to_victim })),
-        policy("side-b", json!({ "podSelector": side("b"), "policyTypes": ["Egress"], "egress": to_others })),
+        policy(
+            "side-a",
+            json!({
+                "podSelector": side("a"), "policyTypes": both,
+                "egress": [{ "to": app("victim") }],
+                "ingress": [{ "from": app("hub"), "ports": [{ "port": 80, "endPort": 80 }] }],
+            }),
+        ),
+        policy(
+            "side-b",
+            json!({
+                "podSelector": side("b"), "policyTypes": both,
+                "egress": [{ "to": app("nobody") }],
+                "ingress": [{ "from": app("hub"), "ports": [{ "port": 80 }] }, { "from": app("good") }],
+            }),
+        ),
         policy(
             "victim",
-            json!({ "podSelector": { "matchLabels": { "app": "victim" } }, "policyTypes": ["Ingress"], "ingress": from_b }),
+            json!({
+                "podSelector": { "matchLabels": { "app": "victim" } }, "policyTypes": ["Ingress"],
+                "ingress": [{ "from": [{ "podSelector": side("b") }] }],
+            }),
+        ),
+        policy(
+            "hub",
+            json!({
+                "podSelector": { "matchLabels": { "app": "hub" } }, "policyTypes": ["Egress"],
+                "egress": [{ "to": [{ "podSelector": side("a") }, { "podSelector": side("b") }] }],
+            }),
         ),
     ]
 }
@@ -93,6 +117,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("outside", "web", tcp, 80, true),
         ("mover", "friend", tcp, 80, true),
         ("node1", "web", udp, 99, true),
+        // By the ingress of a pod that changes sides, and by one peer or the other of its own egress.
+        ("hub", "mover", tcp, 80, true),
         // By a port's name or number in its own egress.
         ("named", "web", tcp, 8080, true),
         // Never.
@@ -102,6 +128,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("good", "web", sctp, 80, false),
         ("node2", "web", tcp, 80, false),
         ("outside", "victim", tcp, 80, false),
+        ("hub", "mover", tcp, 81, false),
         ("named", "web", tcp, 80, false),
         // By its own egress now, by the ingress of its victim then.
         ("mover", "victim", tcp, 80, false),
