@@ -28,6 +28,8 @@ if [ "${1:-}" = test ]; then
         [/usr/sbin/bird]=bird2
         [/usr/bin/gobgpd]=gobgpd
         [/usr/lib/cni/ptp]=containernetworking-plugins
+        [/usr/sbin/ipset]=ipset
+        [/usr/sbin/nft]=nftables
     )
 fi
 

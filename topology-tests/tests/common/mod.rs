@@ -39,6 +39,8 @@ pub(crate) enum Need {
     Gobgp,
     Busybox,
     CniPlugins,
+    /// The tools that show what is in the kernel.
+    Netfilter,
     /// Cambric itself, built beside the lab runner.
     Cambric,
 }
@@ -53,6 +55,10 @@ impl Need {
             Self::Busybox => (Path::new("/bin/busybox").exists(), "the package busybox-static"),
             Self::CniPlugins => {
                 (Path::new("/usr/lib/cni/ptp").exists(), "the package containernetworking-plugins")
+            }
+            Self::Netfilter => {
+                let there = ["nft", "ipset"].iter().all(|name| Path::new("/usr/sbin").join(name).exists());
+                (there, "the packages nftables and ipset")
             }
             Self::Cambric => {
                 let built = |name: &&str| Path::new(CAMBRIC_LAB).with_file_name(name).exists();

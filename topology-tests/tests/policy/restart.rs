@@ -1,0 +1,130 @@
+//! The daemon goes and comes: what it has written stays in force, and what is right already is not written anew.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use cambric_lab::reach::{Echo, PORT};
+use cambric_lab::{Node, Pod, poll};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::cluster::{Cluster, NewPod, labelled, policy};
+use crate::kernel::{generation, held_with_handles};
+use crate::knock::{Knocking, Knocks};
+use crate::{CAMBRICD, LIMIT, in_force, in_policy_lab};
+
+/// How long the daemon is away.
+const AWAY: Duration = Duration::from_secs(3);
+
+#[test]
+fn policies_stay_in_force_while_the_daemon_is_killed_away_and_upgraded() {
+    in_policy_lab(
+        |_| {},
+        |cluster| {
+            let from_friends = json!([{ "from": [{ "podSelector": labelled("role=friend") }] }]);
+            let spec = json!({ "podSelector": labelled("app=web"), "ingress": from_friends });
+            let to_web = json!([{ "to": [{ "podSelector": labelled("app=web") }] }]);
+            let egress = json!({ "podSelector": labelled("role=friend"), "policyTypes": ["Egress"], "egress": to_web });
+            cluster.write("policies", &[policy("friends", spec), policy("to-web", egress)])?;
+            let pods = Pods::start(cluster)?;
+            let node = cluster.node("c1")?;
+            while_many_knock(&node, &pods, "killed by SIGKILL, away, and started", || {
+                node.kill(CAMBRICD, Signal::SIGKILL)?;
+                be_away(&node)
+            })?;
+            while_many_knock(&node, &pods, "ended by SIGTERM, another one started at once", || {
+                end(&node)?;
+                be_back(&node)
+            })?;
+            while_many_knock(&node, &pods, "ended by SIGTERM, away, and started", || {
+                end(&node)?;
+                be_away(&node)
+            })
+        },
+    );
+}
+
+struct Pods {
+    web: Pod,
+    /// Of c1, and of c2.
+    friends: [Pod; 2],
+    strangers: [Pod; 2],
+    _echoes: Vec<Echo>,
+}
+
+impl Pods {
+    fn start(cluster: &Cluster<'_>) -> Result<Self> {
+        let start = |node, name, label| cluster.start(NewPod { node, namespace: "default", name, label });
+        let web = start("c1", "web", "app=web")?;
+        let friends = [start("c1", "friend", "role=friend")?, start("c2", "far-friend", "role=friend")?];
+        let strangers = [start("c1", "stranger", "role=none")?, start("c2", "far-stranger", "role=none")?];
+        let mut echoes = Vec::new();
+        for pod in [&web, &strangers[0]] {
+            for address in pod.addresses()? {
+                echoes.push(Echo::start(pod, address)?);
+            }
+        }
+        Ok(Self { web, friends, strangers, _echoes: echoes })
+    }
+}
+
+/// Who may and who may not knock, at ten doors, 500 times a second each; nothing may be lost or leak, nor be written.
+fn while_many_knock(
+    node: &Node,
+    pods: &Pods,
+    what: &str,
+    happens: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    in_force(node)?;
+    let before = (generation(node)?, held_with_handles(node)?);
+    let to = |pod: &Pod| -> Result<Vec<SocketAddr>> {
+        Ok(pod.addresses()?.into_iter().map(|address| SocketAddr::new(address, PORT)).collect())
+    };
+    let (mut allowed, mut denied) = (Vec::new(), Vec::new());
+    for door in to(&pods.web)? {
+        for friend in &pods.friends {
+            allowed.push(Knocking::start(friend, door)?);
+        }
+        for stranger in &pods.strangers {
+            denied.push(Knocking::start(stranger, door)?);
+        }
+    }
+    for door in to(&pods.strangers[0])? {
+        denied.push(Knocking::start(&pods.friends[0], door)?);
+    }
+    let start = Instant::now();
+    happens()?;
+    let took = start.elapsed();
+    let count = |all: Vec<Knocking>| all.into_iter().map(Knocking::stop).sum::<Result<Knocks>>();
+    let (allowed, denied) = (count(allowed)?, count(denied)?);
+    let after = (generation(node)?, held_with_handles(node)?);
+    println!(
+        "daemon {what} ({took:.1?}): allowed {} new flows, {} lost; denied {} new flows, {} leaked; generation {} before, \
+         {} after",
+        allowed.sent,
+        allowed.lost(),
+        denied.sent,
+        denied.answered,
+        before.0,
+        after.0
+    );
+    ensure!(allowed.lost() == 0 && denied.answered == 0, "{what}: {allowed:?}, {denied:?}");
+    ensure!(before.1 == after.1, "{what}: it is not as it was: {:#?}", before.1.changes(&after.1));
+    Ok(())
+}
+
+fn end(node: &Node) -> Result<()> {
+    node.kill(CAMBRICD, Signal::SIGTERM)?;
+    poll::until("the daemon to end", LIMIT, || node.daemon_pid(CAMBRICD).is_none())
+}
+
+fn be_away(node: &Node) -> Result<()> {
+    std::thread::sleep(AWAY); // the time itself is what is tried
+    be_back(node)
+}
+
+fn be_back(node: &Node) -> Result<()> {
+    node.start()?;
+    in_force(node)
+}
