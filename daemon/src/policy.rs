@@ -169,16 +169,18 @@ impl Policy {
     /// Why it is not, in words. It is closed until then.
     pub async fn place(&self, interface: IfName, endpoint: Endpoint) -> Result<(), String> {
         let Some(kept) = &self.kept else { return Ok(()) };
-        let waits = || self.waiting_for().unwrap_or("the kernel, which did not answer in time");
-        let Some(enforcer) = kept.enforcer.get() else { return Err(format!("it waits for {}", waits())) };
-        kept.wired().place(Instant::now(), IfName::clone(&interface), endpoint.clone());
-        match timeout(PLACE_PATIENCE, enforcer.place(IfName::clone(&interface), endpoint)).await {
-            Ok(placed) => placed.map_err(|error| error.to_string()),
-            Err(_) => {
-                let waiting = enforcer.status().borrow().waiting.get(&interface).map(ToString::to_string);
-                Err(waiting.unwrap_or_else(|| format!("it waits for {}", waits())))
-            }
+        let placing = async {
+            let enforcer = kept.started().await?;
+            kept.wired().place(Instant::now(), IfName::clone(&interface), endpoint.clone());
+            enforcer.place(IfName::clone(&interface), endpoint).await.map_err(|error| error.to_string())
+        };
+        if let Ok(placed) = timeout(PLACE_PATIENCE, placing).await {
+            return placed;
         }
+        let state = kept.state.borrow();
+        let waiting = state.enforcer.waiting.get(&interface).map(ToString::to_string);
+        let waits = || state.waiting_for.unwrap_or("the kernel, which did not answer in time");
+        Err(waiting.unwrap_or_else(|| format!("it waits for {}", waits())))
     }
 
     /// All policies and pods, or those of the filter.
@@ -194,6 +196,18 @@ impl Policy {
 }
 
 impl Kept {
+    /// The enforcer, once it runs.
+    async fn started(&self) -> Result<&Enforcer, String> {
+        let mut state = self.state.clone();
+        loop {
+            state.mark_unchanged();
+            if let Some(enforcer) = self.enforcer.get() {
+                return Ok(enforcer);
+            }
+            state.changed().await.map_err(|_| "the keeper of policies has ended".to_owned())?;
+        }
+    }
+
     fn wired(&self) -> MutexGuard<'_, Wired> {
         self.wired.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,6 +229,8 @@ impl Keeper {
     /// Ends when nobody speaks with it any more, or the enforcer has ended: then the daemon does, too.
     async fn run(mut self) {
         let enforcer = self.start_enforcer().await;
+        // For those who wait for it.
+        self.told.send_modify(|_| {});
         if let Err(error) = self.keep(&enforcer).await {
             tracing::error!(error = %error, "policies are not followed any more");
         }
