@@ -134,6 +134,12 @@ impl Manifest {
         if is_list(&api_version, &kind) && value.get("items").is_some_and(|items| !is_empty_list(items)) {
             return Err(Problem::new(place, format!("{kind}: its items must be documents of their own")));
         }
+        if api_version.split('/').next() == Some(network_policy::GROUP_TO_COME) {
+            let name = metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+            let what = "NotImplemented: this version enforces no policies of this kind";
+            self.notices.push(Problem::new(format!("{place}: {kind} {name}"), what));
+            return Ok(());
+        }
         // What other parts of a cluster are made of is no business of ours.
         if own.is_none() && api_version.split('/').next() != Some(GROUP) {
             return Ok(());
@@ -575,6 +581,11 @@ mod tests {
         let (manifest, faults) = decode(&ours("BGPFilter", "{}"));
         assert_eq!(faults, Vec::<String>::new());
         assert!(manifest.notices[0].what.starts_with("NotImplemented"), "{}", manifest.notices[0]);
+        let admin = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: x}\n";
+        let (manifest, faults) = decode(admin);
+        assert_eq!((faults, manifest.hides_something()), (Vec::new(), false));
+        let says = "a.yaml, document 1: ClusterNetworkPolicy x: NotImplemented: this version enforces no policies of this kind";
+        assert_eq!(manifest.notices[0].to_string(), says);
     }
 
     #[test]

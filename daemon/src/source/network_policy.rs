@@ -11,6 +11,9 @@ use crate::values::{Costs, Fault};
 /// Its group and version.
 pub(super) const API_VERSION: &str = "networking.k8s.io/v1";
 
+/// The group of policies for whole clusters.
+pub(super) const GROUP_TO_COME: &str = "policy.networking.k8s.io";
+
 /// What it says, with what is wrong with it.
 ///
 /// # Errors
