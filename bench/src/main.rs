@@ -4,6 +4,7 @@
 //! own with a limit of time. What it makes goes away with that process.
 
 mod changes;
+mod clock;
 mod cluster;
 mod compile;
 mod gate;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddr, protocols::NETLINK_NETFILTER};
-use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::clock::thread_time;
 use crate::namespace::Namespace;
 
 /// Who sends.
@@ -200,11 +200,11 @@ impl Ends {
     /// CPU nanoseconds a packet of so many; all of them have to come.
     fn burst(&self, packets: u16, send: impl Fn(u16) -> Result<()>) -> Result<f64> {
         let came_before = self.came()?;
-        let before = cpu_time()?;
+        let before = thread_time()?;
         for n in 0..packets {
             send(n)?;
         }
-        let spent = cpu_time()? - before;
+        let spent = thread_time()? - before;
         let came = self.came()? - came_before;
         ensure!(came >= u64::from(packets), "only {came} of {packets} packets came to {}", self.to);
         Ok(spent.as_nanos() as f64 / f64::from(packets))
@@ -239,9 +239,4 @@ impl Ends {
         let packets = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
         packets.context("counters of the receiver's interface")
     }
-}
-
-/// CPU time of this thread so far, with the work that the kernel did in its name.
-fn cpu_time() -> Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
