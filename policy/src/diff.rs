@@ -8,8 +8,7 @@ use crate::enforcer::Cause;
 use crate::kernel::{Guard, Held, HeldBase, HeldChain, HeldRule, HeldTable, Operation, TableState};
 use crate::plan::{Lingering, Members, Plan, Switch, TRANSITIONAL, chain_of, own};
 use crate::program::{
-    BaseChain, ChainName, Family, IfName, Interface, Member, Program, Rule, Set, SetKind, SetName,
-    Verdict,
+    BaseChain, ChainName, Family, IfName, Interface, Member, Program, Rule, Set, SetKind, SetName, Verdict,
 };
 
 /// Both maps.
@@ -87,6 +86,17 @@ pub(crate) fn sets(
         put(joined, &mut plan.joined);
         put(left, &mut plan.left);
     }
+}
+
+/// Puts a set into the plan that is there, but of a kind that is none of ours.
+pub(crate) fn strange_set(program: &Program, name: &SetName, difference: &mut Difference) {
+    let family = family_of(name);
+    let Some(set) = program.table(family).sets.get(name) else { return };
+    let Difference { plan, causes } = difference;
+    plan.wrong_sets.insert((family, name.clone()));
+    plan.sets_made.retain(|(_, made, _)| made != name);
+    plan.sets_made.push((family, name.clone(), set.clone()));
+    causes.insert(Cause::Set);
 }
 
 /// Puts into the plan the sets that are not there.

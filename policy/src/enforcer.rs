@@ -29,7 +29,7 @@ pub use crate::error::{Error, NotPlaced};
 use crate::change::{Change, Endpoint};
 use crate::compile;
 use crate::diff::{Effort, Wish};
-use crate::kernel::{self, Guard, Kernel, LogReader};
+use crate::kernel::{self, Guard, Held, Kernel, LogReader};
 use crate::program::IfName;
 use task::Task;
 use writer::Writer;
@@ -90,14 +90,7 @@ impl Enforcer {
     /// When the kernel lacks something, which is named, or does not answer.
     pub fn start(config: Config) -> Result<Enforcer, Error> {
         let mut kernel = Kernel::open().map_err(of_kernel)?;
-        let missing = kernel.requirements().map_err(of_kernel)?;
-        if !missing.is_empty() {
-            return Err(Error::Missing(missing));
-        }
-        let guard = match config.guard {
-            Guard::Owned => kernel.guard().map_err(of_kernel)?,
-            Guard::Anyone => Guard::Anyone,
-        };
+        let guard = find_guard(&mut kernel, config.guard)?;
         let wish = Wish { guard, port: kernel.port(), effort: Effort::Mend };
         let events = kernel.watch().map_err(of_kernel)?;
         let log = LogReader::open(config.options.log_group)
@@ -184,6 +177,23 @@ impl Enforcer {
 
     async fn send(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| Error::Ended)
+    }
+}
+
+/// The guard of our tables. Where they are there already the kernel can do all that they need, and they stay as they are: nothing
+/// is tried then, for each trial waits for all processors (`nf_tables_abort`), which takes seconds on a busy node.
+fn find_guard(kernel: &mut Kernel, wanted: Guard) -> Result<Guard, Error> {
+    let held = kernel.read().ok();
+    if let Some(Held { ipv4: Some(table), ipv6: Some(_), arp: Some(_), .. }) = held {
+        return Ok(table.state.guard);
+    }
+    let missing = kernel.requirements().map_err(of_kernel)?;
+    if !missing.is_empty() {
+        return Err(Error::Missing(missing));
+    }
+    match wanted {
+        Guard::Owned => kernel.guard().map_err(of_kernel),
+        Guard::Anyone => Ok(Guard::Anyone),
     }
 }
 

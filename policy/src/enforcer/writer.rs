@@ -190,8 +190,9 @@ impl Writer {
     ) -> Result<(), Trouble> {
         let mut held = BTreeMap::new();
         for name in names {
-            if let Some(set) = self.kernel.set(&name)? {
-                held.insert(name, set);
+            match self.kernel.set(&name)? {
+                Some(set) => drop(held.insert(name, set)),
+                None => diff::strange_set(program, &name, difference),
             }
         }
         diff::sets(program, &held, &is_there, difference);

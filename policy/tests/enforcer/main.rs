@@ -3,11 +3,15 @@
 
 #[path = "../kernel/common.rs"]
 mod common;
+mod meter;
 mod node;
 #[path = "../kernel/pod.rs"]
 mod wire;
 
 mod drift;
+mod judged;
+mod measured;
+mod refused;
 mod start;
 
 /// Runs a test in a network namespace of its own, on a runtime of its own.
