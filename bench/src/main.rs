@@ -31,6 +31,9 @@ use nix::sys::signal::Signal;
 /// What Cambric's policy engine costs on this machine.
 #[derive(Debug, Parser)]
 struct Args {
+    /// End with the process that started this one.
+    #[arg(long, hide = true)]
+    with_parent: bool,
     #[command(subcommand)]
     case: Option<Case>,
 }
@@ -53,8 +56,9 @@ const CASES: [&str; 4] = ["path", "sets", "compile", "gate"];
 const LIMIT: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {
-    let done = match Args::parse().case {
-        Some(case) => run(&case),
+    let Args { with_parent, case } = Args::parse();
+    let done = match case {
+        Some(case) => run(&case, with_parent),
         None => run_all(),
     };
     match done {
@@ -66,9 +70,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(case: &Case) -> Result<()> {
-    // Nobody reads it when the one who started it is gone.
-    set_pdeathsig(Signal::SIGKILL).context("asking to end with the parent")?;
+fn run(case: &Case, with_parent: bool) -> Result<()> {
+    if with_parent {
+        set_pdeathsig(Signal::SIGKILL).context("asking to end with the parent")?;
+    } else {
+        machine::print();
+        println!();
+    }
     match case {
         Case::Path(options) => path::run(options),
         Case::Sets(options) => sets::run(options),
@@ -84,7 +92,10 @@ fn run_all() -> Result<()> {
     let mut failed = Vec::new();
     for case in CASES {
         println!();
-        let child = Command::new(&own).arg(case).spawn().with_context(|| format!("starting {case}"))?;
+        let child = Command::new(&own)
+            .args(["--with-parent", case])
+            .spawn()
+            .with_context(|| format!("starting {case}"))?;
         if let Err(error) = ends_well(child) {
             println!("{case}: {error:#}");
             failed.push(case);
