@@ -287,7 +287,7 @@ impl Rig {
                     !numbers.is_empty()
                 });
                 thread::yield_now();
-                assert!(Instant::now() < until, "marks that never came: {awaited:?}");
+                assert!(awaited.is_empty() || Instant::now() < until, "marks that never came: {awaited:?}");
             }
         }
     }

@@ -26,20 +26,28 @@ use crate::turns::{Kind, Turns};
 
 #[test]
 fn no_allowed_flow_is_lost_and_no_denied_flow_leaks_while_policies_change() {
+    run("window", Turns::new(rig::seed()));
+}
+
+#[test]
+fn no_packet_that_is_in_a_long_policy_meets_half_of_a_change() {
+    run("window, long policies", Turns::long(rig::seed()));
+}
+
+fn run(what: &str, mut turns: Turns) {
     let seconds =
         std::env::var("CAMBRIC_WINDOW_SECONDS").map_or(5, |text| text.parse().expect("a number of seconds"));
-    let mut turns = Turns::new(rig::seed());
     let mut made: BTreeMap<Kind, usize> = BTreeMap::new();
     let measured = measure(Duration::from_secs(seconds), turns.state().clone(), Until::Over, |tell| {
         *made.entry(turns.turn()).or_default() += 1;
         let order = turns.order();
         tell.go(turns.state(), order);
     });
-    say(&format!("window: {measured} (seed {})", turns.seed));
-    say(&format!("window: {made:?}"));
+    say(&format!("{what}: {measured} (seed {})", turns.seed));
+    say(&format!("{what}: {made:?}"));
     assert!(measured.lost.is_empty() && measured.leaked.is_empty(), "{measured:#?}");
-    for kind in Kind::ALL {
-        assert!(made.contains_key(&kind), "{kind:?} never came");
+    for kind in turns.kinds() {
+        assert!(made.contains_key(kind), "{kind:?} never came");
     }
     assert!(measured.allowed > 0 && measured.denied > 0, "nothing was sent");
 }

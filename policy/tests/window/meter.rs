@@ -122,17 +122,27 @@ pub(crate) fn measure(
                 turns
             })
         });
+        let over = Over(&is_over);
         while start.elapsed() < how_long && !changing.is_finished() {
             count(&kinds, &flood.round(&world.rig, EACH), &mut measured);
             if until == Until::FirstWrong && !(measured.lost.is_empty() && measured.leaked.is_empty()) {
                 break;
             }
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         changing.join().expect("the thread that changes")
     });
     measured.seconds = start.elapsed().as_secs_f64();
     measured
+}
+
+/// Ends the changes, however the sending ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn count(kinds: &[Kind], arrived: &[usize], measured: &mut Measured) {

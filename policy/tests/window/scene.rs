@@ -18,7 +18,7 @@ pub(crate) struct Kind {
 }
 
 /// Pods that are wired, by name: their number and their node. `web`, `friend` and `victim` are sent to.
-const PODS: [(&str, u8, &str); 10] = [
+const PODS: [(&str, u8, &str); 12] = [
     ("web", 1, "node1"),
     ("good", 2, "node1"),
     ("bad", 3, "node1"),
@@ -29,6 +29,8 @@ const PODS: [(&str, u8, &str); 10] = [
     ("bad-far", 8, "node2"),
     ("named", 9, "node2"),
     ("hub", 10, "node1"),
+    ("early-far", 11, "node1"),
+    ("late-far", 12, "node1"),
 ];
 
 pub(crate) fn pods() -> Vec<Value> {
@@ -57,6 +59,7 @@ pub(crate) fn policies() -> Vec<Value> {
         ));
     }
     policies.extend(mover_policies());
+    policies.extend(stage_policies());
     policies.push(policy(
         "web-from-named",
         json!({
@@ -64,6 +67,31 @@ pub(crate) fn policies() -> Vec<Value> {
             "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "named" } } }] }],
         }),
     ));
+    policies
+}
+
+/// Who is early may send to its namespace in stage 1, and who is late lets it in from stage 2.
+fn stage_policies() -> [Value; 2] {
+    let stage = |stage: &str| json!([{ "namespaceSelector": { "matchLabels": { "stage": stage } } }]);
+    let mut policies = [
+        policy(
+            "early",
+            json!({
+                "podSelector": { "matchLabels": { "app": "early" } }, "policyTypes": ["Egress"],
+                "egress": [{ "to": stage("1") }],
+            }),
+        ),
+        policy(
+            "late",
+            json!({
+                "podSelector": { "matchLabels": { "app": "late" } }, "policyTypes": ["Ingress"],
+                "ingress": [{ "from": stage("2") }],
+            }),
+        ),
+    ];
+    for policy in &mut policies {
+        policy["metadata"]["namespace"] = json!("kube-system");
+    }
     policies
 }
 
@@ -129,6 +157,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("node2", "web", tcp, 80, false),
         ("outside", "victim", tcp, 80, false),
         ("hub", "mover", tcp, 81, false),
+        // By the egress of one now, by the ingress of the other then, as their namespace's label says.
+        ("early-far", "late-far", tcp, 80, false),
         ("named", "web", tcp, 80, false),
         // By its own egress now, by the ingress of its victim then.
         ("mover", "victim", tcp, 80, false),

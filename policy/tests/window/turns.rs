@@ -12,6 +12,8 @@ use crate::{scene, small};
 
 /// Pods that come and go, and are wired nowhere.
 const CROWD: u64 = 24;
+/// Rules between two that matter, in long policies: a packet is on its way through them for tens of microseconds.
+const BETWEEN: usize = 400;
 /// Policies that come and go.
 const UNRELATED: u64 = 16;
 
@@ -42,6 +44,9 @@ pub(crate) struct Turns {
     pub(crate) seed: u64,
     made: usize,
     chance: u64,
+    /// Of what is turned.
+    kinds: &'static [Kind],
+    is_long: bool,
     wording: u64,
     crowd: BTreeSet<u64>,
     is_moved: bool,
@@ -53,9 +58,20 @@ pub(crate) struct Turns {
 
 impl Turns {
     pub(crate) fn new(seed: u64) -> Turns {
+        Turns::of(seed, &Kind::ALL, false)
+    }
+
+    /// Of long policies, with all that may go wrong while a packet is in them.
+    pub(crate) fn long(seed: u64) -> Turns {
+        Turns::of(seed, &[Kind::Moved, Kind::Namespace, Kind::Label], true)
+    }
+
+    fn of(seed: u64, kinds: &'static [Kind], is_long: bool) -> Turns {
         let mut turns = Turns {
             seed,
             made: 0,
+            kinds,
+            is_long,
             chance: seed,
             wording: 0,
             crowd: BTreeSet::new(),
@@ -68,12 +84,25 @@ impl Turns {
         for kind in Kind::ALL {
             turns.put(kind, 0);
         }
+        if is_long {
+            let name = ("default".to_owned(), "side-a".to_owned());
+            let mut side_a = turns.state.policies[&name].told.clone();
+            let last = side_a["spec"]["egress"].take();
+            let rules = fillers("to").chain(last.as_array().cloned().unwrap_or_default());
+            side_a["spec"]["egress"] = rules.collect();
+            turns.state.policies.extend(small::cluster(&[], &[side_a]).policies);
+        }
         turns
     }
 
     /// The state it is at.
     pub(crate) fn state(&self) -> &Cluster {
         &self.state
+    }
+
+    /// What is turned.
+    pub(crate) fn kinds(&self) -> &[Kind] {
+        self.kinds
     }
 
     /// Any order is right.
@@ -84,8 +113,8 @@ impl Turns {
     /// Changes one thing.
     pub(crate) fn turn(&mut self) -> Kind {
         // Each once, then by chance.
-        let by_chance = (random(&mut self.chance) % Kind::ALL.len() as u64) as usize;
-        let kind = Kind::ALL.get(self.made).copied().unwrap_or(Kind::ALL[by_chance]);
+        let by_chance = (random(&mut self.chance) % self.kinds.len() as u64) as usize;
+        let kind = self.kinds.get(self.made).copied().unwrap_or(self.kinds[by_chance]);
         self.made += 1;
         let number = random(&mut self.chance);
         match kind {
@@ -170,6 +199,14 @@ impl Turns {
         let mut peers = vec![good("canary"), good("stable"), stage("1"), stage("2")];
         peers.extend(blocks);
         let ingress = match self.wording {
+            // Those that pods go to first, then those they come from, or the other way round.
+            _ if self.is_long => {
+                let rule = |peer: &Value| json!({ "from": [peer], "ports": [web, dns] });
+                let order = [&peers[3], &peers[0], &peers[4], &peers[5]];
+                let [first, last] = [&order[..], &[&peers[1], &peers[2]]];
+                let rules = first.iter().map(|peer| rule(peer)).chain(fillers("from"));
+                rules.chain(last.iter().map(|peer| rule(peer))).collect()
+            }
             0 => json!([{ "from": peers, "ports": [web, dns] }]),
             // A rule for each peer.
             1 => peers.iter().map(|peer| json!({ "from": [peer], "ports": [web, dns] })).collect(),
@@ -197,6 +234,16 @@ impl Turns {
             json!({ "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Ingress"], "ingress": ingress }),
         )
     }
+}
+
+/// Rules for peers that there are not.
+fn fillers(way: &'static str) -> impl Iterator<Item = Value> {
+    (0..BETWEEN).map(move |nth| {
+        json!({
+            way: [{ "podSelector": { "matchLabels": { "filler": nth.to_string() } } }],
+            "ports": [{ "protocol": "TCP", "port": 80 }, { "protocol": "UDP", "port": 53 }],
+        })
+    })
 }
 
 fn crowd_pod(nth: u64) -> Value {
