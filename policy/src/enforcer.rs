@@ -4,6 +4,7 @@
 //! an order that opens no window. Before the first complete view it writes nothing. When all handles are gone
 //! the thread ends and leaves everything in force: stopping is not leaving.
 
+mod barrier;
 mod budget;
 mod denials;
 mod ledger;

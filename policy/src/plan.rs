@@ -15,7 +15,9 @@
 //!
 //! Maps and sets cannot change in one step. Where one change alters both the chain of a pod that was placed and members of
 //! sets, a packet could meet the new chain of one pod and the old set in the chain of another, and be allowed though it is
-//! neither before nor after. So the veth first goes to a *transitional* chain, by which only that passes which both the old
+//! neither before nor after. Nor is one packet judged in one moment: it may look into one set before a step and into
+//! another after it. So between steps of which a packet must not meet only one, all packets under way are waited for
+//! ([`Plan::waits`]). And the veth first goes to a *transitional* chain, by which only that passes which both the old
 //! and the new chain let pass.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) left: Members,
     pub(crate) last: Vec<Operation>,
     pub(crate) lingering: Lingering,
+    /// A veth that was led to one chain is led to another.
+    pub(crate) switches: bool,
     /// Veths that are led elsewhere afterwards; what the maps of the kernel held before, does not change otherwise.
     pub(crate) dispatch: Vec<(IfName, Option<Placement>)>,
     /// What lingered and is used again.
@@ -114,11 +118,36 @@ impl Plan {
         sets && members && made.is_empty() && first.is_empty() && last.is_empty()
     }
 
+    /// Between which steps packets under way are waited for: before what joins, before what leaves, before the end. A pod that
+    /// was not let in before, members that only join or only leave, need none: a packet that meets half of that is
+    /// judged as before or as after.
+    pub(crate) fn waits(&self) -> Waits {
+        let (joins, leaves) = (concerns_pods(&self.joined), concerns_pods(&self.left));
+        Waits {
+            before_joined: self.switches && (joins || leaves),
+            before_left: joins && leaves,
+            before_last: !self.last.is_empty() && (joins || leaves),
+        }
+    }
+
     /// How dispatch is to change beside these members. Those of anti-spoof sets matter to no other pod.
     pub(crate) fn manner(&self) -> Manner {
-        let of_pods = |members: &Members| members.values().flatten().any(|m| !matches!(m, Member::Owner(..)));
-        if of_pods(&self.joined) || of_pods(&self.left) { Manner::Staged } else { Manner::AtOnce }
+        let members = [&self.joined, &self.left];
+        if members.into_iter().any(concerns_pods) { Manner::Staged } else { Manner::AtOnce }
     }
+}
+
+/// See [`Plan::waits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waits {
+    pub(crate) before_joined: bool,
+    pub(crate) before_left: bool,
+    pub(crate) before_last: bool,
+}
+
+/// Whether any of the members says what other pods may do. Those of owners' sets do not.
+fn concerns_pods(members: &Members) -> bool {
+    members.values().flatten().any(|member| !matches!(member, Member::Owner(..)))
 }
 
 /// How a veth goes from one chain to another.
@@ -135,6 +164,7 @@ pub(crate) enum Manner {
 pub(crate) struct Switch {
     manner: Manner,
     transitional: BTreeSet<(Family, ChainName)>,
+    any: bool,
     made: Vec<Operation>,
     first: Vec<Operation>,
     last: Vec<Operation>,
@@ -144,7 +174,7 @@ pub(crate) struct Switch {
 impl Switch {
     pub(crate) fn new(manner: Manner) -> Switch {
         let (made, first, last, dropped) = Default::default();
-        Switch { manner, transitional: BTreeSet::new(), made, first, last, dropped }
+        Switch { manner, transitional: BTreeSet::new(), any: false, made, first, last, dropped }
     }
 
     /// One element of one map. `None`: it is not in the map. A transitional chain may use the old one only if that is sound.
@@ -160,6 +190,7 @@ impl Switch {
         if from == to {
             return;
         }
+        self.any |= from.is_some() && to.is_some();
         let drop = || Operation::DropElement { family, map, veth: veth.clone() };
         let add = |chain: &ChainName| Operation::AddElement {
             family,
@@ -186,6 +217,7 @@ impl Switch {
 
     /// Puts its operations into the plan. Transitional chains live from the first batch to the last.
     pub(crate) fn give(mut self, plan: &mut Plan) {
+        plan.switches |= self.any;
         plan.made.append(&mut self.made);
         plan.first.append(&mut self.first);
         plan.last.append(&mut self.last);

@@ -9,6 +9,8 @@ use super::status::{Denial, DenialCounts};
 
 /// So many are kept.
 const KEPT: usize = 256;
+/// So many policies are named in a log line.
+const NAMED: usize = 3;
 /// So many are logged a second.
 const LOGGED_A_SECOND: u32 = 10;
 
@@ -65,7 +67,7 @@ impl Denials {
 fn log(denial: &Denial) {
     let pod = denial.pod.as_ref().map_or_else(|| denial.interface.to_string(), ToString::to_string);
     let peer = denial.peer.as_ref().map_or_else(|| denial.peer_address.to_string(), ToString::to_string);
-    let policies = denial.policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let named = denial.policies.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>();
     info!(
         pod = %pod,
         direction = %denial.direction,
@@ -73,7 +75,8 @@ fn log(denial: &Denial) {
         address = %denial.peer_address,
         protocol = denial.protocol,
         port = denial.port,
-        policies = %policies,
+        policies = %named.join(" "),
+        policies_in_all = denial.policies.len(),
         chain = %denial.chain,
         "packet denied"
     );

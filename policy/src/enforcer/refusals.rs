@@ -221,7 +221,7 @@ mod tests {
         refusals.members_left();
         assert_eq!(refusals.due(), Some(start + SHORTEST));
         let later = start + SHORTEST;
-        assert_eq!(refusals.take_due(later), [web.clone()]);
+        assert_eq!(refusals.take_due(later), std::slice::from_ref(&web));
         refusals.add(web.clone(), later);
         assert_eq!(refusals.due(), Some(later + 2 * USUAL));
         assert_eq!(refusals.take_due(later + 2 * USUAL), [web]);

@@ -30,15 +30,15 @@ use crate::plan::Plan;
 use crate::program::{Delta, Family, IfName, VETH_PREFIX};
 
 /// Up to so many changes that wait are written one by one: then each is without a window of its own.
-const ONE_BY_ONE: usize = 16;
+const ONE_BY_ONE: usize = 128;
 /// More are written together, at most so many.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 1024;
 /// Commands that are taken in one turn, before others are looked after.
 const TAKEN_A_TURN: usize = 256;
 /// What nobody uses any more stays for this time: it may be wanted again.
 const LINGERS: Duration = Duration::from_secs(1);
 /// Then so much of it is dropped in a turn.
-const DROPPED_A_TURN: usize = 64;
+const DROPPED_A_TURN: usize = 256;
 const BETWEEN_DROPS: Duration = Duration::from_millis(50);
 /// Beyond so much it is dropped at once.
 const MOST_LINGERING: usize = 4096;

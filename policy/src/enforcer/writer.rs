@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
+use super::barrier::packets_pass;
 use super::refusals::trial_end;
 use super::status::Cause;
 use crate::diff::{self, Difference, Effort, Wish, is_ours};
@@ -83,12 +84,7 @@ impl fmt::Display for Trouble {
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Trouble {
-        match error {
-            Error::Set { ref set, .. } | Error::Members { ref set, .. } => {
-                Trouble::Sets(vec![(set.clone(), error.to_string())])
-            }
-            error => Trouble::Kernel(error.to_string()),
-        }
+        Trouble::Kernel(error.to_string())
     }
 }
 
@@ -250,10 +246,14 @@ impl Writer {
         self.make_sets(std::mem::take(&mut plan.wrong_sets), std::mem::take(&mut plan.sets_made))?;
         self.remove(&plan.left_first)?;
         self.commit_tables(&mut plan, program)?;
+        let waits = plan.waits();
+        wait(waits.before_joined);
         for ((family, name), members) in &plan.joined {
             self.kernel.add_members(*family, name, members).map_err(of_members)?;
         }
+        wait(waits.before_left);
         self.remove(&plan.left)?;
+        wait(waits.before_last);
         if let Err(refusal) = self.commit(&plan.last) {
             // What is left to do is in the tables alone.
             self.ignore_conflict(refusal)?;
@@ -331,8 +331,7 @@ impl Writer {
 
     fn remove(&mut self, members: &Members) -> Result<(), Trouble> {
         for ((family, name), members) in members {
-            let removed = self.kernel.del_members(*family, name, members);
-            removed.map_err(|error| Trouble::Kernel(error.to_string()))?;
+            self.kernel.del_members(*family, name, members)?;
         }
         Ok(())
     }
@@ -402,7 +401,7 @@ impl Writer {
                     return Err(refused(operations, None, words));
                 }
                 Err(CommitError::Other(error)) => {
-                    return Err(Refusal::Trouble(Trouble::Kernel(error.to_string())));
+                    return Err(Refusal::Trouble(error.into()));
                 }
             }
         }
@@ -482,6 +481,12 @@ pub(super) struct Dropped {
     pub(super) chains: BTreeSet<ChainName>,
 }
 
+fn wait(is_needed: bool) {
+    if is_needed {
+        packets_pass();
+    }
+}
+
 /// Why a batch was not taken.
 enum Refusal {
     /// Somebody else changed our tables, or may have.
@@ -494,19 +499,19 @@ fn refused(operations: &[Operation], operation: Option<usize>, words: String) ->
     Refusal::Trouble(Trouble::Batch(RefusedBatch { operations, operation, words }))
 }
 
-/// What was refused of one set; other errors end all.
+/// What was refused when a set was made; other errors end all.
 fn of_set(error: Error) -> Result<Vec<(SetName, String)>, Trouble> {
-    match Trouble::from(error) {
-        Trouble::Sets(refused) => Ok(refused),
-        trouble => Err(trouble),
+    match &error {
+        Error::Set { set, .. } | Error::Members { set, .. } => Ok(vec![(set.clone(), error.to_string())]),
+        _ => Err(error.into()),
     }
 }
 
-/// A set that is not there was taken away by somebody: that is nobody's fault.
+/// A set that is not there was taken away by somebody: that is no policy's fault.
 fn of_members(error: Error) -> Trouble {
-    match error {
-        Error::Members { .. } => error.into(),
-        error => Trouble::Kernel(error.to_string()),
+    match &error {
+        Error::Members { set, .. } => Trouble::Sets(vec![(set.clone(), error.to_string())]),
+        _ => error.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
 #[path = "../kernel/common.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
 mod common;
 mod meter;
 mod node;

@@ -7,6 +7,9 @@ use crate::compile::self_set;
 use crate::diff::{Difference, Effort};
 use crate::program::SetName;
 
+/// In a second sets with so many members are compared, or more if the settings ask for it: a few milliseconds' work.
+const MEMBERS_A_SECOND: usize = 4096;
+
 impl Task {
     // -- When.
 
@@ -189,8 +192,8 @@ impl Task {
 
     // -- Comparing sets.
 
-    /// Some sets each second, so that all are seen in the time that the settings say. Those of owners each time, for
-    /// the plugin writes them, too.
+    /// Some sets each second, so that all are seen at the latest in the time that the settings say. Those of owners each
+    /// time, for the plugin writes them, too.
     fn compare_some(&mut self, now: Instant) {
         let names = self.next_to_compare();
         let program = self.compiler.program();
@@ -212,14 +215,20 @@ impl Task {
 
     fn next_to_compare(&mut self) -> Vec<SetName> {
         let program = self.compiler.program();
-        let all = || program.ipv4.sets.keys().chain(program.ipv6.sets.keys());
-        let seconds = self.config.compare_interval.as_secs().max(1) as usize;
-        let many = all().count().div_ceil(seconds).max(1);
+        let all = || program.ipv4.sets.iter().chain(&program.ipv6.sets);
+        let seconds = usize::try_from(self.config.compare_interval.as_secs()).unwrap_or(usize::MAX).max(1);
+        let least = all().count().div_ceil(seconds);
         let last = self.timers.compared.take();
-        let behind = all().filter(|name| last.as_ref().is_none_or(|last| *name > last));
-        let mut names = behind.take(many).cloned().collect::<Vec<_>>();
-        // At the end the next turn begins anew.
-        self.timers.compared = if names.len() < many { None } else { names.last().cloned() };
+        let mut names = Vec::new();
+        let mut members = 0;
+        for (name, set) in all().filter(|(name, _)| last.as_ref().is_none_or(|last| *name > last)) {
+            if names.len() >= least && members > MEMBERS_A_SECOND {
+                self.timers.compared = names.last().cloned();
+                break;
+            }
+            members += set.members.len() + 1;
+            names.push(name.clone());
+        }
         names.extend(Family::ALL.into_iter().map(self_set));
         names.sort();
         names.dedup();
@@ -246,6 +255,7 @@ impl Task {
             self.timers.drop = Some(now + LINGERS);
             return;
         }
+        let begun = Instant::now();
         let ledger = &mut self.ledger;
         let dropped = self.writer.drop_lingering(DROPPED_A_TURN, |counted| ledger.keep(counted));
         for chain in &dropped.chains {
@@ -253,7 +263,9 @@ impl Task {
         }
         let left = &self.writer.mirror.lingering;
         if !(left.chains.is_empty() && left.sets.is_empty()) {
-            self.timers.drop = Some(now + if dropped.any { BETWEEN_DROPS } else { LINGERS });
+            // However much there is, it takes a twentieth of the time at most.
+            let pause = if dropped.any { BETWEEN_DROPS.max(begun.elapsed() * 20) } else { LINGERS };
+            self.timers.drop = Some(now + pause);
         }
         self.is_stale = true;
     }
