@@ -92,7 +92,8 @@ impl Plan {
         plan.left_first = by_set(delta.left_first);
         plan.joined = by_set(delta.joined);
         plan.left = by_set(delta.left);
-        let mut switch = Switch::new(plan.manner());
+        let manner = if crosses(&delta.dispatch, held) { Manner::Staged } else { plan.manner() };
+        let mut switch = Switch::new(manner);
         for (veth, to) in &delta.dispatch {
             let from = held.dispatch.get(veth);
             for family in Family::ALL {
@@ -126,7 +127,7 @@ impl Plan {
         Waits {
             before_joined: self.switches && (joins || leaves),
             before_left: joins && leaves,
-            before_last: !self.last.is_empty() && (joins || leaves),
+            before_last: !self.last.is_empty(),
         }
     }
 
@@ -148,6 +149,19 @@ pub(crate) struct Waits {
 /// Whether any of the members says what other pods may do. Those of owners' sets do not.
 fn concerns_pods(members: &Members) -> bool {
     members.values().flatten().any(|member| !matches!(member, Member::Owner(..)))
+}
+
+/// Whether what one pod may send changes and what another may be sent, so that a packet from the one to the other could meet
+/// the old chain and then the new one.
+fn crosses(dispatch: &[(IfName, Option<Placement>)], held: &Mirror) -> bool {
+    let changing = |map: Interface| {
+        let changes = move |(veth, to): &&(IfName, Option<Placement>)| {
+            let from = held.dispatch.get(veth).map(|placement| chain_of(placement, map));
+            from.is_some_and(|from| to.as_ref().is_some_and(|to| chain_of(to, map) != from))
+        };
+        dispatch.iter().filter(changes).map(|(veth, _)| veth)
+    };
+    changing(Interface::Input).any(|sends| changing(Interface::Output).any(|is_sent| is_sent != sends))
 }
 
 /// How a veth goes from one chain to another.
