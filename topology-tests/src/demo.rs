@@ -12,6 +12,8 @@ use crate::fabric::{self, RECOVERY};
 use crate::flow::{Flow, Report};
 use crate::{Lab, Node, Pod, capture, poll};
 
+mod policy;
+
 /// Packets that a dead switch may cost, at 1 kHz: 300 ms.
 const POWER_CUT_MOST: u32 = 300;
 /// Flows go on this long after a fault is over, so that a late loss is seen.
@@ -26,7 +28,7 @@ const ENOUGH: u64 = 100;
 const UPLINKS: usize = 2;
 
 /// Nodes that the steps name.
-const NAMED: [&str; 4] = ["n11", "n22", "tor1a", "tor1b"];
+const NAMED: [&str; 5] = ["n11", "n12", "n22", "tor1a", "tor1b"];
 
 /// Whether the steps can be shown on a lab: said before it is brought up.
 ///
@@ -45,6 +47,14 @@ pub fn fits(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Clears up behind a demo that was killed: what it wrote beside the lab's files.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn tidy(lab: &Lab) -> Result<()> {
+    policy::tidy(lab)
+}
+
 /// Routers that a packet to n11 from a pod of n22 has passed as it comes down the last link: n22, a switch of its
 /// rack, a spine, a switch of n11's rack.
 pub const ROUTERS_TO_N11: u8 = 4;
@@ -59,6 +69,7 @@ pub fn run(lab: &Lab) -> Result<Vec<String>> {
     show(lab)?;
     faults.extend(check_reachability(lab)?);
     faults.extend(bare_packets(lab)?);
+    faults.extend(policy::policy(lab)?);
     faults.extend(power_cut(lab)?);
     faults.extend(restart(lab, Signal::SIGKILL)?);
     faults.extend(restart(lab, Signal::SIGTERM)?);
@@ -93,6 +104,10 @@ pub fn what_to_try(lab: &Lab, runner: &Path, file: &Path) -> Result<Vec<Hint>> {
         (format!("exec {file} n11 -- cambric"), "the prompt: Tab completes, ? shows what can follow"),
         (format!("exec {file} n11 -- cambric show protocols all"), "the sessions in full"),
         (format!("exec {file} n11 -- cambric show route for {far} all"), "why this way"),
+        (
+            format!("exec {file} n11 -- cambric show policy"),
+            "who judges its pods; put a NetworkPolicy beside the manifests",
+        ),
         (format!("exec {file} tor1a -- vtysh"), "the other side of them: FRR"),
         (format!("pod exec {file} n11 n11-1 -- ping -c 3 {far}"), "from pod to pod, across racks"),
         (format!("pod exec {file} n11 n11-1 -- bash"), "a shell with a pod's network"),

@@ -392,5 +392,5 @@ fn the_demo_says_at_once_which_lab_it_is_made_for() {
         Command::new(env!("CARGO_BIN_EXE_cambric-demo")).arg(lab).output().expect("it can be started");
     let says = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && output.stdout.is_empty(), "it starts: {output:?}");
-    assert!(says.contains("lab full-mesh has no n11, n22, tor1a, tor1b"), "{says}");
+    assert!(says.contains("lab full-mesh has no n11, n12, n22, tor1a, tor1b"), "{says}");
 }

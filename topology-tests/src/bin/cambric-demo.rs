@@ -61,7 +61,9 @@ fn run_guarded(args: &Args) -> Result<ExitCode> {
         Some(_) => Ok(ExitCode::FAILURE),
         None => {
             eprintln!("\ncambric-demo: interrupted; taking the lab down");
-            Lab::load(&args.lab)?.down()?;
+            let lab = Lab::load(&args.lab)?;
+            lab.down()?;
+            demo::tidy(&lab)?;
             Ok(ExitCode::from(130))
         }
     }
@@ -86,6 +88,7 @@ fn run(args: &Args) -> Result<Vec<String>> {
     let lab = Lab::load(&args.lab)?;
     demo::fits(&lab)?;
     lab.down()?; // what an earlier run left with KEEP=1
+    demo::tidy(&lab)?;
     let name = lab.topology().name.clone();
     headline(&format!("Bringing up {name}"));
     let start = Instant::now();
