@@ -18,6 +18,7 @@
 pub mod change;
 pub mod cidr;
 pub mod compile;
+mod detour;
 mod diff;
 pub mod enforcer;
 pub mod error;

@@ -24,6 +24,7 @@ use super::writer::{Depth, Trouble, Writer, jitter};
 use super::{Command, Config, Error};
 use crate::change::{Change, Endpoint, Key, PolicyObject};
 use crate::compile::Compiler;
+use crate::detour;
 use crate::error::NotPlaced;
 use crate::kernel::{Denied, LogReader};
 use crate::plan::Plan;
@@ -325,7 +326,8 @@ impl Task {
                 self.ledger.add_class(chain.clone(), policies);
             }
         }
-        let plan = Plan::of_delta(delta, &self.writer.mirror);
+        let mut plan = Plan::of_delta(delta, &self.writer.mirror);
+        detour::add(&mut plan, self.compiler.program(), &self.writer.mirror);
         match self.writer.carry_out(plan, self.compiler.program()) {
             Ok(()) => self.written(started),
             Err(trouble) => self.handle_trouble(&trouble, started),
