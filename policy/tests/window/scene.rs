@@ -18,7 +18,7 @@ pub(crate) struct Kind {
 }
 
 /// Pods that are wired, by name: their number and their node. `web`, `friend` and `victim` are sent to.
-const PODS: [(&str, u8, &str); 12] = [
+const PODS: [(&str, u8, &str); 14] = [
     ("web", 1, "node1"),
     ("good", 2, "node1"),
     ("bad", 3, "node1"),
@@ -31,6 +31,8 @@ const PODS: [(&str, u8, &str); 12] = [
     ("hub", 10, "node1"),
     ("early-far", 11, "node1"),
     ("late-far", 12, "node1"),
+    ("exit", 13, "node1"),
+    ("entry", 14, "node1"),
 ];
 
 pub(crate) fn pods() -> Vec<Value> {
@@ -128,7 +130,10 @@ fn mover_policies() -> [Value; 4] {
             "hub",
             json!({
                 "podSelector": { "matchLabels": { "app": "hub" } }, "policyTypes": ["Egress"],
-                "egress": [{ "to": [{ "podSelector": side("a") }, { "podSelector": side("b") }] }],
+                "egress": [
+                    { "to": [{ "podSelector": side("a") }, { "podSelector": side("b") }] },
+                    { "to": app("entry") },
+                ],
             }),
         ),
     ]
@@ -147,6 +152,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("node1", "web", udp, 99, true),
         // By the ingress of a pod that changes sides, and by one peer or the other of its own egress.
         ("hub", "mover", tcp, 80, true),
+        ("hub", "entry", tcp, 80, true),
         // By a port's name or number in its own egress.
         ("named", "web", tcp, 8080, true),
         // Never.
@@ -159,6 +165,8 @@ pub(crate) fn kinds() -> Vec<Kind> {
         ("hub", "mover", tcp, 81, false),
         // By the egress of one now, by the ingress of the other then, as their namespace's label says.
         ("early-far", "late-far", tcp, 80, false),
+        // By the egress of one now, by the ingress of the other then, as one policy of both says.
+        ("exit", "entry", tcp, 80, false),
         ("named", "web", tcp, 80, false),
         // By its own egress now, by the ingress of its victim then.
         ("mover", "victim", tcp, 80, false),

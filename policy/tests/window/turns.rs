@@ -29,13 +29,22 @@ pub(crate) enum Kind {
     Namespace,
     /// A pod's labels: the same.
     Label,
+    /// A policy of two pods: the egress of one narrows and the ingress of the other widens at once, and back.
+    Swapped,
     /// A policy that says nothing about the flows comes or goes, or one that allows more.
     Unrelated,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 6] =
-        [Kind::Reworded, Kind::Crowd, Kind::Moved, Kind::Namespace, Kind::Label, Kind::Unrelated];
+    pub(crate) const ALL: [Kind; 7] = [
+        Kind::Reworded,
+        Kind::Crowd,
+        Kind::Moved,
+        Kind::Namespace,
+        Kind::Label,
+        Kind::Swapped,
+        Kind::Unrelated,
+    ];
 }
 
 /// One state after the other.
@@ -52,6 +61,7 @@ pub(crate) struct Turns {
     is_moved: bool,
     is_late_stage: bool,
     is_canary: bool,
+    is_swapped: bool,
     unrelated: BTreeSet<u64>,
     state: Cluster,
 }
@@ -63,7 +73,7 @@ impl Turns {
 
     /// Of long policies, with all that may go wrong while a packet is in them.
     pub(crate) fn long(seed: u64) -> Turns {
-        Turns::of(seed, &[Kind::Moved, Kind::Namespace, Kind::Label], true)
+        Turns::of(seed, &[Kind::Moved, Kind::Namespace, Kind::Label, Kind::Swapped], true)
     }
 
     fn of(seed: u64, kinds: &'static [Kind], is_long: bool) -> Turns {
@@ -78,6 +88,7 @@ impl Turns {
             is_moved: false,
             is_late_stage: false,
             is_canary: false,
+            is_swapped: false,
             unrelated: BTreeSet::new(),
             state: small::cluster(&scene::pods(), &scene::policies()),
         };
@@ -123,6 +134,7 @@ impl Turns {
             Kind::Moved => self.is_moved = !self.is_moved,
             Kind::Namespace => self.is_late_stage = !self.is_late_stage,
             Kind::Label => self.is_canary = !self.is_canary,
+            Kind::Swapped => self.is_swapped = !self.is_swapped,
             Kind::Unrelated => toggle(&mut self.unrelated, number % UNRELATED),
         }
         self.put(kind, number);
@@ -150,6 +162,9 @@ impl Turns {
                 let far = self.state.namespaces.get_mut("kube-system").expect("a namespace of the scene");
                 let stage = if self.is_late_stage { "2" } else { "1" };
                 far.metadata.labels.get_or_insert_default().insert("stage".to_owned(), stage.to_owned());
+            }
+            Kind::Swapped => {
+                self.state.policies.extend(small::cluster(&[], &[swap_policy(self.is_swapped)]).policies);
             }
             Kind::Unrelated => {
                 let nth = number % UNRELATED;
@@ -234,6 +249,23 @@ impl Turns {
             json!({ "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Ingress"], "ingress": ingress }),
         )
     }
+}
+
+/// The one may send to the other, who does not let it in; or the other way round. The hub is let in always.
+fn swap_policy(is_swapped: bool) -> Value {
+    let app = |app: &str| json!([{ "podSelector": { "matchLabels": { "app": app } } }]);
+    let (egress, ingress) = match is_swapped {
+        false => (json!([{ "to": app("entry") }]), json!([{ "from": app("hub") }])),
+        true => (json!([]), json!([{ "from": app("exit") }, { "from": app("hub") }])),
+    };
+    let selector =
+        json!({ "matchExpressions": [{ "key": "app", "operator": "In", "values": ["exit", "entry"] }] });
+    policy(
+        "swap",
+        json!({
+            "podSelector": selector, "policyTypes": ["Ingress", "Egress"], "egress": egress, "ingress": ingress,
+        }),
+    )
 }
 
 /// Rules for peers that there are not.
