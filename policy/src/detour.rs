@@ -25,8 +25,9 @@ use crate::program::{
     ChainName, Family, IfName, Interface, Member, Program, Rule, SetName, Statement, Verdict,
 };
 
-/// Copies of chains are called so, with a number and the chain's name behind it.
+/// What the names of the two chains of a detour begin with behind [`TRANSITIONAL`]; a number and the chain's name follow.
 const COPY: &str = "copy";
+const BOTH: &str = "both";
 
 /// Puts the detours into a plan that needs some. `program` is what it leads to.
 pub(crate) fn add(plan: &mut Plan, program: &Program, held: &Mirror) {
@@ -117,8 +118,7 @@ impl Detour<'_> {
     }
 
     fn copy(&mut self, chain: &ChainName, rules: &[Rule], plan: &mut Plan) -> [ChainName; 2] {
-        let copy = self.free_name(chain);
-        let transitional: ChainName = format!("{TRANSITIONAL}{copy}").into();
+        let [copy, transitional] = self.free_names(chain);
         let verdict =
             |verdict| Rule { statements: vec![Statement::Verdict(verdict)], tag: "transitional".to_owned() };
         let both = [verdict(Verdict::Jump(chain.clone())), verdict(Verdict::Goto(copy.clone()))];
@@ -133,15 +133,16 @@ impl Detour<'_> {
         [copy, transitional]
     }
 
-    /// One that no chain has which was left behind.
-    fn free_name(&self, chain: &ChainName) -> ChainName {
-        let is_taken = |name: &ChainName| {
-            let lingering = &self.held.lingering.chains;
-            let transitional: ChainName = format!("{TRANSITIONAL}{name}").into();
-            [name, &transitional].into_iter().any(|name| lingering.contains(&(self.family, name.clone())))
-        };
-        let mut names = (0_usize..).map(|nth| ChainName::from(format!("{COPY}{nth}-{chain}")));
-        names.find(|name| !is_taken(name)).unwrap_or_else(|| chain.clone())
+    /// Those that no chain has which was left behind.
+    fn free_names(&self, chain: &ChainName) -> [ChainName; 2] {
+        let lingering = &self.held.lingering.chains;
+        let is_taken = |name: &ChainName| lingering.contains(&(self.family, name.clone()));
+        let names = |nth: usize| [COPY, BOTH].map(|what| format!("{TRANSITIONAL}{what}{nth}-{chain}").into());
+        let mut nth = 0;
+        while names(nth).iter().any(is_taken) {
+            nth += 1;
+        }
+        names(nth)
     }
 
     fn copy_rule(&self, rule: &Rule) -> Rule {
@@ -245,7 +246,7 @@ mod tests {
             led.collect()
         };
         let pair = |veth: &str, chain: &str| (veth.to_owned(), chain.to_owned());
-        assert_eq!(led(&plan.first), [pair("cam1", "t-copy0-e-1"), pair("cam2", "t-copy0-i-2")].into());
+        assert_eq!(led(&plan.first), [pair("cam1", "t-both0-e-1"), pair("cam2", "t-both0-i-2")].into());
         assert_eq!(led(&plan.last), [pair("cam1", "e-1"), pair("cam2", "i-2")].into());
         let made: BTreeSet<&str> = plan.sets_made.iter().map(|(_, name, _)| &**name).collect();
         assert_eq!(made, ["cam4pbaaaaaaaaaaaaaaaaaaa", "cam4paaaaaaaaaaaaaaaaaaac"].into());

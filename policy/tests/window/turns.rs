@@ -185,7 +185,7 @@ impl Turns {
 
     /// Lets out to the port of `web` that is called so, or has this number. The crowd calls others so.
     fn named_policy(&self) -> Value {
-        let port = if self.wording % 2 == 0 { json!("web") } else { json!(8080) };
+        let port = if self.wording.is_multiple_of(2) { json!("web") } else { json!(8080) };
         let spec = json!({
             "podSelector": { "matchLabels": { "app": "named" } }, "policyTypes": ["Egress"],
             "egress": [{
