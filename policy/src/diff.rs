@@ -1,5 +1,8 @@
 //! Wanted against held: what has to be written to make the kernel right. What is right is left alone, wherever it is from.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -20,6 +20,9 @@
 //! ([`Plan::waits`]). And the veth first goes to a *transitional* chain, by which only that passes which both the old
 //! and the new chain let pass.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 

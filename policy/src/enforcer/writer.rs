@@ -163,17 +163,24 @@ impl Writer {
         Ok(difference)
     }
 
-    /// What these sets lack; one that is not there is told as such.
+    /// What these sets lack, and those that have another number of members than they should. Sets that are not there are
+    /// told as such.
     pub(super) fn compare_sets(
         &mut self,
         program: &Program,
-        names: Vec<SetName>,
+        mut names: BTreeSet<SetName>,
         is_there: impl Fn(&str) -> bool,
     ) -> Result<Difference, Trouble> {
         let mut difference = Difference::default();
-        let there = self.our_sets()?;
-        diff::missing_sets(program, &there, &mut difference);
-        self.compare(program, names, is_there, &mut difference)?;
+        let sizes = self.kernel.set_sizes()?;
+        diff::missing_sets(program, &sizes.keys().cloned().collect(), &mut difference);
+        for family in Family::ALL {
+            let sets = program.table(family).sets.iter();
+            let differs =
+                sets.filter(|(name, set)| sizes.get(*name).is_some_and(|size| *size != set.members.len()));
+            names.extend(differs.map(|(name, _)| name.clone()));
+        }
+        self.compare(program, names.into_iter().collect(), is_there, &mut difference)?;
         Ok(difference)
     }
 

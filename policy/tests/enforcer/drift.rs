@@ -212,3 +212,34 @@ fn who_fights_meets_pauses_and_is_named() {
         crate::common::until("all as before", || state() == wanted);
     });
 }
+
+#[test]
+fn addresses_that_only_the_plugin_knows_stay_come_back_and_go_with_their_veth() {
+    in_namespace(|| async {
+        run("ip link add camtest1 type veth peer name far1");
+        run("ipset create cam6self hash:net,iface family inet6");
+        run("ipset add cam6self fe80::1:2,camtest1");
+        let enforcer = node(config()).await;
+        let has = |member: &str| run("ipset list cam6self").contains(member);
+        assert!(has("fe80::1:2,camtest1") && has("fd00:1::2,camtest1"));
+        // The plugin wires a pod that nobody has told yet.
+        run("ip link add camtest9 type veth peer name far9");
+        run("ipset add cam6self fd00:9::2,camtest9");
+        run("ipset add cam6self fe80::9:2,camtest9");
+        let seen = || Instant::now() + Duration::from_millis(2500);
+        let until = seen();
+        while Instant::now() < until {
+            assert!(has("fe80::9:2,camtest9") && has("fd00:9::2,camtest9"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        run("ipset flush cam6self");
+        reaches(&enforcer, "members back", |status| repairs(status).contains_key("members")).await;
+        for member in ["fe80::1:2,camtest1", "fd00:1::2,camtest1", "fe80::9:2,camtest9", "fd00:9::2,camtest9"]
+        {
+            assert!(has(member), "{member}");
+        }
+        run("ip link del camtest9");
+        crate::common::until("gone with its veth", || !has("camtest9"));
+        assert!(has("fe80::1:2,camtest1"));
+    });
+}

@@ -213,7 +213,7 @@ impl Task {
         }
     }
 
-    fn next_to_compare(&mut self) -> Vec<SetName> {
+    fn next_to_compare(&mut self) -> BTreeSet<SetName> {
         let program = self.compiler.program();
         let all = || program.ipv4.sets.iter().chain(&program.ipv6.sets);
         let seconds = usize::try_from(self.config.compare_interval.as_secs()).unwrap_or(usize::MAX).max(1);
@@ -229,10 +229,7 @@ impl Task {
             members += set.members.len() + 1;
             names.push(name.clone());
         }
-        names.extend(Family::ALL.into_iter().map(self_set));
-        names.sort();
-        names.dedup();
-        names
+        names.into_iter().chain(Family::ALL.into_iter().map(self_set)).collect()
     }
 
     // -- Dropping.
