@@ -39,12 +39,15 @@ fn run(what: &str, mut turns: Turns) {
         std::env::var("CAMBRIC_WINDOW_SECONDS").map_or(5, |text| text.parse().expect("a number of seconds"));
     let mut made: BTreeMap<Kind, usize> = BTreeMap::new();
     let measured = measure(Duration::from_secs(seconds), turns.state().clone(), Until::Over, |tell| {
-        *made.entry(turns.turn()).or_default() += 1;
-        let order = turns.order();
-        tell.go(turns.state(), order);
+        for _ in 0..turns.burst() {
+            *made.entry(turns.turn()).or_default() += 1;
+            let order = turns.order();
+            tell.tell(turns.state(), order);
+        }
+        tell.flushed();
     });
-    say(&format!("{what}: {measured} (seed {})", turns.seed));
-    say(&format!("{what}: {made:?}"));
+    let changes = made.values().sum::<usize>();
+    say(&format!("{what}: {measured}; {changes} changes: {made:?} (seed {})", turns.seed));
     assert!(measured.lost.is_empty() && measured.leaked.is_empty(), "{measured:#?}");
     for kind in turns.kinds() {
         assert!(made.contains_key(kind), "{kind:?} never came");

@@ -33,11 +33,11 @@ pub(crate) struct Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Measured { turns, allowed, denied, seconds, .. } = self;
+        let Measured { allowed, denied, seconds, .. } = self;
         let (lost, leaked): (usize, usize) = (self.lost.values().sum(), self.leaked.values().sum());
         write!(
             f,
-            "{seconds:.0} s, {turns} changes; allowed {allowed} sent, {lost} lost; denied {denied} sent, {leaked} leaked"
+            "{seconds:.0} s; allowed {allowed} sent, {lost} lost; denied {denied} sent, {leaked} leaked"
         )
     }
 }
@@ -66,25 +66,29 @@ impl Tell {
         self.kernels.get_mut(node).expect("a node of the scene")
     }
 
-    /// Goes to a state that allows of the flows what the one before did.
-    pub(crate) fn go(&mut self, to: &Cluster, order: Order) {
+    /// Tells of a state that allows of the flows what the one before did.
+    pub(crate) fn tell(&mut self, to: &Cluster, order: Order) {
         assert_as_ever(to);
-        self.go_anywhere(to, order);
+        self.tell_anything(to, order);
     }
 
-    /// Goes to any state.
-    pub(crate) fn go_anywhere(&mut self, to: &Cluster, order: Order) {
+    /// Tells of any state.
+    pub(crate) fn tell_anything(&mut self, to: &Cluster, order: Order) {
         let told = changes(&self.state, to, order);
         for (node, enforcer) in &self.enforcers {
             let concerns = |of: &Option<String>| of.as_ref().is_none_or(|of| of == node);
             let changes =
                 told.iter().filter(|told| concerns(&told.node)).map(|told| told.change.clone()).collect();
-            self.runtime.block_on(async {
-                enforcer.apply(changes).await.expect("it runs");
-                enforcer.flushed().await.expect("it runs");
-            });
+            self.runtime.block_on(enforcer.apply(changes)).expect("it runs");
         }
         self.state.clone_from(to);
+    }
+
+    /// Returns when the kernels hold what was told.
+    pub(crate) fn flushed(&self) {
+        for enforcer in self.enforcers.values() {
+            self.runtime.block_on(enforcer.flushed()).expect("it runs");
+        }
     }
 }
 

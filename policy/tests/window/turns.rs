@@ -121,6 +121,12 @@ impl Turns {
         Order::Shuffled(random(&mut self.chance))
     }
 
+    /// How many follow each other without waiting for the kernel: mostly one, sometimes more than are written one by one.
+    pub(crate) fn burst(&mut self) -> u64 {
+        let number = random(&mut self.chance);
+        if number.is_multiple_of(8) { 2 + (number >> 8) % 40 } else { 1 }
+    }
+
     /// Changes one thing.
     pub(crate) fn turn(&mut self) -> Kind {
         // Each once, then by chance.
