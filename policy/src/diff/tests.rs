@@ -149,7 +149,7 @@ fn step(held: &mut Held, operation: &Operation) -> Option<()> {
         }
         Operation::DropArpTable => drop(held.arp.take()?),
         Operation::AddArpOwner(veth, address) => {
-            drop(held.arp.as_mut()?.owners.insert((veth.clone(), *address)))
+            held.arp.as_mut()?.owners.insert((veth.clone(), *address)).then_some(())?;
         }
         Operation::DropArpOwner(veth, address) => {
             held.arp.as_mut()?.owners.remove(&(veth.clone(), *address)).then_some(())?;

@@ -1,5 +1,8 @@
 //! Carries plans out, step by step, and knows what the kernel holds by now.
 
+mod compare;
+mod lingering;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,11 +13,10 @@ use tracing::debug;
 
 use super::barrier::packets_pass;
 use super::refusals::trial_end;
-use super::status::Cause;
-use crate::diff::{self, Difference, Effort, Wish, is_ours};
-use crate::kernel::{self, CommitError, Counted, Error, Event, Held, Kernel, Operation, Watch};
+use crate::diff::{self, Difference, Wish};
+use crate::kernel::{self, CommitError, Error, Event, Kernel, Operation, Watch};
 use crate::plan::{Lingering, Members, Mirror, Plan};
-use crate::program::{ChainName, Family, Member, Program, Set, SetKind, SetName};
+use crate::program::{Family, Member, Program, Set, SetName};
 
 /// Conflicts in a row of one batch, before it is given up for now.
 const MOST_CONFLICTS: u32 = 12;
@@ -134,116 +136,6 @@ impl Writer {
                 self.touched = true;
             }
         }
-    }
-
-    // -- Comparing.
-
-    /// What the kernel lacks of a program.
-    pub(super) fn difference(
-        &mut self,
-        program: &Program,
-        depth: Depth,
-        effort: Effort,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Result<Difference, Trouble> {
-        let mut difference = Difference::default();
-        let there = self.our_sets()?;
-        diff::missing_sets(program, &there, &mut difference);
-        let is_wanted =
-            |name: &SetName| Family::ALL.iter().any(|family| program.table(*family).sets.contains_key(name));
-        let (wanted, unwanted): (Vec<_>, Vec<_>) = there.into_iter().partition(is_wanted);
-        let unwanted = unwanted.into_iter().map(|name| (diff::family_of(&name), name));
-        difference.plan.lingering.sets.extend(unwanted);
-        if depth == Depth::Members {
-            self.compare(program, wanted, is_there, &mut difference)?;
-        }
-        let tables = self.read_tables()?;
-        let wish = Wish { effort, ..self.wish };
-        diff::tables(program, &tables, wish, &self.mirror.lingering, &mut difference);
-        Ok(difference)
-    }
-
-    /// What these sets lack, and those that have another number of members than they should. Sets that are not there are
-    /// told as such.
-    pub(super) fn compare_sets(
-        &mut self,
-        program: &Program,
-        mut names: BTreeSet<SetName>,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Result<Difference, Trouble> {
-        let mut difference = Difference::default();
-        let sizes = self.kernel.set_sizes()?;
-        diff::missing_sets(program, &sizes.keys().cloned().collect(), &mut difference);
-        for family in Family::ALL {
-            let sets = program.table(family).sets.iter();
-            let differs =
-                sets.filter(|(name, set)| sizes.get(*name).is_some_and(|size| *size != set.members.len()));
-            names.extend(differs.map(|(name, _)| name.clone()));
-        }
-        self.compare(program, names.into_iter().collect(), is_there, &mut difference)?;
-        Ok(difference)
-    }
-
-    fn compare(
-        &mut self,
-        program: &Program,
-        names: Vec<SetName>,
-        is_there: impl Fn(&str) -> bool,
-        difference: &mut Difference,
-    ) -> Result<(), Trouble> {
-        let mut held = BTreeMap::new();
-        for name in names {
-            match self.kernel.set(&name)? {
-                Some(set) => drop(held.insert(name, set)),
-                None => diff::strange_set(program, &name, difference),
-            }
-        }
-        diff::sets(program, &held, &is_there, difference);
-        for (name, (family, held)) in held {
-            self.put_back_strays(program, (family, name), &held, &is_there, difference);
-        }
-        Ok(())
-    }
-
-    /// Members of the owners' sets that the plugin alone knows are remembered, and put back if they are lost while their
-    /// veth is there.
-    fn put_back_strays(
-        &mut self,
-        program: &Program,
-        name: (Family, SetName),
-        held: &Set,
-        is_there: impl Fn(&str) -> bool,
-        difference: &mut Difference,
-    ) {
-        let Some(wanted) = program.table(name.0).sets.get(&name.1).filter(|set| set.kind == SetKind::Owners)
-        else {
-            return;
-        };
-        let Difference { plan, causes } = difference;
-        let strays = self.strays.entry(name.clone()).or_default();
-        let is_veth_there = |member: &Member| matches!(member, Member::Owner(_, veth) if is_there(veth));
-        strays.retain(|member| is_veth_there(member) && !wanted.members.contains(member));
-        let lost = strays.difference(&held.members).cloned().collect::<Vec<_>>();
-        let left = plan.left.get(&name).map_or(&[][..], |left| left);
-        let stray = |member: &&Member| !wanted.members.contains(*member) && !left.contains(member);
-        strays.extend(held.members.iter().filter(stray).cloned());
-        if !lost.is_empty() {
-            plan.joined.entry(name).or_default().extend(lost);
-            causes.insert(Cause::Members);
-        }
-    }
-
-    fn our_sets(&mut self) -> Result<BTreeSet<SetName>, Trouble> {
-        Ok(self.kernel.set_names()?.into_iter().filter(|name| is_ours(name)).collect())
-    }
-
-    /// What was heard before is in what is read.
-    fn read_tables(&mut self) -> Result<Held, Trouble> {
-        self.listen();
-        self.touched = false;
-        let held = self.kernel.read()?;
-        self.generation = held.generation;
-        Ok(held)
     }
 
     // -- Writing.
@@ -423,69 +315,6 @@ impl Writer {
         }
         is_taken
     }
-
-    // -- Dropping what lingers.
-
-    /// Drops some chains that nothing leads to, and then some sets that no rule names. `keep` is told what the chains counted.
-    pub(super) fn drop_lingering(&mut self, most: usize, keep: impl FnOnce(&[Counted])) -> Dropped {
-        let chains = self.mirror.lingering.chains.iter().take(most).cloned().collect::<Vec<_>>();
-        if !chains.is_empty() {
-            let mut counted = self.kernel.counters().unwrap_or_default();
-            counted.retain(|counted| chains.contains(&(counted.family, counted.chain.clone())));
-            keep(&counted);
-            self.drop_chains(&chains);
-            let is_gone = |chain: &ChainName| {
-                !Family::ALL
-                    .iter()
-                    .any(|family| self.mirror.lingering.chains.contains(&(*family, chain.clone())))
-            };
-            let chains = chains.into_iter().map(|(_, chain)| chain).filter(is_gone).collect::<BTreeSet<_>>();
-            return Dropped { any: true, chains };
-        }
-        let mut dropped = Dropped::default();
-        for set in self.mirror.lingering.sets.iter().take(most).cloned().collect::<Vec<_>>() {
-            match self.kernel.destroy_set(&set.1) {
-                Ok(()) => {
-                    self.mirror.lingering.sets.remove(&set);
-                    dropped.any = true;
-                }
-                // The kernel lets go of rules a moment after their chain is gone.
-                Err(error) => debug!(set = %set.1, error = %error, "a set nobody uses stays for now"),
-            }
-        }
-        dropped
-    }
-
-    /// All of them in one batch; if that is refused, each alone.
-    fn drop_chains(&mut self, chains: &[(Family, ChainName)]) {
-        let rules_first = chains
-            .iter()
-            .map(|(family, chain)| Operation::FlushChain { family: *family, chain: chain.clone() });
-        let then_chains = chains
-            .iter()
-            .map(|(family, chain)| Operation::DropChain { family: *family, chain: chain.clone() });
-        let operations = rules_first.chain(then_chains).collect::<Vec<_>>();
-        match self.commit(&operations) {
-            Ok(()) => self.mirror.lingering.chains.retain(|chain| !chains.contains(chain)),
-            Err(Refusal::Conflict) => self.touched = true,
-            Err(Refusal::Trouble(_)) if chains.len() > 1 => {
-                chains.iter().for_each(|chain| self.drop_chains(std::slice::from_ref(chain)));
-            }
-            Err(Refusal::Trouble(trouble)) => {
-                debug!(chain = %chains[0].1, trouble = ?trouble, "a chain nobody uses stays for now");
-                // The next look at the tables finds it again.
-                self.mirror.lingering.chains.remove(&chains[0]);
-            }
-        }
-    }
-}
-
-/// What was dropped.
-#[derive(Debug, Default)]
-pub(super) struct Dropped {
-    pub(super) any: bool,
-    /// Chains that are gone in both families.
-    pub(super) chains: BTreeSet<ChainName>,
 }
 
 fn wait(is_needed: bool) {

@@ -9,6 +9,8 @@ use crate::program::SetName;
 
 /// In a second sets with so many members are compared, or more if the settings ask for it: a few milliseconds' work.
 const MEMBERS_A_SECOND: usize = 4096;
+/// And so many are asked how many members they have.
+const SETS_A_SECOND: usize = 4096;
 
 impl Task {
     // -- When.
@@ -32,7 +34,7 @@ impl Task {
             self.drop_lingering(now);
         }
         if self.timers.tick <= now {
-            self.timers.tick = now + TICK;
+            self.timers.tick = now + TICK * self.pace();
             self.handle_tick(now);
         }
     }
@@ -213,11 +215,19 @@ impl Task {
         }
     }
 
+    /// Seconds between two looks at all sets: a look at thousands of them takes milliseconds.
+    fn pace(&self) -> u32 {
+        let program = self.compiler.program();
+        let sets = program.ipv4.sets.len() + program.ipv6.sets.len();
+        1 + u32::try_from(sets / SETS_A_SECOND).unwrap_or(u32::MAX - 1)
+    }
+
     fn next_to_compare(&mut self) -> BTreeSet<SetName> {
         let program = self.compiler.program();
         let all = || program.ipv4.sets.iter().chain(&program.ipv6.sets);
         let seconds = usize::try_from(self.config.compare_interval.as_secs()).unwrap_or(usize::MAX).max(1);
-        let least = all().count().div_ceil(seconds);
+        let pace = usize::try_from(self.pace()).unwrap_or(usize::MAX);
+        let least = all().count().saturating_mul(pace).div_ceil(seconds);
         let last = self.timers.compared.take();
         let mut names = Vec::new();
         let mut members = 0;

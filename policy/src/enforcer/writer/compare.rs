@@ -1,0 +1,119 @@
+//! What the kernel lacks, found by reading it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Depth, Trouble, Writer};
+use crate::diff::{self, Difference, Effort, Wish, is_ours};
+use crate::enforcer::status::Cause;
+use crate::kernel::Held;
+use crate::program::{Family, Member, Program, Set, SetKind, SetName};
+
+impl Writer {
+    /// What the kernel lacks of a program.
+    pub(in crate::enforcer) fn difference(
+        &mut self,
+        program: &Program,
+        depth: Depth,
+        effort: Effort,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<Difference, Trouble> {
+        let mut difference = Difference::default();
+        let there = self.our_sets()?;
+        diff::missing_sets(program, &there, &mut difference);
+        let is_wanted =
+            |name: &SetName| Family::ALL.iter().any(|family| program.table(*family).sets.contains_key(name));
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = there.into_iter().partition(is_wanted);
+        let unwanted = unwanted.into_iter().map(|name| (diff::family_of(&name), name));
+        difference.plan.lingering.sets.extend(unwanted);
+        if depth == Depth::Members {
+            self.compare(program, wanted, is_there, &mut difference)?;
+        }
+        let tables = self.read_tables()?;
+        let wish = Wish { effort, ..self.wish };
+        diff::tables(program, &tables, wish, &self.mirror.lingering, &mut difference);
+        Ok(difference)
+    }
+
+    /// What these sets lack, and those that have another number of members than they should. Sets that are not there are
+    /// told as such.
+    pub(in crate::enforcer) fn compare_sets(
+        &mut self,
+        program: &Program,
+        mut names: BTreeSet<SetName>,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<Difference, Trouble> {
+        let mut difference = Difference::default();
+        let sizes = self.kernel.set_sizes()?;
+        diff::missing_sets(program, &sizes.keys().cloned().collect(), &mut difference);
+        for family in Family::ALL {
+            let sets = program.table(family).sets.iter();
+            let differs =
+                sets.filter(|(name, set)| sizes.get(*name).is_some_and(|size| *size != set.members.len()));
+            names.extend(differs.map(|(name, _)| name.clone()));
+        }
+        self.compare(program, names.into_iter().collect(), is_there, &mut difference)?;
+        Ok(difference)
+    }
+
+    fn compare(
+        &mut self,
+        program: &Program,
+        names: Vec<SetName>,
+        is_there: impl Fn(&str) -> bool,
+        difference: &mut Difference,
+    ) -> Result<(), Trouble> {
+        let mut held = BTreeMap::new();
+        for name in names {
+            match self.kernel.set(&name)? {
+                Some(set) => drop(held.insert(name, set)),
+                None => diff::strange_set(program, &name, difference),
+            }
+        }
+        diff::sets(program, &held, &is_there, difference);
+        for (name, (family, held)) in held {
+            self.put_back_strays(program, (family, name), &held, &is_there, difference);
+        }
+        Ok(())
+    }
+
+    /// Members of the owners' sets that the plugin alone knows are remembered, and put back if they are lost while their
+    /// veth is there.
+    fn put_back_strays(
+        &mut self,
+        program: &Program,
+        name: (Family, SetName),
+        held: &Set,
+        is_there: impl Fn(&str) -> bool,
+        difference: &mut Difference,
+    ) {
+        let Some(wanted) = program.table(name.0).sets.get(&name.1).filter(|set| set.kind == SetKind::Owners)
+        else {
+            return;
+        };
+        let Difference { plan, causes } = difference;
+        let strays = self.strays.entry(name.clone()).or_default();
+        let is_veth_there = |member: &Member| matches!(member, Member::Owner(_, veth) if is_there(veth));
+        strays.retain(|member| is_veth_there(member) && !wanted.members.contains(member));
+        let lost = strays.difference(&held.members).cloned().collect::<Vec<_>>();
+        let left = plan.left.get(&name).map_or(&[][..], |left| left);
+        let stray = |member: &&Member| !wanted.members.contains(*member) && !left.contains(member);
+        strays.extend(held.members.iter().filter(stray).cloned());
+        if !lost.is_empty() {
+            plan.joined.entry(name).or_default().extend(lost);
+            causes.insert(Cause::Members);
+        }
+    }
+
+    fn our_sets(&mut self) -> Result<BTreeSet<SetName>, Trouble> {
+        Ok(self.kernel.set_names()?.into_iter().filter(|name| is_ours(name)).collect())
+    }
+
+    /// What was heard before is in what is read.
+    pub(super) fn read_tables(&mut self) -> Result<Held, Trouble> {
+        self.listen();
+        self.touched = false;
+        let held = self.kernel.read()?;
+        self.generation = held.generation;
+        Ok(held)
+    }
+}
