@@ -71,6 +71,14 @@ impl<'a> Cluster<'a> {
         Ok(pod)
     }
 
+    /// The node's end of a pod's link.
+    pub(crate) fn link_of(&self, pod: &Pod) -> Result<String> {
+        let address = pod.address(|address| address.is_ipv4())?.to_string();
+        let route = pod.node().run_ok(&["ip", "-o", "route", "get", &address])?;
+        let link = route.split_whitespace().skip_while(|word| *word != "dev").nth(1);
+        link.map(str::to_owned).with_context(|| format!("a route by a link: {route}"))
+    }
+
     /// Waits until a node's daemon has so many policies in the kernel.
     pub(crate) fn has_policies(&self, node: &str, count: usize) -> Result<()> {
         let node = self.node(node)?;

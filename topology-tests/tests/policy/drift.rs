@@ -58,7 +58,8 @@ fn repaired(node: &Node, command: &str, wanted: &Held) -> Result<()> {
     let output = node.run(&command.split(' ').collect::<Vec<_>>())?;
     let did = if output.status.success() { "done" } else { "refused by the kernel" };
     let repaired = poll::until("all to be as it was", LIMIT, || held(node).is_ok_and(|now| now == *wanted));
-    repaired.with_context(|| format!("{command}: {did}; there is {:#?}", held(node)))?;
+    repaired
+        .with_context(|| format!("{command}: {did}; {:#?}", held(node).map(|now| wanted.changes(&now))))?;
     println!("{command}: {did}; as it was after {:.1?}", begun.elapsed());
     Ok(())
 }
@@ -74,7 +75,7 @@ fn while_away(node: &Node, wanted: &Held) -> Result<()> {
     let begun = Instant::now();
     node.start()?;
     poll::until("all to be as it was", LIMIT, || held(node).is_ok_and(|now| now == *wanted))
-        .with_context(|| format!("there is {:#?}", held(node)))?;
+        .with_context(|| format!("{:#?}", held(node).map(|now| wanted.changes(&now))))?;
     println!(
         "a table deleted, a rule added, a set emptied while the daemon was away: as it was {:.1?} after its start",
         begun.elapsed()

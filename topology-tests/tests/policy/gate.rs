@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cambric_lab::{Node, Pod, cni};
+use cambric_lab::{Node, cni};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -60,7 +60,11 @@ fn how_quick(cluster: &Cluster<'_>, node: &Node, names: &[String]) -> Result<()>
     for name in asked {
         let (pod, took) = timed(|| Ok(cluster.lab.add_pod("c1", name)?.0))?;
         off.push(took);
-        questions.push(timed(|| place(node, &pod))?.1);
+        let question = json!({
+            "verb": "place", "interface": cluster.link_of(&pod)?, "namespace": "default", "name": name,
+            "addresses": pod.addresses()?,
+        });
+        questions.push(timed(|| place(node, &question))?.1);
     }
     set_gate(node, "prefer")?;
     let prefer = added.iter().map(|name| Ok(timed(|| cluster.lab.add_pod("c1", name))?.1));
@@ -91,14 +95,7 @@ fn spread(times: &mut [Duration]) -> String {
 }
 
 /// The plugin's question.
-fn place(node: &Node, pod: &Pod) -> Result<()> {
-    let addresses = pod.addresses()?;
-    let route = node.run_ok(&["ip", "-o", "route", "get", &addresses[0].to_string()])?;
-    let interface =
-        route.split_whitespace().skip_while(|word| *word != "dev").nth(1).context("a route by a link")?;
-    let question = json!({
-        "verb": "place", "interface": interface, "namespace": "default", "name": pod.name(), "addresses": addresses,
-    });
+fn place(node: &Node, question: &Value) -> Result<()> {
     let mut stream = UnixStream::connect(node.path("/run/cambric/cambricd.sock"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{question}\n").as_bytes())?;

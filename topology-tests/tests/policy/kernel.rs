@@ -17,20 +17,18 @@ const GENERATION: u16 = 1;
 /// Tables and sets, without what they counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
-    pub(crate) tables: Vec<String>,
+    /// Each chain and each map, in no order; the rules of a chain in theirs.
+    pub(crate) tables: BTreeSet<String>,
     pub(crate) sets: BTreeSet<String>,
 }
 
 impl Held {
-    /// What is not the same, line by line.
+    /// What is not the same.
     pub(crate) fn changes(&self, now: &Held) -> Vec<String> {
-        let lines = |held: &Held| -> BTreeSet<String> {
-            let tables = held.tables.iter().flat_map(|table| table.lines()).map(str::to_owned);
-            tables.chain(held.sets.iter().cloned()).collect()
-        };
-        let (before, after) = (lines(self), lines(now));
-        let gone = before.difference(&after).map(|line| format!("gone: {line}"));
-        gone.chain(after.difference(&before).map(|line| format!("new: {line}"))).collect()
+        let all = |held: &Held| held.tables.union(&held.sets).cloned().collect::<BTreeSet<String>>();
+        let (before, after) = (all(self), all(now));
+        let gone = before.difference(&after).map(|part| format!("gone: {part}"));
+        gone.chain(after.difference(&before).map(|part| format!("new: {part}"))).collect()
     }
 }
 
@@ -49,9 +47,11 @@ fn look(node: &Node, how: &str) -> Result<Held> {
     let table = |family: &str| {
         let how = if family == "arp" { "-s" } else { how };
         let output = node.run(&["nft", how, "list", "table", family, "cambric"])?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.split("\n\n").map(|part| format!("{family} {}", in_order(part))).collect::<Vec<_>>())
     };
-    let tables = ["ip", "ip6", "arp"].into_iter().map(table).collect::<Result<_>>()?;
+    let tables = ["ip", "ip6", "arp"].into_iter().map(table).collect::<Result<Vec<_>>>()?;
+    let tables = tables.into_iter().flatten().collect();
     let sets = node.run_ok(&["ipset", "save"])?;
     // Hash tables grow, and were made for as many as there were.
     let kept = |line: &str| match line.split_once(" hashsize ") {
@@ -61,6 +61,18 @@ fn look(node: &Node, how: &str) -> Result<Held> {
     let sets =
         sets.lines().filter(|line| line.contains(" cam4") || line.contains(" cam6")).map(kept).collect();
     Ok(Held { tables, sets })
+}
+
+/// The elements of a map come in any order.
+fn in_order(part: &str) -> String {
+    let lines = part
+        .lines()
+        .map(|line| line.trim().trim_start_matches("elements = { ").trim_end_matches([',', ' ', '}']));
+    let mut lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    if !part.contains("\tchain ") {
+        lines.sort_unstable();
+    }
+    lines.join("; ")
 }
 
 /// Counts the transactions of nf_tables in the node's network, whoever made them.

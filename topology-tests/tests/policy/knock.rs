@@ -1,11 +1,12 @@
 //! New flows, one after the other: each is a datagram from a port that none before had, and is answered or not. So each
 //! is judged by the rules anew, which an old flow is not.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,12 @@ use cambric_lab::Place;
 use cambric_lab::place::in_netns;
 
 /// Time between two.
-const INTERVAL: Duration = Duration::from_millis(2);
-/// How long an answer may take; so long a socket stays open.
-const LATEST_ANSWER: Duration = Duration::from_millis(800);
+const INTERVAL: Duration = Duration::from_millis(4);
+/// How long an answer may take on a busy machine; so long a socket stays open.
+const LATEST_ANSWER: Duration = Duration::from_secs(2);
+
+/// Behind that of the server, and before those that the kernel gives.
+const PORTS: Range<u16> = 8_000..32_000;
 
 /// Somebody who knocks at a server's door until it is stopped.
 pub(crate) struct Knocking {
@@ -25,29 +29,29 @@ pub(crate) struct Knocking {
 }
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Knocks {
+    /// Who, and where.
+    who: String,
     pub(crate) sent: u32,
     pub(crate) answered: u32,
+    /// When the first was sent that was not answered, and the last.
+    unanswered: Option<(Instant, Instant)>,
+    /// Why some could not even be sent.
+    errors: BTreeSet<String>,
 }
 
 impl Knocks {
-    pub(crate) fn lost(self) -> u32 {
+    pub(crate) fn lost(&self) -> u32 {
         self.sent - self.answered
     }
-}
 
-impl std::ops::Add for Knocks {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { sent: self.sent + other.sent, answered: self.answered + other.answered }
-    }
-}
-
-impl std::iter::Sum for Knocks {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), std::ops::Add::add)
+    /// In words, with times from then on.
+    pub(crate) fn in_words(&self, start: Instant) -> String {
+        let since = |at: Instant| at.saturating_duration_since(start);
+        let lost = self.unanswered.map(|(first, last)| (since(first), since(last)));
+        let Self { who, sent, answered, errors, .. } = self;
+        format!("{who}: {answered} of {sent} answered, others sent between {lost:.3?} {errors:?}")
     }
 }
 
@@ -56,15 +60,16 @@ impl Knocking {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, from) = (Arc::clone(&stop), from.clone());
         let thread = std::thread::Builder::new().name(format!("knock at {at}"));
-        let thread = thread.spawn(move || in_netns(&from, || knock(at, &stopped))?)?;
+        let who = format!("{} at {at}", from.name());
+        let thread = thread.spawn(move || in_netns(&from, || knock(who, at, &stopped))?)?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends, once the last answers had their time.
-    pub(crate) fn stop(mut self) -> Result<Knocks> {
-        self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return Ok(Knocks::default()) };
-        thread.join().map_err(|_| anyhow!("a thread panicked"))?
+    /// Ends them all, once the last answers had their time.
+    pub(crate) fn stop(mut all: Vec<Self>) -> Result<Vec<Knocks>> {
+        all.iter().for_each(|knocking| knocking.stop.store(true, Ordering::Relaxed));
+        let threads = all.iter_mut().filter_map(|knocking| knocking.thread.take());
+        threads.map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?).collect()
     }
 }
 
@@ -74,23 +79,33 @@ impl Drop for Knocking {
     }
 }
 
-fn knock(at: SocketAddr, stop: &AtomicBool) -> Result<Knocks> {
+/// None that a connection of the kernel's memory could have: a datagram of an old flow is not judged.
+fn next_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let span = u32::from(PORTS.end - PORTS.start);
+    PORTS.start + (NEXT.fetch_add(1, Ordering::Relaxed) % span) as u16
+}
+
+fn knock(who: String, at: SocketAddr, stop: &AtomicBool) -> Result<Knocks> {
     let any: IpAddr = if at.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-    let (start, mut knocks) = (Instant::now(), Knocks::default());
+    let (start, mut knocks) = (Instant::now(), Knocks { who, ..Knocks::default() });
     let mut waiting: VecDeque<(Instant, UdpSocket)> = VecDeque::new();
     while !stop.load(Ordering::Relaxed) || !waiting.is_empty() {
         if !stop.load(Ordering::Relaxed) {
-            let socket = UdpSocket::bind((any, 0))?;
+            let socket = UdpSocket::bind((any, next_port()))?;
             socket.set_nonblocking(true)?;
-            // No route is a lost one as well.
-            let _ = socket.send_to(b"who am i", at);
+            waiting.push_back((Instant::now(), socket.try_clone()?));
             knocks.sent += 1;
-            waiting.push_back((Instant::now(), socket));
+            if let Err(error) = socket.send_to(b"who am i", at) {
+                knocks.errors.insert(error.to_string());
+            }
         }
-        while let Some((_, socket)) = waiting.pop_front_if(|(sent, _)| sent.elapsed() >= LATEST_ANSWER) {
+        while let Some((sent, socket)) = waiting.pop_front_if(|(sent, _)| sent.elapsed() >= LATEST_ANSWER) {
             match socket.recv(&mut [0; 64]) {
                 Ok(_) => knocks.answered += 1,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    knocks.unanswered = Some((knocks.unanswered.map_or(sent, |(first, _)| first), sent));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -26,6 +26,7 @@ mod kernel;
 mod knock;
 mod packets;
 mod race;
+mod racers;
 mod restart;
 mod spoof;
 
@@ -39,16 +40,21 @@ use cluster::Cluster;
 use common::{LabFolder, Need, in_lab, machine_has};
 
 /// How long anything may take that happens by itself.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 
 const CAMBRICD: &str = "cambricd";
 
 /// Waits until a node has all its sessions and routes, and its policies are in the kernel.
 fn in_force(node: &Node) -> Result<()> {
-    poll::until(&format!("{} to be whole, with its policies", node.name()), LIMIT, || {
-        let written = fabric::ask(node, &["show", "status"])
-            .map(|answer| answer["status"]["policy"]["written"] == true);
-        fabric::is_whole(node) && written.is_ok_and(|written| written)
+    poll::until(&format!("{} to be whole", node.name()), LIMIT, || fabric::is_whole(node))?;
+    has_written(node)
+}
+
+/// Waits until a node's daemon has its policies in the kernel.
+fn has_written(node: &Node) -> Result<()> {
+    poll::until(&format!("{} to have written its policies", node.name()), LIMIT, || {
+        fabric::ask(node, &["show", "status"])
+            .is_ok_and(|answer| answer["status"]["policy"]["written"] == true)
     })
 }
 
