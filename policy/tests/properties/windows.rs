@@ -1,9 +1,10 @@
 //! While a change is written to the kernel, piece by piece, a packet that is allowed before and after it is allowed
 //! all the time, and one that is denied before and after is denied all the time.
 //!
-//! Not so between two pods of one node whose namespace gets other labels: the one may have joined a set that the other lets
-//! in before the other has left one that the one may send to. Sets cannot change at once, and whoever leaves first cuts off
-//! what both sets allow. Two nodes do not learn of a change at once either.
+//! Not so here between two pods of one node whose namespace gets other labels: the one may have joined a set that the other
+//! lets in before the other has left one that the one may send to. The enforcer leads both around for that time
+//! (`detour.rs`), of which the delta knows nothing; the window test shows it by packets. Two nodes do not learn of a change
+//! at once either.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
