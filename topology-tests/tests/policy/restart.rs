@@ -17,6 +17,9 @@ use crate::{CAMBRICD, LIMIT, has_written, in_force, in_policy_lab};
 /// What is not answered by then is denied.
 const ANSWER: Duration = Duration::from_millis(300);
 
+/// How long is knocked when everything is as it was.
+const AFTER: Duration = Duration::from_secs(1);
+
 /// How long the daemon is away.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -112,6 +115,7 @@ fn while_many_knock(
     let start = Instant::now();
     happens()?;
     let took = start.elapsed();
+    std::thread::sleep(AFTER); // so that a late loss is seen
     let first_denied = allowed.len();
     let mut allowed = Knocking::stop(allowed.into_iter().chain(denied).collect())?;
     let denied = allowed.split_off(first_denied);
