@@ -4,6 +4,7 @@
 //! empty selector all pods. So nothing that is wrong is left out and the rest kept: one fault, and the whole policy
 //! fails closed. It isolates what it selects, and allows nothing.
 
+mod bounds;
 mod decode;
 mod peers;
 mod ports;
@@ -81,13 +82,14 @@ impl Policy {
             let peers = Peers::read(rule.from.as_deref(), &format!("{field}.from"), &mut reader);
             PolicyRule { peers, ports: ports::read(rule.ports.as_deref(), &field, &mut reader.faults) }
         });
-        let ingress = ingress.collect();
+        let ingress: Vec<PolicyRule> = ingress.collect();
         let egress = spec.egress.iter().flatten().enumerate().map(|(at, rule)| {
             let field = format!("spec.egress[{at}]");
             let peers = Peers::read(rule.to.as_deref(), &format!("{field}.to"), &mut reader);
             PolicyRule { peers, ports: ports::read(rule.ports.as_deref(), &field, &mut reader.faults) }
         });
-        let egress = egress.collect();
+        let egress: Vec<PolicyRule> = egress.collect();
+        reader.faults.extend(bounds::exceeded(&ingress, &egress));
 
         let mut faults = object.faults.clone();
         let is_told = |fault: &Fault| object.faults.iter().any(|told| is_within(&fault.field, &told.field));

@@ -14,10 +14,6 @@ use crate::selector::{Requirement, Selector, Test};
 /// The label that every namespace has: its name.
 pub(crate) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// Most prefixes that the blocks of one list may come to. An exception of one IPv6 address leaves 128 of them, so that one
-/// object could ask for millions; a set takes them one by one.
-const MOST_PREFIXES: usize = 1 << 16;
-
 /// Some pods of some namespaces. What is outside of the cluster, and pods on the host's network, are never among them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodSelector {
@@ -103,13 +99,6 @@ impl Peers {
             }
         }
         let [ipv4, ipv6] = Family::ALL.map(|family| Blocks::of(family, &blocks));
-        let prefixes = ipv4.prefixes().chain(ipv6.prefixes()).take(MOST_PREFIXES + 1).count();
-        if prefixes > MOST_PREFIXES {
-            reader.fault(
-                field,
-                format!("the blocks less their exceptions are more than {MOST_PREFIXES} prefixes"),
-            );
-        }
         Peers::Listed(Arc::new(PeerList { selectors, ipv4, ipv6 }))
     }
 }

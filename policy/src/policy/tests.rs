@@ -101,6 +101,37 @@ fn blocks_that_come_to_too_many_prefixes_are_a_fault() {
     assert_eq!(fault.field, "spec.ingress[0].from");
 }
 
+/// Of one policy: otherwise many lists, each of them small enough, ask for as much as one that is too large.
+#[test]
+fn lists_that_come_to_too_much_together_are_a_fault_and_those_that_say_the_same_are_one() {
+    let fault = |spec: Value| {
+        let policy = read(&spec);
+        let [fault] = &policy.faults[..] else { panic!("{:?}", policy.faults) };
+        fault.clone()
+    };
+    let except: Vec<String> = (0..400).map(|at| format!("{:x}::{at:x}/128", 0x2000 + at)).collect();
+    let rules = |cidrs: [&str; 2]| {
+        cidrs.map(|cidr| json!({"to": [{"ipBlock": {"cidr": "::/0", "except": except}}, {"ipBlock": {"cidr": cidr}}]}))
+    };
+    good(&json!({"egress": rules(["10.0.0.0/8", "10.0.0.0/8"])}));
+    let told = fault(json!({"egress": rules(["10.0.0.0/8", "11.0.0.0/8"])}));
+    assert_eq!(told.field, "spec.egress[1].to");
+    assert!(told.what.contains("65536"), "{told}");
+
+    let peer = |nth: usize| json!([{"podSelector": {"matchLabels": {"a": nth.to_string()}}}]);
+    let ingress = |count: usize| -> Vec<Value> { (0..count).map(|nth| json!({"from": peer(nth)})).collect() };
+    let twice = [ingress(1000), ingress(1000)].concat();
+    good(&json!({"ingress": twice}));
+    let told = fault(json!({"ingress": ingress(1001)}));
+    assert_eq!(told.field, "spec.ingress[1000]");
+    assert!(told.what.contains("1001") && told.what.contains("1000"), "{told}");
+
+    let ports: Vec<Value> = (0..999).map(|nth| json!({"port": format!("p{nth}")})).collect();
+    good(&json!({"ingress": [{"from": peer(0), "ports": ports}], "egress": [{"ports": ports}]}));
+    let told = fault(json!({"ingress": ingress(2), "egress": [{"ports": ports}]}));
+    assert_eq!(told.field, "spec.egress[0]", "each name there has a set of its own");
+}
+
 #[test]
 fn ports_are_of_tcp_unless_they_say_otherwise() {
     let range = |first, last| Ports { first, last };
