@@ -15,7 +15,7 @@ pub(super) struct Draft {
     sets_dropped: BTreeSet<(Family, SetName)>,
     chains_made: BTreeSet<ChainName>,
     chains_dropped: BTreeSet<ChainName>,
-    /// Members that were touched, and whether they were there before.
+    /// Members of sets that were there which were touched, and whether they were there before.
     members: BTreeMap<(Family, SetName, Member), bool>,
     /// Veths that were touched, and where they were before.
     dispatch: BTreeMap<IfName, Option<Placement>>,
@@ -53,14 +53,16 @@ impl Draft {
 
     pub(super) fn join(&mut self, family: Family, name: &SetName, member: Member) {
         let Some(set) = self.program.table_mut(family).sets.get_mut(name) else { return };
-        if set.members.insert(member.clone()) {
+        let is_made = self.sets_made.contains(&(family, name.clone()));
+        if set.members.insert(member.clone()) && !is_made {
             self.members.entry((family, name.clone(), member)).or_insert(false);
         }
     }
 
     pub(super) fn leave(&mut self, family: Family, name: &SetName, member: Member) {
         let Some(set) = self.program.table_mut(family).sets.get_mut(name) else { return };
-        if set.members.remove(&member) {
+        let is_made = self.sets_made.contains(&(family, name.clone()));
+        if set.members.remove(&member) && !is_made {
             self.members.entry((family, name.clone(), member)).or_insert(true);
         }
     }
@@ -125,7 +127,7 @@ impl Draft {
         for ((family, name, member), was_there) in touched {
             let Some(set) = self.program.table(family).sets.get(&name) else { continue };
             let is_there = set.members.contains(&member);
-            if is_there == was_there || self.sets_made.contains(&(family, name.clone())) {
+            if is_there == was_there {
                 continue;
             }
             if let (Member::Owner(address, _), true) = (&member, is_there) {
@@ -147,5 +149,31 @@ impl Draft {
                 false => delta.left.push((family, name, member)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new set is told whole: to book all members beside it costs as much again.
+    #[test]
+    fn members_of_a_set_are_booked_only_where_the_set_was_there() {
+        let name: SetName = "cam4p".into();
+        let members = ["10.0.0.1", "10.0.0.2"].map(|ip| Member::Address(ip.parse().expect("an address")));
+        let [first, second] = &members;
+        let mut draft = Draft::new(Program::default());
+        draft.make_set(Family::Ipv4, &name, SetKind::Addresses);
+        draft.join(Family::Ipv4, &name, first.clone());
+        assert!(draft.members.is_empty());
+        let delta = draft.take_delta(|_| false);
+        assert_eq!(delta.sets_made[0].2.members, [first.clone()].into());
+        assert!(delta.joined.is_empty());
+
+        draft.join(Family::Ipv4, &name, second.clone());
+        draft.leave(Family::Ipv4, &name, first.clone());
+        let delta = draft.take_delta(|_| false);
+        let booked = |member: &Member| [(Family::Ipv4, name.clone(), member.clone())];
+        assert_eq!((&delta.joined[..], &delta.left[..]), (&booked(second)[..], &booked(first)[..]));
     }
 }
