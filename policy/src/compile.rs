@@ -55,12 +55,13 @@ pub struct Options {
     pub unknown_pods: UnknownPods,
 }
 
-/// What becomes of a pod that the source does not know.
+/// What becomes of a pod that the source does not know, and of pods of a namespace that it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownPods {
-    /// Its veth stays closed until the object is there.
+    /// Its veth stays closed until the object is there. Pods of such a namespace are selected by its name alone: by their
+    /// own namespace's policies and peers, and by `kubernetes.io/metadata.name` with nothing beside it.
     Closed,
-    /// It is a pod without labels and ports.
+    /// It is a pod without labels and ports. The namespace's only label is its name.
     Unlabelled,
 }
 

@@ -85,6 +85,14 @@ impl Chains {
         }
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn classes(&self) -> usize {
+        let kept = self.chains.values().map(|chain| chain.classes.len()).sum();
+        assert_eq!(self.names.len(), kept);
+        kept
+    }
+
     /// The policies that isolate the pods of a chain.
     pub(super) fn policies(&self, name: &str) -> Option<&[Key]> {
         self.chains.get(name).map(|chain| &*chain.policies)
@@ -102,6 +110,9 @@ impl Chains {
         let name = name(class.direction, &policies, &lowered);
         self.names.insert(class.clone(), name.clone());
         if let Some(chain) = self.chains.get_mut(&name) {
+            let is_there = |class: &Class| class.policies.iter().all(|&id| site.policies.get(id).is_some());
+            let gone = chain.classes.extract_if(.., |class| !is_there(class));
+            gone.for_each(|class| _ = self.names.remove(&class));
             chain.classes.push(class);
             return name;
         }

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::index::{Hook, Index};
-use super::owners::{Owners, Weight};
+use super::owners::{Claimed, Owners, Weight};
 use super::sets::SetId;
 use crate::change::Key;
 use crate::pod::{Life, Pod, is_of_one_pod};
 use crate::policy::{NAME_LABEL, Namespaces, PodSelector};
-use crate::program::IfName;
+use crate::program::{Family, IfName};
 use crate::selector::Labels;
 
 /// A pod by its name, object or not. Never used twice.
@@ -25,7 +25,8 @@ pub(super) struct Cluster {
     pods: HashMap<PodId, Entry>,
     ids_made: u64,
     by_namespace: HashMap<Arc<str>, BTreeSet<PodId>>,
-    /// What a pod is that has an endpoint and no object; `None`: nothing.
+    /// What a pod is that has an endpoint and no object; `None`: nothing. Then no selector selects a namespace without
+    /// an object, either: its labels are still to come, and until then it may be one that is not to be let in.
     stand_in: Option<Pod>,
     /// Pods that selectors can select.
     all: Index<PodId>,
@@ -45,8 +46,9 @@ pub(super) struct Entry {
     pub(super) endpoints: BTreeMap<IfName, BTreeSet<IpAddr>>,
     /// What it does in sets; kept by [`super::sets::Sets`].
     pub(super) seen: Seen,
-    namespace_labels: Arc<Labels>,
-    claims: BTreeSet<IpAddr>,
+    /// `None`: they are not known.
+    namespace_labels: Option<Arc<Labels>>,
+    claims: Claimed,
     hooks: Vec<Hook>,
 }
 
@@ -65,14 +67,17 @@ pub(super) struct Seen {
 pub(super) struct Resident<'a> {
     pub(super) key: &'a Key,
     pub(super) pod: &'a Pod,
-    pub(super) namespace_labels: &'a Labels,
+    /// `None`: they are not known.
+    pub(super) namespace_labels: Option<&'a Labels>,
 }
 
 impl Resident<'_> {
     pub(super) fn is_selected_by(&self, selector: &PodSelector) -> bool {
         let is_there = match &selector.namespaces {
             Namespaces::Named(name) => *name == self.key.namespace,
-            Namespaces::Matching(namespaces) => namespaces.matches(self.namespace_labels),
+            Namespaces::Matching(namespaces) => {
+                self.namespace_labels.is_some_and(|labels| namespaces.matches(labels))
+            }
         };
         is_there && selector.pods.matches(&self.pod.labels)
     }
@@ -159,7 +164,7 @@ impl Cluster {
     /// The pod, if selectors can select it.
     pub(super) fn resident<'a>(&'a self, entry: &'a Entry) -> Option<Resident<'a>> {
         let pod = self.known(entry).filter(|pod| pod.life == Life::OwnNetwork)?;
-        Some(Resident { key: &entry.key, pod, namespace_labels: &entry.namespace_labels })
+        Some(Resident { key: &entry.key, pod, namespace_labels: entry.namespace_labels.as_deref() })
     }
 
     /// Pods that may be selected, among all.
@@ -178,7 +183,7 @@ impl Cluster {
 
     /// Addresses that it claims, and nobody with a better claim.
     pub(super) fn owned(&self, id: PodId) -> BTreeSet<IpAddr> {
-        let claims = self.pods.get(&id).into_iter().flat_map(|entry| &entry.claims);
+        let claims = self.pods.get(&id).into_iter().flat_map(|entry| entry.claims.keys());
         claims.copied().filter(|&address| self.owners.owner(address) == Some(id)).collect()
     }
 
@@ -226,22 +231,22 @@ impl Cluster {
             endpoints: BTreeMap::new(),
             seen: Seen::default(),
             namespace_labels: self.namespace_labels(&key.namespace),
-            claims: BTreeSet::new(),
+            claims: Claimed::new(),
             hooks: Vec::new(),
         };
         self.pods.insert(id, entry);
         id
     }
 
-    fn namespace_labels(&self, name: &Arc<str>) -> Arc<Labels> {
-        let known = self.namespaces.get(name).cloned();
-        known.unwrap_or_else(|| Labels::default().with(NAME_LABEL, name).into())
+    fn namespace_labels(&self, name: &Arc<str>) -> Option<Arc<Labels>> {
+        let name_alone = || self.stand_in.is_some().then(|| Labels::default().with(NAME_LABEL, name).into());
+        self.namespaces.get(name).cloned().or_else(name_alone)
     }
 
     fn give_up_claims(&mut self, id: PodId) {
         let Some(entry) = self.pods.get_mut(&id) else { return };
         let claims = std::mem::take(&mut entry.claims);
-        self.touched.extend(self.owners.claim(id, &Weight::Wired, &claims, &BTreeSet::new()));
+        self.touched.extend(self.owners.claim(id, &claims, &Claimed::new()));
     }
 
     /// Claims, hooks and labels anew, after anything of the pod or of its namespace changed.
@@ -249,8 +254,8 @@ impl Cluster {
         self.touched.insert(id);
         let Some(mut entry) = self.pods.remove(&id) else { return };
         entry.namespace_labels = self.namespace_labels(&entry.key.namespace);
-        let (weight, claims) = entry.claimed();
-        self.touched.extend(self.owners.claim(id, &weight, &entry.claims, &claims));
+        let claims = entry.claimed();
+        self.touched.extend(self.owners.claim(id, &entry.claims, &claims));
         entry.claims = claims;
 
         self.all.take_off(id, &entry.hooks);
@@ -279,18 +284,20 @@ impl Entry {
         self.pod.is_none() && self.endpoints.is_empty()
     }
 
-    /// The addresses it says it has, and how much that weighs. Its veth has them before its status says so.
-    fn claimed(&self) -> (Weight, BTreeSet<IpAddr>) {
-        let wired = self.endpoints.values().flatten().copied().filter(|&address| is_of_one_pod(address));
-        match &self.pod {
-            None => (Weight::Wired, wired.collect()),
-            Some(pod) => {
-                let claims = match pod.life {
-                    Life::OwnNetwork => wired.chain(pod.addresses.iter().copied()).collect(),
-                    Life::HostNetwork | Life::Finished => BTreeSet::new(),
-                };
-                (Weight::Created(pod.created.clone()), claims)
-            }
+    /// The addresses it says it has. Its veth has them before its status says so, and while the status still tells those
+    /// that it had before: of a family that is wired, the veth alone is asked.
+    fn claimed(&self) -> Claimed {
+        let wired: BTreeSet<IpAddr> =
+            self.endpoints.values().flatten().copied().filter(|&address| is_of_one_pod(address)).collect();
+        let Some(pod) = &self.pod else {
+            return wired.into_iter().map(|address| (address, Weight::New)).collect();
+        };
+        if pod.life != Life::OwnNetwork {
+            return Claimed::new();
         }
+        let is_wired = |family| wired.iter().any(|&address| Family::of(address) == family);
+        let reported = pod.addresses.iter().filter(|&&address| !is_wired(Family::of(address)));
+        let reported = reported.map(|&address| (address, Weight::Reported(pod.created.clone())));
+        reported.chain(wired.iter().map(|&address| (address, Weight::Wired(pod.created.clone())))).collect()
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::cluster::Resident;
 use crate::policy::{Namespaces, PodSelector, PortName};
+use crate::selector::Labels;
 
 /// One thing that a pod can be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +36,7 @@ impl Hook {
             hooks.push(Hook::Label(key.clone(), value.clone()));
             hooks.push(Hook::LabelIn(namespace.clone(), key.clone(), value.clone()));
         }
-        let labels = resident.namespace_labels.iter();
+        let labels = resident.namespace_labels.into_iter().flat_map(Labels::iter);
         hooks.extend(labels.map(|(key, value)| Hook::NamespaceLabel(key.clone(), value.clone())));
         hooks.extend(resident.pod.ports.iter().map(|(port, _)| Hook::Port(port.clone())));
         hooks.sort_unstable();

@@ -1,6 +1,6 @@
 //! Who has an address: one pod at a time, in whatever order events come.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -24,14 +24,20 @@ struct Claim {
     number: u64,
 }
 
-/// What a claim weighs: the younger pod's claim is the better one, as the older one's is a leftover.
+/// What a claim to one address weighs, the lightest first. What is wired here is so now; a status may be of before the
+/// node's restart. Of two that are alike the younger pod's claim is the better one, as the older one's is a leftover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Weight {
-    /// The pod's object tells when it was created.
-    Created(Option<Time>),
+    /// The pod's status says so. Its object tells when it was created.
+    Reported(Option<Time>),
+    /// A veth of the pod has it.
+    Wired(Option<Time>),
     /// There is no object, but there is the veth: nothing is younger.
-    Wired,
+    New,
 }
+
+/// The addresses that a pod claims.
+pub(super) type Claimed = BTreeMap<IpAddr, Weight>;
 
 impl Owners {
     pub(super) fn owner(&self, address: IpAddr) -> Option<PodId> {
@@ -40,26 +46,21 @@ impl Owners {
     }
 
     /// From now on a pod claims these addresses instead of those. Tells which pods own other addresses now.
-    pub(super) fn claim(
-        &mut self,
-        pod: PodId,
-        weight: &Weight,
-        old: &BTreeSet<IpAddr>,
-        new: &BTreeSet<IpAddr>,
-    ) -> BTreeSet<PodId> {
+    pub(super) fn claim(&mut self, pod: PodId, old: &Claimed, new: &Claimed) -> BTreeSet<PodId> {
         let mut touched = BTreeSet::new();
-        for &address in old.union(new) {
+        let gone = old.keys().filter(|address| !new.contains_key(address));
+        for &address in gone.chain(new.keys()) {
             let before = self.owner(address);
             self.before.entry(address).or_insert(before);
             let claims = self.claims.entry(address).or_default();
-            match (claims.iter().position(|claim| claim.pod == pod), new.contains(&address)) {
-                (Some(at), true) => claims[at].weight = weight.clone(),
-                (Some(at), false) => _ = claims.remove(at),
-                (None, true) => {
+            match (claims.iter().position(|claim| claim.pod == pod), new.get(&address)) {
+                (Some(at), Some(weight)) => claims[at].weight = weight.clone(),
+                (Some(at), None) => _ = claims.remove(at),
+                (None, Some(weight)) => {
                     self.claims_made += 1;
                     claims.push(Claim { pod, weight: weight.clone(), number: self.claims_made });
                 }
-                (None, false) => {}
+                (None, None) => {}
             }
             if claims.is_empty() {
                 self.claims.remove(&address);

@@ -61,7 +61,7 @@ pub fn histories() -> impl Strategy<Value = (World, Vec<Step>)> {
 
 fn worlds() -> impl Strategy<Value = World> {
     (
-        vec(labels(), NAMESPACES.len()),
+        vec(namespaces(), NAMESPACES.len()),
         vec(option::weighted(0.8, pods()), PODS),
         vec(option::weighted(0.7, policies()), POLICIES),
     )
@@ -70,13 +70,17 @@ fn worlds() -> impl Strategy<Value = World> {
 
 fn events() -> impl Strategy<Value = Event> {
     prop_oneof![
-        1 => (0..NAMESPACES.len(), labels()).prop_map(|(slot, labels)| Event::Namespace(slot, labels)),
+        1 => (0..NAMESPACES.len(), namespaces()).prop_map(|(slot, labels)| Event::Namespace(slot, labels)),
         3 => (0..PODS, option::weighted(0.8, pods())).prop_map(|(slot, pod)| Event::Pod(slot, pod)),
         2 => (0..PODS, labels()).prop_map(|(slot, labels)| Event::Relabel(slot, labels)),
         2 => (0..PODS, states()).prop_map(|(slot, state)| Event::State(slot, state)),
         1 => (0..PODS, vec(ports_of_pods(), 0..4)).prop_map(|(slot, ports)| Event::Ports(slot, ports)),
         3 => (0..POLICIES, option::weighted(0.8, policies())).prop_map(|(slot, policy)| Event::Policy(slot, policy)),
     ]
+}
+
+fn namespaces() -> impl Strategy<Value = Option<Labels>> {
+    option::weighted(0.85, labels())
 }
 
 fn labels() -> impl Strategy<Value = Labels> {

@@ -16,7 +16,8 @@ pub const NODES: [&str; 2] = ["n1", "n2"];
 /// The state of a cluster.
 #[derive(Debug, Clone)]
 pub struct World {
-    pub namespaces: Vec<Labels>,
+    /// `None`: its object is still to be told, or is gone before its pods.
+    pub namespaces: Vec<Option<Labels>>,
     pub pods: Vec<Option<PodOf>>,
     pub policies: Vec<Option<PolicyOf>>,
 }
@@ -24,7 +25,7 @@ pub struct World {
 /// What happens to it.
 #[derive(Debug, Clone)]
 pub enum Event {
-    Namespace(usize, Labels),
+    Namespace(usize, Option<Labels>),
     Pod(usize, Option<PodOf>),
     Relabel(usize, Labels),
     State(usize, State),
@@ -180,6 +181,7 @@ impl World {
             cluster.externals.insert(name.to_owned(), addresses.into());
         }
         for (name, labels) in NAMESPACES.into_iter().zip(&self.namespaces) {
+            let Some(labels) = labels else { continue };
             let mut labels = labels.json();
             labels["kubernetes.io/metadata.name"] = json!(name);
             let namespace = json!({ "metadata": { "name": name, "labels": labels } });

@@ -184,6 +184,7 @@ fn matches_peer(
     let in_namespace = match &peer.namespace_selector {
         // "Otherwise it selects the pods matching podSelector in the policy's own namespace."
         None => pod_namespace == policy_namespace,
+        // Of a namespace that is still to be told nobody knows whether it is selected.
         Some(selector) => cluster.namespaces.get(pod_namespace).is_some_and(|namespace: &Namespace| {
             matches_labels(selector, namespace.metadata.labels.as_ref())
         }),

@@ -144,10 +144,14 @@ impl Edit {
             Edit::Endpoint(veth, pod) => {
                 let endpoint = pod.map(|pod| Endpoint {
                     pod: (pod < 6).then(|| key(&pod_name(pod))),
-                    addresses: [format!("10.0.0.1{veth}"), format!("fd00::1{veth}")]
-                        .iter()
-                        .map(|text| address(text))
-                        .collect(),
+                    // One of them may be in a status too.
+                    addresses: match veth % 2 {
+                        0 => [format!("10.0.0.{veth}"), format!("fd00::1{veth}")],
+                        _ => [format!("10.0.0.1{veth}"), format!("fd00::{veth}")],
+                    }
+                    .iter()
+                    .map(|text| address(text))
+                    .collect(),
                 });
                 Change::Endpoint(format!("cam{veth}").into(), endpoint)
             }

@@ -151,8 +151,10 @@ fn a_pods_labels_and_its_namespaces_labels_move_it_between_sets_alone() {
 }
 
 #[test]
-fn a_namespace_without_an_object_has_its_name() {
-    let mut node = one_pod();
+fn a_namespace_without_an_object_has_its_name_where_objects_may_be_missing() {
+    let mut node = Node::with(UnknownPods::Unlabelled);
+    node.pod("a", json!({"a": "1"}), "10.0.0.1");
+    node.wire("camA", "a", &["10.0.0.1"]);
     node.pod("other/b", json!({}), "10.0.0.2");
     let name = json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["ns"]}]});
     node.policy("p", json!({"ingress": [{"from": [{"namespaceSelector": name}]}]}));
@@ -160,6 +162,39 @@ fn a_namespace_without_an_object_has_its_name() {
     assert!(node.sets().iter().any(|(_, members)| members == &["10.0.0.2"]));
     node.namespace("other", json!({"kubernetes.io/metadata.name": "ns"}));
     assert_eq!(node.settle(), Delta::default(), "nobody changes that label");
+}
+
+/// Its labels come later, or have come and are gone: until then it may be the one that is to be kept out.
+#[test]
+fn a_namespace_that_is_still_to_be_told_is_selected_by_its_name_alone() {
+    let is_not_there = |key: &str| json!({"namespaceSelector": {"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}});
+    let evil = json!([{"key": "tenant", "operator": "NotIn", "values": ["evil"]}]);
+    for peer in [
+        json!({"namespaceSelector": {"matchExpressions": evil}}),
+        json!({"namespaceSelector": {}, "podSelector": {"matchLabels": {"b": "1"}}}),
+        is_not_there("tenant"),
+    ] {
+        let mut node = one_pod();
+        node.policy("p", json!({"ingress": [{"from": [peer]}]}));
+        node.pod("other/b", json!({"b": "1"}), "10.0.0.2");
+        node.settle();
+        assert_eq!(node.set(), [""; 0], "{peer}");
+        node.namespace("other", json!({"team": "x"}));
+        node.settle();
+        assert_eq!(node.set(), ["10.0.0.2"], "{peer}");
+        node.compiler.apply(Change::Namespace("other".into(), None));
+        node.settle();
+        assert_eq!(node.set(), [""; 0], "{peer}");
+    }
+    let name =
+        |name: &str| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+    for (peer, members) in [(json!({"podSelector": {}}), ["10.0.0.1"]), (name("other"), ["10.0.0.2"])] {
+        let mut node = one_pod();
+        node.policy("p", json!({"ingress": [{"from": [peer]}]}));
+        node.pod("other/b", json!({}), "10.0.0.2");
+        node.settle();
+        assert_eq!(node.set(), members, "{peer}");
+    }
 }
 
 #[test]
@@ -215,6 +250,40 @@ fn an_address_goes_to_the_younger_pod_in_whatever_order_that_is_told() {
         node.settle();
         assert_eq!(node.compiler.owner(address("10.0.0.2")), None);
     }
+}
+
+/// After a restart of the node its pods are wired anew and may get one another's addresses, while their objects still tell
+/// those that they had before.
+#[test]
+fn what_is_wired_here_is_not_taken_back_by_a_status_of_before() {
+    let pod = |role: &str, day: u32, addresses: &[&str]| {
+        let addresses: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+        json!({
+            "metadata": {"labels": {"role": role}, "creationTimestamp": format!("2026-01-0{day}T00:00:00Z")},
+            "status": {"podIPs": addresses},
+        })
+    };
+    let admins = json!([{"from": [{"podSelector": {"matchLabels": {"role": "admin"}}}]}]);
+    let mut node = one_pod();
+    node.policy("p", json!({"podSelector": {"matchLabels": {"a": "1"}}, "ingress": admins}));
+    node.object("low", pod("low", 1, &["10.0.1.1"]));
+    node.object("admin", pod("admin", 2, &["10.0.1.2", "fd00::2"]));
+    node.wire("camLow", "low", &["10.0.1.2"]);
+    node.settle();
+    assert_eq!(node.compiler.owner(address("10.0.1.2")), Some(key("low")), "the older one, but wired");
+    assert_eq!(node.set(), [""; 0]);
+    node.wire("camAdmin", "admin", &["10.0.1.1"]);
+    node.settle();
+    assert_eq!(node.set(), ["10.0.1.1"]);
+    assert_eq!(node.compiler.owner(address("fd00::2")), Some(key("admin")), "no veth has that family");
+
+    node.unwire("camLow");
+    node.settle();
+    assert_eq!(node.set(), ["10.0.1.1"], "the status tells no address of a family that a veth has");
+    assert_eq!(node.compiler.owner(address("10.0.1.2")), None);
+    node.unwire("camAdmin");
+    node.settle();
+    assert_eq!(node.set(), ["10.0.1.2"], "without a veth it is what the status says");
 }
 
 #[test]
@@ -395,6 +464,17 @@ fn a_policy_that_is_refused_fails_closed_until_it_changes() {
     node.settle();
     assert_eq!(node.rules("camA", Ingress).len(), 3);
     assert_eq!(node.compiler.faults().count(), 0);
+}
+
+#[test]
+fn a_policy_that_is_written_in_turns_in_two_ways_leaves_nothing_behind() {
+    let mut node = one_pod();
+    for types in [json!(["Ingress"]), json!([])].iter().cycle().take(20) {
+        node.policy("p", json!({"policyTypes": types}));
+        assert_eq!(node.compiler.take_delta().chains_dropped, []);
+        let classes = node.compiler.chains.classes();
+        assert!(classes <= 2, "{classes} of one policy");
+    }
 }
 
 #[test]
