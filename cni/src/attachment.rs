@@ -4,7 +4,7 @@
 //! sandbox of the same pod.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Bytes of the longest container ID accepted: ID, interface and network name must fit into a link alias.
 pub const MAX_CONTAINER_ID: usize = 128;
@@ -12,6 +12,10 @@ pub const MAX_CONTAINER_ID: usize = 128;
 pub const MAX_NETWORK_NAME: usize = 64;
 /// Bytes of the longest link alias (the kernel's IFALIASZ, less the final zero).
 const MAX_ALIAS: usize = 255;
+/// How the names of all host ends start.
+const HOST_PREFIX: &str = "cam";
+/// Instead of what an alias should not have.
+const UNPRINTABLE: char = '?';
 
 /// Who holds a lease: the key of everything the plugin keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,20 +39,27 @@ pub struct Attachment {
     pub holder: Holder,
     /// `name` of the network configuration.
     pub network: String,
-    /// `namespace/name` if the runtime told it.
+    /// `namespace/name` if the runtime told it; one of them is empty if it told only the other.
     pub pod: Option<String>,
 }
 
 impl Attachment {
     /// The host end's name: `cam` and 12 hex digits, 15 bytes in all.
     pub fn host_ifname(&self) -> String {
-        format!("cam{:012x}", self.hash() >> 16)
+        format!("{HOST_PREFIX}{:012x}", self.hash() >> 16)
     }
 
-    /// Namespace and name of the pod, if they are known.
+    /// Whether [`Attachment::host_ifname`] may have made it.
+    pub(crate) fn is_host_ifname(name: &str) -> bool {
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        name.strip_prefix(HOST_PREFIX).is_some_and(|hash| hash.len() == 12 && hash.bytes().all(is_hex))
+    }
+
+    /// Namespace and name of the pod, if both are known.
     pub fn pod_name(&self) -> Option<(String, String)> {
         let (namespace, name) = self.pod.as_deref()?.split_once('/')?;
-        Some((namespace.to_owned(), name.to_owned()))
+        let is_word = |word: &str| !word.is_empty() && !word.contains('/');
+        (is_word(namespace) && is_word(name)).then(|| (namespace.to_owned(), name.to_owned()))
     }
 
     /// The pod end's MAC: locally administered, and never the host end's, which starts with 02.
@@ -59,7 +70,8 @@ impl Attachment {
 
     /// The host end's alias: `pod ifname container network`, from which a lost lease table is rebuilt.
     ///
-    /// The pod's name is cut when the whole would be too long for the kernel; the other words never are.
+    /// The pod's name is cut when the whole would be too long for the kernel; the other words never are. What is not
+    /// printable in it is a `?`.
     pub fn alias(&self) -> String {
         let Holder { container_id, ifname } = &self.holder;
         let rest = format!(" {ifname} {container_id} {}", self.network);
@@ -68,9 +80,10 @@ impl Attachment {
         pod + &rest
     }
 
-    /// Whether the alias is as long as it may be: then the pod's name may be cut.
-    pub(crate) fn fills_its_alias(&self) -> bool {
-        self.alias().len() >= MAX_ALIAS
+    /// Whether the pod's name may be another one than the alias has. The same for what is read from the alias.
+    pub(crate) fn outdoes_its_alias(&self) -> bool {
+        let is_bent = |pod: &str| pod.chars().any(|c| printable(c) == UNPRINTABLE);
+        self.alias().len() >= MAX_ALIAS || self.pod.as_deref().is_some_and(is_bent)
     }
 
     /// Reads what [`Attachment::alias`] wrote; `None` if somebody else wrote it.
@@ -102,7 +115,7 @@ impl Attachment {
 
 /// Aliases are split at spaces and shown on terminals.
 fn printable(c: char) -> char {
-    if c.is_ascii_graphic() { c } else { '?' }
+    if c.is_ascii_graphic() { c } else { UNPRINTABLE }
 }
 
 /// A MAC address.
@@ -115,6 +128,11 @@ impl Mac {
         let [a, b, c, d, e, f] = self.0;
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0b10, b, c, 0xff, 0xfe, d, e, f])
     }
+}
+
+/// Whether an address counts on its link alone (RFC 4291 section 2.5.6), as that which follows from a MAC does.
+pub fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 impl fmt::Display for Mac {
@@ -168,11 +186,49 @@ mod tests {
     }
 
     #[test]
+    fn names_of_host_ends_are_known_by_their_form() {
+        assert!(Attachment::is_host_ifname(&attachment("a1b2", "eth0", None).host_ifname()));
+        let others = ["cam0", "camce119f8daff", "camce119f8daff55", "camCE119F8DAFF5", "camera-uplink-1"];
+        assert!(others.into_iter().all(|name| !Attachment::is_host_ifname(name)));
+    }
+
+    #[test]
+    fn a_name_has_two_words_or_is_none() {
+        let name = |pod| attachment("a1b2", "eth0", pod).pod_name();
+        assert_eq!(name(Some("default/web-0")), Some(("default".to_owned(), "web-0".to_owned())));
+        for none in [None, Some("default"), Some("/web-0"), Some("default/"), Some("a/b/c")] {
+            assert_eq!(name(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn an_alias_that_bends_the_name_is_known_from_both_ends() {
+        for (pod, bends) in [("default/web-0", false), ("default/wéb", true), ("a b/c", true)] {
+            let given = attachment("a1b2", "eth0", Some(pod));
+            let read = Attachment::from_alias(&given.alias()).expect("ours");
+            assert_eq!((given.outdoes_its_alias(), read.outdoes_its_alias()), (bends, bends), "{pod}");
+        }
+    }
+
+    #[test]
+    fn link_local_addresses_are_those_of_one_link() {
+        for (text, wanted) in [
+            ("fe80::1", true),
+            ("febf::1", true),
+            ("fec0::1", false),
+            ("fd00::1", false),
+            ("169.254.1.1", false),
+        ] {
+            assert_eq!(is_link_local(text.parse().expect("address")), wanted, "{text}");
+        }
+    }
+
+    #[test]
     fn longest_alias_fits_and_keeps_the_holder() {
         let mut given = attachment(&"c".repeat(MAX_CONTAINER_ID), "fifteen-letters", None);
         given.network = "n".repeat(MAX_NETWORK_NAME);
         given.pod = Some(format!("{} {}", "x".repeat(63), "ü".repeat(253)));
-        assert_eq!((given.alias().len(), given.fills_its_alias()), (MAX_ALIAS, true));
+        assert_eq!((given.alias().len(), given.outdoes_its_alias()), (MAX_ALIAS, true));
         let read = Attachment::from_alias(&given.alias()).expect("ours");
         assert_eq!((read.holder, read.network), (given.holder, given.network));
     }

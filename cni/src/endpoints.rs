@@ -14,6 +14,22 @@ use crate::kernel::{self, Link, Route};
 use crate::long_names;
 use crate::netlink::{NetlinkError, Socket};
 
+/// Which pod a link is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PodName {
+    /// The runtime told none: it is no pod of Kubernetes.
+    Nameless,
+    /// Namespace and name.
+    Known {
+        /// The namespace.
+        namespace: String,
+        /// The name in it.
+        name: String,
+    },
+    /// Nobody can tell any more, so it must not be taken for a pod that no policy selects. Why, in words.
+    Unknown(String),
+}
+
 /// One attached interface of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -21,13 +37,14 @@ pub struct Endpoint {
     pub interface: String,
     /// Index of the host end.
     pub index: u32,
-    /// Namespace and name of the pod; `None` if the runtime told none.
-    pub pod: Option<(String, String)>,
+    /// Whose it is. For a moment in each ADD it is unknown: the kernel takes no alias with a new link.
+    pub pod: PodName,
     /// At most one a family. Fewer than it will have while its ADD is at work, and while a lost host route is
     /// not restored.
     pub addresses: BTreeSet<IpAddr>,
-    /// What its pod's kernel makes of the MAC that the plugin gave it (RFC 4291 appendix A).
-    pub link_local: Ipv6Addr,
+    /// What its pod's kernel makes of the MAC that the plugin gave it (RFC 4291 appendix A); `None` if the link does
+    /// not tell whose it is.
+    pub link_local: Option<Ipv6Addr>,
 }
 
 /// Why the kernel does not tell.
@@ -47,8 +64,8 @@ impl From<io::Error> for EndpointsError {
     }
 }
 
-/// All of them, of all networks, in the namespace of the calling thread; by name. Blocks for the kernel alone. `run_dir`: the
-/// folder of run-time files.
+/// All of them, of all networks, in the namespace of the calling thread; by name. A link that is named as ours but does
+/// not tell whose it is, is among them. Blocks for the kernel alone. `run_dir`: the folder of run-time files.
 ///
 /// # Errors
 /// A kernel that does not tell its links or routes.
@@ -65,19 +82,36 @@ pub fn endpoints(run_dir: &Path) -> Result<Vec<Endpoint>, EndpointsError> {
 
 /// None if the link is none of ours.
 fn endpoint_of(link: Link, routes: &[Route], run_dir: &Path) -> Option<Endpoint> {
-    let mut attachment = Attachment::from_alias(link.alias.as_deref()?)?;
-    if attachment.host_ifname() != link.name {
+    if !Attachment::is_host_ifname(&link.name) {
         return None;
     }
-    if attachment.fills_its_alias() {
-        attachment.pod = long_names::find(run_dir, &link.name).or(attachment.pod);
-    }
+    let alias = link.alias.as_deref().and_then(Attachment::from_alias);
+    let attachment = alias.filter(|attachment| attachment.host_ifname() == link.name);
     let leads_here = |route: &&Route| route.link == Some(link.index);
     Some(Endpoint {
         index: link.index,
-        pod: attachment.pod_name(),
         addresses: routes.iter().filter(leads_here).map(|route| route.destination).collect(),
-        link_local: attachment.pod_mac().link_local(),
+        link_local: attachment.as_ref().map(|attachment| attachment.pod_mac().link_local()),
+        pod: match (attachment, link.alias) {
+            (Some(attachment), _) => pod_of(attachment, run_dir),
+            (None, Some(alias)) => PodName::Unknown(format!("its alias {alias:?} is not ours")),
+            (None, None) => PodName::Unknown("it has no alias".to_owned()),
+        },
         interface: link.name,
     })
+}
+
+/// As its alias has it, or the file of its long name.
+fn pod_of(mut attachment: Attachment, run_dir: &Path) -> PodName {
+    if attachment.outdoes_its_alias() {
+        match long_names::find(run_dir, &attachment) {
+            Ok(name) => attachment.pod = Some(name),
+            Err(why) => return PodName::Unknown(format!("its alias has not its whole name, nor has {why}")),
+        }
+    }
+    match (attachment.pod_name(), attachment.pod) {
+        (Some((namespace, name)), _) => PodName::Known { namespace, name },
+        (None, Some(half)) => PodName::Unknown(format!("{half:?} is no namespace/name")),
+        (None, None) => PodName::Nameless,
+    }
 }

@@ -1,8 +1,9 @@
-//! Names of pods that are too long for the alias of their link: `/run/cambric/names/<link>`.
+//! Names of pods that the alias of their link does not tell: `/run/cambric/names/<link>`.
 //!
 //! An alias has 255 bytes, and a pod's name may have 317 with its namespace. The alias has what fits, for people; the
 //! whole name is in a file, so that the daemon knows after a restart which pod it judges. Few pods have one.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::attachment::Attachment;
 /// Writes the name of a pod down if its alias does not tell it. Before the link has its alias: so nobody takes the cut
 /// name for the whole one.
 pub(crate) fn keep(run_dir: &Path, attachment: &Attachment) -> io::Result<()> {
-    let Some(name) = attachment.pod.as_deref().filter(|_| attachment.fills_its_alias()) else {
+    let Some(name) = attachment.pod.as_deref().filter(|_| attachment.outdoes_its_alias()) else {
         return Ok(());
     };
     let path = path(run_dir, &attachment.host_ifname());
@@ -22,9 +23,16 @@ pub(crate) fn keep(run_dir: &Path, attachment: &Attachment) -> io::Result<()> {
     fs::write(path, name)
 }
 
-/// The name that was written down for a link.
-pub(crate) fn find(run_dir: &Path, ifname: &str) -> Option<String> {
-    fs::read_to_string(path(run_dir, ifname)).ok()
+/// The name that was written down for a link whose alias says this. Else why there is none that fits.
+pub(crate) fn find(run_dir: &Path, labelled: &Attachment) -> Result<String, String> {
+    let path = path(run_dir, &labelled.host_ifname());
+    let strange = |why: &dyn Display| format!("{}: {why}", path.display());
+    let name = fs::read_to_string(&path).map_err(|error| strange(&error))?;
+    let whole = Attachment { pod: Some(name.clone()), ..labelled.clone() };
+    if whole.alias() != labelled.alias() {
+        return Err(strange(&format!("{name:?} is another name")));
+    }
+    Ok(name)
 }
 
 /// Removes what may have been written down.

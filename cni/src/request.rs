@@ -164,13 +164,15 @@ fn read_attachment(get: Variable<'_>, network: &Network) -> Result<Attachment, C
 }
 
 /// Takes the pod's name out of `K=V;K=V`; refuses wishes that would be passed over in silence.
+///
+/// Half a name is kept as such, since DEL needs none: the gate refuses it where it matters.
 fn read_pod_name(args: &str) -> Result<Option<String>, CniError> {
-    let (mut namespace, mut name) = (None, None);
+    let (mut namespace, mut name) = ("", "");
     for pair in args.split(';').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             None => return Err(bad_environment(format!("invalid CNI_ARGS: {pair:?} is not KEY=VALUE"))),
-            Some(("K8S_POD_NAMESPACE", value)) => namespace = Some(value),
-            Some(("K8S_POD_NAME", value)) => name = Some(value),
+            Some(("K8S_POD_NAMESPACE", value)) => namespace = value,
+            Some(("K8S_POD_NAME", value)) => name = value,
             Some((key @ ("IP" | "MAC"), value)) => {
                 return Err(bad_environment(format!(
                     "CNI_ARGS {key}={value}: fixed addresses are not implemented yet"
@@ -179,7 +181,8 @@ fn read_pod_name(args: &str) -> Result<Option<String>, CniError> {
             Some(_) => {}
         }
     }
-    Ok(namespace.zip(name).map(|(namespace, name)| format!("{namespace}/{name}")))
+    let is_told = !namespace.is_empty() || !name.is_empty();
+    Ok(is_told.then(|| format!("{namespace}/{name}")))
 }
 
 fn read_own_netns(get: Variable<'_>) -> OwnNetns {
@@ -241,6 +244,27 @@ mod tests {
         };
         assert_eq!(add.attachment.alias(), "prod/web-0 eth0 a1 cambric");
         assert_eq!((add.netns, add.own_netns), ("/run/netns/a".into(), OwnNetns::Refused));
+    }
+
+    #[test]
+    fn half_a_name_is_not_taken_for_none() {
+        for (args, pod) in [
+            ("", None),
+            ("IgnoreUnknown=1", None),
+            ("K8S_POD_NAMESPACE=;K8S_POD_NAME=", None),
+            ("K8S_POD_NAME=web-0", Some("/web-0")),
+            ("K8S_POD_NAMESPACE=;K8S_POD_NAME=web-0", Some("/web-0")),
+            ("K8S_POD_NAMESPACE=prod", Some("prod/")),
+        ] {
+            for command in ["ADD", "DEL"] {
+                let attachment = match read_with(&[("CNI_COMMAND", command), ("CNI_ARGS", args)]) {
+                    Ok(Request::Add(add)) => add.attachment,
+                    Ok(Request::Del(del)) => del.attachment,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!((attachment.pod.as_deref(), attachment.pod_name()), (pod, None), "{args}");
+            }
+        }
     }
 
     #[test]
