@@ -33,7 +33,8 @@ pub(crate) struct Added {
 
 /// Attaches the pod.
 pub(crate) fn add(request: &Add) -> Result<Added, CniError> {
-    let gate = Gate::find(request.config.policy_gate, &request.network.run_dir)?;
+    let Add { network, config, attachment, .. } = request;
+    let gate = Gate::find(config.policy_gate, &network.run_dir, attachment)?;
     let netns = netns::open_of_pod(&request.netns, request.own_netns)?;
     let mut call = Call {
         request,

@@ -1,8 +1,8 @@
 //! The network configuration on stdin, as the daemon writes it into `10-cambric.conflist`.
 //!
 //! Every command needs to know the [`Network`]; only ADD and CHECK need the [`PodConfig`], so that a DEL works even
-//! under a configuration that could grant nothing. Unknown keys at the top belong to somebody else and are ignored, as the
-//! specification demands; unknown keys inside our own objects are mistakes and named, and so are wishes for fixed
+//! under a configuration that could grant nothing. Unknown keys at the top belong to somebody else and are ignored, as
+//! the specification demands; unknown keys inside our own objects are mistakes and named, and so are wishes for fixed
 //! addresses by CNI's conventions: a pod that needs a certain address must not get another one in silence.
 
 use std::collections::BTreeMap;
@@ -62,8 +62,8 @@ pub struct PodConfig {
 pub enum PolicyGate {
     /// Nothing.
     Off,
-    /// The node's rules must stand since this boot; whether its own are in place is asked for, but not insisted on: until
-    /// they are the pod is closed.
+    /// The node's rules must stand; whether its own are in place is asked for, but not insisted on: until they are the
+    /// pod is closed.
     #[default]
     Prefer,
     /// As `Prefer`, and its own rules must be in place.

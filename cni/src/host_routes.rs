@@ -6,15 +6,15 @@
 //!
 //! What should be follows from two things that are on the node already: a lease, and a link that is named and
 //! labelled for its holder. On a node with policy the pods' permanent neighbours are kept as well, with the MAC that
-//! the pod has by now (a later plugin of its list may have changed it). Nobody else's routes are touched, and nothing is taken away. A better one of somebody else,
-//! which cuts a pod off as well, is told.
+//! the pod has by now (a later plugin of its list may have changed it). Nobody else's routes are touched, and nothing
+//! is taken away. A better one of somebody else, which cuts a pod off as well, is told.
 //!
-//! **It brings no pod back.** The leases' lock is held no longer than they are read, for whoever holds it holds up every
-//! pod: a daemon that hangs must not. So a lease may be released meanwhile. That is no danger, since a lease has gone
-//! only after its link, and a route is put on the very link that was seen, by its index: the kernel refuses that once
-//! the link is gone, and takes the route with the link if it goes a moment later. Links are looked at first, so a lease
-//! is never older than its link: a younger one of the same pod has a younger link, which was not seen. An ADD that
-//! has its lease but not yet its routes finds them there: it takes them for its own, which they are.
+//! **It brings no pod back.** The leases' lock is held no longer than they are read, for whoever holds it holds up
+//! every pod: a daemon that hangs must not. So a lease may be released meanwhile. That is no danger, since a lease has
+//! gone only after its link, and a route is put on the very link that was seen, by its index: the kernel refuses that
+//! once the link is gone, and takes the route with the link if it goes a moment later. Links are looked at first, so a
+//! lease is never older than its link: a younger one of the same pod has a younger link, which was not seen. An ADD
+//! that has its lease but not yet its routes finds them there: it takes them for its own, which they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

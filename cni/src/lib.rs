@@ -8,7 +8,7 @@
 //!                           |
 //!                    add / del / check
 //!                        /   |    |    \
-//!                   lease  wire  gate  undo            (address from a table; links and routes by netlink; policy)
+//!                   lease  wire  gate  undo          (address from a table; links and routes by netlink; policy)
 //!                     |       \  |
 //!              lease/table  kernel, netlink, netns, sysctl
 //!                           |
@@ -18,15 +18,16 @@
 //! Served are ADD, DEL and VERSION for versions 0.3.1 to 1.1.0, and CHECK from 0.4.0. Not here: STATUS and GC (they
 //! answer with an error), the rules of policy, masquerading, delegation to other plugins.
 //!
-//! Two parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back that
-//! were lost after ADD.
+//! Three parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back
+//! that were lost after ADD, [`gate::ready`] is the mark before which no pod starts.
 //!
 //! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
 //!
 //! What the plugin creates, and how it is known again without memory: host ends of veth pairs named `cam` + 12 hex
 //! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, lease tables under
-//! `/run/cambric/ipam` ([`lease`]), long names of pods under `/run/cambric/names`, and members of the daemon's sets that name such a link.
+//! `/run/cambric/ipam` ([`lease`]), long names of pods under `/run/cambric/names`, and members of the daemon's sets
+//! that name such a link.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ pub mod attachment;
 pub mod config;
 pub mod endpoints;
 pub mod error;
+pub mod gate;
 pub mod host_routes;
 pub mod lease;
 pub mod previous;
@@ -46,7 +48,6 @@ pub mod version;
 mod add;
 mod check;
 mod del;
-mod gate;
 mod gateway;
 mod kernel;
 mod long_names;

@@ -81,6 +81,15 @@ impl BootId {
     }
 }
 
+impl fmt::Display for BootId {
+    /// As the kernel writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e] = [0..4, 4..6, 6..8, 8..10, 10..16]
+            .map(|part| self.0[part].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        write!(f, "{a}-{b}-{c}-{d}-{e}")
+    }
+}
+
 /// What is known about a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
