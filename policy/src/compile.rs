@@ -34,6 +34,7 @@ use self::chains::{Chains, Class, Site};
 use self::cluster::{Cluster, PodId};
 use self::draft::Draft;
 pub use self::frame::{OPEN, frame, peers_set, prefix, self_set};
+pub(crate) use self::name::LETTERS;
 use self::policies::{Policies, PolicyId};
 use self::sets::{Meaning, Sets};
 use crate::change::{Change, Endpoint, Fault, Key, PolicyObject};

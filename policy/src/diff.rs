@@ -6,7 +6,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::compile::{peers_set, prefix, self_set};
+use crate::compile::{LETTERS, peers_set, prefix, self_set};
 use crate::enforcer::Cause;
 use crate::kernel::{Guard, Held, HeldBase, HeldChain, HeldRule, HeldTable, Operation, TableState};
 use crate::plan::{Lingering, Members, Plan, Switch, TRANSITIONAL, chain_of, own};
@@ -116,8 +116,9 @@ pub(crate) fn missing_sets(program: &Program, there: &BTreeSet<SetName>, differe
 
 /// Whether a set is one of ours by its name. Of others nothing is touched, whatever they begin with.
 pub(crate) fn is_ours(name: &str) -> bool {
-    let is_hash =
-        |text: &str| text.len() == 20 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
+    let is_hash = |text: &str| {
+        text.len() == LETTERS && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+    };
     Family::ALL.into_iter().any(|family| {
         let of_content =
             name.strip_prefix(prefix(family)).and_then(|rest| rest.strip_prefix(['p', 'n', 'e']));

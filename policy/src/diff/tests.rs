@@ -359,12 +359,20 @@ fn of_owners_only_false_ones_go() {
 
 #[test]
 fn only_names_that_we_make_are_ours() {
-    for name in ["cam4self", "cam6peers", "cam4paaaaaaaaaaaaaaaaaaaa", "cam6e22222222222222222222"] {
+    for name in
+        ["cam4self", "cam6peers", "cam4paaaaaaaaaaaaaaaaaaaaaaaaaa", "cam6e22222222222222222222222222"]
+    {
         assert!(is_ours(name), "{name}");
     }
-    for name in
-        ["cam4", "camera", "cam4selfie", "cam4paaaa", "cam5self", "cam4paaaaaaaaaaaaaaaaaaa1", "xcam4self"]
-    {
+    for name in [
+        "cam4",
+        "camera",
+        "cam4selfie",
+        "cam4paaaa",
+        "cam5self",
+        "cam4paaaaaaaaaaaaaaaaaaaaaaaaa1",
+        "xcam4self",
+    ] {
         assert!(!is_ours(name), "{name}");
     }
 }
@@ -377,7 +385,7 @@ fn a_member_goes_first_whose_address_a_new_pod_has() {
     for table in [&mut held.ipv4, &mut held.ipv6].into_iter().flatten() {
         table.maps.values_mut().for_each(|map| drop(map.remove("camdb")));
     }
-    let key = (Family::Ipv4, SetName::from("cam4paaaaaaaaaaaaaaaaaaaa"));
+    let key = (Family::Ipv4, SetName::from("cam4paaaaaaaaaaaaaaaaaaaaaaaaaa"));
     let [reused, other] = ["10.0.0.2", "10.0.0.1"].map(|ip| Member::Address(ip.parse().expect("an address")));
     let mut difference = Difference::default();
     difference.plan.left = Members::from([(key.clone(), vec![reused.clone(), other.clone()])]);

