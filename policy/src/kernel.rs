@@ -4,7 +4,7 @@
 //! written can be read back and is then equal; what is read back and is none of ours is told as such. Nothing of
 //! any other program is looked at but the names of its chains, nor changed.
 //!
-//! - `ipset`: sets and members.
+//! - `ipset`: sets and members; those of others in ours, too.
 //! - `operation`, `batch`: our tables, all or nothing.
 //! - `expression`: statements of a rule as expressions of the kernel, and back.
 //! - `held`: what is there.
@@ -32,7 +32,7 @@ use std::io;
 pub use batch::CommitError;
 pub use expression::Foreign;
 pub use held::{Counted, Held, HeldArp, HeldBase, HeldChain, HeldRule, HeldTable, TableState};
-pub use ipset::Reason;
+pub use ipset::{ForeignMember, HeldSet, Reason};
 pub use log::{Denied, LogReader};
 pub use operation::{Guard, Operation};
 pub use watch::{Event, Watch};
@@ -61,7 +61,7 @@ pub enum Error {
         /// The kernel's number, or ipset's.
         errno: i32,
     },
-    /// Some members were refused, all others that were tried are in.
+    /// Some members were refused, or stand behind many in a row that were; all others that were tried are in.
     #[error("set {set}: {}", refusals(.refused))]
     Members {
         /// Of which set.
@@ -145,7 +145,7 @@ impl Kernel {
     /// # Errors
     ///
     /// [`Error::Members`] names those that were refused, after all others were added; once the set is full no more
-    /// are tried.
+    /// are tried. When many in a row are refused for one reason it speaks for all behind them.
     pub fn add_members(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         self.ipset.add(family, name, members)
     }
@@ -153,6 +153,11 @@ impl Kernel {
     /// Removes members; those that are not in it are none too many.
     pub fn del_members(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         self.ipset.del(family, name, members)
+    }
+
+    /// Removes members that are none of ours, as they were read.
+    pub fn del_foreign(&mut self, name: &SetName, members: &BTreeSet<ForeignMember>) -> Result<(), Error> {
+        self.ipset.del_foreign(name, members)
     }
 
     /// Removes a set. One that is not there is success; one that a rule names is an error (IPSET_ERR_BUSY).
@@ -171,8 +176,13 @@ impl Kernel {
     }
 
     /// A set; `None`: there is none of this name, or it is of a kind that is none of ours.
-    pub fn set(&mut self, name: &SetName) -> Result<Option<(Family, Set)>, Error> {
+    pub fn held_set(&mut self, name: &SetName) -> Result<Option<HeldSet>, Error> {
         self.ipset.read(name)
+    }
+
+    /// What of a set can be ours; see [`Kernel::held_set`].
+    pub fn set(&mut self, name: &SetName) -> Result<Option<(Family, Set)>, Error> {
+        Ok(self.held_set(name)?.map(|HeldSet { family, set, .. }| (family, set)))
     }
 
     /// All sets that are ours by their names and kinds.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! sets_made     new sets with all members: no rule names them yet
+//! foreign       members of others in sets of ours: one can hide a member of ours from being added
 //! left_first    members whose address another pod has now
 //! made          one nf_tables batch: new chains, to which nothing leads yet
 //! first         a second: the maps lead to them
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::compile::OPEN;
-use crate::kernel::Operation;
+use crate::kernel::{ForeignMember, Operation};
 use crate::program::{
     ChainName, Delta, Family, IfName, Interface, Member, Placement, Rule, Set, SetName, Statement, Verdict,
 };
@@ -44,6 +45,7 @@ pub(crate) struct Plan {
     /// Sets of ours by name but not by kind.
     pub(crate) wrong_sets: BTreeSet<(Family, SetName)>,
     pub(crate) sets_made: Vec<(Family, SetName, Set)>,
+    pub(crate) foreign: BTreeMap<(Family, SetName), BTreeSet<ForeignMember>>,
     pub(crate) left_first: Members,
     pub(crate) made: Vec<Operation>,
     pub(crate) first: Vec<Operation>,
@@ -116,9 +118,9 @@ impl Plan {
 
     /// Whether a delta or a difference left nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        let Plan { wrong_sets, sets_made, left_first, made, first, joined, left, last, .. } = self;
+        let Plan { wrong_sets, sets_made, foreign, left_first, made, first, joined, left, last, .. } = self;
         let sets = wrong_sets.is_empty() && sets_made.is_empty();
-        let members = left_first.is_empty() && joined.is_empty() && left.is_empty();
+        let members = foreign.is_empty() && left_first.is_empty() && joined.is_empty() && left.is_empty();
         sets && members && made.is_empty() && first.is_empty() && last.is_empty()
     }
 

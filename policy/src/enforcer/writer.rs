@@ -14,7 +14,7 @@ use tracing::debug;
 use super::barrier::packets_pass;
 use super::refusals::trial_end;
 use crate::diff::{self, Difference, Wish};
-use crate::kernel::{self, CommitError, Error, Event, Kernel, Operation, Watch};
+use crate::kernel::{self, CommitError, Error, Event, HeldSet, Kernel, Operation, Watch};
 use crate::plan::{Lingering, Members, Mirror, Plan};
 use crate::program::{Family, Member, Program, Set, SetName};
 
@@ -143,6 +143,9 @@ impl Writer {
     /// Carries a plan out; afterwards the kernel holds the program.
     pub(super) fn carry_out(&mut self, mut plan: Plan, program: &Program) -> Result<(), Trouble> {
         self.make_sets(std::mem::take(&mut plan.wrong_sets), std::mem::take(&mut plan.sets_made))?;
+        for ((_, name), members) in &plan.foreign {
+            self.kernel.del_foreign(name, members)?;
+        }
         self.remove(&plan.left_first)?;
         self.commit_tables(&mut plan, program)?;
         let waits = plan.waits();
@@ -215,8 +218,11 @@ impl Writer {
     fn make_set(&mut self, family: Family, name: &SetName, set: &Set) -> Result<(), Error> {
         let mut missing = set.members.iter().cloned().collect::<Vec<_>>();
         if self.mirror.lingering.sets.contains(&(family, name.clone())) {
-            match self.kernel.set(name)? {
-                Some((held_family, held)) if held_family == family && held.kind == set.kind => {
+            match self.kernel.held_set(name)? {
+                Some(HeldSet { family: held_family, set: held, foreign })
+                    if held_family == family && held.kind == set.kind =>
+                {
+                    self.kernel.del_foreign(name, &foreign)?;
                     let left = held.members.difference(&set.members).cloned().collect::<Vec<_>>();
                     self.kernel.del_members(family, name, &left)?;
                     missing.retain(|member| !held.members.contains(member));

@@ -2,13 +2,18 @@
 //!
 //! linux/netfilter/ipset/ip_set.h; the types are in net/netfilter/ipset/ip_set_hash_*.c.
 
+mod member;
+mod offer;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::message::{ACK, Attributes, ERROR, Header, NO_FAMILY, REQUEST, Value, Writer};
 use super::socket::{Listing, Socket};
 use super::{Damaged, Error};
-use crate::program::{Family, Member, Protocol, Set, SetKind, SetName};
+use crate::program::{Family, Member, Set, SetKind, SetName};
+pub use member::{ForeignMember, Reason};
+use member::{check, read_member, write_member};
+use offer::{Answer, Refusal, offer};
 
 /// What the names of our sets begin with.
 pub(super) const PREFIXES: [&str; 2] = ["cam4", "cam6"];
@@ -81,26 +86,6 @@ const LEAST_BUCKETS: usize = 64;
 /// Highest number of buckets that we ask for: 32 MiB of pointers.
 const MOST_BUCKETS: usize = 1 << 22;
 
-/// Why the kernel, or we before it, refused a member.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
-    /// The set holds as many as it may.
-    #[error("the set is full")]
-    Full,
-    /// hash:net takes no prefix of length 0.
-    #[error("a prefix of this length cannot be a member: 1 to 32 or 128 is asked for")]
-    PrefixLength,
-    /// It is not of the set's family.
-    #[error("it is not of the set's address family")]
-    Family,
-    /// The name of an interface has 1 to 15 bytes.
-    #[error("the name of an interface has 1 to 15 bytes")]
-    InterfaceName,
-    /// The kernel's number.
-    #[error("{}", words(*.0))]
-    Errno(i32),
-}
-
 /// What an error of ipset means.
 pub(super) fn words(number: i32) -> String {
     match number {
@@ -145,6 +130,17 @@ pub(super) fn number(family: Family) -> u8 {
 
 fn family_of(number: u8) -> Option<Family> {
     Family::ALL.into_iter().find(|family| self::number(*family) == number)
+}
+
+/// A set as it is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldSet {
+    /// Its family.
+    pub family: Family,
+    /// Its kind, and those members that can be ours.
+    pub set: Set,
+    /// All others: somebody else added them. Every one counts as a member for packets.
+    pub foreign: BTreeSet<ForeignMember>,
 }
 
 /// The way to the kernel's sets.
@@ -241,8 +237,8 @@ impl Ipset {
         }
     }
 
-    /// Adds members. All that can be added are: those that were refused are told at the end, and after the first
-    /// that found the set full no more are tried.
+    /// Adds members. All that can be added are: those that were refused are told at the end. After the first that
+    /// found the set full no more are tried, nor after many in a row that were refused for one reason (see `offer`).
     pub(super) fn add(&mut self, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         self.change(ADD, family, name, members)
     }
@@ -252,54 +248,53 @@ impl Ipset {
         self.change(DEL, family, name, members)
     }
 
+    /// Removes members that are none of ours.
+    ///
+    /// They go in their order: a `wildcard` member is also found by the longer names that it stands for
+    /// (`hash_netiface4_data_equal`), so of names that begin alike the shortest goes first.
+    pub(super) fn del_foreign(
+        &mut self,
+        name: &SetName,
+        members: &BTreeSet<ForeignMember>,
+    ) -> Result<(), Error> {
+        let members = members.iter().collect::<Vec<_>>();
+        let refused = offer(members.len(), |offered| {
+            self.send_members(DEL, name, &members[offered], |data, member| member.write(data))
+        })?;
+        match refused.first() {
+            None => Ok(()),
+            Some((_, errno)) => Err(Error::Refused(*errno).of_set(name)),
+        }
+    }
+
     fn change(&mut self, kind: u16, family: Family, name: &SetName, members: &[Member]) -> Result<(), Error> {
         let mut refused = Vec::new();
         let mut sound = Vec::with_capacity(members.len());
-        for (nth, member) in members.iter().enumerate() {
+        for member in members {
             match check(family, member) {
-                Ok(()) => sound.push(nth),
+                Ok(()) => sound.push(member),
                 Err(reason) => refused.push((member.clone(), reason)),
             }
         }
-        let mut next = 0;
-        while let Some(rest) = sound.get(next..)
-            && !rest.is_empty()
-        {
-            let (sent, refusal) = self.send_members(kind, name, members, rest)?;
-            next += match refusal {
-                None => sent,
-                Some((_, ENOENT)) => return Err(Error::Refused(ENOENT).of_set(name)),
-                Some((nth, number)) => {
-                    let reason = match number {
-                        errno::HASH_FULL => Reason::Full,
-                        errno::INVALID_CIDR => Reason::PrefixLength,
-                        errno::NOT_IPV4 | errno::NOT_IPV6 => Reason::Family,
-                        number => Reason::Errno(number),
-                    };
-                    let full = reason == Reason::Full;
-                    refused.push((members[rest[nth]].clone(), reason));
-                    if full {
-                        break;
-                    }
-                    nth + 1
-                }
-            };
-        }
+        let by_kernel = offer(sound.len(), |offered| {
+            self.send_members(kind, name, &sound[offered], |data, member| write_member(data, member))
+        })?;
+        refused.extend(by_kernel.into_iter().map(|(nth, number)| (sound[nth].clone(), Reason::of(number))));
         if refused.is_empty() { Ok(()) } else { Err(Error::Members { set: name.clone(), refused }) }
     }
 
-    /// Sends as many members as go in one send and reads all answers: how many were sent, and the first that was
-    /// refused with the number of the error. Of those behind it some may have been taken.
-    fn send_members(
+    /// Sends as many members as go in one send and reads all answers.
+    fn send_members<M>(
         &mut self,
         kind: u16,
         name: &SetName,
-        members: &[Member],
-        mut rest: &[usize],
-    ) -> Result<(usize, Option<(usize, i32)>), Error> {
+        members: &[M],
+        write: impl Fn(&mut Writer, &M),
+    ) -> Result<Answer, Error> {
         let mut writer = Writer::new();
-        // The first sequence number and, for each message, the first member and how many.
-        let mut messages: Vec<(u32, usize, usize)> = Vec::new();
+        let mut rest = members;
+        // By sequence number the first member of each message, and how many.
+        let mut open: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
         let mut sent = 0;
         while !rest.is_empty() && writer.len() < SEND_BYTES {
             let sequence = self.socket.next_sequence();
@@ -312,25 +307,23 @@ impl Ipset {
                 // With a line number here an error tells the number of the member.
                 message.u32(command::LINENO, 0);
                 message.nested(command::ADT, |list| {
-                    while let Some(nth) = rest.get(packed)
+                    while let Some(member) = rest.get(packed)
                         && list.len() - start < MESSAGE_BYTES
                     {
                         packed += 1;
                         list.nested(command::DATA, |data| {
-                            write_member(data, &members[*nth]);
+                            write(data, member);
                             data.ordered(data::LINENO, &(packed as u32).to_be_bytes());
                         });
                     }
                 });
             });
-            messages.push((sequence, sent, packed));
+            open.insert(sequence, (sent, packed));
             sent += packed;
             rest = &rest[packed..];
         }
         self.socket.send(writer.as_bytes())?;
-        let mut refusal: Option<(usize, i32)> = None;
-        let mut open: BTreeMap<u32, (usize, usize)> =
-            messages.into_iter().map(|(sequence, first, count)| (sequence, (first, count))).collect();
+        let mut refusal: Option<Refusal> = None;
         while !open.is_empty() {
             for message in self.socket.receive()? {
                 let message = message?;
@@ -340,15 +333,20 @@ impl Ipset {
                 let Some((first, count)) = open.remove(&message.sequence) else { continue };
                 let (number, about) = message.error()?;
                 if number != 0 {
-                    let line = line_of(about)?.unwrap_or_default();
-                    let nth = first + (line as usize).clamp(1, count.max(1)) - 1;
-                    if refusal.is_none_or(|(earlier, _)| nth < earlier) {
-                        refusal = Some((nth, number));
+                    // Without a line the message could not be read: some member in it has what sets of this type know not.
+                    let line = line_of(about)?.unwrap_or_default() as usize;
+                    let nth = first + line.clamp(1, count.max(1)) - 1;
+                    let is_exact = line > 0 || count == 1;
+                    if refusal.is_none_or(|earlier| nth < earlier.nth) {
+                        refusal = Some(Refusal { nth, number, is_exact });
                     }
                 }
             }
         }
-        Ok((sent, refusal))
+        match refusal {
+            Some(Refusal { number: ENOENT, .. }) => Err(Error::Refused(ENOENT).of_set(name)),
+            refusal => Ok(Answer { sent, refusal }),
+        }
     }
 
     /// The number that rules know a set by.
@@ -421,8 +419,8 @@ impl Ipset {
     }
 
     /// One set; `None`: there is none of this name, or it is of a kind that is none of ours.
-    pub(super) fn read(&mut self, name: &SetName) -> Result<Option<(Family, Set)>, Error> {
-        let mut held: Option<(Family, Set)> = None;
+    pub(super) fn read(&mut self, name: &SetName) -> Result<Option<HeldSet>, Error> {
+        let mut held: Option<HeldSet> = None;
         let listed = self.socket.list(
             LIST,
             0,
@@ -468,110 +466,31 @@ fn line_of(about: &[u8]) -> Result<Option<u32>, Damaged> {
     Ok(None)
 }
 
-fn check(family: Family, member: &Member) -> Result<(), Reason> {
-    let (address, wrong) = match member {
-        Member::Address(address) | Member::AddressPort(address, ..) => (address, None),
-        Member::Network(address, length) => {
-            let most = if address.is_ipv4() { 32 } else { 128 };
-            (address, (!(1..=most).contains(length)).then_some(Reason::PrefixLength))
-        }
-        Member::Owner(address, veth) => {
-            let sound = (1..=15).contains(&veth.len()) && !veth.as_bytes().contains(&0);
-            (address, (!sound).then_some(Reason::InterfaceName))
-        }
-    };
-    if Family::of(*address) != family { Err(Reason::Family) } else { wrong.map_or(Ok(()), Err) }
-}
-
-fn write_member(data: &mut Writer, member: &Member) {
-    match member {
-        Member::Address(address) => write_address(data, *address),
-        Member::Network(address, length) => {
-            write_address(data, *address);
-            data.u8(data::CIDR, *length);
-        }
-        Member::AddressPort(address, protocol, port) => {
-            write_address(data, *address);
-            data.u8(data::PROTO, protocol.number());
-            data.ordered(data::PORT, &port.to_be_bytes());
-        }
-        Member::Owner(address, veth) => {
-            write_address(data, *address);
-            data.u8(data::CIDR, if address.is_ipv4() { 32 } else { 128 });
-            data.text(data::IFACE, veth);
-        }
-    }
-}
-
-fn write_address(data: &mut Writer, address: IpAddr) {
-    data.nested(data::IP, |ip| match address {
-        IpAddr::V4(address) => ip.ordered(data::IPADDR_IPV4, &address.octets()),
-        IpAddr::V6(address) => ip.ordered(data::IPADDR_IPV6, &address.octets()),
-    });
-}
-
 /// One message of a listing: the first of a set says what it is, each brings members.
-fn read_part(attributes: Attributes<'_>, held: &mut Option<(Family, Set)>) -> Result<(), Damaged> {
+fn read_part(attributes: Attributes<'_>, held: &mut Option<HeldSet>) -> Result<(), Damaged> {
     if let (Some(name), Some(family)) =
         (attributes.find(command::TYPENAME)?, attributes.find(command::FAMILY)?)
     {
         let name = name.text()?;
         let kind = KINDS.into_iter().find(|kind| type_of(*kind).name == name);
-        *held = kind
-            .zip(family_of(family.u8()?))
-            .map(|(kind, family)| (family, Set { kind, members: BTreeSet::new() }));
+        *held = kind.zip(family_of(family.u8()?)).map(|(kind, family)| HeldSet {
+            family,
+            set: Set { kind, members: BTreeSet::new() },
+            foreign: BTreeSet::new(),
+        });
     }
-    let (Some((_, set)), Some(list)) = (held, attributes.find(command::ADT)?) else { return Ok(()) };
+    let (Some(held), Some(list)) = (held, attributes.find(command::ADT)?) else { return Ok(()) };
     for member in list.nested() {
         let (kind, member) = member?;
-        if kind == command::DATA {
-            set.members.extend(read_member(set.kind, member.nested())?);
+        if kind != command::DATA {
+            continue;
+        }
+        match read_member(held.family, held.set.kind, member.nested())? {
+            Some(member) => drop(held.set.members.insert(member)),
+            None => drop(held.foreign.insert(ForeignMember::read(member.nested())?)),
         }
     }
     Ok(())
-}
-
-/// A member. `None`: it is one that we never write: what says `nomatch`, or means a protocol that is none of ours.
-/// It is as if it were not there: if it should be, adding it puts it right.
-fn read_member(kind: SetKind, data: Attributes<'_>) -> Result<Option<Member>, Damaged> {
-    if data.find(data::FLAGS)?.map(Value::u32).transpose()?.unwrap_or_default() != 0 {
-        return Ok(None);
-    }
-    let address = read_address(data.need(data::IP)?.nested())?;
-    let whole = if address.is_ipv4() { 32 } else { 128 };
-    let length = data.find(data::CIDR)?.map(Value::u8).transpose()?.unwrap_or(whole);
-    Ok(match kind {
-        SetKind::Addresses => Some(Member::Address(address)),
-        SetKind::Networks => Some(Member::Network(address, length)),
-        SetKind::AddressPorts => {
-            let port = data.need(data::PORT)?.u16()?;
-            let number = data.need(data::PROTO)?.u8()?;
-            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-                .into_iter()
-                .find(|protocol| protocol.number() == number)
-                .map(|protocol| Member::AddressPort(address, protocol, port))
-        }
-        SetKind::Owners => (length == whole)
-            .then(|| Ok(Member::Owner(address, data.need(data::IFACE)?.text()?.into())))
-            .transpose()?,
-    })
-}
-
-fn read_address(ip: Attributes<'_>) -> Result<IpAddr, Damaged> {
-    const LENGTH: Damaged = Damaged("an address of another length");
-    for attribute in ip {
-        let (kind, Value(bytes)) = attribute?;
-        match kind {
-            data::IPADDR_IPV4 => {
-                return Ok(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).map_err(|_| LENGTH)?).into());
-            }
-            data::IPADDR_IPV6 => {
-                return Ok(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).map_err(|_| LENGTH)?).into());
-            }
-            _ => {}
-        }
-    }
-    Err(Damaged("a member without an address"))
 }
 
 /// Reads bytes as a listing of each kind, and as what an error brings back.
@@ -579,9 +498,11 @@ fn read_address(ip: Attributes<'_>) -> Result<IpAddr, Damaged> {
 pub(super) fn read_anything(bytes: &[u8]) {
     let _ = line_of(bytes);
     for kind in KINDS {
-        let mut held = Some((Family::Ipv4, Set { kind, members: BTreeSet::new() }));
+        let set = Set { kind, members: BTreeSet::new() };
+        let mut held = Some(HeldSet { family: Family::Ipv4, set, foreign: BTreeSet::new() });
         let _ = read_part(Attributes(bytes), &mut held);
-        drop(read_member(kind, Attributes(bytes)));
+        drop(read_member(Family::Ipv6, kind, Attributes(bytes)));
+        drop(ForeignMember::read(Attributes(bytes)));
         let _ = read_part(Attributes(bytes.get(20..).unwrap_or_default()), &mut held);
     }
 }

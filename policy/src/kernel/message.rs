@@ -34,7 +34,8 @@ const HEADER_BYTES: usize = 16;
 const NETFILTER_HEADER_BYTES: usize = 4;
 const ATTRIBUTE_HEADER_BYTES: usize = 4;
 const NESTED: u16 = 0x8000;
-const NETWORK_ORDER: u16 = 0x4000;
+/// With an attribute's kind: its value is in network order.
+pub(super) const NETWORK_ORDER: u16 = 0x4000;
 const KIND: u16 = 0x3fff;
 
 /// Lengths are rounded up to 4.

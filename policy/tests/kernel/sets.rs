@@ -132,7 +132,7 @@ fn what_no_set_can_hold_is_refused_by_name_and_all_else_goes_in() {
         );
         assert!(matches!(wrong, Err(Error::Members { .. })), "{wrong:?}");
         let veth = Member::Owner("10.0.0.1".parse().expect("an address"), "cam4567890123456".into());
-        let wrong = kernel.add_members(Family::Ipv4, &"cam4none".into(), &[veth.clone()]);
+        let wrong = kernel.add_members(Family::Ipv4, &"cam4none".into(), std::slice::from_ref(&veth));
         assert!(
             matches!(&wrong, Err(Error::Members { refused, .. }) if refused[0].1 == Reason::InterfaceName),
             "{wrong:?}"
@@ -184,7 +184,7 @@ fn a_member_that_another_changed_is_none_and_is_put_right() {
         run("ipset add cam4n 10.0.0.0/8 nomatch");
         assert_eq!(kernel.set(&name).expect("read").expect("a set").1.members, BTreeSet::new());
         let member = Member::Network("10.0.0.0".parse().expect("an address"), 8);
-        kernel.add_members(Family::Ipv4, &name, &[member.clone()]).expect("added");
+        kernel.add_members(Family::Ipv4, &name, std::slice::from_ref(&member)).expect("added");
         assert_eq!(kernel.set(&name).expect("read").expect("a set").1.members, BTreeSet::from([member]));
         assert!(!run("ipset save cam4n").contains("nomatch"));
     });
@@ -222,5 +222,115 @@ fn a_full_set_names_the_member_that_found_no_room() {
         let held = kernel.set(&name).expect("read").expect("a set").1.members.len();
         assert!((5000..5100).contains(&held), "{held}");
         assert_eq!(refused, [(members[held].clone(), Reason::Full)]);
+    });
+}
+
+/// What `ipset` shows of all members, in order.
+fn shown() -> Vec<String> {
+    let mut members: Vec<String> =
+        run("ipset save").lines().filter(|line| line.starts_with("add")).map(str::to_owned).collect();
+    members.sort();
+    members
+}
+
+#[test]
+fn members_that_cannot_be_ours_are_told_and_can_be_removed() {
+    in_namespace(|| {
+        if !has("ipset") {
+            return;
+        }
+        let mut kernel = Kernel::open().expect("a kernel");
+        for (family, name, set) in samples() {
+            kernel.create_set(family, &name.into(), set.kind, 10, 1000).expect("made");
+            kernel.add_members(family, &name.into(), &list(&set)).expect("added");
+        }
+        let before = shown();
+        for (set, foreign) in [
+            ("cam4na", &["10.0.0.5 nomatch", "172.16.0.0/13 nomatch"][..]),
+            ("cam6na", &["2001:db8::/48 nomatch"]),
+            ("cam4ea", &["10.0.0.1,icmp:8/0", "10.0.0.1,udplite:53"]),
+            ("cam6ea", &["fd00::1,icmpv6:128/0"]),
+            (
+                "cam4self",
+                &[
+                    "0.0.0.0/0,camX",
+                    "0.0.0.0/1,camA",
+                    "128.0.0.0/1,cam wildcard",
+                    // These three and ours, 10.0.0.1,cam1, stand for one another.
+                    "10.0.0.1,cam wildcard",
+                    "10.0.0.1,ca wildcard",
+                    "10.0.0.1,c wildcard",
+                    "10.0.0.1,physdev:cam1",
+                    "10.0.0.7,cam1 nomatch",
+                ],
+            ),
+            ("cam6self", &["::/0,cam wildcard", "fd00::/64,cam1", "fd00::9,physdev:cam1"]),
+        ] {
+            let name: SetName = set.into();
+            for foreign in foreign {
+                run(&format!("ipset add {set} {foreign}"));
+            }
+            let held = kernel.held_set(&name).expect("read").expect("a set");
+            assert_eq!(held.foreign.len(), foreign.len(), "{held:?}");
+            let (_, _, ours) = samples().into_iter().find(|(_, name, _)| *name == set).expect("a sample");
+            assert_eq!(held.set, ours, "{set}");
+            let size = kernel.set_sizes().expect("sizes")[&name];
+            assert_eq!(size, ours.members.len() + foreign.len(), "{set}");
+            for _ in 0..2 {
+                kernel.del_foreign(&name, &held.foreign).expect("removed");
+                let held = kernel.held_set(&name).expect("read").expect("a set");
+                assert_eq!((held.set, held.foreign.len()), (ours.clone(), 0), "{set}");
+            }
+        }
+        assert_eq!(shown(), before);
+    });
+}
+
+#[test]
+fn an_interface_whose_name_is_no_text_is_foreign() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    in_namespace(|| {
+        if !has("ipset") {
+            return;
+        }
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = "cam4self".into();
+        kernel.create_set(Family::Ipv4, &name, SetKind::Owners, 10, 1000).expect("made");
+        let member = OsStr::from_bytes(b"10.0.0.1,\xffcam");
+        let added = std::process::Command::new("ipset").args(["add", "cam4self"]).arg(member).status();
+        assert!(added.expect("ipset runs").success());
+        let held = kernel.held_set(&name).expect("read").expect("a set");
+        assert_eq!((held.set.members.len(), held.foreign.len()), (0, 1));
+        kernel.del_foreign(&name, &held.foreign).expect("removed");
+        assert_eq!(shown(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn thousands_that_are_refused_are_all_told_and_all_else_goes_in() {
+    in_namespace(|| {
+        let mut kernel = Kernel::open().expect("a kernel");
+        let name: SetName = "cam4self".into();
+        kernel.create_set(Family::Ipv4, &name, SetKind::Owners, 10, 100_000).expect("made");
+        let address = |n: u32| std::net::Ipv4Addr::from(n + 1).into();
+        let wrong = |n| Member::AddressPort(address(n), Protocol::Tcp, 80);
+        let all_wrong: Vec<Member> = (0..8000).map(wrong).collect();
+        let Err(Error::Members { refused, .. }) = kernel.add_members(Family::Ipv4, &name, &all_wrong) else {
+            panic!("not refused")
+        };
+        assert!(refused.iter().map(|(member, _)| member).eq(&all_wrong));
+        assert_eq!(kernel.set_sizes().expect("sizes")[&name], 0);
+
+        let right = |n| Member::Owner(address(n), "cam1".into());
+        let mixed: Vec<Member> = (0..8000).map(|n| if n % 3 == 0 { wrong(n) } else { right(n) }).collect();
+        let Err(Error::Members { refused, .. }) = kernel.add_members(Family::Ipv4, &name, &mixed) else {
+            panic!("not refused")
+        };
+        let told: Vec<_> = refused.iter().map(|(member, _)| member).collect();
+        assert_eq!(told, mixed.iter().step_by(3).collect::<Vec<_>>());
+        let held = kernel.set(&name).expect("read").expect("a set").1.members;
+        assert!(held.into_iter().eq((0..8000).filter(|n| n % 3 != 0).map(right)));
     });
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Depth, Trouble, Writer};
 use crate::diff::{self, Difference, Effort, Wish, is_ours};
 use crate::enforcer::status::Cause;
-use crate::kernel::Held;
+use crate::kernel::{Held, HeldSet};
 use crate::program::{Family, Member, Program, Set, SetKind, SetName};
 
 impl Writer {
@@ -63,13 +63,28 @@ impl Writer {
         difference: &mut Difference,
     ) -> Result<(), Trouble> {
         let mut held = BTreeMap::new();
+        let mut foreign = BTreeMap::new();
         for name in names {
-            match self.kernel.set(&name)? {
-                Some(set) => drop(held.insert(name, set)),
+            match self.kernel.held_set(&name)? {
+                Some(HeldSet { family, set, foreign: of_others }) => {
+                    if !of_others.is_empty() {
+                        foreign.insert((family, name.clone()), of_others);
+                    }
+                    held.insert(name, (family, set));
+                }
                 None => diff::strange_set(program, &name, difference),
             }
         }
         diff::sets(program, &held, &is_there, difference);
+        let Difference { plan, causes } = difference;
+        // Of sets that are made anew, and of those that nobody wants, nothing stays anyway.
+        foreign.retain(|set, _| {
+            program.table(set.0).sets.contains_key(&set.1) && !plan.wrong_sets.contains(set)
+        });
+        if !foreign.is_empty() {
+            causes.insert(Cause::Members);
+        }
+        plan.foreign = foreign;
         for (name, (family, held)) in held {
             self.put_back_strays(program, (family, name), &held, &is_there, difference);
         }
