@@ -50,7 +50,7 @@ impl Attachment {
     }
 
     /// Whether [`Attachment::host_ifname`] may have made it.
-    pub(crate) fn is_host_ifname(name: &str) -> bool {
+    pub fn is_host_ifname(name: &str) -> bool {
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         name.strip_prefix(HOST_PREFIX).is_some_and(|hash| hash.len() == 12 && hash.bytes().all(is_hex))
     }
