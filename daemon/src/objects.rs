@@ -48,6 +48,8 @@ pub struct Objects {
     /// Of the problems, those that hide what was never seen: any object may be behind them. Empty from the
     /// first view on that shows all; until then nobody may act on what seems absent.
     pub unknown: Vec<Problem>,
+    /// The same of Pods, Namespaces and NetworkPolicies alone: a pod that cannot be read is no reason to be without BGP.
+    pub unknown_to_policy: Vec<Problem>,
 }
 
 /// What an object says, and where it stands.
@@ -76,6 +78,13 @@ pub enum Kind {
     Namespace,
     /// Kubernetes' own.
     NetworkPolicy,
+}
+
+impl Kind {
+    /// Whether policies are made from it, and nothing else is.
+    pub(crate) fn is_of_policies(self) -> bool {
+        matches!(self, Kind::Pod | Kind::Namespace | Kind::NetworkPolicy)
+    }
 }
 
 impl fmt::Display for Kind {

@@ -7,6 +7,7 @@ pub mod folder;
 mod folder_watch;
 pub(crate) mod manifest;
 mod network_policy;
+mod pod;
 pub(crate) mod record;
 mod typing_errors;
 

@@ -20,7 +20,7 @@ use crate::kinds::{
     BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName,
     ImportPolicy, MOST_LIST_ITEMS, MOST_PEER_NAME_OCTETS, PeerEntry,
 };
-use crate::objects::{ClusterConfig, Node, NodeOverride, Peer, PeerOptions};
+use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Peer, PeerOptions};
 
 /// A field that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) enum Costs {
     Only(&'static str),
     /// What the policy would allow: it is taken, and fails closed.
     Closed,
+    /// Nobody can tell what policies would be without it; BGP does without.
+    Policies,
     /// Nobody can guess what was meant, and nothing would be as meant without it.
     All,
     /// As `All`, and so with whatever follows in the file.
@@ -45,9 +47,23 @@ pub(crate) enum Costs {
 }
 
 impl Costs {
+    /// Whether there may be objects of this kind behind it that nobody has seen.
+    pub(crate) fn hides(self, kind: Kind) -> bool {
+        match self {
+            Costs::Only(_) | Costs::Closed => false,
+            Costs::Policies => kind.is_of_policies(),
+            Costs::All | Costs::Rest => true,
+        }
+    }
+
+    /// Whether there may be objects of any kind behind it.
+    pub(crate) fn hides_all(self) -> bool {
+        matches!(self, Costs::All | Costs::Rest)
+    }
+
     /// Whether there may be objects behind it that nobody has seen.
     pub(crate) fn hides_something(self) -> bool {
-        matches!(self, Costs::All | Costs::Rest)
+        self == Costs::Policies || self.hides_all()
     }
 }
 

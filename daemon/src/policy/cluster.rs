@@ -22,14 +22,14 @@ impl Cluster {
     /// With `peers` as the BGP peers of this node. Nothing while something is hidden: a policy may be what nobody has
     /// seen.
     pub(crate) fn of(objects: &Objects, peers: BTreeSet<IpAddr>) -> Option<Cluster> {
-        let Objects { namespaces, pods, policies, unknown, .. } = objects;
+        let Objects { namespaces, pods, policies, unknown, unknown_to_policy, .. } = objects;
         let whole = || Cluster {
             namespaces: namespaces.clone(),
             pods: pods.clone(),
             policies: policies.clone(),
             peers,
         };
-        unknown.is_empty().then(whole)
+        (unknown.is_empty() && unknown_to_policy.is_empty()).then(whole)
     }
 
     /// In words, what would be otherwise with `objects`.
@@ -163,6 +163,10 @@ mod tests {
     #[test]
     fn a_view_that_hides_something_is_none() {
         let unknown = vec![Problem::new("a.yaml", "cannot be read")];
-        assert_eq!(Cluster::of(&Objects { unknown, ..Objects::default() }, BTreeSet::new()), None);
+        let hidden = Objects { unknown: unknown.clone(), ..Objects::default() };
+        let hidden_to_policy = Objects { unknown_to_policy: unknown, ..Objects::default() };
+        for objects in [hidden, hidden_to_policy] {
+            assert_eq!(Cluster::of(&objects, BTreeSet::new()), None);
+        }
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! A file that had a fault from the start has nothing it could count as. If nobody can tell what is in it, the view
 //! says so, and nobody acts on it; a wrong value costs what it is in, and the rest is served (see
-//! [`values`](crate::values)). A daemon that is started anew goes on where the last one was (see
+//! [`values`](crate::values)). If it can only be a Pod, a Namespace or a NetworkPolicy, policies alone wait for it. A daemon that is started anew goes on where the last one was (see
 //! [`record`](super::record)): neither an upgrade nor a reboot is a reason to let go of what works.
 
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ use crate::values::Costs;
 const AS_BEFORE: &str = "it counts as it was before";
 /// What becomes of a policy with a fault.
 const FAILS_CLOSED: &str = "it isolates the pods it selects and allows nothing";
+/// What it means for policies that nobody knows what is there.
+const POLICY_WAITS: &str = "no pod is judged anew before it is mended";
 /// What becomes of all of them.
 const ALL_AS_BEFORE: &str = "all counts as it was before";
 /// One file that counts as before may leave another without what it needs, and so on. After so many steps, all
@@ -49,8 +51,10 @@ pub struct Folder {
     taken: Files,
     /// What was granted in the last view.
     claims: Claims,
-    /// There was a view with nothing unknown in it.
+    /// There was a view with nothing unknown in it but what policies are made of.
     seen_whole: bool,
+    /// And one with nothing unknown at all.
+    seen_by_policy: bool,
     record: Option<Record>,
     /// The record says what counted in the last view.
     is_recorded: bool,
@@ -75,6 +79,7 @@ struct Draft {
     files: Files,
     problems: Vec<Problem>,
     unknown: Vec<Problem>,
+    unknown_to_policy: Vec<Problem>,
 }
 
 impl Draft {
@@ -88,7 +93,8 @@ impl Folder {
     /// The folder at `path`, of which nothing is known yet.
     pub fn new(path: PathBuf) -> Folder {
         let (taken, claims) = (BTreeMap::new(), Claims::default());
-        Folder { path, taken, claims, seen_whole: false, record: None, is_recorded: true }
+        let (seen_whole, seen_by_policy) = (false, false);
+        Folder { path, taken, claims, seen_whole, seen_by_policy, record: None, is_recorded: true }
     }
 
     /// The folder at `path`, of which is known what `record` says, and which keeps it.
@@ -102,21 +108,22 @@ impl Folder {
     }
 
     /// A text that another version of this daemon has taken, and this one cannot read, is no state to go
-    /// back to: then nothing is known.
+    /// back to: then nothing is known. If it is only what policies are made of, only they know nothing.
     fn go_on_from(&mut self, Counts { files, broken, claims }: Counts) {
         let decoded = |(name, text): (String, String)| {
             let manifest = Manifest::decode(&name, &text);
             (name, Arc::new(File { manifest, text: Some(text) }))
         };
         let files: Files = files.into_iter().map(decoded).collect();
-        let of_another_version =
-            |(name, file): (&String, &Arc<File>)| file.manifest.hides_something() && !broken.contains(name);
-        if files.iter().any(of_another_version) {
+        let mut of_another_version =
+            files.iter().filter(|(name, _)| !broken.contains(*name)).map(|(_, file)| &file.manifest);
+        let is_readable_to_policy = !of_another_version.clone().any(Manifest::hides_something);
+        if of_another_version.any(Manifest::hides_all) {
             tracing::warn!(folder = %self.path.display(), "another version has taken these manifests: starting from nothing");
             return;
         }
         (self.taken, self.claims) = (files, claims);
-        self.seen_whole = true;
+        (self.seen_whole, self.seen_by_policy) = (true, is_readable_to_policy);
     }
 
     /// Whether a daemon that is started anew would go on from the last view.
@@ -141,6 +148,7 @@ impl Folder {
             looks += 1;
             // An empty folder may be one that is not mounted yet.
             self.seen_whole |= draft.unknown.is_empty() && !draft.files.is_empty();
+            self.seen_by_policy |= self.seen_whole && draft.unknown_to_policy.is_empty();
             // Nobody acts on a view that is not whole: nothing in it is a state to go back to.
             let is_steady = !self.seen_whole || (self.taken == draft.files && self.claims == claims);
             if !is_steady {
@@ -156,6 +164,9 @@ impl Folder {
         objects.notices.extend(draft.files.values().flat_map(|file| file.manifest.notices.clone()));
         if !self.seen_whole {
             objects.unknown = draft.unknown;
+        }
+        if !self.seen_by_policy {
+            objects.unknown_to_policy = draft.unknown_to_policy;
         }
         objects
     }
@@ -219,10 +230,13 @@ impl Folder {
     fn keep_record(&mut self) -> Option<Problem> {
         let record = self.record.as_mut().filter(|_| self.seen_whole)?;
         let text = |(name, file): (&String, &Arc<File>)| Some((name.clone(), file.text.clone()?));
-        let hides_something = |(_, file): &(&String, &Arc<File>)| file.manifest.hides_something();
+        // What policies still wait for is not to be passed over by the daemon that comes next.
+        let is_passed_over = |(_, file): &(&String, &Arc<File>)| {
+            file.manifest.hides_all() || (self.seen_by_policy && file.manifest.hides_something())
+        };
         let counts = Counts {
             files: self.taken.iter().filter_map(text).collect(),
-            broken: self.taken.iter().filter(hides_something).map(|(name, _)| name.clone()).collect(),
+            broken: self.taken.iter().filter(is_passed_over).map(|(name, _)| name.clone()).collect(),
             claims: self.claims.clone(),
         };
         let kept = record.keep(&self.path, counts);
@@ -264,12 +278,15 @@ impl Folder {
             draft.problems.push(match costs {
                 Costs::Only(what) => fault.clone().and(&format!("this {what} is left out")),
                 Costs::Closed => fault.clone().and(FAILS_CLOSED),
+                Costs::Policies if !self.seen_by_policy => fault.clone().and(POLICY_WAITS),
                 _ if !self.seen_whole => fault.clone(),
-                Costs::All => fault.clone().and("it is left out"),
+                Costs::All | Costs::Policies => fault.clone().and("it is left out"),
                 Costs::Rest => fault.clone().and("it and all that follows in the file is left out"),
             });
-            if costs.hides_something() {
+            if costs.hides_all() {
                 draft.unknown.push(fault.clone());
+            } else if costs.hides_something() {
+                draft.unknown_to_policy.push(fault.clone());
             }
         }
         draft.files.insert(name.to_owned(), Arc::clone(file));
@@ -357,7 +374,7 @@ impl Folder {
         let is_emptied = now.manifest.is_empty && !counts;
         let is_whole = counts && now.manifest.faults.is_empty();
         let shows = || now.manifest.claimants().any(|shown| shown == *claimant);
-        now.manifest.hides_something() || is_emptied || (!is_whole && shows())
+        now.manifest.hides(claimant.0) || is_emptied || (!is_whole && shows())
     }
 
     /// Whether a file that counts as it is now shows policies that fail closed, as it did before.

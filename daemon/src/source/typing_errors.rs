@@ -2,7 +2,7 @@
 //! that Kubernetes does not have, a merge key. Each would cost an object without a word.
 //!
 //! Kinds of ours are closed by their types; Kubernetes' Node and Pod are not, since they grow. So only the parts that
-//! people write are: the object itself, its spec or state, and its addresses. A NetworkPolicy is read strictly by
+//! people write are: the object itself, a Node's spec, and its addresses. A NetworkPolicy is read strictly by
 //! itself ([`network_policy`](super::network_policy)); here is only what says which one it is.
 
 use serde_yaml_ng::Value;
@@ -37,30 +37,6 @@ const OF_METADATA: &[&str] = &[
 const OF_OBJECT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
 const OF_SPEC: &[&str] =
     &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
-const OF_POD_STATUS: &[&str] = &[
-    "allocatedResources",
-    "conditions",
-    "containerStatuses",
-    "ephemeralContainerStatuses",
-    "extendedResourceClaimStatus",
-    "hostIP",
-    "hostIPs",
-    "initContainerStatuses",
-    "message",
-    "nominatedNodeName",
-    "observedGeneration",
-    "phase",
-    "podIP",
-    "podIPs",
-    "qosClass",
-    "reason",
-    "resize",
-    "resourceClaimStatuses",
-    "resources",
-    "startTime",
-];
-const OF_POD_ADDRESS: &[&str] = &["ip"];
-const PHASES: &[&str] = &["Failed", "Pending", "Running", "Succeeded", "Unknown"];
 const OF_ADDRESS: &[&str] = &["address", "type"];
 const ADDRESS_TYPES: &[&str] = &["ExternalDNS", "ExternalIP", "Hostname", "InternalDNS", "InternalIP"];
 
@@ -94,34 +70,19 @@ pub(super) fn of_head(api_version: &str, kind: &str) -> Option<String> {
 
 /// The first thing that is wrong with an object of ours, or of a `kind` of Kubernetes.
 pub(super) fn of_object(kind: Option<Kind>, value: &Value) -> Option<String> {
-    if kind != Some(Kind::NetworkPolicy)
-        && let Some(field) = merge_key_in("", value)
-    {
+    let merge_key = match kind {
+        Some(Kind::NetworkPolicy) => None,
+        Some(Kind::Pod) => merge_key_beside_status(value),
+        _ => merge_key_in("", value),
+    };
+    if let Some(field) = merge_key {
         return Some(format!("{field}: merge keys are not served: write out what they stand for"));
     }
     unknown_key("metadata.", value.get("metadata"), OF_METADATA).or_else(|| match kind {
         Some(Kind::Node) => of_node(value),
-        Some(Kind::Pod) => of_pod(value),
-        Some(Kind::Namespace) => unknown_key("", Some(value), OF_OBJECT),
+        Some(Kind::Pod | Kind::Namespace) => unknown_key("", Some(value), OF_OBJECT),
         _ => None,
     })
-}
-
-fn of_pod(value: &Value) -> Option<String> {
-    let status = value.get("status");
-    let addresses = status.and_then(|status| status.get("podIPs")?.as_sequence());
-    let of_address = |(at, entry): (usize, &Value)| {
-        unknown_key(&format!("status.podIPs[{at}]."), Some(entry), OF_POD_ADDRESS)
-    };
-    let phase = || {
-        let phase = status?.get("phase")?.as_str()?;
-        let is_known = phase.is_empty() || PHASES.contains(&phase);
-        (!is_known).then(|| format!("status.phase: {phase:?}: expected one of {}", PHASES.join(", ")))
-    };
-    unknown_key("", Some(value), OF_OBJECT)
-        .or_else(|| unknown_key("status.", status, OF_POD_STATUS))
-        .or_else(|| addresses?.iter().enumerate().find_map(of_address))
-        .or_else(phase)
 }
 
 fn of_node(value: &Value) -> Option<String> {
@@ -144,6 +105,15 @@ fn unknown_key(path: &str, value: Option<&Value>, known: &[&str]) -> Option<Stri
     let mut keys = value?.as_mapping()?.keys().map(|key| key.as_str().unwrap_or("?"));
     let unknown = keys.find(|key| !known.contains(key))?;
     Some(format!("{path}{unknown}: unknown field `{unknown}`, expected one of {}", known.join(", ")))
+}
+
+/// People do not write the status of a Pod.
+fn merge_key_beside_status(pod: &Value) -> Option<String> {
+    let fields = pod.as_mapping()?.iter().filter(|(key, _)| key.as_str() != Some("status"));
+    fields.into_iter().find_map(|(key, value)| {
+        let key = key.as_str().unwrap_or("?");
+        if key == "<<" { Some(key.to_owned()) } else { merge_key_in(key, value) }
+    })
 }
 
 fn merge_key_in(path: &str, value: &Value) -> Option<String> {

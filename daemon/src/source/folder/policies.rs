@@ -4,6 +4,7 @@ use cambric_policy::change::Key;
 
 use super::tests::{Edited, Recorded, node, problems};
 use super::*;
+use crate::intent::intent;
 
 fn pod(name: &str, address: &str) -> String {
     format!(
@@ -121,11 +122,62 @@ fn of_two_objects_of_one_namespace_and_name_the_older_wins() {
 fn a_pod_that_cannot_be_read_hides_what_it_is_from_a_daemon_that_knows_nothing() {
     let bad = pod("a", "10.1.0.1").replace("{app: a}", "{app: 1}");
     let view = Edited::new(&[("a.yaml", &bad)]).view();
-    assert_eq!((view.unknown.len(), view.pods.len()), (1, 0));
+    assert_eq!((view.unknown_to_policy.len(), view.pods.len()), (1, 0));
+    assert_eq!(view.unknown, [], "sessions do without");
     let mut folder = Edited::new(&[("a.yaml", &pod("a", "10.1.0.1"))]);
     let before = folder.view();
     let view = edited(&mut folder, "a.yaml", &bad);
     assert_eq!((&view.pods, view.unknown.len()), (&before.pods, 0));
+    assert_eq!(view.unknown_to_policy, []);
+}
+
+const BROKEN_LIST: &str =
+    "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: a}}]\n";
+
+/// On every node of the folder at once, for one typing error in a pod.
+#[test]
+fn a_fault_in_what_policies_are_made_of_takes_no_session_away() {
+    for bad in [
+        pod("a", "10.1.0.1").replace("status:", "stati:"),
+        BROKEN_LIST.to_owned(),
+        policy("p", "{}").replace("name: p", "nam: p"),
+    ] {
+        let edited = Edited::new(&[("n1.yaml", &node("n1", "10.1.0.0/24")), ("zz.yaml", &bad)]);
+        let mut recorded = Recorded::new(edited);
+        let view = recorded.edited.view();
+        assert!(intent(&view, "n1", &[]).is_ok(), "{bad}");
+        assert_eq!(view.unknown_to_policy.len(), 1, "{bad}");
+        let told = problems(&view);
+        assert!(told[0].ends_with("; no pod is judged anew before it is mended"), "{told:?}");
+        assert_eq!(recorded.view_of_a_new_daemon(), view, "and still waits");
+        let view = edited_of(&mut recorded, "zz.yaml", &pod("a", "10.1.0.1"));
+        assert_eq!((view.pods.len(), problems(&view), view.unknown_to_policy), (1, Vec::new(), Vec::new()));
+        let view = edited_of(&mut recorded, "zzz.yaml", &bad);
+        assert_eq!(view.unknown_to_policy, [], "what counts is known");
+        assert_eq!(recorded.view_of_a_new_daemon(), view);
+    }
+}
+
+/// A version without NetworkPolicy passed such documents over, whatever was in them.
+#[test]
+fn a_record_with_what_only_policies_cannot_read_is_gone_on_from() {
+    let broken = pod("a", "10.1.0.1").replace("status:", "stati:");
+    let files = [("n1.yaml", node("n1", "10.1.0.0/24")), ("a.yaml", broken)];
+    let mut recorded =
+        Recorded::new(Edited::new(&files.each_ref().map(|(file, text)| (*file, text.as_str()))));
+    let counts = Counts {
+        files: files.iter().map(|(file, text)| ((*file).to_owned(), text.clone())).collect(),
+        ..Counts::default()
+    };
+    recorded.write(counts);
+    recorded.edited.written("n1.yaml", "kind: [");
+    let view = recorded.view_of_a_new_daemon();
+    assert_eq!((view.nodes.len(), view.unknown.len(), view.unknown_to_policy.len()), (1, 0, 1));
+    assert!(intent(&view, "n1", &[]).is_ok());
+}
+
+fn edited_of(recorded: &mut Recorded, file: &str, text: &str) -> Objects {
+    edited(&mut recorded.edited, file, text)
 }
 
 #[test]

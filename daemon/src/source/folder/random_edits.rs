@@ -182,7 +182,7 @@ fn whatever_is_edited_is_named_or_counts_and_stays_so() {
                 let is_faulty = |file: &str| {
                     desk.folder().taken.get(file).is_some_and(|counts| !counts.manifest.faults.is_empty())
                 };
-                let hides = |(file, text): (&String, &String)| Manifest::decode(file, text).hides_something();
+                let hides = |(file, text): (&String, &String)| Manifest::decode(file, text).hides(claimant.0);
                 match now.get(claimant) {
                     Some(shows) => assert!(*shows == file || !is_faulty(shows), "{claimant:?} moved; {told}"),
                     None => assert!(!desk.files.iter().any(hides), "{claimant:?} was lost; {told}"),

@@ -525,6 +525,12 @@ impl Recorded {
         self.state.path().join("state/record.json")
     }
 
+    /// As an earlier version may have left it.
+    pub(super) fn write(&self, counts: Counts) {
+        let mut record = Record::new(self.record(), self.node);
+        record.keep(self.edited.temporary.path(), counts).expect("own folder");
+    }
+
     fn start_anew_as(&mut self, node: &str) {
         let record = Record::new(self.record(), node);
         self.edited.folder = Folder::with_record(self.edited.temporary.path().to_owned(), record);
