@@ -134,7 +134,7 @@ impl Daemon {
         };
         control::start(&args.run_dir, shared).context("opening the control socket")?;
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
-        let daemon = Daemon {
+        let mut daemon = Daemon {
             intent: Err(NoIntent::NodeUnknown(node.clone())),
             args,
             node,
@@ -149,6 +149,7 @@ impl Daemon {
             pod_routes,
             policy,
         };
+        daemon.set_problems(Origin::Policy, daemon.policy.problems());
         Ok((daemon, routes_task))
     }
 
@@ -186,8 +187,7 @@ impl Daemon {
                 }
                 changed = self.policy.changed() => {
                     changed?;
-                    let now = self.policy.state().unwrap_or_default();
-                    self.set_problems(Origin::Policy, now.problems);
+                    self.set_problems(Origin::Policy, self.policy.problems());
                 }
                 Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,

@@ -5,12 +5,15 @@
 //! socket what it has wired.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cambric_cni::attachment::Attachment;
+use cambric_cni::endpoints::{self, PodName};
 use cambric_policy::change::{Endpoint, Key};
-use cambric_policy::program::IfName;
+use cambric_policy::program::{IfName, VETH_PREFIX};
 use cambric_routes::LinkTable;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -24,7 +27,16 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// All of them, by the host ends of their links.
-pub type Endpoints = BTreeMap<IfName, Endpoint>;
+pub type Endpoints = BTreeMap<IfName, Wire>;
+
+/// A link that is judged as a pod's, for its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wire {
+    /// Its number: another one of this name has another.
+    pub index: u32,
+    /// What is at its other end, or why nobody can tell, as for a moment in each ADD.
+    pub endpoint: Result<Endpoint, String>,
+}
 
 /// What one look has found.
 #[derive(Debug, Clone)]
@@ -45,6 +57,8 @@ pub fn start(run_dir: PathBuf, mut links: watch::Receiver<Arc<LinkTable>>) -> wa
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         let mut is_settled = false;
+        // When it was first as it is.
+        let mut since = Instant::now();
         loop {
             // All branches are cancel-safe.
             tokio::select! {
@@ -52,13 +66,16 @@ pub fn start(run_dir: PathBuf, mut links: watch::Receiver<Arc<LinkTable>>) -> wa
                 _ = check.tick() => {}
                 _ = settle.tick(), if !is_settled => {}
             }
-            links.mark_unchanged();
+            let strangers = strangers(&links.borrow_and_update());
             // The runtime is being shut down, or it is a bug of ours, which the policies' keeper tells.
             let run_dir = run_dir.clone();
-            let Ok(look) = spawn_blocking(move || look(&run_dir)).await else { return };
-            let found = look.found.clone();
+            let Ok(look) = spawn_blocking(move || look(&run_dir, strangers)).await else { return };
+            let Look { begun, found } = look.clone();
             let before: Option<Look> = told.send_replace(Some(look));
-            is_settled = found.is_ok() && before.is_some_and(|before| before.found == found);
+            if before.is_none_or(|before| before.found != found) {
+                since = begun;
+            }
+            is_settled = found.is_ok() && begun.duration_since(since) >= SETTLE_INTERVAL;
             settle.reset();
             sleep(PAUSE).await;
         }
@@ -66,28 +83,48 @@ pub fn start(run_dir: PathBuf, mut links: watch::Receiver<Arc<LinkTable>>) -> wa
     latest
 }
 
-/// Blocks for the kernel.
-fn look(run_dir: &Path) -> Look {
-    let begun = Instant::now();
-    let found = cambric_cni::endpoints(run_dir).map_err(|error| error.to_string());
-    Look { begun, found: found.map(|all| all.into_iter().map(endpoint).collect()) }
+/// Links that no ADD has made, and whose names begin as those that do.
+fn strangers(links: &LinkTable) -> Endpoints {
+    let is_stranger = |name: &str| name.starts_with(VETH_PREFIX) && !Attachment::is_host_ifname(name);
+    let why = || "no ADD has made it, and it has the name of a pod's link; call it otherwise".to_owned();
+    let strangers = links.iter().filter(|link| is_stranger(&link.name));
+    strangers
+        .map(|link| (link.name.as_str().into(), Wire { index: link.index.0, endpoint: Err(why()) }))
+        .collect()
 }
 
-fn endpoint(wired: cambric_cni::endpoints::Endpoint) -> (IfName, Endpoint) {
-    let pod = wired.pod.map(|(namespace, name)| Key::new(&namespace, &name));
-    let mut addresses = wired.addresses;
+/// Blocks for the kernel.
+fn look(run_dir: &Path, strangers: Endpoints) -> Look {
+    let begun = Instant::now();
+    let found = cambric_cni::endpoints(run_dir).map_err(|error| error.to_string());
+    Look { begun, found: found.map(|all| all.into_iter().map(wire).chain(strangers).collect()) }
+}
+
+fn wire(wired: endpoints::Endpoint) -> (IfName, Wire) {
+    let endpoints::Endpoint { interface, index, pod, mut addresses, link_local } = wired;
     // Its neighbour discovery and router solicitations come from it.
-    addresses.insert(wired.link_local.into());
-    (wired.interface.into(), Endpoint { pod, addresses })
+    addresses.extend(link_local.map(IpAddr::from));
+    let endpoint = match pod {
+        PodName::Nameless => Ok(Endpoint { pod: None, addresses }),
+        PodName::Known { namespace, name } => {
+            Ok(Endpoint { pod: Some(Key::new(&namespace, &name)), addresses })
+        }
+        PodName::Unknown(why) => Err(why),
+    };
+    (interface.into(), Wire { index, endpoint })
 }
 
 #[cfg(test)]
 mod tests {
-    use cambric_cni::attachment::{Attachment, Holder};
+    use cambric_cni::attachment::Holder;
     use tokio::time::timeout;
 
     use super::*;
     use crate::own_node::{ip, on_a_node};
+
+    fn known(found: &Endpoints) -> impl Iterator<Item = &Endpoint> {
+        found.values().filter_map(|wire| wire.endpoint.as_ref().ok())
+    }
 
     async fn until(
         looks: &mut watch::Receiver<Option<Look>>,
@@ -111,18 +148,22 @@ mod tests {
             until(&mut looks, Endpoints::is_empty).await;
 
             ip([format!("link add {link} type veth peer name other"), format!("link set {link} up")]);
-            ip([format!("link set {link} alias \"{}\"", attachment.alias())]);
             changed.send(Arc::default()).expect("it listens");
             let found = until(&mut looks, |found| !found.is_empty()).await;
-            let endpoint = &found[&*link];
+            assert_eq!(found[&*link].endpoint, Err("it has no alias".to_owned()));
+            ip([format!("link set {link} alias \"{}\"", attachment.alias())]);
+            changed.send(Arc::default()).expect("it listens");
+            let found = until(&mut looks, |found| known(found).count() > 0).await;
+            let endpoint = found[&*link].endpoint.as_ref().expect("its alias tells it");
             assert_eq!(endpoint.pod, Some(Key::new("default", "web-0")));
             let link_local = attachment.pod_mac().link_local().into();
             assert_eq!(endpoint.addresses, [link_local].into(), "its ADD is at work");
 
             ip([format!("route add 10.244.1.7 dev {link} proto 204")]);
-            let has_all = |found: &Endpoints| found.values().all(|endpoint| endpoint.addresses.len() == 2);
+            let has_all = |found: &Endpoints| known(found).all(|endpoint| endpoint.addresses.len() == 2);
             let found = until(&mut looks, has_all).await;
-            assert_eq!(found[&*link].addresses, [[10, 244, 1, 7].into(), link_local].into());
+            let addresses = [[10, 244, 1, 7].into(), link_local].into();
+            assert_eq!(known(&found).map(|endpoint| &endpoint.addresses).collect::<Vec<_>>(), [&addresses]);
 
             ip([format!("link del {link}")]);
             changed.send(Arc::default()).expect("it listens");

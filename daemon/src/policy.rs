@@ -12,6 +12,7 @@
 
 mod cluster;
 mod leftovers;
+mod off;
 mod wired;
 
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use cambric_policy::change::{Change, Endpoint, Key};
+use cambric_policy::change::{Change, Endpoint};
 use cambric_policy::compile::{Options, UnknownPods};
 use cambric_policy::enforcer::{Config, Enforcer, Filter, Report, Status};
 use cambric_policy::error::Error;
@@ -34,6 +35,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 pub(crate) use self::cluster::Cluster;
+use self::off::Leaving;
 use self::wired::Wired;
 use crate::args::PolicyArg;
 use crate::endpoints::Look;
@@ -76,8 +78,14 @@ pub struct PolicyState {
 /// A handle; clones speak of the same.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// `None` if it is not wanted.
-    kept: Option<Kept>,
+    role: Role,
+}
+
+#[derive(Debug, Clone)]
+enum Role {
+    Kept(Kept),
+    /// It is not wanted.
+    Off(Leaving),
 }
 
 #[derive(Debug, Clone)]
@@ -97,20 +105,10 @@ pub async fn start(
     settings: Settings,
     looks: watch::Receiver<Option<Look>>,
 ) -> anyhow::Result<Policy> {
-    let judged = mark::stands(&settings.run_dir);
     if wanted == PolicyArg::Off {
-        match spawn_blocking(leftovers::remove).await.context("looking for what an earlier run has left")? {
-            Ok(0) => {}
-            Ok(count) => {
-                tracing::info!(count, "tables and sets of an earlier run are gone: pods talk as they like")
-            }
-            // A kernel that cannot enforce policy holds none.
-            Err(error) => tracing::warn!(error = %error, "tables of an earlier run may still be in force"),
-        }
-        mark::set(&settings.run_dir, Judged::Off).context("setting the mark for the CNI plugin")?;
-        return Ok(Policy { kept: None });
+        return Ok(Policy { role: Role::Off(off::start(settings.run_dir).await?) });
     }
-    if judged != Some(Judged::On) {
+    if mark::stands(&settings.run_dir) != Some(Judged::On) || !still_judges().await {
         mark::remove(&settings.run_dir).context("taking the mark away")?;
     }
     let (clusters, seen) = watch::channel(None);
@@ -120,23 +118,48 @@ pub async fn start(
     let (enforcer, wired) = (Arc::clone(&kept.enforcer), Arc::clone(&kept.wired));
     let keeper = Keeper { settings, enforcer, wired, clusters: seen, looks, told };
     tokio::spawn(keeper.run());
-    Ok(Policy { kept: Some(kept) })
+    Ok(Policy { role: Role::Kept(kept) })
+}
+
+/// Whether tables of an earlier run are in force. A mark without them would let pods start that nobody judges; while it
+/// runs they are put back at once, and the mark stays.
+async fn still_judges() -> bool {
+    match spawn_blocking(leftovers::judge).await {
+        Ok(Ok(judge)) => judge,
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "whether pods are judged is not known yet: no pod is started until they are");
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 const FIRST_VIEW: &str = "the objects of the cluster";
 const FIRST_LOOK: &str = "the list of pods on this node";
 const KERNEL: &str = "the kernel to take it";
 const FIT_KERNEL: &str = "a kernel that has what NetworkPolicy takes";
+const LEAVING: &str = "tables of an earlier run to go";
 
 impl Policy {
     /// How it goes; `None`: it is not wanted.
     pub fn state(&self) -> Option<PolicyState> {
-        self.kept.as_ref().map(|kept| kept.state.borrow().clone())
+        self.kept().map(|kept| kept.state.borrow().clone())
+    }
+
+    /// What the operator should mend.
+    pub fn problems(&self) -> Vec<Problem> {
+        match &self.role {
+            Role::Kept(kept) => kept.state.borrow().problems.clone(),
+            Role::Off(leaving) => leaving.borrow().iter().cloned().collect(),
+        }
     }
 
     /// What pods wait for.
     pub fn waiting_for(&self) -> Option<&'static str> {
-        self.kept.as_ref().and_then(|kept| kept.state.borrow().waiting_for)
+        match &self.role {
+            Role::Kept(kept) => kept.state.borrow().waiting_for,
+            Role::Off(leaving) => leaving.borrow().as_ref().map(|_| LEAVING),
+        }
     }
 
     /// Waits for another state. Cancel-safe.
@@ -144,20 +167,31 @@ impl Policy {
     /// # Errors
     /// There will be none any more: what is in the kernel stays in force, and follows nothing.
     pub async fn changed(&mut self) -> anyhow::Result<()> {
-        match &mut self.kept {
-            Some(kept) => kept.state.changed().await.context("the keeper of policies has ended"),
-            None => pending().await,
+        match &mut self.role {
+            Role::Kept(kept) => kept.state.changed().await.context("the keeper of policies has ended"),
+            Role::Off(leaving) => match leaving.changed().await {
+                Ok(()) => Ok(()),
+                // All is gone, and nothing will change.
+                Err(_) => pending().await,
+            },
+        }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        match &self.role {
+            Role::Kept(kept) => Some(kept),
+            Role::Off(_) => None,
         }
     }
 
     /// What was told last; `None`: nothing, or it is not wanted.
     pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
-        self.kept.as_ref().and_then(|kept| kept.clusters.borrow().clone())
+        self.kept().and_then(|kept| kept.clusters.borrow().clone())
     }
 
     /// What is from now on, with the BGP peers of this node. A view that hides something changes nothing.
     pub fn tell(&self, objects: &Objects, peers: BTreeSet<IpAddr>) {
-        let Some(kept) = &self.kept else { return };
+        let Some(kept) = self.kept() else { return };
         if let Some(cluster) = Cluster::of(objects, peers) {
             kept.clusters.send_replace(Some(Arc::new(cluster)));
         }
@@ -168,10 +202,12 @@ impl Policy {
     /// # Errors
     /// Why it is not, in words. It is closed until then.
     pub async fn place(&self, interface: IfName, endpoint: Endpoint) -> Result<(), String> {
-        let Some(kept) = &self.kept else { return Ok(()) };
+        let Some(kept) = self.kept() else {
+            return self.waiting_for().map_or(Ok(()), |what| Err(format!("it waits for {what}")));
+        };
         let placing = async {
             let enforcer = kept.started().await?;
-            kept.wired().place(Instant::now(), IfName::clone(&interface), endpoint.clone());
+            let endpoint = kept.wired().place(Instant::now(), IfName::clone(&interface), endpoint);
             enforcer.place(IfName::clone(&interface), endpoint).await.map_err(|error| error.to_string())
         };
         if let Ok(placed) = timeout(PLACE_PATIENCE, placing).await {
@@ -188,7 +224,7 @@ impl Policy {
     /// # Errors
     /// Why nobody knows, in words.
     pub async fn report(&self, filter: Option<Filter>) -> Result<Report, String> {
-        let kept = self.kept.as_ref().ok_or("NetworkPolicy is off on this node (--policy off)")?;
+        let kept = self.kept().ok_or("NetworkPolicy is off on this node (--policy off)")?;
         let waits = || format!("NetworkPolicy waits for {}", self.waiting_for().unwrap_or(FIRST_VIEW));
         let enforcer = kept.enforcer.get().ok_or_else(waits)?;
         enforcer.report(filter).await.map_err(|error| error.to_string())
@@ -297,6 +333,7 @@ impl Keeper {
                             self.tell_endpoints(enforcer, look.begun, found).await?;
                             progress.look_told = true;
                             progress.look_failed = None;
+                            progress.strange = self.wired().problems(look.begun);
                         }
                         Err(error) => progress.look_failed = Some(error),
                     }
@@ -370,8 +407,10 @@ struct Progress {
     completing: bool,
     written: bool,
     look_failed: Option<String>,
-    /// Policies with faults that the source has told, with file and field.
-    faulty: BTreeSet<Key>,
+    /// Links of which nobody can tell whose they are.
+    strange: Vec<String>,
+    /// Policies with faults that the source has told, with file and field; by namespace and name, as the enforcer says them.
+    faulty: BTreeSet<String>,
     mark_failed: Option<String>,
 }
 
@@ -390,20 +429,19 @@ impl Progress {
             let Change::Policy(key, object) = change else { continue };
             let has_faults = |object: &Arc<_>| !PolicyRules::read(&key.namespace, object).faults.is_empty();
             if object.as_ref().is_some_and(has_faults) {
-                self.faulty.insert(key.clone());
+                self.faulty.insert(key.to_string());
             } else {
-                self.faulty.remove(key);
+                self.faulty.remove(&key.to_string());
             }
         }
     }
 
     fn state(&self, enforcer: Status, settings: &Settings) -> PolicyState {
-        let told = |what: &&String| {
-            self.faulty.iter().any(|key| what.starts_with(&format!("policy {key} fails closed: ")))
-        };
+        let told = |what: &str| closed_policy(what).is_some_and(|key| self.faulty.contains(key));
         let of_enforcer = enforcer.problems.iter().filter(|what| !told(what));
         let of_enforcer = of_enforcer.map(|what| Problem::new(PLACE, what.clone()));
-        let of_looks = self.look_failed.iter().map(|what| Problem::new(PLACE, what.clone()));
+        let of_looks =
+            self.look_failed.iter().chain(&self.strange).map(|what| Problem::new(PLACE, what.clone()));
         let mark = settings.run_dir.join(mark::FILE_NAME).display().to_string();
         let of_mark = self.mark_failed.iter().map(|error| {
             Problem::new(mark.clone(), format!("cannot be written: {error}; no pod is started"))
@@ -417,11 +455,17 @@ impl Progress {
     }
 }
 
+/// Which policy a problem of the enforcer is about, if it fails closed.
+fn closed_policy(what: &str) -> Option<&str> {
+    what.strip_prefix("policy ")?.split_once(" fails closed: ").map(|(key, _)| key)
+}
+
 #[cfg(test)]
 mod tests {
-    use cambric_policy::change::{Fault, PolicyObject};
+    use cambric_policy::change::{Fault, Key, PolicyObject};
 
     use super::*;
+    use crate::endpoints::Wire;
     use crate::own_node::on_a_node;
 
     fn settings() -> Settings {
@@ -446,7 +490,8 @@ mod tests {
             let unknown = vec![Problem::new("a.yaml", "cannot be read")];
             policy.tell(&Objects { unknown, ..Objects::default() }, BTreeSet::new());
             assert_eq!(policy.cluster(), None, "it hides something");
-            let found = Ok([("cam0123456789ab".into(), endpoint.clone())].into());
+            let wire = Wire { index: 7, endpoint: Ok(endpoint.clone()) };
+            let found = Ok([("cam0123456789ab".into(), wire)].into());
             look.send(Some(Look { begun: Instant::now(), found })).expect("it listens");
             assert!(place().await.is_err() && mark::stands(&run_dir).is_none());
 
@@ -473,6 +518,77 @@ mod tests {
             }
             assert_eq!(leftovers::remove().expect("nothing to do"), 0);
         });
+    }
+
+    async fn written(policy: &mut Policy) {
+        while !policy.state().is_some_and(|state| state.written) {
+            timeout(Duration::from_secs(20), policy.changed()).await.expect("in time").expect("kept");
+        }
+    }
+
+    fn nothing_is_wired() -> Look {
+        Look { begun: Instant::now(), found: Ok(Default::default()) }
+    }
+
+    #[test]
+    fn mark_of_an_earlier_run_stays_only_with_tables_that_judge() {
+        on_a_node(async || {
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let run_dir = folder.path();
+            let settings = || Settings { run_dir: run_dir.to_owned(), ..settings() };
+            mark::set(run_dir, Judged::On).expect("own folder");
+            let (look, looks) = watch::channel(None);
+            let mut policy = start(PolicyArg::On, settings(), looks.clone()).await.expect("started");
+            assert_eq!(mark::stands(run_dir), None, "its tables are gone");
+            look.send(Some(nothing_is_wired())).expect("it listens");
+            policy.tell(&Objects::default(), BTreeSet::new());
+            written(&mut policy).await;
+            assert_eq!(mark::stands(run_dir), Some(Judged::On));
+            drop(policy);
+            let _policy = start(PolicyArg::On, settings(), looks).await.expect("started");
+            assert_eq!(mark::stands(run_dir), Some(Judged::On), "they are in force");
+        });
+    }
+
+    #[test]
+    fn a_node_without_policy_waits_until_nothing_of_an_earlier_run_is_in_force() {
+        on_a_node(async || {
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let run_dir = folder.path();
+            let settings = || Settings { run_dir: run_dir.to_owned(), ..settings() };
+            let (look, looks) = watch::channel(Some(nothing_is_wired()));
+            let mut owner = start(PolicyArg::On, settings(), looks.clone()).await.expect("started");
+            look.send(Some(nothing_is_wired())).expect("it listens");
+            owner.tell(&Objects::default(), BTreeSet::new());
+            written(&mut owner).await;
+
+            let mut off = start(PolicyArg::Off, settings(), looks).await.expect("started");
+            assert_eq!(mark::stands(run_dir), None, "the tables are another's, and close new pods");
+            assert_eq!((off.problems().len(), off.waiting_for()), (1, Some(LEAVING)));
+            let endpoint = Endpoint { pod: None, addresses: BTreeSet::new() };
+            assert!(off.place("cam0123456789ab".into(), endpoint).await.is_err());
+            drop((owner, look));
+            while !off.problems().is_empty() {
+                timeout(Duration::from_secs(20), off.changed()).await.expect("in time").expect("kept");
+            }
+            assert_eq!((mark::stands(run_dir), off.waiting_for()), (Some(Judged::Off), None));
+            assert_eq!(leftovers::remove().expect("nothing to do"), 0);
+        });
+    }
+
+    #[test]
+    fn thousands_of_faulty_policies_are_told_at_once() {
+        const MANY: usize = 20_000;
+        let keys = (0..MANY).map(|n| format!("default/bad-{n}"));
+        let progress = Progress { faulty: keys.collect(), ..Progress::default() };
+        let problems = progress.faulty.iter().map(|key| format!("policy {key} fails closed: why")).collect();
+        let enforcer = Status { problems, ..Status::default() };
+        let begun = Instant::now();
+        assert_eq!(progress.state(enforcer, &settings()).problems, []);
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it took minutes when each was compared with each"
+        );
     }
 
     #[test]

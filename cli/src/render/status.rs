@@ -53,6 +53,9 @@ fn kernel(status: &KernelStatus) -> String {
 
 /// What it holds stands behind the first line.
 fn policy(status: &PolicyStatus) -> Vec<String> {
+    if !status.on && !status.waiting_for.is_empty() {
+        return vec![format!("off, and no pod is started: it waits for {}", status.waiting_for.join(", "))];
+    }
     if !status.on {
         return vec!["off: pods talk as they like".to_owned()];
     }

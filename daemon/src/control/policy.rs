@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use cambric_api::{
     Count, Denial, Denied, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs, Reply,
 };
+use cambric_cni::attachment::is_link_local;
 use cambric_policy::change::{Endpoint, Key};
 use cambric_policy::enforcer::{self, Filter, PodState, PolicyState, Report};
 use cambric_policy::program::{Family, VETH_PREFIX};
@@ -169,6 +170,7 @@ fn pod(state: &PodState, now: SystemTime) -> PolicyPod {
         addresses: report
             .addresses
             .iter()
+            // Every pod has one, and nobody asks for it.
             .filter(|address| !is_link_local(**address))
             .map(IpAddr::to_string)
             .collect(),
@@ -176,11 +178,6 @@ fn pod(state: &PodState, now: SystemTime) -> PolicyPod {
         egress: direction(&report.egress, state.denied_egress),
         denials: state.denials.iter().rev().map(|denial| self::denial(denial, now)).collect(),
     }
-}
-
-/// Every pod has one, and nobody asks for it.
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn denial(denial: &enforcer::Denial, now: SystemTime) -> Denial {
@@ -221,7 +218,10 @@ fn ago_s(at: SystemTime, now: SystemTime) -> u64 {
 
 /// For `show status`.
 pub(super) fn status(shared: &Shared) -> PolicyStatus {
-    let Some(state) = shared.policy.state() else { return PolicyStatus::default() };
+    let Some(state) = shared.policy.state() else {
+        let waiting_for = shared.policy.waiting_for().into_iter().map(str::to_owned).collect();
+        return PolicyStatus { waiting_for, ..PolicyStatus::default() };
+    };
     let enforcer::Status { counts, repairs, last_change, denials, .. } = state.enforcer;
     let now = SystemTime::now();
     let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
