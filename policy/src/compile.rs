@@ -103,7 +103,7 @@ impl Compiler {
             UnknownPods::Unlabelled => Some(Pod::default()),
         };
         Compiler {
-            cluster: Cluster::new(stand_in),
+            cluster: Cluster::new(options.node.clone(), stand_in),
             policies: Policies::new(),
             endpoints: BTreeMap::new(),
             bgp_peers: BTreeSet::new(),

@@ -16,6 +16,8 @@ pub(crate) struct Pod {
     /// Tells it from another of the same name, before or after it.
     pub(crate) uid: String,
     pub(crate) created: Option<Time>,
+    /// Where it runs; `None`: that is not known.
+    pub(crate) node: Option<String>,
     pub(crate) labels: Labels,
     /// Of both families; for a pod on the host's network those of the node.
     pub(crate) addresses: BTreeSet<IpAddr>,
@@ -45,6 +47,11 @@ impl Pod {
         Pod {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             created: object.metadata.creation_timestamp.clone(),
+            node: object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.node_name.clone())
+                .filter(|node| !node.is_empty()),
             labels: Labels::new(object.metadata.labels.as_ref()),
             addresses: addresses(object),
             ports: ports(object),

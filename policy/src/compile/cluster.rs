@@ -20,6 +20,8 @@ pub(super) struct PodId(u64);
 /// All that is known of pods and namespaces.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    /// The name of this node.
+    node: String,
     namespaces: HashMap<Arc<str>, Arc<Labels>>,
     ids: HashMap<Key, PodId>,
     pods: HashMap<PodId, Entry>,
@@ -84,8 +86,9 @@ impl Resident<'_> {
 }
 
 impl Cluster {
-    pub(super) fn new(stand_in: Option<Pod>) -> Cluster {
+    pub(super) fn new(node: String, stand_in: Option<Pod>) -> Cluster {
         Cluster {
+            node,
             namespaces: HashMap::new(),
             ids: HashMap::new(),
             pods: HashMap::new(),
@@ -254,7 +257,7 @@ impl Cluster {
         self.touched.insert(id);
         let Some(mut entry) = self.pods.remove(&id) else { return };
         entry.namespace_labels = self.namespace_labels(&entry.key.namespace);
-        let claims = entry.claimed();
+        let claims = entry.claimed(&self.node);
         self.touched.extend(self.owners.claim(id, &entry.claims, &claims));
         entry.claims = claims;
 
@@ -285,8 +288,9 @@ impl Entry {
     }
 
     /// The addresses it says it has. Its veth has them before its status says so, and while the status still tells those
-    /// that it had before: of a family that is wired, the veth alone is asked.
-    fn claimed(&self) -> Claimed {
+    /// that it had before: of a family that is wired, the veth alone is asked. Unless the pod runs on another node: then
+    /// the veth is of one that had its name, and is still to be taken away.
+    fn claimed(&self, here: &str) -> Claimed {
         let wired: BTreeSet<IpAddr> =
             self.endpoints.values().flatten().copied().filter(|&address| is_of_one_pod(address)).collect();
         let Some(pod) = &self.pod else {
@@ -295,7 +299,8 @@ impl Entry {
         if pod.life != Life::OwnNetwork {
             return Claimed::new();
         }
-        let is_wired = |family| wired.iter().any(|&address| Family::of(address) == family);
+        let is_elsewhere = pod.node.as_ref().is_some_and(|node| node != here);
+        let is_wired = |family| !is_elsewhere && wired.iter().any(|&address| Family::of(address) == family);
         let reported = pod.addresses.iter().filter(|&&address| !is_wired(Family::of(address)));
         let reported = reported.map(|&address| (address, Weight::Reported(pod.created.clone())));
         reported.chain(wired.iter().map(|&address| (address, Weight::Wired(pod.created.clone())))).collect()

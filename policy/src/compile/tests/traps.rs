@@ -286,6 +286,22 @@ fn what_is_wired_here_is_not_taken_back_by_a_status_of_before() {
     assert_eq!(node.set(), ["10.0.1.2"], "without a veth it is what the status says");
 }
 
+/// A pod of a StatefulSet that comes back on another node may be told before its old veth is gone.
+#[test]
+fn a_pod_on_another_node_has_its_address_while_a_veth_of_its_name_lingers_here() {
+    for (node_name, members) in [("node1", vec!["10.0.0.1"]), ("node2", vec!["10.0.0.1", "10.0.2.1"])] {
+        let mut node = one_pod();
+        node.policy("p", json!({"ingress": [{"from": [{"podSelector": {}}]}]}));
+        let status = json!({"podIPs": [{"ip": "10.0.2.1"}]});
+        node.object(
+            "a",
+            json!({"metadata": {"uid": "2"}, "spec": {"nodeName": node_name}, "status": status}),
+        );
+        node.settle();
+        assert_eq!(node.set(), members, "{node_name}");
+    }
+}
+
 #[test]
 fn a_pod_of_the_same_name_is_another_pod() {
     let pod = |uid: &str, label: &str| json!({"metadata": {"uid": uid, "labels": {"x": label}}, "status": {"podIPs": [{"ip": "10.0.0.2"}]}});
