@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::common::{run, try_run};
 use crate::in_namespace;
-use crate::node::{allow, apply, config, namespace, pod, reaches, repairs, start_with, wired};
+use crate::node::{allow, apply, config, namespace, pod, policy, reaches, repairs, start_with, wired};
 
 /// What the kernel holds of ours.
 type State = (Held, std::collections::BTreeMap<SetName, (Family, Set)>);
@@ -139,7 +139,7 @@ fn tables_and_sets_of_others_are_never_touched() {
             "nft add table inet cambric",
             "nft add table ip cambric2",
             "ipset create cam4other hash:ip",
-            "ipset create cam4pnot20letters hash:ip",
+            "ipset create cam4pnot26letters hash:ip",
             "ipset create cambric hash:ip",
             "ipset create KUBE-SET hash:ip",
             "ipset add cam4other 192.0.2.1",
@@ -150,7 +150,7 @@ fn tables_and_sets_of_others_are_never_touched() {
         let theirs = || {
             let tables = ["ip other", "inet cambric", "ip cambric2", "ip filter"];
             let tables = tables.map(|table| run(&format!("nft list table {table}")));
-            let sets = ["cam4other", "cam4pnot20letters", "cambric", "KUBE-SET"];
+            let sets = ["cam4other", "cam4pnot26letters", "cambric", "KUBE-SET"];
             (tables, sets.map(|set| run(&format!("ipset list {set}"))))
         };
         let before = theirs();
@@ -241,5 +241,39 @@ fn addresses_that_only_the_plugin_knows_stay_come_back_and_go_with_their_veth() 
         run("ip link del camtest9");
         crate::common::until("gone with its veth", || !has("camtest9"));
         assert!(has("fe80::1:2,camtest1"));
+    });
+}
+
+#[test]
+fn members_that_cannot_be_ours_are_removed_and_counted() {
+    in_namespace(|| async {
+        let enforcer = node(config()).await;
+        let block = json!([{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]);
+        let spec = json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": block});
+        apply(&enforcer, vec![policy("block", spec)]).await;
+        let members = || {
+            let saved = run("ipset save");
+            let mut members: Vec<String> =
+                saved.lines().filter(|line| line.starts_with("add cam")).map(str::to_owned).collect();
+            members.sort();
+            members
+        };
+        let wanted = members();
+        let names = Kernel::open().expect("a kernel").set_names().expect("names");
+        let blocks = names.iter().find(|name| name.starts_with("cam4n")).expect("a set of networks");
+        for deed in [
+            "ipset add cam4self 0.0.0.0/1,camA".to_owned(),
+            "ipset add cam4self 128.0.0.0/1,cam wildcard".to_owned(),
+            "ipset add cam4self 10.0.1.2,cam wildcard".to_owned(),
+            "ipset add cam6self ::/0,physdev:camtest2".to_owned(),
+            format!("ipset add {blocks} 192.0.2.5 nomatch"),
+            format!("ipset -exist add {blocks} 192.0.2.0/24 nomatch"),
+        ] {
+            let repaired = |status: &Status| repairs(status).get("members").copied().unwrap_or_default();
+            let before = repaired(&enforcer.status().borrow());
+            run(&deed);
+            reaches(&enforcer, &deed, |status| repaired(status) > before).await;
+            assert_eq!(members(), wanted, "{deed}");
+        }
     });
 }
