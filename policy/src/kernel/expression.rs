@@ -77,6 +77,8 @@ const INVERTED: u8 = 1;
 /// since 2.6.39.
 pub(super) const SET_MATCH_REVISION: u32 = 1;
 pub(super) const SET_MATCH: &str = "set";
+/// struct xt_set_info_match_v1, rounded up (XT_ALIGN): the last 4 bytes say nothing.
+const SET_MATCH_BYTES: usize = 8;
 
 /// Name of the map that a dispatch looks an interface up in.
 pub(super) fn map_name(interface: Interface) -> &'static str {
@@ -358,9 +360,9 @@ fn write(element: &mut Writer, expression: &Expression) {
         E::InSet { index, dimensions, flags } => named("match", &|data| {
             data.text(1, SET_MATCH);
             data.u32(2, SET_MATCH_REVISION);
-            // struct xt_set_info_match_v1, rounded up to 8 bytes (XT_ALIGN).
             let [low, high] = index.to_ne_bytes();
-            data.bytes(3, &[low, high, *dimensions, *flags, 0, 0, 0, 0]);
+            let info: [u8; SET_MATCH_BYTES] = [low, high, *dimensions, *flags, 0, 0, 0, 0];
+            data.bytes(3, &info);
         }),
         E::Verdict(verdict) => named("immediate", &|data| {
             data.u32(1, VERDICT_REGISTER);
@@ -441,7 +443,11 @@ fn read(element: Attributes<'_>) -> Result<Expression, Foreign> {
             if from != to || optional(6)? != 0 {
                 return foreign("another operation");
             }
-            E::Bitwise { register: to, mask: value(4)?, xor: value(5)? }
+            let (length, mask, xor) = (number(3)? as usize, value(4)?, value(5)?);
+            if mask.len() != length || xor.len() != length {
+                return foreign("another length");
+            }
+            E::Bitwise { register: to, mask, xor }
         }
         "cmp" => {
             let equal = match number(2)? {
@@ -473,10 +479,10 @@ fn read(element: Attributes<'_>) -> Result<Expression, Foreign> {
         },
         "counter" => E::Counter { bytes: data.need(1)?.u64()?, packets: data.need(2)?.u64()? },
         "limit" => {
-            if optional(4)? != PACKETS || optional(5)? != 0 {
+            if number(4)? != PACKETS || number(5)? != 0 {
                 return foreign("another limit");
             }
-            E::Limit { rate: data.need(1)?.u64()?, seconds: data.need(2)?.u64()?, burst: optional(3)? }
+            E::Limit { rate: data.need(1)?.u64()?, seconds: data.need(2)?.u64()?, burst: number(3)? }
         }
         "log" => {
             // Snapshot length, threshold, level and flags are told only when they were given.
@@ -490,7 +496,8 @@ fn read(element: Attributes<'_>) -> Result<Expression, Foreign> {
             if data.need(1)?.text()? != SET_MATCH || number(2)? != SET_MATCH_REVISION {
                 return foreign("another match");
             }
-            let Some([low, high, dimensions, flags]) = data.need(3)?.0.first_chunk::<4>() else {
+            let Some([low, high, dimensions, flags, ..]) = data.need(3)?.0.first_chunk::<SET_MATCH_BYTES>()
+            else {
                 return foreign("it is too short");
             };
             E::InSet { index: u16::from_ne_bytes([*low, *high]), dimensions: *dimensions, flags: *flags }

@@ -165,20 +165,48 @@ fn statements_are_these_bytes_and_these_bytes_are_the_statements() {
     assert_eq!(to_statements(&read, name), Ok(vec![Statement::Counter]));
 }
 
+/// Sets the bits that say nothing: type flags and padding of attributes, whether the length of a text counts its
+/// final zero or padding, and the end of the match's data, which the kernel does not look at (XT_ALIGN).
+fn ignore(bytes: &[u8], ignored: &mut [u8]) {
+    let mut start = 0;
+    while start < bytes.len() {
+        let length = usize::from(u16::from_le_bytes([bytes[start], bytes[start + 1]]));
+        let (end, padded) = (start + length, length.next_multiple_of(4));
+        let value = start + 4..end;
+        ignored[start + 3] |= 0xc0;
+        ignored[end..start + padded].fill(0xff);
+        if bytes[start + 3] & 0x80 != 0 {
+            ignore(&bytes[value.clone()], &mut ignored[value]);
+        } else if let [text @ .., 0] = &bytes[value.clone()]
+            && text.iter().all(u8::is_ascii_lowercase)
+            && !text.is_empty()
+        {
+            let means_the_same = |bit: &u8| {
+                let changed = length ^ 1 << bit;
+                changed >= length - 1 && changed.next_multiple_of(4) == padded
+            };
+            ignored[start] |= (0..8).filter(means_the_same).fold(0, |bits, bit| bits | 1 << bit);
+        } else if bytes[value.clone()].starts_with(&[0x34, 0x12]) {
+            ignored[end - 4..end].fill(0xff);
+        }
+        start += padded;
+    }
+}
+
 #[test]
-fn a_rule_with_one_byte_changed_is_foreign_or_means_something_else() {
+#[cfg(target_endian = "little")]
+fn a_rule_with_one_bit_changed_is_foreign_or_means_something_else() {
     for (statement, bytes) in vectors() {
         let whole = bytes.concat();
+        let mut ignored = vec![0; whole.len()];
+        ignore(&whole, &mut ignored);
         for nth in 0..whole.len() {
-            for bit in 0..8 {
+            for bit in (0..8).filter(|bit| ignored[nth] & 1 << bit == 0) {
                 let mut changed = whole.clone();
                 changed[nth] ^= 1 << bit;
                 let read = expression::read_list(Attributes(&changed));
                 let means = read.and_then(|read| to_statements(&read, name));
-                // Of what the kernel does not look at, there is padding and the type bits of attributes.
-                if means == Ok(vec![statement.clone()]) {
-                    assert_eq!(encode(&of_statement(&statement, |_| Some(0x1234)).expect("written")), whole);
-                }
+                assert_ne!(means, Ok(vec![statement.clone()]), "bit {bit} of byte {nth}: {changed:02x?}");
             }
         }
     }
