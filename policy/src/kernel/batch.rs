@@ -26,8 +26,8 @@ use super::Error;
 use super::ipset::{self, Ipset};
 use super::message::{ERROR, Header, NO_FAMILY, REQUEST, Writer};
 use super::operation::Operation;
-use super::socket::Socket;
-use crate::program::{SetName, Statement};
+use super::socket::{Socket, sequence_distance};
+use crate::program::{SetName, Statement, TABLE};
 
 /// NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END
 const BEGIN: u16 = 0x10;
@@ -93,7 +93,7 @@ pub(super) fn send(
     let mut batch = Batch::begin(socket, generation);
     for (nth, operation) in operations.iter().enumerate() {
         let write = |sequence: u32, writer: &mut Writer| {
-            operation.write(sequence, |name| indexes.get(name).copied(), writer)
+            operation.write(TABLE, sequence, |name| indexes.get(name).copied(), writer)
         };
         batch.put(write).map_err(|words| CommitError::Refused {
             operation: nth,
@@ -178,7 +178,9 @@ impl<'a> Batch<'a> {
     }
 
     fn read_answers(&mut self) -> Result<(), CommitError> {
-        let (first, last) = (self.first, self.last);
+        let nth = |sequence| sequence_distance(self.first, sequence);
+        let last = nth(self.last).unwrap_or_default();
+        // Which message of the batch: its beginning is number 0.
         let mut refused: Option<(u32, i32)> = None;
         let mut acknowledged = false;
         loop {
@@ -191,14 +193,15 @@ impl<'a> Batch<'a> {
             };
             for message in messages {
                 let message = message.map_err(Error::from)?;
-                if message.kind != ERROR || !(first..=last).contains(&message.sequence) {
+                let Some(nth) = nth(message.sequence).filter(|nth| message.kind == ERROR && *nth <= last)
+                else {
                     continue;
-                }
+                };
                 match message.error().map_err(Error::from)?.0 {
-                    0 => acknowledged |= message.sequence == last,
+                    0 => acknowledged |= nth == last,
                     errno => {
-                        if refused.is_none_or(|(sequence, _)| message.sequence < sequence) {
-                            refused = Some((message.sequence, errno));
+                        if refused.is_none_or(|(earlier, _)| nth < earlier) {
+                            refused = Some((nth, errno));
                         }
                     }
                 }
@@ -206,9 +209,9 @@ impl<'a> Batch<'a> {
         }
         match refused {
             Some((_, ERESTART)) => Err(CommitError::Conflict),
-            Some((sequence, errno)) if sequence == first => Err(CommitError::Batch(errno)),
-            Some((sequence, errno)) => Err(CommitError::Refused {
-                operation: (sequence - first - 1) as usize,
+            Some((0, errno)) => Err(CommitError::Batch(errno)),
+            Some((nth, errno)) => Err(CommitError::Refused {
+                operation: (nth - 1) as usize,
                 errno,
                 words: io::Error::from_raw_os_error(errno).to_string(),
             }),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::expression::{self, Expression, Foreign, arp_rule, map_name, of_statement};
 use super::ipset::number;
 use super::message::{APPEND, CREATE, EXCLUSIVE, Header, REQUEST, Writer};
-use crate::program::{ChainName, Family, Hook, IfName, Interface, Rule, SetName, TABLE, Verdict};
+use crate::program::{ChainName, Family, Hook, IfName, Interface, Rule, SetName, Verdict};
 
 /// One operation of a batch. An operation on what is not there, or the making of what is there in another form, is
 /// refused.
@@ -240,26 +240,22 @@ pub(super) const INTERFACE_BYTES: usize = 16;
 const MOST_TAG_BYTES: usize = 127;
 
 impl Operation {
-    /// Writes the messages of the operation, all with one sequence number.
+    /// Writes the messages of the operation, all with one sequence number, for tables of this name.
     pub(super) fn write(
         &self,
+        table: &str,
         sequence: u32,
         index: impl FnMut(&SetName) -> Option<u16>,
         writer: &mut Writer,
     ) -> Result<(), Foreign> {
-        let mut messages = Messages { sequence, writer };
+        let mut messages = Messages { table, sequence, writer };
         match self {
             Operation::AddTable(family, guard) => messages.add_table(number(*family), *guard),
             Operation::DropTable(family) => messages.drop_table(number(*family)),
             Operation::AddBaseChain { family, chain, hook, priority } => {
                 messages.add_base_chain(number(*family), chain, hook_number(*hook), *priority);
             }
-            Operation::AddChain { family, chain } => {
-                messages.put(command::NEWCHAIN, CREATE | EXCLUSIVE, number(*family), |message| {
-                    message.text(chain::TABLE, TABLE);
-                    message.text(chain::NAME, chain);
-                });
-            }
+            Operation::AddChain { family, chain } => messages.add_chain(number(*family), chain),
             Operation::AddRule { family, chain, rule } => {
                 let mut index = index;
                 let mut expressions = Vec::with_capacity(rule.statements.len() * 2);
@@ -273,20 +269,20 @@ impl Operation {
             }
             Operation::DropRule { family, chain, handle } => {
                 messages.put(command::DELRULE, 0, number(*family), |message| {
-                    message.text(rule::TABLE, TABLE);
+                    message.text(rule::TABLE, table);
                     message.text(rule::CHAIN, chain);
                     message.u64(rule::HANDLE, *handle);
                 });
             }
             Operation::FlushChain { family, chain } => {
                 messages.put(command::DELRULE, 0, number(*family), |message| {
-                    message.text(rule::TABLE, TABLE);
+                    message.text(rule::TABLE, table);
                     message.text(rule::CHAIN, chain);
                 });
             }
             Operation::DropChain { family, chain } => {
                 messages.put(command::DELCHAIN, 0, number(*family), |message| {
-                    message.text(chain::TABLE, TABLE);
+                    message.text(chain::TABLE, table);
                     message.text(chain::NAME, chain);
                 });
             }
@@ -348,6 +344,7 @@ fn arp_key(veth: &str, address: Ipv4Addr) -> Result<Vec<u8>, Foreign> {
 
 /// Writes the messages of one operation.
 struct Messages<'a> {
+    table: &'a str,
     sequence: u32,
     writer: &'a mut Writer,
 }
@@ -359,19 +356,30 @@ impl Messages<'_> {
     }
 
     fn add_table(&mut self, family: u8, guard: Guard) {
+        let table = self.table;
         self.put(command::NEWTABLE, CREATE, family, |message| {
-            message.text(table::NAME, TABLE);
+            message.text(table::NAME, table);
             message.u32(table::FLAGS, guard.flags());
         });
     }
 
     fn drop_table(&mut self, family: u8) {
-        self.put(command::DELTABLE, 0, family, |message| message.text(table::NAME, TABLE));
+        let table = self.table;
+        self.put(command::DELTABLE, 0, family, |message| message.text(table::NAME, table));
+    }
+
+    fn add_chain(&mut self, family: u8, name: &str) {
+        let table = self.table;
+        self.put(command::NEWCHAIN, CREATE | EXCLUSIVE, family, |message| {
+            message.text(chain::TABLE, table);
+            message.text(chain::NAME, name);
+        });
     }
 
     fn add_base_chain(&mut self, family: u8, name: &str, hook: u32, priority: i32) {
+        let table = self.table;
         self.put(command::NEWCHAIN, CREATE | EXCLUSIVE, family, |message| {
-            message.text(chain::TABLE, TABLE);
+            message.text(chain::TABLE, table);
             message.text(chain::NAME, name);
             message.text(chain::TYPE, chain::FILTER);
             message.u32(chain::POLICY, chain::ACCEPT);
@@ -383,8 +391,9 @@ impl Messages<'_> {
     }
 
     fn add_rule(&mut self, family: u8, chain: &str, expressions: &[Expression], tag: &str) {
+        let table = self.table;
         self.put(command::NEWRULE, CREATE | APPEND, family, |message| {
-            message.text(rule::TABLE, TABLE);
+            message.text(rule::TABLE, table);
             message.text(rule::CHAIN, chain);
             message.nested(rule::EXPRESSIONS, |list| expression::write_list(list, expressions));
             if !tag.is_empty() {
@@ -397,9 +406,10 @@ impl Messages<'_> {
     }
 
     fn add_map(&mut self, family: u8, map: Interface) {
+        let table = self.table;
         let id = self.sequence;
         self.put(command::NEWSET, CREATE | EXCLUSIVE, family, |message| {
-            message.text(set::TABLE, TABLE);
+            message.text(set::TABLE, table);
             message.text(set::NAME, map_name(map));
             message.u32(set::FLAGS, set::MAP);
             message.u32(set::KEY_TYPE, set::IFNAME);
@@ -412,9 +422,10 @@ impl Messages<'_> {
     }
 
     fn add_arp_set(&mut self) {
+        let table = self.table;
         let id = self.sequence;
         self.put(command::NEWSET, CREATE | EXCLUSIVE, ARP, |message| {
-            message.text(set::TABLE, TABLE);
+            message.text(set::TABLE, table);
             message.text(set::NAME, ARP_SET);
             message.u32(set::FLAGS, 0);
             message.u32(set::KEY_TYPE, set::IFNAME_ADDRESS);
@@ -424,9 +435,10 @@ impl Messages<'_> {
     }
 
     fn element(&mut self, kind: u16, family: u8, set: &str, key: &[u8], verdict: Option<&Verdict>) {
+        let table = self.table;
         let flags = if kind == command::NEWSETELEM { CREATE } else { 0 };
         self.put(kind, flags, family, |message| {
-            message.text(element::TABLE, TABLE);
+            message.text(element::TABLE, table);
             message.text(element::SET, set);
             message.nested(element::ELEMENTS, |list| {
                 list.nested(element::ITEM, |item| {

@@ -70,7 +70,7 @@ impl Socket {
 
     /// A number that no request had lately.
     pub(super) fn next_sequence(&mut self) -> u32 {
-        self.sequence = self.sequence.wrapping_add(1).max(1);
+        self.sequence = next_sequence(self.sequence);
         self.sequence
     }
 
@@ -109,9 +109,7 @@ impl Socket {
 
     /// Waits until there is something to read, and tells whether there is.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)], timeout) {
+        match poll(&mut [PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)], poll_timeout(timeout)) {
             Ok(ready) => Ok(ready > 0),
             Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno.into()),
@@ -232,6 +230,27 @@ impl Socket {
     }
 }
 
+/// From the highest number it goes on at 1: what nobody asked for has 0.
+fn next_sequence(sequence: u32) -> u32 {
+    sequence.wrapping_add(1).max(1)
+}
+
+/// How many numbers after `first` a sequence number comes; `None`: it is of nobody's request.
+pub(super) fn sequence_distance(first: u32, sequence: u32) -> Option<u32> {
+    match sequence {
+        0 => None,
+        later if later >= first => Some(later - first),
+        // 0 is passed over.
+        wrapped => Some(wrapped.wrapping_sub(first).wrapping_sub(1)),
+    }
+}
+
+/// In whole milliseconds, of which a part counts as one: else who waits for the rest of one would not wait at all.
+fn poll_timeout(timeout: Duration) -> PollTimeout {
+    let milliseconds = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+    PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+}
+
 /// What comes of asking for a listing.
 #[derive(Debug)]
 pub(super) enum Listing<'a> {
@@ -239,4 +258,29 @@ pub(super) enum Listing<'a> {
     Anew,
     /// A part of it.
     Message(Message<'a>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_millisecond_is_waited_for() {
+        for (micros, milliseconds) in [(0, 0), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (5_000_000, 5_000)] {
+            assert_eq!(poll_timeout(Duration::from_micros(micros)).as_millis(), Some(milliseconds));
+        }
+        assert_eq!(poll_timeout(Duration::MAX), PollTimeout::MAX);
+    }
+
+    #[test]
+    fn sequence_numbers_are_counted_across_their_end() {
+        for first in [1, 7, u32::MAX - 2, u32::MAX] {
+            let mut sequence = first;
+            for distance in 0..10 {
+                assert_eq!(sequence_distance(first, sequence), Some(distance), "{first} {sequence}");
+                sequence = next_sequence(sequence);
+            }
+            assert_eq!(sequence_distance(first, 0), None);
+        }
+    }
 }
