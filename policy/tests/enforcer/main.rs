@@ -12,6 +12,7 @@ mod wire;
 mod drift;
 mod judged;
 mod measured;
+mod meanwhile;
 mod refused;
 mod start;
 

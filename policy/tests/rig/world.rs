@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::thread;
+use std::time::Duration;
 
 use cambric_policy::change::{Change, Endpoint, Key};
 use cambric_policy::compile::{Options, UnknownPods};
@@ -14,6 +15,8 @@ use super::wire::{At, NewPod, Rig};
 use crate::support::changes::{Order, changes, endpoints};
 use crate::support::cluster::Cluster;
 
+/// Often, so that what is told while a check is due is met, too.
+const CHECKED_EACH: Duration = Duration::from_secs(1);
 /// What nodes that have no address in a case get: a block that no case uses.
 const SPARE: [u8; 3] = [192, 0, 2];
 
@@ -43,7 +46,8 @@ impl World {
         let nodes: Vec<_> = nodes.into_iter().collect();
         let rig = Rig::new(&nodes, &outside.into_iter().collect::<Vec<_>>());
         // Side by side: the kernel is asked what it can do, and takes its time.
-        let start = |name: &str, node: &Netns| node.enter(|| Enforcer::start(Config::new(options(name))));
+        let config = |name: &str| Config { check_interval: CHECKED_EACH, ..Config::new(options(name)) };
+        let start = |name: &str, node: &Netns| node.enter(|| Enforcer::start(config(name)));
         let enforcers = rig.on_all_processors(|| {
             thread::scope(|scope| {
                 let starting: Vec<_> = nodes

@@ -26,16 +26,17 @@ impl Task {
     }
 
     pub(super) fn handle_timeouts(&mut self, now: Instant) {
+        if self.timers.tick <= now {
+            self.timers.tick = now + TICK * self.pace();
+            self.handle_tick(now);
+        }
+        // What the tick finds due is done before the next command, whose changes would be taken for somebody else's.
         if self.resync.as_ref().is_some_and(|resync| resync.at <= now) {
             self.resync(now);
             self.answer();
         }
         if self.timers.drop.is_some_and(|drop| drop <= now) {
             self.drop_lingering(now);
-        }
-        if self.timers.tick <= now {
-            self.timers.tick = now + TICK * self.pace();
-            self.handle_tick(now);
         }
     }
 
@@ -52,10 +53,17 @@ impl Task {
         }
     }
 
-    /// A comparison, for somebody may have changed what is ours.
+    /// A comparison, for somebody may have changed what is ours. One that is due later comes forward.
     fn look(&mut self, depth: Depth, since: Instant, at: Instant) {
+        self.is_stale = true;
         match &mut self.resync {
-            Some(resync) => resync.depth = resync.depth.max(depth),
+            Some(resync) => {
+                resync.depth = resync.depth.max(depth);
+                if at < resync.at {
+                    resync.at = at;
+                    self.repair_budget.spend(since, jitter());
+                }
+            }
             None => self.resync = Some(Resync { depth, since, at, why: Why::Touched }),
         }
     }
@@ -66,15 +74,24 @@ impl Task {
     pub(super) fn resync(&mut self, now: Instant) {
         let Some(Resync { mut depth, since, why, .. }) = self.resync.take() else { return };
         self.is_stale = true;
+        let mut own = BTreeSet::new();
         loop {
+            // What was told meanwhile is written with the difference, which has to see the members, too.
             let delta = self.compiler.take_delta();
+            if delta != Delta::default() {
+                depth = Depth::Members;
+                own.append(&mut traces(&delta));
+            }
             debug!(
                 chains = delta.chains_made.len(),
                 sets = delta.sets_made.len(),
                 "compiled for a comparison"
             );
             match self.write_difference(depth) {
-                Ok(causes) => return self.in_step(why, since, &causes),
+                Ok(mut causes) => {
+                    causes.retain(|cause| !own.contains(cause));
+                    return self.in_step(why, since, &causes);
+                }
                 Err(trouble) => {
                     depth = Depth::Members;
                     if !self.refuse(&trouble) {
@@ -276,6 +293,20 @@ impl Task {
         }
         self.is_stale = true;
     }
+}
+
+/// What a delta that is not written yet looks like in a comparison: as if somebody had taken it away.
+fn traces(delta: &Delta) -> BTreeSet<Cause> {
+    let Delta { sets_made, left_first, chains_made, dispatch, joined, left, .. } = delta;
+    let members = [left_first, joined, left].into_iter().any(|members| !members.is_empty());
+    let traces = [
+        (!sets_made.is_empty(), Cause::Set),
+        (!chains_made.is_empty(), Cause::Chain),
+        (!chains_made.is_empty(), Cause::Rule),
+        (!dispatch.is_empty() || members, Cause::Map),
+        (members, Cause::Members),
+    ];
+    traces.into_iter().filter_map(|(is_there, cause)| is_there.then_some(cause)).collect()
 }
 
 /// Whether an interface of this name is there.
