@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use cambric_policy::change::{Change, Endpoint};
 use cambric_policy::compile::{Options, UnknownPods};
-use cambric_policy::enforcer::{Config, Enforcer, Filter, Report, Status};
+use cambric_policy::enforcer::{Config, Enforcer, Filter, Report, Status, Waiting};
 use cambric_policy::error::Error;
 use cambric_policy::policy::Policy as PolicyRules;
 use cambric_policy::program::IfName;
@@ -214,9 +214,19 @@ impl Policy {
             return placed;
         }
         let state = kept.state.borrow();
-        let waiting = state.enforcer.waiting.get(&interface).map(ToString::to_string);
+        let waiting = state.enforcer.waiting.get(&interface).map(|waiting| self.why(waiting));
         let waits = || state.waiting_for.unwrap_or("the kernel, which did not answer in time");
         Err(waiting.unwrap_or_else(|| format!("it waits for {}", waits())))
+    }
+
+    /// Why a link is closed, in words: what the cluster says of its pod, too.
+    pub fn why(&self, waiting: &Waiting) -> String {
+        let cluster = self.cluster();
+        let known = match waiting {
+            Waiting::PodObject(key) => cluster.as_ref().and_then(|cluster| cluster.why_unjudged(key)),
+            _ => None,
+        };
+        known.unwrap_or_else(|| waiting.to_string())
     }
 
     /// All policies and pods, or those of the filter.

@@ -10,7 +10,8 @@ use crate::table::{Column, Fields, Table};
 /// Pods of one policy that are named; the others are counted.
 const MOST_PODS: usize = 3;
 
-/// One line a policy, its faults below it; then what was denied, then the pods of this node.
+/// One line a policy that selects a pod of this node, its faults below it; then the pods, then what was denied. Of a
+/// cluster's thousands of policies a node has few: the others are counted.
 pub(super) fn render(table: &PolicyTable) -> String {
     let mut text = policies(&table.policies);
     if !table.pods.is_empty() {
@@ -30,8 +31,15 @@ pub(super) fn render(table: &PolicyTable) -> String {
 }
 
 fn policies(policies: &[Policy]) -> String {
-    if policies.is_empty() {
-        return "no policies\n".to_owned();
+    let (here, others): (Vec<_>, Vec<_>) = policies.iter().partition(|policy| !policy.selects.is_empty());
+    let faulty = others.iter().filter(|policy| !policy.faults.is_empty()).count();
+    let faulty = if faulty > 0 { format!(" ({faulty} with faults)") } else { String::new() };
+    let others = match others.len() {
+        0 => String::new(),
+        count => format!("policies that select no pod of this node: {count}{faulty}\n"),
+    };
+    if here.is_empty() {
+        return if others.is_empty() { "no policies\n".to_owned() } else { others };
     }
     let mut table = Table::new([
         Column::Left("Policy"),
@@ -40,7 +48,7 @@ fn policies(policies: &[Policy]) -> String {
         Column::Right("Out"),
         Column::Left("Pods here"),
     ]);
-    for policy in policies {
+    for policy in here {
         let directions = [("ingress", policy.ingress), ("egress", policy.egress)];
         let directions = directions.iter().filter(|(_, count)| count.is_some()).map(|(name, _)| *name);
         let directions = directions.collect::<Vec<_>>().join("+");
@@ -58,7 +66,7 @@ fn policies(policies: &[Policy]) -> String {
             table.below(fields);
         }
     }
-    table.to_string()
+    format!("{table}{others}")
 }
 
 fn pods(pods: &[PolicyPod]) -> String {
@@ -196,8 +204,8 @@ mod tests {
             name: "prod/deny".to_owned(),
             ingress: count(0),
             egress: count(0),
+            selects: words(&["prod/db"]),
             faults: words(&["spec.egress[0].to[0].ipBlock.cidr: \"10.0.0.0/33\": not a CIDR"]),
-            ..Policy::default()
         };
         let denied = Denied {
             direction: "ingress".to_owned(),
@@ -212,7 +220,7 @@ mod tests {
         };
         let others = [("spoofed", 1), ("closed", 0)];
         let table = PolicyTable {
-            policies: vec![good, bad],
+            policies: vec![good, Policy { selects: Vec::new(), ..bad.clone() }, bad, Policy::default()],
             pods: vec![web(), closed],
             denied: vec![denied],
             others: others.map(|(rule, packets)| (rule.to_owned(), Count { packets, bytes: 84 })).into(),
@@ -220,8 +228,9 @@ mod tests {
         let expected = "\
 Policy       Directions      In  Out  Pods here
 default/web  ingress         12    -  default/web-0 default/web-1 default/web-2 and 1 more
-prod/deny    ingress+egress   0    0  none
+prod/deny    ingress+egress   0    0  prod/db
     Allows nothing:  spec.egress[0].to[0].ipBlock.cidr: \"10.0.0.0/33\": not a CIDR
+policies that select no pod of this node: 2 (1 with faults)
 
 Pod            Interface        Addresses           Ingress   Egress
 default/web-0  cam0123456789ab  10.244.1.7 fd00::7  isolated  open
@@ -247,6 +256,14 @@ Denied lately:   ingress from 10.244.2.9 (dev/shell), TCP port 5432, by default/
                  egress to 192.0.2.1, ICMP, by no policy, for it was closed (1m30s ago)
 ";
         assert_eq!(render_pods(&[web()]), expected);
+    }
+
+    #[test]
+    fn thousands_of_policies_of_other_nodes_are_one_line() {
+        let table = PolicyTable { policies: vec![Policy::default(); 12_000], ..PolicyTable::default() };
+        let expected =
+            "policies that select no pod of this node: 12000\n\nDenied:  nothing\nOthers:  nothing\n";
+        assert_eq!(render(&table), expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use cambric_api::{
 };
 use cambric_cni::attachment::is_link_local;
 use cambric_policy::change::{Endpoint, Key};
-use cambric_policy::enforcer::{self, Filter, PodState, PolicyState, Report};
+use cambric_policy::enforcer::{self, Filter, PodState, PolicyState, Report, Waiting};
 use cambric_policy::program::{Family, VETH_PREFIX};
 
 use super::words::{escaped, near};
@@ -17,6 +17,9 @@ use crate::state::Shared;
 
 /// The longest name of an interface (the kernel's IFNAMSIZ, less the final zero).
 const MOST_INTERFACE_OCTETS: usize = 15;
+
+/// Of a pod that is judged by the rules of the change before.
+const LAST_CHANGE: &str = "the last change is not in the kernel yet";
 
 /// `place`
 pub(super) async fn place(
@@ -58,7 +61,7 @@ fn endpoint(
 pub(super) async fn show(shared: &Shared, wanted: Option<&str>) -> Reply {
     let Some(wanted) = wanted else {
         return match shared.policy.report(None).await {
-            Ok(report) => Reply::policy(table(&report)),
+            Ok(report) => Reply::policy(table(&report, &shared.policy)),
             Err(why) => Reply::unavailable(why),
         };
     };
@@ -69,7 +72,9 @@ pub(super) async fn show(shared: &Shared, wanted: Option<&str>) -> Reply {
     match meant(&report.pods, wanted) {
         Ok(pods) => {
             let now = SystemTime::now();
-            Reply::policy_pods(pods.into_iter().map(|pod| self::pod(pod, now)).collect())
+            Reply::policy_pods(
+                pods.into_iter().map(|pod| self::pod(pod, &why(&shared.policy), now)).collect(),
+            )
         }
         Err(near) if filter(wanted).is_none() => Reply::no_such("pod on this node", &escaped(wanted), &near),
         // All of them were not asked for: now they are, for their names.
@@ -123,8 +128,16 @@ fn names(pods: &[PodState]) -> impl Iterator<Item = String> {
     pods.iter().map(name)
 }
 
-fn table(report: &Report) -> PolicyTable {
+/// Why a pod waits, in words.
+fn why(policy: &crate::policy::Policy) -> impl Fn(&Waiting) -> String {
+    |waiting| policy.why(waiting)
+}
+
+fn table(report: &Report, keeper: &crate::policy::Policy) -> PolicyTable {
     let now = SystemTime::now();
+    // Those without a name last.
+    let mut pods: Vec<&PodState> = report.pods.iter().collect();
+    pods.sort_by_key(|pod| (pod.pod.pod.is_none(), &pod.pod.pod, &pod.pod.interface));
     let denied = |denied: &enforcer::Denied| Denied {
         direction: denied.direction.to_string(),
         policies: keys(&denied.policies),
@@ -132,10 +145,9 @@ fn table(report: &Report) -> PolicyTable {
     };
     PolicyTable {
         policies: report.policies.iter().map(policy).collect(),
-        pods: report
-            .pods
-            .iter()
-            .map(|pod| PolicyPod { denials: Vec::new(), ..self::pod(pod, now) })
+        pods: pods
+            .into_iter()
+            .map(|pod| PolicyPod { denials: Vec::new(), ..self::pod(pod, &why(keeper), now) })
             .collect(),
         denied: report.denied.iter().map(denied).collect(),
         others: report.frame.iter().map(|(rule, counted)| (rule.clone(), count(*counted))).collect(),
@@ -153,16 +165,18 @@ fn policy(state: &PolicyState) -> Policy {
     }
 }
 
-fn pod(state: &PodState, now: SystemTime) -> PolicyPod {
+fn pod(state: &PodState, why: &impl Fn(&Waiting) -> String, now: SystemTime) -> PolicyPod {
     let report = &state.pod;
     let direction = |policies: &[Key], denied| {
-        let (state, why) = match (&state.waiting, policies) {
-            (Some(waiting), _) => ("closed", Some(waiting.to_string())),
+        let (word, why) = match (&state.waiting, policies) {
+            (Some(waiting), _) if !state.is_judged => ("closed", Some(escaped(&why(waiting)))),
+            (Some(_), []) => ("open", Some(LAST_CHANGE.to_owned())),
+            (Some(_), _) => ("isolated", Some(LAST_CHANGE.to_owned())),
             (None, []) if report.pod.is_none() => ("open", Some("no pod of Kubernetes".to_owned())),
             (None, []) => ("open", Some("no policy isolates it".to_owned())),
             (None, _) => ("isolated", None),
         };
-        PolicyDirection { state: state.to_owned(), why, policies: keys(policies), denied: count(denied) }
+        PolicyDirection { state: word.to_owned(), why, policies: keys(policies), denied: count(denied) }
     };
     PolicyPod {
         pod: report.pod.as_ref().map(|key| escaped(&key.to_string())),
@@ -250,7 +264,7 @@ mod tests {
     use std::time::Duration;
 
     use cambric_policy::compile::{PodReport, PolicyReport};
-    use cambric_policy::enforcer::{Direction, Waiting};
+    use cambric_policy::enforcer::Direction;
 
     use super::*;
 
@@ -268,6 +282,7 @@ mod tests {
             denied_ingress: enforcer::Count::default(),
             denied_egress: enforcer::Count::default(),
             waiting: None,
+            is_judged: true,
             denials: Default::default(),
         }
     }
@@ -311,7 +326,7 @@ mod tests {
     fn each_direction_says_why_it_is_as_it_is() {
         let now = SystemTime::now();
         let words = |state: &PodState| {
-            let pod = pod(state, now);
+            let pod = pod(state, &Waiting::to_string, now);
             [pod.ingress, pod.egress].map(|direction| (direction.state, direction.why.unwrap_or_default()))
         };
         let none = String::new();
@@ -319,7 +334,11 @@ mod tests {
         web.pod.ingress = vec![Key::new("a", "deny")];
         let open = ("open".to_owned(), "no policy isolates it".to_owned());
         assert_eq!(words(&web), [("isolated".to_owned(), none), open]);
-        web.waiting = Some(Waiting::PodObject(Key::new("a", "web")));
+        web.waiting = Some(Waiting::Kernel);
+        let last_change = LAST_CHANGE.to_owned();
+        let as_before = [("isolated".to_owned(), last_change.clone()), ("open".to_owned(), last_change)];
+        assert_eq!(words(&web), as_before, "its chains stand while all is compared");
+        (web.waiting, web.is_judged) = (Some(Waiting::PodObject(Key::new("a", "web"))), false);
         let closed = ("closed".to_owned(), "no Pod object a/web yet".to_owned());
         assert_eq!(words(&web), [closed.clone(), closed]);
         let open = ("open".to_owned(), "no pod of Kubernetes".to_owned());
@@ -343,7 +362,7 @@ mod tests {
         };
         let mut web = state("cama", Some("a/web"));
         web.denials = [denial(9, 6), denial(3, 47)].into();
-        let told = pod(&web, now).denials;
+        let told = pod(&web, &Waiting::to_string, now).denials;
         let brief: Vec<_> = told.iter().map(|denial| (denial.ago_s, denial.protocol.as_str())).collect();
         assert_eq!(brief, [(3, "protocol 47"), (9, "TCP")]);
     }

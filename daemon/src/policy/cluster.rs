@@ -32,6 +32,18 @@ impl Cluster {
         (unknown.is_empty() && unknown_to_policy.is_empty()).then(whole)
     }
 
+    /// Why a pod that is known has no link that could be judged, in words: it has no address of its own.
+    pub(crate) fn why_unjudged(&self, key: &Key) -> Option<String> {
+        let pod = self.pods.get(key)?;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let is_of_host = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+        match phase {
+            "Succeeded" | "Failed" => Some(format!("its Pod object {key} has ended: {phase}")),
+            _ if is_of_host => Some(format!("its Pod object {key} is of the host network")),
+            _ => None,
+        }
+    }
+
     /// In words, what would be otherwise with `objects`.
     pub(crate) fn differences(&self, objects: &Objects) -> Vec<String> {
         let Some(now) = Cluster::of(objects, self.peers.clone()) else { return Vec::new() };
@@ -156,6 +168,26 @@ mod tests {
                 "peers: {}",
                 "namespace b: false",
                 "policy a/p: false",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pod_that_is_not_judged_though_it_is_known_says_why() {
+        let mut pods = [pod(&[]), pod(&[]), pod(&[])].map(|pod| (*pod).clone());
+        pods[1].status.get_or_insert_default().phase = Some("Succeeded".to_owned());
+        pods[2].spec.get_or_insert_default().host_network = Some(true);
+        let key = |at: usize| Key::new("a", ["runs", "done", "host"][at]);
+        let pods = pods.into_iter().enumerate().map(|(at, pod)| (key(at), Arc::new(pod))).collect();
+        let objects = Objects { pods, ..Objects::default() };
+        let cluster = Cluster::of(&objects, BTreeSet::new()).expect("nothing is hidden");
+        let words = [0, 1, 2].map(|at| cluster.why_unjudged(&key(at)).unwrap_or_default());
+        assert_eq!(
+            words,
+            [
+                "",
+                "its Pod object a/done has ended: Succeeded",
+                "its Pod object a/host is of the host network"
             ]
         );
     }

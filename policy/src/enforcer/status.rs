@@ -200,8 +200,10 @@ pub struct PodState {
     pub denied_ingress: Count,
     /// The same, of what they sent.
     pub denied_egress: Count,
-    /// What it waits for; `None`: it is placed.
+    /// What it waits for; `None`: it is placed, as was told last.
     pub waiting: Option<Waiting>,
+    /// Chains judge it in the kernel; those of the change before, while it waits. Else it is closed.
+    pub is_judged: bool,
     /// Recent ones, the oldest first.
     pub denials: VecDeque<Denial>,
 }

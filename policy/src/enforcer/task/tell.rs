@@ -37,7 +37,7 @@ impl Task {
 
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if let Some(Resync { why: Why::Refused(words), .. }) = &self.resync {
+        if let Some(Resync { why: Why::Refused { words, .. }, .. }) = &self.resync {
             problems.push(format!("the kernel does not take what is wanted: {words}"));
         }
         if self.repair_budget.is_strained() {
@@ -129,7 +129,9 @@ impl Task {
         let denied_egress: Count = denied(|placement| &placement.egress);
         let denials =
             self.denials.kept().filter(|denial| denial.interface == pod.interface).cloned().collect();
-        PodState { waiting: self.waiting(&pod.interface), denied_ingress, denied_egress, denials, pod }
+        let waiting = self.waiting(&pod.interface);
+        let is_judged = self.writer.mirror.dispatch.contains_key(&pod.interface);
+        PodState { waiting, is_judged, denied_ingress, denied_egress, denials, pod }
     }
 
     // -- Denied packets.
