@@ -45,6 +45,16 @@ pub fn start(folder: PathBuf, record: Record) -> anyhow::Result<(Views, JoinHand
                 *latest = Some(view);
                 is_modified
             });
+            // After the view: the disk may take its time.
+            let keep = move || {
+                folder.keep_record();
+                folder
+            };
+            match spawn_blocking(keep).await {
+                Ok(kept) => folder = kept,
+                Err(_) => return,
+            }
+            views.send_if_modified(|latest| latest.as_mut().is_some_and(|view| folder.tell_record(view)));
             if folder.is_recorded() {
                 watch.changed().await;
             } else {
@@ -60,6 +70,8 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    use tokio::time::sleep;
 
     use crate::objects::Objects;
 
@@ -111,6 +123,16 @@ mod tests {
         fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
         let before = view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
         assert_eq!((before.unknown.len(), before.problems.len()), (0, 0));
+        // It is written after the view was told.
+        let is_kept = || {
+            fs::read_to_string(temporary.path().join("record.json")).is_ok_and(|text| text.contains("a.yaml"))
+        };
+        let kept = async {
+            while !is_kept() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), kept).await.expect("in time");
         task.abort();
 
         fs::rename(&path, temporary.path().join("old")).expect("own folder");
@@ -120,6 +142,24 @@ mod tests {
         assert_eq!(Objects { problems: Vec::new(), ..view }, before, "it goes on from the record");
         fs::rename(temporary.path().join("old"), &path).expect("own folder");
         view_where(&mut views, |view| view.problems.is_empty()).await;
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_view_does_not_wait_for_the_disk() {
+        let temporary = tempfile::tempdir().expect("temporary folder");
+        let path = temporary.path().join("manifests");
+        fs::create_dir(&path).expect("own folder");
+        fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
+        // Whoever opens it to write waits for a reader.
+        let slow = temporary.path().join("record.json.tmp");
+        nix::unistd::mkfifo(&slow, nix::sys::stat::Mode::S_IRWXU).expect("own folder");
+        let (mut views, task) = start(path, record(&temporary)).expect("inotify");
+        view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
+        let reading = spawn_blocking(move || fs::read(slow));
+        let view = view_where(&mut views, |view| !view.problems.is_empty()).await;
+        assert!(view.problems[0].what.starts_with("cannot be written: "), "{}", view.problems[0]);
+        assert!(reading.await.expect("read").is_ok());
         task.abort();
     }
 

@@ -56,8 +56,8 @@ pub struct Folder {
     /// And one with nothing unknown at all.
     seen_by_policy: bool,
     record: Option<Record>,
-    /// The record says what counted in the last view.
-    is_recorded: bool,
+    /// Why the record does not say what counted in the last view.
+    unrecorded: Option<Problem>,
 }
 
 /// By name.
@@ -94,7 +94,7 @@ impl Folder {
     pub fn new(path: PathBuf) -> Folder {
         let (taken, claims) = (BTreeMap::new(), Claims::default());
         let (seen_whole, seen_by_policy) = (false, false);
-        Folder { path, taken, claims, seen_whole, seen_by_policy, record: None, is_recorded: true }
+        Folder { path, taken, claims, seen_whole, seen_by_policy, record: None, unrecorded: None }
     }
 
     /// The folder at `path`, of which is known what `record` says, and which keeps it.
@@ -126,9 +126,9 @@ impl Folder {
         (self.seen_whole, self.seen_by_policy) = (true, is_readable_to_policy);
     }
 
-    /// Whether a daemon that is started anew would go on from the last view.
+    /// Whether a daemon that is started anew would go on from the last view, as of when it was last recorded.
     pub(super) fn is_recorded(&self) -> bool {
-        self.is_recorded
+        self.unrecorded.is_none()
     }
 
     /// What the folder says now; a file with a fault, or one that contradicts another, says what it said before.
@@ -159,7 +159,7 @@ impl Folder {
             }
         };
         objects.problems = draft.problems;
-        objects.problems.extend(self.keep_record());
+        objects.problems.extend(self.unrecorded.clone());
         objects.problems.sort();
         objects.notices.extend(draft.files.values().flat_map(|file| file.manifest.notices.clone()));
         if !self.seen_whole {
@@ -226,9 +226,20 @@ impl Folder {
         draft
     }
 
-    /// What is in the way of the record.
-    fn keep_record(&mut self) -> Option<Problem> {
-        let record = self.record.as_mut().filter(|_| self.seen_whole)?;
+    /// Says in the last view what is in the way of its record; whether that is new.
+    pub(super) fn tell_record(&self, view: &mut Objects) -> bool {
+        let Some(record) = &self.record else { return false };
+        let place = record.path().display().to_string();
+        let before = view.problems.clone();
+        view.problems.retain(|problem| problem.place != place);
+        view.problems.extend(self.unrecorded.clone());
+        view.problems.sort();
+        view.problems != before
+    }
+
+    /// Writes down what counts, for the daemon that comes after this one. Nobody waits for it: it takes as long as the disk.
+    pub(super) fn keep_record(&mut self) {
+        let Some(record) = self.record.as_mut().filter(|_| self.seen_whole) else { return };
         let text = |(name, file): (&String, &Arc<File>)| Some((name.clone(), file.text.clone()?));
         // What policies still wait for is not to be passed over by the daemon that comes next.
         let is_passed_over = |(_, file): &(&String, &Arc<File>)| {
@@ -240,11 +251,11 @@ impl Folder {
             claims: self.claims.clone(),
         };
         let kept = record.keep(&self.path, counts);
-        self.is_recorded = kept.is_ok();
         let what = |error| {
             format!("cannot be written: {error}; a daemon that is started anew goes on from what is in it")
         };
-        Some(Problem::new(record.path().display().to_string(), what(kept.err()?)))
+        self.unrecorded =
+            kept.err().map(|error| Problem::new(record.path().display().to_string(), what(error)));
     }
 
     /// There never was anything in it that is our business.

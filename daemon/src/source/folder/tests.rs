@@ -25,7 +25,10 @@ impl Edited {
     }
 
     pub(super) fn view(&mut self) -> Objects {
-        self.folder.view()
+        let mut view = self.folder.view();
+        self.folder.keep_record();
+        self.folder.tell_record(&mut view);
+        view
     }
 
     fn view_with(&mut self, file: &str, text: &str) -> Objects {
