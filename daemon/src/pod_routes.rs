@@ -3,7 +3,8 @@
 //! The plugin makes them when a pod comes and is then gone; what the kernel or somebody takes away later comes back
 //! from here ([`cambric_cni::host_routes`], which says what is lost when). Looked at when links or addresses change,
 //! when one of the routes is deleted or replaced, when the node gets other addresses, and every minute; every second
-//! while something cannot be mended.
+//! while something cannot be mended. And a second after links have changed: a plugin that is chained behind ours may
+//! give a pod another MAC, which tells nobody here.
 //!
 //! It needs no source and no peer: pods that are there keep their routes whatever else is wrong.
 
@@ -18,7 +19,7 @@ use cambric_cni::host_routes::{self, Failing, RestoreError, Restored};
 use cambric_routes::LinkTable;
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::conflist::NETWORK;
 use crate::intent::Intent;
@@ -33,6 +34,8 @@ use deletions::Deletions;
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// The same while something is wrong: whoever mends it need not tell us.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the plugins behind ours may take with a pod.
+const CHAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks: pods that come and go change links many times a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -88,11 +91,24 @@ impl Keeper {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         let mut sources = NodeAddresses::default();
+        // When links that have changed are looked at again.
+        let mut again: Option<Instant> = None;
+        let mut changed_at = Instant::now();
         loop {
             let wrong = !self.told.borrow().problems.is_empty();
             // All branches are cancel-safe.
             tokio::select! {
-                changed = self.links.changed() => if changed.is_err() { return },
+                changed = self.links.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    changed_at = Instant::now();
+                    again.get_or_insert(changed_at + CHAIN_PATIENCE);
+                }
+                () = at(again) => {
+                    // For those that have changed since it was due: pods may come without end.
+                    again = Some(changed_at + CHAIN_PATIENCE).filter(|due| *due > Instant::now());
+                }
                 deleted = next_deletion(&mut self.deletions) => if let Err(error) = deleted {
                     tracing::warn!(error = %error, "deleted routes of pods are seen every minute only");
                     self.deletions = None;
@@ -165,6 +181,14 @@ impl PodRoutes {
     }
 }
 
+/// Never, if there is no such time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The next one; never, when there is nobody to tell.
 async fn next_deletion(deletions: &mut Option<Deletions>) -> io::Result<()> {
     match deletions {
@@ -217,7 +241,14 @@ fn sources_of(state: &State) -> NodeAddresses {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use cambric_cni::attachment::{Attachment, Holder};
+    use cambric_cni::lease::{self, Leases};
+    use cambric_cni::range::Range;
+
     use super::*;
+    use crate::own_node::{ip, on_a_node};
 
     #[test]
     fn repairs_add_up_and_problems_are_those_of_the_last_look() {
@@ -252,6 +283,50 @@ mod tests {
         assert_eq!(many.len(), 21);
         assert_eq!(many[19].to_string(), "host routes of pods: no route to 10.244.1.19 of p: w");
         assert_eq!(many[20].to_string(), "host routes of pods: and 90 more");
+    }
+
+    fn is_gateway(link: &str) -> bool {
+        let shown = Command::new("ip").args(["-6", "-oneline", "address", "show", "dev", link]).output();
+        String::from_utf8_lossy(&shown.expect("iproute2 is installed").stdout).contains(" fe80::1/")
+    }
+
+    async fn becomes_gateway(link: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !is_gateway(link) {
+            assert!(Instant::now() < until, "it is looked at every minute anyway");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The gateway's address stands for all that tells no event here, as the MAC that a chained plugin gives a pod.
+    #[test]
+    fn links_that_have_changed_are_looked_at_again_after_a_second() {
+        on_a_node(async || {
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let run_dir = folder.path();
+            let holder = Holder { container_id: "a1b2".into(), ifname: "eth0".into() };
+            let range = Range::new(None, Some("fd00:1::/64".parse().expect("a network"))).expect("a range");
+            let mut leases = Leases::open(run_dir, NETWORK, &[range], || Ok(Vec::new())).expect("own folder");
+            leases.grant(&holder, lease::now()).expect("room");
+            drop(leases);
+            let attachment = Attachment { holder, network: NETWORK.to_owned(), pod: None };
+            let link = attachment.host_ifname();
+            ip([
+                format!("link add {link} type veth peer name other"),
+                "link set other up".to_owned(),
+                format!("link set {link} up alias \"{}\"", attachment.alias()),
+            ]);
+            let (changed, links) = watch::channel(Arc::default());
+            let (_state, state) = watch::channel(State::default());
+            let _told = start(run_dir.to_owned(), links, state).expect("the kernel tells");
+            becomes_gateway(&link).await;
+            // The first is seen at once, the other one after a second.
+            ip([format!("address flush dev {link} to fe80::1")]);
+            changed.send(Arc::default()).expect("it listens");
+            becomes_gateway(&link).await;
+            ip([format!("address flush dev {link} to fe80::1")]);
+            becomes_gateway(&link).await;
+        });
     }
 
     #[tokio::test]
