@@ -18,10 +18,11 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cambric_api::Reply;
+use cambric_api::{Reply, Request};
 use cambric_speaker::Gone;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
@@ -31,8 +32,12 @@ use crate::state::Shared;
 
 /// File name in the run-time folder.
 pub const SOCKET_NAME: &str = "cambricd.sock";
-/// Clients served at once: operators, and the plugin for each pod that is being added. A further one takes the place of the one that has been silent for longest.
-const MOST_CLIENTS: usize = 128;
+/// Operators that are answered at once.
+const MOST_OPERATORS: usize = 128;
+/// Pods for which the plugin is answered at once: neither it nor an operator has to wait for the other.
+const MOST_PLACED: usize = 128;
+/// Clients that are there at once. A further one takes the place of the one that has been silent for longest.
+const MOST_CLIENTS: usize = MOST_OPERATORS + MOST_PLACED;
 /// Accepting fails for want of files or memory, and goes on failing for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +62,7 @@ pub fn start(run_dir: &Path, shared: Shared) -> io::Result<JoinHandle<()>> {
 async fn serve(listener: UnixListener, shared: Shared) {
     let mut clients = JoinSet::new();
     let mut places: Vec<Weak<Place>> = Vec::new();
+    let seats = Arc::new(Seats::default());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -70,9 +76,10 @@ async fn serve(listener: UnixListener, shared: Shared) {
                         continue;
                     }
                     let (place, shared) = (Arc::new(Place::default()), shared.clone());
+                    let seats = Arc::clone(&seats);
                     places.push(Arc::downgrade(&place));
                     clients.spawn(async move {
-                        if let Err(error) = client::serve(stream, operator, &place, &shared).await {
+                        if let Err(error) = client::serve(stream, operator, &place, &seats, &shared).await {
                             tracing::debug!(error = %error, "control client is gone");
                         }
                     });
@@ -87,6 +94,37 @@ async fn serve(listener: UnixListener, shared: Shared) {
     }
 }
 
+/// Who is answered at once.
+#[derive(Debug)]
+pub(in crate::control) struct Seats {
+    operators: Semaphore,
+    placed: Semaphore,
+}
+
+impl Default for Seats {
+    fn default() -> Seats {
+        Seats { operators: Semaphore::new(MOST_OPERATORS), placed: Semaphore::new(MOST_PLACED) }
+    }
+}
+
+impl Seats {
+    /// One for the time of an answer.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(in crate::control) fn take(&self, request: &Request) -> Result<SemaphorePermit<'_>, Box<Reply>> {
+        let (seats, most) = match request {
+            Request::Place { .. } => (&self.placed, MOST_PLACED),
+            _ => (&self.operators, MOST_OPERATORS),
+        };
+        seats.try_acquire().map_err(|_| Box::new(all_taken(most)))
+    }
+}
+
+fn all_taken(most: usize) -> Reply {
+    Reply::unavailable(format!("{most} others are being answered; try again"))
+}
+
 /// Takes the place of the client that has been silent for longest; false if all are being answered.
 fn make_room(places: &[Weak<Place>]) -> bool {
     let taken = places.iter().filter_map(Weak::upgrade);
@@ -97,8 +135,7 @@ fn make_room(places: &[Weak<Place>]) -> bool {
 
 /// It has asked nothing yet, so its buffer is empty and takes the line.
 fn turn_away(stream: &UnixStream) {
-    let reply = Reply::unavailable(format!("{MOST_CLIENTS} others are being answered; try again"));
-    let Ok(mut line) = serde_json::to_vec(&reply) else { return };
+    let Ok(mut line) = serde_json::to_vec(&all_taken(MOST_CLIENTS)) else { return };
     line.push(b'\n');
     if let Err(error) = stream.try_write(&line) {
         tracing::debug!(error = %error, "control client is turned away without a word");
@@ -141,6 +178,23 @@ mod tests {
         assert!(!make_room(&weak), "who is gone has none");
     }
 
+    #[test]
+    fn neither_operators_nor_the_plugin_take_the_others_seats() {
+        let place =
+            Request::Place { interface: String::new(), namespace: None, name: None, addresses: Vec::new() };
+        for (first, second, most) in
+            [(&Request::ShowStatus, &place, MOST_OPERATORS), (&place, &Request::ShowStatus, MOST_PLACED)]
+        {
+            let seats = Seats::default();
+            let taken: Vec<_> = (0..most).map(|_| seats.take(first).expect("a seat")).collect();
+            let refused = seats.take(first).expect_err("all are taken");
+            assert_eq!(*refused, Reply::unavailable("128 others are being answered; try again"));
+            assert!(seats.take(second).is_ok());
+            drop(taken);
+            assert!(seats.take(first).is_ok());
+        }
+    }
+
     #[tokio::test]
     async fn who_is_turned_away_is_told_why() {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
@@ -150,6 +204,6 @@ mod tests {
         let mut said = Vec::new();
         tokio::io::AsyncReadExt::read_to_end(&mut { theirs }, &mut said).await.expect("a socket");
         let reply: Reply = serde_json::from_slice(&said).expect("a reply");
-        assert_eq!(reply, Reply::unavailable("128 others are being answered; try again"));
+        assert_eq!(reply, Reply::unavailable("256 others are being answered; try again"));
     }
 }

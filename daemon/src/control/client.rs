@@ -13,7 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::{Fault, answer};
+use super::{Fault, Seats, answer};
 use crate::state::Shared;
 
 /// Requests are short; a client that sends more is no client of ours.
@@ -90,6 +90,7 @@ pub(super) async fn serve(
     stream: UnixStream,
     operator: Operator,
     place: &Place,
+    seats: &Seats,
     shared: &Shared,
 ) -> io::Result<()> {
     let (read_half, mut write_half) = stream.into_split();
@@ -103,17 +104,28 @@ pub(super) async fn serve(
         };
         place.set_idle_since(None);
         let Some(line) = line else { return Ok(()) };
-        let reply = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => tokio::select! {
-                answer = answer::answer(request, operator, shared, &mut replies) => match answer {
-                    Ok(reply) => reply,
-                    Err(Fault::Gone(gone)) => Reply::unavailable(gone),
-                    Err(Fault::Answer(answer)) => *answer,
-                    Err(Fault::Client(error)) => return Err(error),
-                },
-                () = has_left(lines.get_ref()) => return Ok(()),
+        let request = match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                replies.send(&Reply::not_understood(error)).await?;
+                continue;
+            }
+        };
+        let _seat = match seats.take(&request) {
+            Ok(seat) => seat,
+            Err(reply) => {
+                replies.send(&reply).await?;
+                continue;
+            }
+        };
+        let reply = tokio::select! {
+            answer = answer::answer(request, operator, shared, &mut replies) => match answer {
+                Ok(reply) => reply,
+                Err(Fault::Gone(gone)) => Reply::unavailable(gone),
+                Err(Fault::Answer(answer)) => *answer,
+                Err(Fault::Client(error)) => return Err(error),
             },
-            Err(error) => Reply::not_understood(error),
+            () = has_left(lines.get_ref()) => return Ok(()),
         };
         replies.send(&reply).await?;
     }
