@@ -1,9 +1,12 @@
 //! Sets of ipset, by its own netlink protocol: no tool is run, so none can be of another revision than the kernel's.
 //!
-//! linux/netfilter/ipset/ip_set.h; the types are in net/netfilter/ipset/ip_set_hash_*.c.
+//! - `protocol`: what the kernel calls its commands, attributes, errors and types.
+//! - `member`: members as attributes.
+//! - `offer`: how many of them go at once.
 
 mod member;
 mod offer;
+mod protocol;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,68 +17,14 @@ use crate::program::{Family, Member, Set, SetKind, SetName};
 pub use member::{ForeignMember, Reason};
 use member::{check, read_member, write_member};
 use offer::{Answer, Refusal, offer};
+pub(super) use protocol::words;
+use protocol::{
+    ADD, CREATE, DEL, DESTROY, GET_BYINDEX, GET_BYNAME, HEADERS_ONLY, KINDS, LIST, NAMES_ONLY,
+    PROTOCOL_VERSION, TYPE, Type, command, data, errno, type_of,
+};
 
 /// What the names of our sets begin with.
 pub(super) const PREFIXES: [&str; 2] = ["cam4", "cam6"];
-
-const SUBSYSTEM: u16 = 6 << 8;
-const CREATE: u16 = SUBSYSTEM | 2;
-const DESTROY: u16 = SUBSYSTEM | 3;
-const LIST: u16 = SUBSYSTEM | 7;
-const ADD: u16 = SUBSYSTEM | 9;
-const DEL: u16 = SUBSYSTEM | 10;
-const TYPE: u16 = SUBSYSTEM | 13;
-const GET_BYNAME: u16 = SUBSYSTEM | 14;
-const GET_BYINDEX: u16 = SUBSYSTEM | 15;
-
-/// IPSET_PROTOCOL: the kernel speaks 7 since 4.20.
-const PROTOCOL_VERSION: u8 = 7;
-/// IPSET_FLAG_LIST_SETNAME: names only.
-const NAMES_ONLY: u32 = 1 << 1;
-/// IPSET_FLAG_LIST_HEADER: no members.
-const HEADERS_ONLY: u32 = 1 << 2;
-
-/// IPSET_ATTR_*, of a command.
-mod command {
-    pub(super) const PROTOCOL: u16 = 1;
-    pub(super) const SETNAME: u16 = 2;
-    pub(super) const TYPENAME: u16 = 3;
-    pub(super) const REVISION: u16 = 4;
-    pub(super) const FAMILY: u16 = 5;
-    pub(super) const FLAGS: u16 = 6;
-    pub(super) const DATA: u16 = 7;
-    pub(super) const ADT: u16 = 8;
-    pub(super) const LINENO: u16 = 9;
-    pub(super) const INDEX: u16 = 11;
-}
-
-/// IPSET_ATTR_*, of a set or a member.
-mod data {
-    pub(super) const IP: u16 = 1;
-    pub(super) const CIDR: u16 = 3;
-    pub(super) const PORT: u16 = 4;
-    pub(super) const PROTO: u16 = 7;
-    pub(super) const FLAGS: u16 = 8;
-    pub(super) const LINENO: u16 = 9;
-    pub(super) const HASHSIZE: u16 = 18;
-    pub(super) const MAXELEM: u16 = 19;
-    pub(super) const IFACE: u16 = 23;
-    pub(super) const ELEMENTS: u16 = 24;
-    pub(super) const IPADDR_IPV4: u16 = 1;
-    pub(super) const IPADDR_IPV6: u16 = 2;
-}
-
-/// Numbers of errors that only ipset has (enum ipset_errno).
-mod errno {
-    pub(super) const PROTOCOL: i32 = 4097;
-    pub(super) const FIND_TYPE: i32 = 4098;
-    pub(super) const MAX_SETS: i32 = 4099;
-    pub(super) const BUSY: i32 = 4100;
-    pub(super) const INVALID_CIDR: i32 = 4104;
-    pub(super) const NOT_IPV4: i32 = 4109;
-    pub(super) const NOT_IPV6: i32 = 4110;
-    pub(super) const HASH_FULL: i32 = 4352;
-}
 
 /// Members go in messages of at most so many bytes: the list of them is an attribute, which ends at 65,535.
 const MESSAGE_BYTES: usize = 60_000;
@@ -85,40 +34,6 @@ const SEND_BYTES: usize = 480_000;
 const LEAST_BUCKETS: usize = 64;
 /// Highest number of buckets that we ask for: 32 MiB of pointers.
 const MOST_BUCKETS: usize = 1 << 22;
-
-/// What an error of ipset means.
-pub(super) fn words(number: i32) -> String {
-    match number {
-        errno::PROTOCOL => "it is not of the set's kind".to_owned(),
-        errno::FIND_TYPE => "the kernel lacks the type of the set".to_owned(),
-        errno::MAX_SETS => "the kernel holds as many sets as it can".to_owned(),
-        errno::BUSY => "the set is in use".to_owned(),
-        errno::INVALID_CIDR => "the kernel takes no prefix of this length".to_owned(),
-        errno::HASH_FULL => "the set is full".to_owned(),
-        4096.. => format!("error {number} of ipset"),
-        _ => std::io::Error::from_raw_os_error(number).to_string(),
-    }
-}
-
-/// A type of sets.
-struct Type {
-    name: &'static str,
-    /// The newest revision whose create and add we know.
-    known: u8,
-    /// What has to be in the kernel's configuration.
-    option: &'static str,
-}
-
-fn type_of(kind: SetKind) -> Type {
-    match kind {
-        SetKind::Addresses => Type { name: "hash:ip", known: 6, option: "CONFIG_IP_SET_HASH_IP" },
-        SetKind::Networks => Type { name: "hash:net", known: 7, option: "CONFIG_IP_SET_HASH_NET" },
-        SetKind::AddressPorts => Type { name: "hash:ip,port", known: 7, option: "CONFIG_IP_SET_HASH_IPPORT" },
-        SetKind::Owners => Type { name: "hash:net,iface", known: 8, option: "CONFIG_IP_SET_HASH_NETIFACE" },
-    }
-}
-
-const KINDS: [SetKind; 4] = [SetKind::Addresses, SetKind::Networks, SetKind::AddressPorts, SetKind::Owners];
 
 /// NFPROTO_*
 pub(super) fn number(family: Family) -> u8 {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{data, errno, words};
+use super::protocol::{data, errno, words};
 use crate::kernel::Damaged;
 use crate::kernel::message::{Attributes, NETWORK_ORDER, Value, Writer};
 use crate::program::{Family, Member, Protocol, SetKind};

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::errno;
+use super::protocol::errno;
 use crate::kernel::Error;
 
 /// How many members are offered at once behind one that was refused.
