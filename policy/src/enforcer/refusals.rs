@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::writer::{RefusedBatch, Trouble};
+use nix::errno::Errno;
+
+use super::writer::{RefusedBatch, RefusedSet, Trouble};
 use crate::change::{Fault, Key};
 use crate::compile::Compiler;
 use crate::kernel::Operation;
@@ -16,6 +18,27 @@ const SHORTEST: Duration = Duration::from_secs(5);
 /// They are tried again after this time in any case, then after twice as long, up to the longest.
 const USUAL: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(960);
+
+/// What became of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tried {
+    Taken,
+    /// For what was asked.
+    Refused,
+    /// For what has nothing to do with it.
+    Unclear,
+}
+
+/// Whether an errno can be of what was asked. The others are of the state of the system: it has no memory or no
+/// descriptors, somebody else owns the tables, or what was named is not there, or is there already.
+pub(super) fn is_content(errno: i32) -> bool {
+    use Errno::*;
+    let of_the_system = [
+        ENOMEM, EPERM, EACCES, EINTR, EAGAIN, ENOBUFS, EMFILE, ENFILE, EBUSY, EIO, ETIMEDOUT, EOVERFLOW,
+        ENOENT, EEXIST,
+    ];
+    !of_the_system.contains(&Errno::from_raw(errno))
+}
 
 /// Policies that the kernel refused.
 #[derive(Debug, Default)]
@@ -94,11 +117,11 @@ impl Refusals {
 pub(super) fn blame(
     trouble: &Trouble,
     compiler: &Compiler,
-    takes: impl FnMut(&[Operation]) -> bool,
+    try_out: impl FnMut(&[Operation]) -> Tried,
 ) -> Vec<(Key, Fault)> {
     match trouble {
         Trouble::Sets(refused) => {
-            let of_set = |(set, words): &(ChainName, String)| {
+            let of_set = |RefusedSet { set, words, .. }: &RefusedSet| {
                 let fault = Fault { field: "spec".to_owned(), what: words.clone() };
                 compiler
                     .policies_with(set)
@@ -106,19 +129,19 @@ pub(super) fn blame(
                     .map(move |policy| (policy, fault.clone()))
                     .collect::<Vec<_>>()
             };
-            refused.iter().flat_map(of_set).collect()
+            refused.iter().filter(|refused| refused.is_at_fault).flat_map(of_set).collect()
         }
-        Trouble::Batch(refused) => blame_batch(refused, compiler, takes),
-        Trouble::Kernel(_) => Vec::new(),
+        Trouble::Batch(refused) if is_content(refused.errno) => blame_batch(refused, compiler, try_out),
+        Trouble::Batch(_) | Trouble::Kernel(_) => Vec::new(),
     }
 }
 
 fn blame_batch(
     refused: &RefusedBatch,
     compiler: &Compiler,
-    takes: impl FnMut(&[Operation]) -> bool,
+    try_out: impl FnMut(&[Operation]) -> Tried,
 ) -> Vec<(Key, Fault)> {
-    let RefusedBatch { operations, operation, words } = refused;
+    let RefusedBatch { operations, operation, words, .. } = refused;
     let told = operation.and_then(|nth| operations.get(nth));
     let fault =
         |field: &str| Fault { field: field.to_owned(), what: format!("the kernel refused it: {words}") };
@@ -141,24 +164,30 @@ fn blame_batch(
             rules.entry(policy).or_default().push((*family, rule.clone()));
         }
     }
-    let guilty = culprits(&rules.into_iter().collect::<Vec<_>>(), takes);
+    let guilty = culprits(&rules.into_iter().collect::<Vec<_>>(), try_out);
     guilty.into_iter().map(|policy| (policy, fault("spec"))).collect()
 }
 
-/// Which policies' rules are refused, found by halves.
+/// Which policies' rules are refused, found by halves. None if the kernel takes nothing at all, and none of those about
+/// which it says nothing clear.
 fn culprits(
     policies: &[(Key, Vec<(Family, Rule)>)],
-    mut takes: impl FnMut(&[Operation]) -> bool,
+    mut try_out: impl FnMut(&[Operation]) -> Tried,
 ) -> Vec<Key> {
+    if try_out(&trial(&[])) != Tried::Taken {
+        return Vec::new();
+    }
     let mut suspected = vec![policies];
     let mut guilty = Vec::new();
     while let Some(policies) = suspected.pop() {
-        if policies.is_empty() || takes(&trial(policies)) {
+        if policies.is_empty() {
             continue;
         }
-        match policies {
-            [(policy, _)] => guilty.push(policy.clone()),
-            _ => {
+        match (try_out(&trial(policies)), policies) {
+            (Tried::Taken, _) => {}
+            (Tried::Unclear, _) => return Vec::new(),
+            (Tried::Refused, [(policy, _)]) => guilty.push(policy.clone()),
+            (Tried::Refused, _) => {
                 let (one, other) = policies.split_at(policies.len() / 2);
                 suspected.extend([other, one]);
             }
@@ -200,15 +229,37 @@ mod tests {
         let mut trials = 0;
         let guilty = culprits(&policies, |operations| {
             trials += 1;
-            !operations.iter().any(|operation| match operation {
+            let is_bad = |operation: &Operation| match operation {
                 Operation::AddRule { rule, .. } => {
                     ["default/7 ingress[0]", "default/63 ingress[0]"].contains(&&*rule.tag)
                 }
                 _ => false,
-            })
+            };
+            if operations.iter().any(is_bad) { Tried::Refused } else { Tried::Taken }
         });
         assert_eq!(guilty, [Key::new("default", "7"), Key::new("default", "63")]);
         assert!(trials < 40, "{trials}");
+    }
+
+    #[test]
+    fn nobody_is_to_blame_where_the_kernel_takes_nothing_or_says_nothing_clear() {
+        let policies = (0..8).map(|n| policy(&n.to_string())).collect::<Vec<_>>();
+        assert_eq!(culprits(&policies, |_| Tried::Refused), []);
+        assert_eq!(culprits(&policies, |_| Tried::Unclear), []);
+        let has_rules = |operation: &Operation| matches!(operation, Operation::AddRule { .. });
+        let unclear =
+            |tried: &[Operation]| if tried.iter().any(has_rules) { Tried::Unclear } else { Tried::Taken };
+        assert_eq!(culprits(&policies, unclear), []);
+    }
+
+    #[test]
+    fn what_the_system_lacks_is_no_policy_s_fault() {
+        for errno in [Errno::ENOMEM, Errno::EPERM, Errno::EINTR, Errno::EBUSY, Errno::EMFILE, Errno::ENOENT] {
+            assert!(!is_content(errno as i32), "{errno}");
+        }
+        for errno in [Errno::EINVAL as i32, Errno::ERANGE as i32, 4103] {
+            assert!(is_content(errno), "{errno}");
+        }
     }
 
     #[test]

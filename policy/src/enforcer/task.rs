@@ -101,7 +101,11 @@ enum Why {
     /// Somebody changed what is ours, or may have.
     Touched,
     /// The kernel did not take what was written, for this reason.
-    Refused(String),
+    Refused {
+        words: String,
+        /// A batch: what cannot be mended may be made anew. With sets that helps nothing.
+        is_of_batch: bool,
+    },
 }
 
 /// When what is due that is not due by an event.

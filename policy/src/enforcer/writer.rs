@@ -12,9 +12,9 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::barrier::packets_pass;
-use super::refusals::trial_end;
+use super::refusals::{Tried, is_content, trial_end};
 use crate::diff::{self, Difference, Wish};
-use crate::kernel::{self, CommitError, Error, Event, HeldSet, Kernel, Operation, Watch};
+use crate::kernel::{self, CommitError, Error, Event, HeldSet, Kernel, Operation, Reason, Watch};
 use crate::plan::{Lingering, Members, Mirror, Plan};
 use crate::program::{Family, Member, Program, Set, SetName};
 
@@ -48,12 +48,23 @@ pub(super) enum Depth {
 /// Why a plan was not carried out to its end.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Sets that were refused, or members of them, and why.
-    Sets(Vec<(SetName, String)>),
+    /// Sets that were refused, or members of them. If all the sets are there, all the rest of the plan was carried out.
+    Sets(Vec<RefusedSet>),
     /// A batch was refused.
     Batch(RefusedBatch),
     /// Anything else: it is tried again.
     Kernel(String),
+}
+
+/// A set that the kernel refused, or some members of.
+#[derive(Debug)]
+pub(super) struct RefusedSet {
+    pub(super) set: SetName,
+    pub(super) words: String,
+    /// It is there, only not with all its members.
+    pub(super) is_there: bool,
+    /// By its content, not by the state of the system.
+    pub(super) is_at_fault: bool,
 }
 
 /// A batch that the kernel refused.
@@ -62,6 +73,8 @@ pub(super) struct RefusedBatch {
     pub(super) operations: Vec<Operation>,
     /// Which of them, if the kernel told.
     pub(super) operation: Option<usize>,
+    /// The kernel's number.
+    pub(super) errno: i32,
     pub(super) words: String,
 }
 
@@ -69,7 +82,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Sets(refused) => {
-                let words = refused.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>();
+                let words = refused.iter().map(|refused| refused.words.as_str()).collect::<Vec<_>>();
                 f.write_str(&words.join("; "))
             }
             Trouble::Batch(refused) => {
@@ -81,6 +94,13 @@ impl fmt::Display for Trouble {
             }
             Trouble::Kernel(words) => f.write_str(words),
         }
+    }
+}
+
+impl Trouble {
+    /// Whether only members were refused: all the rest is in the kernel.
+    pub(super) fn is_of_members(&self) -> bool {
+        matches!(self, Trouble::Sets(refused) if refused.iter().all(|refused| refused.is_there))
     }
 }
 
@@ -141,8 +161,15 @@ impl Writer {
     // -- Writing.
 
     /// Carries a plan out; afterwards the kernel holds the program.
+    ///
+    /// # Errors
+    /// Where only members were refused, all the rest is in the kernel.
     pub(super) fn carry_out(&mut self, mut plan: Plan, program: &Program) -> Result<(), Trouble> {
-        self.make_sets(std::mem::take(&mut plan.wrong_sets), std::mem::take(&mut plan.sets_made))?;
+        let sets = (std::mem::take(&mut plan.wrong_sets), std::mem::take(&mut plan.sets_made));
+        let mut refused = self.make_sets(sets.0, sets.1)?;
+        if refused.iter().any(|refused| !refused.is_there) {
+            return Err(Trouble::Sets(refused));
+        }
         for ((_, name), members) in &plan.foreign {
             self.kernel.del_foreign(name, members)?;
         }
@@ -151,7 +178,9 @@ impl Writer {
         let waits = plan.waits();
         wait(waits.before_joined);
         for ((family, name), members) in &plan.joined {
-            self.kernel.add_members(*family, name, members).map_err(of_members)?;
+            if let Err(error) = self.kernel.add_members(*family, name, members) {
+                refused.push(of_members(error)?);
+            }
         }
         wait(waits.before_left);
         self.remove(&plan.left)?;
@@ -165,7 +194,7 @@ impl Writer {
             plan.lingering.chains.append(&mut rest.lingering.chains);
         }
         self.remember(plan);
-        Ok(())
+        if refused.is_empty() { Ok(()) } else { Err(Trouble::Sets(refused)) }
     }
 
     /// Afterwards all veths are led as the program says.
@@ -199,19 +228,19 @@ impl Writer {
         &mut self,
         wrong: BTreeSet<(Family, SetName)>,
         made: Vec<(Family, SetName, Set)>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Vec<RefusedSet>, Trouble> {
         let mut refused = Vec::new();
         for (_, name) in wrong {
             if let Err(error) = self.kernel.destroy_set(&name) {
-                refused.extend(of_set(error)?);
+                refused.push(of_set(error)?);
             }
         }
         for (family, name, set) in made {
             if let Err(error) = self.make_set(family, &name, &set) {
-                refused.extend(of_set(error)?);
+                refused.push(of_set(error)?);
             }
         }
-        if refused.is_empty() { Ok(()) } else { Err(Trouble::Sets(refused)) }
+        Ok(refused)
     }
 
     /// One that lingers is used again: no rule that any packet comes to names it, so its members may change in any order.
@@ -298,12 +327,12 @@ impl Writer {
                 }
                 // What was written has to be read.
                 Err(CommitError::Lost) => return Err(Refusal::Conflict),
-                Err(CommitError::Refused { operation, words, .. }) => {
-                    return Err(refused(operations, Some(operation), words));
+                Err(CommitError::Refused { operation, errno, words }) => {
+                    return Err(refused(operations, Some(operation), errno, words));
                 }
                 Err(CommitError::Batch(errno)) => {
                     let words = std::io::Error::from_raw_os_error(errno).to_string();
-                    return Err(refused(operations, None, words));
+                    return Err(refused(operations, None, errno, words));
                 }
                 Err(CommitError::Other(error)) => {
                     return Err(Refusal::Trouble(error.into()));
@@ -314,12 +343,17 @@ impl Writer {
     }
 
     /// Whether the kernel takes these operations, which make a chain that nothing leads to.
-    pub(super) fn takes(&mut self, operations: &[Operation]) -> bool {
-        let is_taken = self.commit(operations).is_ok();
-        if is_taken && self.commit(&trial_end()).is_err() {
-            self.touched = true;
+    pub(super) fn try_out(&mut self, operations: &[Operation]) -> Tried {
+        match self.commit(operations) {
+            Ok(()) => {
+                if self.commit(&trial_end()).is_err() {
+                    self.touched = true;
+                }
+                Tried::Taken
+            }
+            Err(Refusal::Trouble(Trouble::Batch(refused))) if is_content(refused.errno) => Tried::Refused,
+            Err(_) => Tried::Unclear,
         }
-        is_taken
     }
 }
 
@@ -336,24 +370,34 @@ enum Refusal {
     Trouble(Trouble),
 }
 
-fn refused(operations: &[Operation], operation: Option<usize>, words: String) -> Refusal {
+fn refused(operations: &[Operation], operation: Option<usize>, errno: i32, words: String) -> Refusal {
     let operations = operations.to_vec();
-    Refusal::Trouble(Trouble::Batch(RefusedBatch { operations, operation, words }))
+    Refusal::Trouble(Trouble::Batch(RefusedBatch { operations, operation, errno, words }))
 }
 
 /// What was refused when a set was made; other errors end all.
-fn of_set(error: Error) -> Result<Vec<(SetName, String)>, Trouble> {
-    match &error {
-        Error::Set { set, .. } | Error::Members { set, .. } => Ok(vec![(set.clone(), error.to_string())]),
-        _ => Err(error.into()),
+fn of_set(error: Error) -> Result<RefusedSet, Trouble> {
+    let words = error.to_string();
+    match error {
+        Error::Set { set, errno } => {
+            Ok(RefusedSet { set, words, is_there: false, is_at_fault: is_content(errno) })
+        }
+        error => of_members(error),
     }
 }
 
-/// A set that is not there was taken away by somebody: that is no policy's fault.
-fn of_members(error: Error) -> Trouble {
-    match &error {
-        Error::Members { set, .. } => Trouble::Sets(vec![(set.clone(), error.to_string())]),
-        _ => error.into(),
+/// What was refused of members. A set that is not there was taken away by somebody: that is no policy's fault.
+fn of_members(error: Error) -> Result<RefusedSet, Trouble> {
+    let words = error.to_string();
+    match error {
+        Error::Members { set, refused } => {
+            let is_at_fault = refused.iter().all(|(_, reason)| match reason {
+                Reason::Errno(errno) => is_content(*errno),
+                _ => true,
+            });
+            Ok(RefusedSet { set, words, is_there: true, is_at_fault })
+        }
+        error => Err(error.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the kernel refuses closes the pods of one policy; all others go on.
 
-use cambric_policy::enforcer::Config;
+use cambric_policy::enforcer::{Config, Enforcer, Status};
+use cambric_policy::kernel::{Guard, Kernel};
 use cambric_policy::program::Member;
 use serde_json::json;
 
@@ -49,7 +50,7 @@ fn a_policy_whose_set_is_full_fails_closed_and_all_others_go_on() {
         assert_eq!(faulty, 1);
         // Others go on.
         apply(&enforcer, vec![pod("more", json!({"app": "db"}), &["10.0.2.3"])]).await;
-        let sets = cambric_policy::kernel::Kernel::open().expect("kernel").sets().expect("sets");
+        let sets = Kernel::open().expect("kernel").sets().expect("sets");
         let more = Member::Address("10.0.2.3".parse().expect("address"));
         assert!(sets.values().any(|(_, set)| set.members.contains(&more)));
         // It is tried again when members have left.
@@ -58,7 +59,7 @@ fn a_policy_whose_set_is_full_fails_closed_and_all_others_go_on() {
         }
         let status = reaches(&enforcer, "tried again", |status| status.counts.refused_policies == 0).await;
         assert_eq!(status.problems, [""; 0]);
-        let sets = cambric_policy::kernel::Kernel::open().expect("kernel").sets().expect("sets");
+        let sets = Kernel::open().expect("kernel").sets().expect("sets");
         assert!(sets.values().any(|(_, set)| set.members.len() == 20), "{sets:#?}");
     });
 }
@@ -79,7 +80,7 @@ fn a_set_that_cannot_be_made_closes_the_policies_that_use_it() {
         };
         let set = {
             let enforcer = start_with(config(), changes()).await;
-            let sets = cambric_policy::kernel::Kernel::open().expect("kernel").sets().expect("sets");
+            let sets = Kernel::open().expect("kernel").sets().expect("sets");
             let db = Member::Address("10.0.2.2".parse().expect("address"));
             let (name, _) = sets.into_iter().find(|(_, (_, set))| set.members.contains(&db)).expect("a set");
             enforcer.stop().await;
@@ -97,5 +98,35 @@ fn a_set_that_cannot_be_made_closes_the_policies_that_use_it() {
         println!("{:?}", status.problems);
         assert!(status.problems[0].contains("default/blocked fails closed"), "{:?}", status.problems);
         assert_eq!(status.counts.placed, 2);
+    });
+}
+
+#[test]
+fn policies_are_not_to_blame_for_tables_that_another_process_still_owns() {
+    in_namespace(|| async {
+        assert_ne!(Kernel::open().expect("kernel").guard().expect("a guard"), Guard::Anyone);
+        let owned = || Config { guard: Guard::Owned, ..config() };
+        let world = || {
+            vec![
+                namespace("default"),
+                pod("web", json!({"app": "web"}), &["10.0.1.2"]),
+                pod("db", json!({"app": "db"}), &["10.0.2.2"]),
+                wired("camtest2", "db", &["10.0.2.2"]),
+                allow("db", json!({"app": "db"}), json!({"app": "web"})),
+            ]
+        };
+        let old = start_with(owned(), world()).await;
+        let new = Enforcer::start(owned()).expect("started");
+        new.apply(world()).await.expect("told");
+        new.apply(vec![allow("also", json!({"app": "db"}), json!({"app": "more"}))]).await.expect("told");
+        let asking = new.clone();
+        let complete = tokio::spawn(async move { asking.complete().await });
+        let refuses = |status: &Status| status.problems.iter().any(|told| told.contains("does not take"));
+        let status = reaches(&new, "the kernel refuses", refuses).await;
+        assert_eq!(status.counts.refused_policies, 0, "{:?}", status.problems);
+        old.stop().await;
+        soon(complete).await.expect("joined").expect("in force");
+        let status = reaches(&new, "the kernel takes it", |status| !refuses(status)).await;
+        assert_eq!(status.counts.refused_policies, 0);
     });
 }

@@ -74,6 +74,10 @@ impl Task {
     pub(super) fn resync(&mut self, now: Instant) {
         let Some(Resync { mut depth, since, why, .. }) = self.resync.take() else { return };
         self.is_stale = true;
+        // What was refused a few times cannot be mended.
+        let is_of_batch = matches!(why, Why::Refused { is_of_batch: true, .. });
+        let effort =
+            if is_of_batch && self.retry_budget.is_strained() { Effort::Rebuild } else { Effort::Mend };
         let mut own = BTreeSet::new();
         loop {
             // What was told meanwhile is written with the difference, which has to see the members, too.
@@ -87,7 +91,7 @@ impl Task {
                 sets = delta.sets_made.len(),
                 "compiled for a comparison"
             );
-            match self.write_difference(depth) {
+            match self.write_difference(depth, effort) {
                 Ok(mut causes) => {
                     causes.retain(|cause| !own.contains(cause));
                     return self.in_step(why, since, &causes);
@@ -102,19 +106,19 @@ impl Task {
         }
     }
 
-    fn write_difference(&mut self, depth: Depth) -> Result<BTreeSet<Cause>, Trouble> {
+    fn write_difference(&mut self, depth: Depth, effort: Effort) -> Result<BTreeSet<Cause>, Trouble> {
         let program = self.compiler.program();
         for (chain, _) in program.ipv4.chains.iter().chain(&program.ipv6.chains) {
             if let Some(policies) = self.compiler.policies_of(chain) {
                 self.ledger.add_class(chain.clone(), policies);
             }
         }
-        // What was refused a few times cannot be mended.
-        let effort = if self.retry_budget.is_strained() { Effort::Rebuild } else { Effort::Mend };
         let Difference { plan, causes } = self.writer.difference(program, depth, effort, is_there)?;
-        self.writer.carry_out(plan, program)?;
-        self.writer.remember_all(program);
-        Ok(causes)
+        let done = self.writer.carry_out(plan, program);
+        if done.as_ref().err().is_none_or(Trouble::is_of_members) {
+            self.writer.remember_all(program);
+        }
+        done.map(|()| causes)
     }
 
     fn in_step(&mut self, why: Why, since: Instant, causes: &BTreeSet<Cause>) {
@@ -133,7 +137,7 @@ impl Task {
                 info!(elapsed_ms, adopted, "policy is in force");
                 self.written(since);
             }
-            Why::Refused(_) => {
+            Why::Refused { .. } => {
                 info!(elapsed_ms, "policy is in force again");
                 self.written(since);
             }
@@ -157,7 +161,7 @@ impl Task {
     pub(super) fn handle_trouble(&mut self, trouble: &Trouble, since: Instant) {
         let now = Instant::now();
         if self.refuse(trouble) {
-            let why = Why::Refused(trouble.to_string());
+            let why = refused(trouble);
             self.resync = Some(Resync { depth: Depth::Members, since, at: now, why });
             self.resync(now);
         } else {
@@ -172,14 +176,13 @@ impl Task {
         self.retry_budget.spend(now, jitter());
         let at = self.retry_budget.next(now);
         warn!(trouble = %trouble, again_ms = at.duration_since(now).as_millis(), "the kernel did not take a change");
-        self.resync =
-            Some(Resync { depth: Depth::Members, since, at, why: Why::Refused(trouble.to_string()) });
+        self.resync = Some(Resync { depth: Depth::Members, since, at, why: refused(trouble) });
     }
 
     /// Lets the policies fail closed that the trouble is of; whether there are any.
     fn refuse(&mut self, trouble: &Trouble) -> bool {
         let writer = &mut self.writer;
-        let blamed = refusals::blame(trouble, &self.compiler, |operations| writer.takes(operations));
+        let blamed = refusals::blame(trouble, &self.compiler, |operations| writer.try_out(operations));
         let now = Instant::now();
         let mut any = false;
         for (policy, fault) in blamed {
@@ -293,6 +296,10 @@ impl Task {
         }
         self.is_stale = true;
     }
+}
+
+fn refused(trouble: &Trouble) -> Why {
+    Why::Refused { words: trouble.to_string(), is_of_batch: matches!(trouble, Trouble::Batch(_)) }
 }
 
 /// What a delta that is not written yet looks like in a comparison: as if somebody had taken it away.
