@@ -4,11 +4,11 @@
 //! what becomes of it. Matching with abbreviations, help, completion, and the lists in error messages all
 //! read these rows, so a new command is a new row.
 //!
-//! In a usage line small letters are keywords, CAPITALS stand for something the operator names, and
-//! what stands in brackets may be left out, with ` | ` between the ways to write it. Brackets come last and
-//! may be given in any order, since nobody remembers it. A keyword may be shortened as long as no other keyword fits there; where both a
-//! keyword and a name would fit, the keyword is meant (a peer called `a` is asked for by its address, or
-//! as `show protocols all a`). `PEER|all` is a name: what ends sessions is never guessed from a letter.
+//! In a usage line small letters are keywords, CAPITALS stand for something the operator names, and what stands in
+//! brackets may be left out, with ` | ` between the ways to write it. Brackets come last and may be given in any order,
+//! since nobody remembers it. A keyword may be shortened as long as no other keyword fits there; where both a keyword
+//! and a name would fit, the keyword is meant (a peer called `a` is asked for by its address, or as `show protocols all
+//! a`). `PEER|all` is a name: what ends sessions is never guessed from a letter.
 
 mod walk;
 mod words;

@@ -1,8 +1,8 @@
 //! The pods that are wired on this node, looked for when links change and every minute.
 //!
-//! An ADD names the link first and tells no event with the rest, and what is told here may be half of it: so a look that
-//! finds something new is followed by another one a second later. Nobody waits for it: the plugin tells by the control
-//! socket what it has wired.
+//! An ADD names the link first and tells no event with the rest, and what is told here may be half of it: so a look
+//! that finds something new is followed by another one a second later. Nobody waits for it: the plugin tells by the
+//! control socket what it has wired.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -26,7 +26,6 @@ pub mod fib;
 pub mod forwarding;
 pub mod intent;
 pub mod kinds;
-pub mod mark;
 pub mod objects;
 #[cfg(test)]
 mod own_node;

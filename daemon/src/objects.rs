@@ -48,7 +48,8 @@ pub struct Objects {
     /// Of the problems, those that hide what was never seen: any object may be behind them. Empty from the
     /// first view on that shows all; until then nobody may act on what seems absent.
     pub unknown: Vec<Problem>,
-    /// The same of Pods, Namespaces and NetworkPolicies alone: a pod that cannot be read is no reason to be without BGP.
+    /// The same of Pods, Namespaces and NetworkPolicies alone: a pod that cannot be read is no reason to be without
+    /// BGP.
     pub unknown_to_policy: Vec<Problem>,
 }
 

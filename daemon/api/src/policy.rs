@@ -20,8 +20,8 @@ pub struct PolicyTable {
     pub others: BTreeMap<String, Count>,
 }
 
-/// What was counted on this node. Of what is let through, the packets before a reply: mostly one a connection, but each of
-/// UDP that nobody answers.
+/// What was counted on this node. Of what is let through, the packets before a reply: mostly one a connection, but each
+/// of UDP that nobody answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Count {
     /// Packets.

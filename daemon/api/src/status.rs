@@ -81,7 +81,8 @@ pub struct KernelStatus {
     pub wanted: usize,
     /// Routes that are, those of an earlier run among them.
     pub installed: usize,
-    /// Of these, routes of an earlier run that nobody has told in this one yet; they go once all peers have told theirs.
+    /// Of these, routes of an earlier run that nobody has told in this one yet; they go once all peers have told
+    /// theirs.
     #[serde(default)]
     pub stale: usize,
     /// Next-hop groups in use.

@@ -39,7 +39,7 @@ pub(super) async fn answer(
         Request::ShowNeighbors { interface } => links::show_neighbors(shared, interface.as_deref()).await?,
         Request::ShowPolicy { pod } => policy::show(shared, pod.as_deref()).await,
         Request::Place { interface, namespace, name, addresses } => {
-            policy::place(shared, &interface, namespace.zip(name), &addresses).await
+            policy::place(shared, &interface, (namespace, name), &addresses).await
         }
         Request::ConfigureCheck { path } => configure_check(shared, path).await,
         Request::Enable { peer } => {

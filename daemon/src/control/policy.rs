@@ -25,7 +25,7 @@ const LAST_CHANGE: &str = "the last change is not in the kernel yet";
 pub(super) async fn place(
     shared: &Shared,
     interface: &str,
-    pod: Option<(String, String)>,
+    pod: (Option<String>, Option<String>),
     addresses: &[String],
 ) -> Reply {
     let endpoint = match endpoint(interface, pod, addresses) {
@@ -40,7 +40,7 @@ pub(super) async fn place(
 
 fn endpoint(
     interface: &str,
-    pod: Option<(String, String)>,
+    (namespace, name): (Option<String>, Option<String>),
     addresses: &[String],
 ) -> Result<Endpoint, String> {
     if !interface.starts_with(VETH_PREFIX) || interface.len() > MOST_INTERFACE_OCTETS {
@@ -53,7 +53,13 @@ fn endpoint(
             return Err(format!("addresses: {address}: {first} is of its family, too"));
         }
     }
-    let pod = pod.map(|(namespace, name)| Key::new(&namespace, &name));
+    let pod = match (namespace, name) {
+        (Some(namespace), Some(name)) => Some(Key::new(&namespace, &name)),
+        (None, None) => None,
+        // No pod of Kubernetes is open, so half a name must not be none.
+        (Some(_), None) => return Err("name: is missing beside the namespace".to_owned()),
+        (None, Some(_)) => return Err("namespace: is missing beside the name".to_owned()),
+    };
     Ok(Endpoint { pod, addresses: parsed.into_values().collect() })
 }
 
@@ -293,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_is_to_be_placed_is_read_with_care() {
-        let web = Some(("default".to_owned(), "web-0".to_owned()));
+        let web = (Some("default".to_owned()), Some("web-0".to_owned()));
         let read = |interface, addresses: &[&str]| endpoint(interface, web.clone(), &owned(addresses));
         let good = read("cam0123456789ab", &["10.244.1.7", "fd00::7"]).expect("good");
         assert_eq!(good.pod, Some(Key::new("default", "web-0")));
@@ -306,6 +312,16 @@ mod tests {
         ] {
             assert_eq!(read(interface, addresses).expect_err(interface), says);
         }
+    }
+
+    /// A link of no pod of Kubernetes is open.
+    #[test]
+    fn half_a_name_is_not_taken_for_none() {
+        let read = |namespace: Option<&str>, name: Option<&str>| {
+            endpoint("cama", (namespace.map(str::to_owned), name.map(str::to_owned)), &[])
+        };
+        assert_eq!(read(None, None).expect("no pod of Kubernetes").pod, None);
+        assert!(read(Some("default"), None).is_err() && read(None, Some("web-0")).is_err());
     }
 
     #[test]

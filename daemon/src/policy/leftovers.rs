@@ -11,8 +11,8 @@ use nix::errno::Errno;
 /// The chain that judges what is forwarded.
 const JUDGING: &str = "forward";
 
-/// The kernel takes rules apart some time after it has dropped them (`nf_tables_trans_destroy_work`), and holds the sets
-/// that they name so long.
+/// The kernel takes rules apart some time after it has dropped them (`nf_tables_trans_destroy_work`), and holds the
+/// sets that they name so long.
 const LATEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 

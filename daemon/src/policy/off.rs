@@ -1,18 +1,19 @@
 //! A node that is told to go without NetworkPolicy: nothing of an earlier run may stay in force.
 //!
-//! Tables that nobody keeps close every new pod for ever, so the mark for the CNI plugin says `off` only once they are gone.
+//! Tables that nobody keeps close every new pod for ever, so the mark for the CNI plugin says `off` only once they are
+//! gone.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use cambric_cni::gate::ready::{self, Policy as Judged};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::{PLACE, leftovers};
-use crate::mark::{self, Judged};
 use crate::objects::Problem;
 
 /// How soon it is tried again.
@@ -27,16 +28,16 @@ pub(super) type Leaving = watch::Receiver<Option<Problem>>;
 /// The run-time folder's.
 pub(super) async fn start(run_dir: PathBuf) -> anyhow::Result<Leaving> {
     let Some(problem) = leave().await else {
-        mark::set(&run_dir, Judged::Off).context("setting the mark for the CNI plugin")?;
+        ready::write(&run_dir, Judged::Off).context("setting the mark for the CNI plugin")?;
         return Ok(watch::channel(None).1);
     };
-    mark::remove(&run_dir).context("taking the mark away")?;
+    ready::remove(&run_dir).context("taking the mark away")?;
     let (told, leaving) = watch::channel(Some(problem));
     tokio::spawn(async move {
         while !told.is_closed() {
             sleep(RETRY_INTERVAL).await;
             let now = match leave().await {
-                None => mark::set(&run_dir, Judged::Off).err().map(|error| unwritten(&run_dir, &error)),
+                None => ready::write(&run_dir, Judged::Off).err().map(|error| unwritten(&run_dir, &error)),
                 problem => problem,
             };
             told.send_if_modified(|told| std::mem::replace(told, now.clone()) != now);
@@ -49,7 +50,7 @@ pub(super) async fn start(run_dir: PathBuf) -> anyhow::Result<Leaving> {
 }
 
 fn unwritten(run_dir: &Path, error: &io::Error) -> Problem {
-    let place = run_dir.join(mark::FILE_NAME).display().to_string();
+    let place = run_dir.join(ready::FILE).display().to_string();
     Problem::new(place, format!("cannot be written: {error}; no pod is started"))
 }
 

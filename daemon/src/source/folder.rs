@@ -13,8 +13,9 @@
 //!
 //! A file that had a fault from the start has nothing it could count as. If nobody can tell what is in it, the view
 //! says so, and nobody acts on it; a wrong value costs what it is in, and the rest is served (see
-//! [`values`](crate::values)). If it can only be a Pod, a Namespace or a NetworkPolicy, policies alone wait for it. A daemon that is started anew goes on where the last one was (see
-//! [`record`](super::record)): neither an upgrade nor a reboot is a reason to let go of what works.
+//! [`values`](crate::values)). If it can only be a Pod, a Namespace or a NetworkPolicy, policies alone wait for it. A
+//! daemon that is started anew goes on where the last one was (see [`record`](super::record)): neither an upgrade nor a
+//! reboot is a reason to let go of what works.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -237,7 +238,8 @@ impl Folder {
         view.problems != before
     }
 
-    /// Writes down what counts, for the daemon that comes after this one. Nobody waits for it: it takes as long as the disk.
+    /// Writes down what counts, for the daemon that comes after this one. Nobody waits for it: it takes as long as the
+    /// disk.
     pub(super) fn keep_record(&mut self) {
         let Some(record) = self.record.as_mut().filter(|_| self.seen_whole) else { return };
         let text = |(name, file): (&String, &Arc<File>)| Some((name.clone(), file.text.clone()?));

@@ -1,5 +1,5 @@
-//! A Pod of a manifest. People write all of it but its status: what that says is read as far as it counts, and each version of
-//! Kubernetes has more in it.
+//! A Pod of a manifest. People write all of it but its status: what that says is read as far as it counts, and each
+//! version of Kubernetes has more in it.
 
 use k8s_openapi::api::core::v1;
 use serde_yaml_ng::{Mapping, Value};
