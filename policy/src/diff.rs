@@ -152,7 +152,10 @@ pub(crate) fn tables(
     known: &Lingering,
     difference: &mut Difference,
 ) {
-    let mut switch = Switch::new(difference.plan.manner());
+    let there = |family| held.table(family).into_iter().flat_map(|table| table.chains.keys());
+    let names =
+        Family::ALL.into_iter().flat_map(|family| there(family).map(move |name| (family, name.clone())));
+    let mut switch = Switch::new(difference.plan.manner(), names.collect());
     for family in Family::ALL {
         let nothing = HeldTable::default();
         // What is foreign in a table cannot be taken out piece by piece.

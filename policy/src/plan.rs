@@ -35,6 +35,9 @@ use crate::program::{
 
 /// What transitional chains are called begins so; no class chain's name does.
 pub(crate) const TRANSITIONAL: &str = "t-";
+/// Transitional chains lead from one to another where changes fail half-way. Deeper than so no more is built: the kernel
+/// follows 16 jumps (NFT_JUMP_STACK_SIZE).
+const DEEPEST: u32 = 4;
 
 /// Members by set.
 pub(crate) type Members = BTreeMap<(Family, SetName), Vec<Member>>;
@@ -98,7 +101,7 @@ impl Plan {
         plan.joined = by_set(delta.joined);
         plan.left = by_set(delta.left);
         let manner = if crosses(&delta.dispatch, held) { Manner::Staged } else { plan.manner() };
-        let mut switch = Switch::new(manner);
+        let mut switch = Switch::new(manner, held.lingering.chains.clone());
         for (veth, to) in &delta.dispatch {
             let from = held.dispatch.get(veth);
             for family in Family::ALL {
@@ -182,7 +185,12 @@ pub(crate) enum Manner {
 #[derive(Debug)]
 pub(crate) struct Switch {
     manner: Manner,
-    transitional: BTreeSet<(Family, ChainName)>,
+    /// Names that chains have which are there.
+    taken: BTreeSet<(Family, ChainName)>,
+    /// Numbers that names were made of.
+    named: u64,
+    /// By the chains they lead from and to.
+    transitional: BTreeMap<(Family, ChainName, ChainName), ChainName>,
     any: bool,
     made: Vec<Operation>,
     first: Vec<Operation>,
@@ -191,9 +199,19 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    pub(crate) fn new(manner: Manner) -> Switch {
+    pub(crate) fn new(manner: Manner, taken: BTreeSet<(Family, ChainName)>) -> Switch {
         let (made, first, last, dropped) = Default::default();
-        Switch { manner, transitional: BTreeSet::new(), any: false, made, first, last, dropped }
+        Switch {
+            manner,
+            taken,
+            named: 0,
+            transitional: BTreeMap::new(),
+            any: false,
+            made,
+            first,
+            last,
+            dropped,
+        }
     }
 
     /// One element of one map. `None`: it is not in the map. A transitional chain may use the old one only if that is sound.
@@ -219,7 +237,9 @@ impl Switch {
         };
         match (self.manner, from, to) {
             // The new chain alone lets pass what both do.
-            (Manner::Staged, Some(from), Some(to)) if is_sound && &**from != OPEN => {
+            (Manner::Staged, Some(from), Some(to))
+                if is_sound && &**from != OPEN && depth(from) < DEEPEST =>
+            {
                 // The old chain alone does.
                 let by = if &**to == OPEN { from.clone() } else { self.transitional(family, from, to) };
                 if &by != from {
@@ -244,18 +264,37 @@ impl Switch {
     }
 
     fn transitional(&mut self, family: Family, from: &ChainName, to: &ChainName) -> ChainName {
-        let chain: ChainName = format!("{TRANSITIONAL}{from}-{to}").into();
-        if self.transitional.insert((family, chain.clone())) {
-            self.made.push(Operation::AddChain { family, chain: chain.clone() });
-            for verdict in [Verdict::Jump(from.clone()), Verdict::Goto(to.clone())] {
-                let rule =
-                    Rule { statements: vec![Statement::Verdict(verdict)], tag: "transitional".to_owned() };
-                self.made.push(Operation::AddRule { family, chain: chain.clone(), rule });
-            }
-            self.dropped.push(Operation::DropChain { family, chain: chain.clone() });
+        let way = (family, from.clone(), to.clone());
+        if let Some(chain) = self.transitional.get(&way) {
+            return chain.clone();
         }
+        let chain = self.free_name(family, depth(from) + 1);
+        self.transitional.insert(way, chain.clone());
+        self.made.push(Operation::AddChain { family, chain: chain.clone() });
+        for verdict in [Verdict::Jump(from.clone()), Verdict::Goto(to.clone())] {
+            let rule = Rule { statements: vec![Statement::Verdict(verdict)], tag: "transitional".to_owned() };
+            self.made.push(Operation::AddRule { family, chain: chain.clone(), rule });
+        }
+        self.dropped.push(Operation::DropChain { family, chain: chain.clone() });
         chain
     }
+
+    /// One that no chain has, neither of this change nor left behind by another.
+    fn free_name(&mut self, family: Family, depth: u32) -> ChainName {
+        loop {
+            let name = ChainName::from(format!("{TRANSITIONAL}{depth}-{}", self.named));
+            self.named += 1;
+            if self.taken.insert((family, name.clone())) {
+                return name;
+            }
+        }
+    }
+}
+
+/// How many transitional chains a packet goes through from here, as the name tells; those of detours lead to no other.
+fn depth(chain: &ChainName) -> u32 {
+    let Some(rest) = chain.strip_prefix(TRANSITIONAL) else { return 0 };
+    rest.split('-').next().and_then(|depth| depth.parse().ok()).unwrap_or(1)
 }
 
 /// The chain that a map leads to.

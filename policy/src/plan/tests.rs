@@ -97,3 +97,47 @@ fn what_lingers_is_used_again() {
     assert!(again.made.is_empty() && !made.made.is_empty());
     assert_eq!(again.used, mirror.lingering);
 }
+
+#[test]
+fn a_transitional_chain_that_was_left_behind_is_in_nobody_s_way() {
+    let mut compiler = compiler();
+    change(&mut compiler, vec![policy("other", json!({"app": "other"}), json!({"app": "db"}))]);
+    change(&mut compiler, vec![policy("web", json!({"app": "web"}), json!({"app": "db"}))]);
+    change(&mut compiler, vec![pod("client", json!({"app": "other"}), 3), endpoint("client", 3)]);
+    let mut mirror =
+        Mirror { dispatch: compiler.program().dispatch.clone(), lingering: Lingering::default() };
+    compiler.apply(pod("client", json!({"app": "web"}), 3));
+    let delta = compiler.take_delta();
+    let made = |plan: &Plan| {
+        let name = |operation: &Operation| match operation {
+            Operation::AddChain { family, chain } if chain.starts_with(TRANSITIONAL) => {
+                Some((*family, chain.clone()))
+            }
+            _ => None,
+        };
+        plan.made.iter().filter_map(name).collect::<BTreeSet<_>>()
+    };
+    let first = made(&Plan::of_delta(delta.clone(), &mirror));
+    assert!(!first.is_empty());
+    mirror.lingering.chains.clone_from(&first);
+    let second = made(&Plan::of_delta(delta, &mirror));
+    assert_eq!(second.len(), first.len());
+    assert!(second.is_disjoint(&first), "{second:?}");
+}
+
+#[test]
+fn transitional_chains_do_not_nest_without_end() {
+    let chains = |from: ChainName| {
+        let mut switch = Switch::new(Manner::Staged, BTreeSet::new());
+        let veth = "cam1".into();
+        switch.lead(Family::Ipv4, Interface::Input, &veth, Some(&from), Some(&"e-new".into()), true);
+        switch.transitional.into_values().next()
+    };
+    let mut chain = ChainName::from("e-old");
+    let mut nested = 0;
+    while let Some(next) = chains(chain) {
+        chain = next;
+        nested += 1;
+    }
+    assert_eq!(nested, DEEPEST);
+}

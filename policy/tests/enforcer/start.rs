@@ -111,3 +111,33 @@ fn a_place_is_answered_when_all_of_the_pod_is_in_the_kernel_and_waits_for_its_ob
         assert!(!run("nft list map ip cambric egress").contains("camtest3"));
     });
 }
+
+#[test]
+fn transitional_chains_that_were_left_behind_hinder_no_change() {
+    in_namespace(|| async {
+        let world = |app: &str| {
+            vec![
+                namespace("default"),
+                pod("db", json!({"app": app}), &["10.0.2.2"]),
+                pod("web", json!({"app": "web"}), &["10.0.1.2"]),
+                allow("one", json!({"app": "db"}), json!({"app": "web"})),
+                allow("two", json!({"app": "dc"}), json!({"app": "web"})),
+                allow("three", json!({"app": "web"}), json!({"app": "db"})),
+                wired("camtest1", "web", &["10.0.1.2"]),
+                wired("camtest2", "db", &["10.0.2.2"]),
+            ]
+        };
+        start_with(config(), world("db")).await.stop().await;
+        for family in ["ip", "ip6"] {
+            for nth in 0..3 {
+                run(&format!("nft add chain {family} cambric t-1-{nth}"));
+            }
+        }
+        let handle = || run("nft -a list table ip cambric").lines().next().expect("a table").to_owned();
+        let before = handle();
+        let enforcer = start_with(config(), world("db")).await;
+        apply(&enforcer, vec![pod("db", json!({"app": "dc"}), &["10.0.2.2"])]).await;
+        let status = reaches(&enforcer, "quiet", |status| status.counts.lingering == 0).await;
+        assert_eq!((handle(), status.problems), (before, Vec::new()), "the table is the same");
+    });
+}
