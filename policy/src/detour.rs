@@ -31,6 +31,9 @@ const BOTH: &str = "both";
 
 /// Puts the detours into a plan that needs some. `program` is what it leads to.
 pub(crate) fn add(plan: &mut Plan, program: &Program, held: &Mirror) {
+    if plan.joined.is_empty() || plan.left.is_empty() {
+        return;
+    }
     let owners = owners(program);
     let (joined, left) = (local(&plan.joined, &owners), local(&plan.left, &owners));
     // One pod's change is no other's: its own chains, or the other side's sets, are as they were.

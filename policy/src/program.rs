@@ -283,7 +283,7 @@ pub struct Delta {
     pub sets_made: Vec<(Family, SetName, Set)>,
     /// New chains.
     pub chains_made: Vec<(Family, ChainName, Vec<Rule>)>,
-    /// Members of addresses that another pod has from now on: they leave before anything else happens.
+    /// Members of addresses that another pod has from now on: they leave before any rule or other member changes.
     pub left_first: Vec<(Family, SetName, Member)>,
     /// New members of sets that were there.
     pub joined: Vec<(Family, SetName, Member)>,
