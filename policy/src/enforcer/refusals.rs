@@ -13,8 +13,9 @@ use crate::program::{ChainName, Family, Rule};
 
 /// A chain that is made to try rules, and removed.
 const TRIED: &str = "x-tried";
-/// Not sooner are refused policies tried again after members have left.
-const SHORTEST: Duration = Duration::from_secs(5);
+/// After members have left refused policies are tried again sooner: in such a part of the pause, which grows where that
+/// is of no use. A trial compares all there is.
+const SOONER: u32 = 12;
 /// They are tried again after this time in any case, then after twice as long, up to the longest.
 const USUAL: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(960);
@@ -55,6 +56,12 @@ struct Refused {
     is_tried: bool,
 }
 
+impl Refused {
+    fn due(&self, has_shrunk: bool) -> Instant {
+        self.at + if has_shrunk { self.pause / SOONER } else { self.pause }
+    }
+}
+
 impl Refusals {
     pub(super) fn count(&self) -> usize {
         self.refused.len()
@@ -92,16 +99,14 @@ impl Refusals {
 
     /// When some are to be tried again.
     pub(super) fn due(&self) -> Option<Instant> {
-        let pause = |refused: &Refused| if self.has_shrunk { SHORTEST } else { refused.pause };
-        self.refused.values().map(|refused| refused.at + pause(refused)).min()
+        self.refused.values().map(|refused| refused.due(self.has_shrunk)).min()
     }
 
     /// Those that are to be tried now.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<Key> {
-        let shortest = self.has_shrunk.then_some(SHORTEST);
         let mut due = Vec::new();
         for (policy, refused) in &mut self.refused {
-            if refused.at + shortest.unwrap_or(refused.pause) <= now {
+            if refused.due(self.has_shrunk) <= now {
                 refused.is_tried = true;
                 due.push(policy.clone());
             }
@@ -270,11 +275,14 @@ mod tests {
         refusals.add(web.clone(), start);
         assert_eq!(refusals.due(), Some(start + USUAL));
         refusals.members_left();
-        assert_eq!(refusals.due(), Some(start + SHORTEST));
-        let later = start + SHORTEST;
+        let later = start + USUAL / SOONER;
+        assert_eq!(refusals.due(), Some(later));
         assert_eq!(refusals.take_due(later), std::slice::from_ref(&web));
         refusals.add(web.clone(), later);
         assert_eq!(refusals.due(), Some(later + 2 * USUAL));
+        refusals.members_left();
+        assert_eq!(refusals.due(), Some(later + 2 * USUAL / SOONER), "in vain: later the next time");
+        refusals.has_shrunk = false;
         assert_eq!(refusals.take_due(later + 2 * USUAL), [web]);
         refusals.written();
         assert_eq!((refusals.count(), refusals.due()), (0, None));
