@@ -54,6 +54,16 @@ impl Denials {
         self.kept.push_back(denial);
     }
 
+    /// So often the kernel had more to tell than was read. Whether that is new.
+    pub(super) fn lost(&mut self, times: u64) -> bool {
+        let is_new = times > self.counts.lost;
+        if is_new {
+            info!(times, "denied packets were lost, since they came faster than they were read");
+        }
+        self.counts.lost = times;
+        is_new
+    }
+
     pub(super) fn counts(&self) -> DenialCounts {
         self.counts
     }
@@ -111,10 +121,10 @@ mod tests {
         for port in 0..1000 {
             denials.take(denial(port), start);
         }
-        assert_eq!(denials.counts(), DenialCounts { seen: 1000, suppressed: 990 });
+        assert_eq!(denials.counts(), DenialCounts { seen: 1000, suppressed: 990, lost: 0 });
         assert_eq!(denials.kept().count(), KEPT);
         assert_eq!(denials.kept().last().and_then(|denial| denial.port), Some(999));
         denials.take(denial(1), start + Duration::from_secs(1));
-        assert_eq!(denials.counts(), DenialCounts { seen: 1001, suppressed: 990 });
+        assert_eq!(denials.counts(), DenialCounts { seen: 1001, suppressed: 990, lost: 0 });
     }
 }

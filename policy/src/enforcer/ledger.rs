@@ -59,6 +59,13 @@ impl Ledger {
         self.classes.remove(chain);
     }
 
+    /// What is kept of policies that are gone is kept no longer. `is_tag` says of a rule's tag whether its policy is there.
+    pub(super) fn forget_policies(&mut self, is_tag: impl Fn(&str) -> bool, is_there: impl Fn(&Key) -> bool) {
+        let Sums { allowed, denied, .. } = &mut self.kept;
+        allowed.retain(|(policy, direction), _| is_tag(&format!("{policy} {direction}")));
+        denied.retain(|(_, policies), _| policies.iter().all(&is_there));
+    }
+
     /// With what is counted now.
     pub(super) fn sums(&self, now: &[Counted]) -> Sums {
         let mut sums = self.kept.clone();
@@ -163,6 +170,27 @@ mod tests {
         );
         assert_eq!(sums.denied_by["e-2"].packets, 3);
         assert_eq!(sums.frame["established"].packets, 100);
+    }
+
+    #[test]
+    fn what_policies_counted_goes_with_them() {
+        let keys = [Key::new("default", "dns"), Key::new("default", "web")];
+        let mut ledger = Ledger::default();
+        ledger.add_class("e-1".into(), keys.to_vec());
+        ledger.add_class("e-2".into(), keys[1..].to_vec());
+        ledger.keep(&[
+            counted("e-1", "default/dns egress[0]", 5),
+            counted("e-1", "default/web egress[0]", 6),
+            counted("e-1", "denied", 2),
+            counted("e-2", "denied", 3),
+        ]);
+        ledger.forget_policies(|tag| tag == "default/web egress", |key| *key == keys[1]);
+        let sums = ledger.sums(&[]);
+        assert_eq!(
+            sums.allowed.keys().cloned().collect::<Vec<_>>(),
+            [("default/web".to_owned(), Direction::Egress)]
+        );
+        assert_eq!(sums.denied.into_keys().collect::<Vec<_>>(), [(Direction::Egress, keys[1..].to_vec())]);
     }
 
     #[test]

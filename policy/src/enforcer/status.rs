@@ -120,6 +120,8 @@ pub struct DenialCounts {
     pub seen: u64,
     /// Of these, not logged, for there were too many a second.
     pub suppressed: u64,
+    /// Times that the kernel had more to tell than was read: what was lost is not in `seen`.
+    pub lost: u64,
 }
 
 /// What a report is to be about.

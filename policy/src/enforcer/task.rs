@@ -32,11 +32,13 @@ use crate::program::{Delta, Family, IfName, VETH_PREFIX};
 
 /// Up to so many changes that wait are written one by one: then each is without a window of its own.
 const ONE_BY_ONE: usize = 128;
+/// So long in one turn; then the rest is written together, for others wait, too.
+const ONE_BY_ONE_FOR: Duration = Duration::from_millis(50);
 /// More are written together, at most so many.
 const TOGETHER: usize = 1024;
 /// Commands that are taken in one turn, before others are looked after.
 const TAKEN_A_TURN: usize = 256;
-/// What nobody uses any more stays for this time: it may be wanted again.
+/// Between two looks at what nobody uses any more: it may be wanted again meanwhile.
 const LINGERS: Duration = Duration::from_secs(1);
 /// Then so much of it is dropped in a turn.
 const DROPPED_A_TURN: usize = 256;
@@ -188,9 +190,11 @@ impl Task {
     /// Until all handles are gone.
     pub(super) async fn run(mut self) -> Result<(), Error> {
         let events = Ready::new(self.writer.watch_fd())?;
-        let log = self.log.as_ref();
-        let packets = log.map(|log| Ready::new(log.as_fd().try_clone_to_owned())).transpose()?;
+        let mut packets = None;
         loop {
+            if let (None, Some(log)) = (&packets, &self.log) {
+                packets = Some(Ready::new(log.as_fd().try_clone_to_owned())?);
+            }
             match self.wake(&events, packets.as_ref()).await? {
                 Wake::Command(None) => return Ok(()),
                 Wake::Command(Some(command)) => self.handle_commands(command),
@@ -276,14 +280,15 @@ impl Task {
 
     /// Few changes are written one by one, each without a window of its own; many together.
     fn take_in(&mut self, changes: &mut VecDeque<Taken>) {
+        let begun = Instant::now();
         while !changes.is_empty() {
             let started = Instant::now();
-            let many = if changes.len() > ONE_BY_ONE { TOGETHER.min(changes.len()) } else { 1 };
+            let many = together(changes.len(), started.duration_since(begun));
             for Taken { change, reply } in changes.drain(..many) {
+                self.note(&change);
                 if let (Change::Endpoint(interface, _), Some(reply)) = (&change, reply) {
                     self.waiters.wait_placed(interface.clone(), reply);
                 }
-                self.note(&change);
                 self.compiler.apply(change);
             }
             self.write_delta(started);
@@ -296,7 +301,10 @@ impl Task {
     fn note(&mut self, change: &Change) {
         match change {
             Change::Endpoint(interface, Some(endpoint)) => {
-                self.endpoints.insert(interface.clone(), endpoint.clone());
+                let before = self.endpoints.insert(interface.clone(), endpoint.clone());
+                if before.is_some_and(|before| before.pod != endpoint.pod) {
+                    self.waiters.gone(interface);
+                }
             }
             Change::Endpoint(interface, None) => {
                 self.endpoints.remove(interface);
@@ -357,10 +365,38 @@ impl Task {
     }
 }
 
+/// How many of the changes that wait are written in one.
+fn together(waiting: usize, spent: Duration) -> usize {
+    if waiting > ONE_BY_ONE || spent >= ONE_BY_ONE_FOR { TOGETHER.min(waiting) } else { 1 }
+}
+
 /// Never, if there is no socket.
 async fn readable(socket: Option<&Ready>) -> Result<(), Error> {
     match socket {
         Some(socket) => socket.readable().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many writes so many changes take that come together, each write taking so long.
+    fn writes(mut waiting: usize, each: Duration) -> u32 {
+        let mut writes = 0;
+        while waiting > 0 {
+            waiting -= together(waiting, each * writes);
+            writes += 1;
+        }
+        writes
+    }
+
+    #[test]
+    fn few_changes_are_written_one_by_one_and_the_rest_of_a_slow_turn_together() {
+        assert_eq!(writes(100, Duration::from_micros(100)), 100);
+        assert_eq!(writes(100, Duration::from_millis(10)), 6);
+        assert_eq!(writes(2, Duration::from_secs(1)), 2);
+        assert_eq!(writes(3000, Duration::from_millis(1)), 3);
     }
 }

@@ -11,8 +11,8 @@ mod wire;
 
 mod drift;
 mod judged;
-mod measured;
 mod meanwhile;
+mod measured;
 mod refused;
 mod start;
 

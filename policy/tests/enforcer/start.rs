@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use cambric_policy::change::Change;
+use cambric_policy::enforcer::NotPlaced;
 use cambric_policy::kernel::Kernel;
 use cambric_policy::program::Member;
 use serde_json::json;
@@ -139,5 +140,22 @@ fn transitional_chains_that_were_left_behind_hinder_no_change() {
         apply(&enforcer, vec![pod("db", json!({"app": "dc"}), &["10.0.2.2"])]).await;
         let status = reaches(&enforcer, "quiet", |status| status.counts.lingering == 0).await;
         assert_eq!((handle(), status.problems), (before, Vec::new()), "the table is the same");
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_pod_is_told_when_its_interface_is_another_pod_s() {
+    in_namespace(|| async {
+        let enforcer = start_with(config(), vec![namespace("default")]).await;
+        let first = enforcer.clone();
+        let first =
+            tokio::spawn(async move { first.place("camtest1".into(), endpoint("web", &["10.0.1.2"])).await });
+        reaches(&enforcer, "waits", |status| status.waiting.len() == 1).await;
+        let second = enforcer.clone();
+        let second =
+            tokio::spawn(async move { second.place("camtest1".into(), endpoint("db", &["10.0.1.2"])).await });
+        assert_eq!(soon(first).await.expect("joined"), Err(NotPlaced::Gone));
+        apply(&enforcer, vec![pod("db", json!({"app": "db"}), &["10.0.1.2"])]).await;
+        assert_eq!(soon(second).await.expect("joined"), Ok(()));
     });
 }

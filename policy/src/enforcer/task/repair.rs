@@ -42,6 +42,7 @@ impl Task {
 
     fn handle_tick(&mut self, now: Instant) {
         self.waiters.prune();
+        self.open_log();
         if self.view != View::Written || self.resync.is_some() {
             return;
         }
@@ -285,6 +286,11 @@ impl Task {
         let begun = Instant::now();
         let ledger = &mut self.ledger;
         let dropped = self.writer.drop_lingering(DROPPED_A_TURN, |counted| ledger.keep(counted));
+        let compiler = &self.compiler;
+        self.ledger.forget_policies(
+            |tag| compiler.policy_of_tag(tag).is_some(),
+            |key| self.policies.contains_key(key),
+        );
         for chain in &dropped.chains {
             self.ledger.forget(chain);
         }

@@ -136,12 +136,27 @@ impl Task {
 
     // -- Denied packets.
 
+    /// Another process may have read the group, and have ended.
+    pub(super) fn open_log(&mut self) {
+        if self.log.is_none() {
+            match LogReader::open(self.config.options.log_group) {
+                Ok(log) => {
+                    (self.log, self.log_problem) = (Some(log), None);
+                    info!("denied packets are heard of now");
+                    self.is_stale = true;
+                }
+                Err(error) => debug!(error = %error, "denied packets are not heard of"),
+            }
+        }
+    }
+
     pub(super) fn handle_denials(&mut self) {
         let Some(log) = &mut self.log else { return };
         let denied = log.wait(Duration::ZERO).unwrap_or_else(|error| {
             debug!(error = %error, "denied packets cannot be read");
             Vec::new()
         });
+        self.is_stale |= self.denials.lost(log.lost());
         let now = Instant::now();
         for denied in denied {
             if let Some(denial) = self.denial(&denied) {

@@ -26,9 +26,10 @@ impl Writer {
         let chains = self.mirror.lingering.chains.iter().take(most).cloned().collect::<Vec<_>>();
         if !chains.is_empty() {
             let mut counted = self.kernel.counters().unwrap_or_default();
-            counted.retain(|counted| chains.contains(&(counted.family, counted.chain.clone())));
+            // What stays counts on, and is kept when it goes.
+            let gone = self.drop_chains(&chains);
+            counted.retain(|counted| gone.contains(&(counted.family, counted.chain.clone())));
             keep(&counted);
-            self.drop_chains(&chains);
             let is_gone = |chain: &ChainName| {
                 !Family::ALL
                     .iter()
@@ -51,8 +52,8 @@ impl Writer {
         dropped
     }
 
-    /// All of them in one batch; if that is refused, each alone.
-    fn drop_chains(&mut self, chains: &[(Family, ChainName)]) {
+    /// All of them in one batch; if that is refused, each alone. Those that are gone.
+    fn drop_chains(&mut self, chains: &[(Family, ChainName)]) -> BTreeSet<(Family, ChainName)> {
         let rules_first = chains
             .iter()
             .map(|(family, chain)| Operation::FlushChain { family: *family, chain: chain.clone() });
@@ -61,10 +62,17 @@ impl Writer {
             .map(|(family, chain)| Operation::DropChain { family: *family, chain: chain.clone() });
         let operations = rules_first.chain(then_chains).collect::<Vec<_>>();
         match self.commit(&operations) {
-            Ok(()) => self.mirror.lingering.chains.retain(|chain| !chains.contains(chain)),
+            Ok(()) => {
+                let gone = chains.iter().cloned().collect::<BTreeSet<_>>();
+                self.mirror.lingering.chains.retain(|chain| !gone.contains(chain));
+                return gone;
+            }
             Err(Refusal::Conflict) => self.touched = true,
             Err(Refusal::Trouble(_)) if chains.len() > 1 => {
-                chains.iter().for_each(|chain| self.drop_chains(std::slice::from_ref(chain)));
+                return chains
+                    .iter()
+                    .flat_map(|chain| self.drop_chains(std::slice::from_ref(chain)))
+                    .collect();
             }
             Err(Refusal::Trouble(trouble)) => {
                 debug!(chain = %chains[0].1, trouble = ?trouble, "a chain nobody uses stays for now");
@@ -72,5 +80,6 @@ impl Writer {
                 self.mirror.lingering.chains.remove(&chains[0]);
             }
         }
+        BTreeSet::new()
     }
 }
