@@ -114,6 +114,8 @@ impl Detour<'_> {
         plan.first.extend([drop(), add(transitional)]);
         plan.last.extend([drop(), add(chain.clone())]);
         plan.switches = true;
+        plan.is_staged = true;
+        plan.has_detours = true;
     }
 
     fn looks_into(&self, statement: &Statement) -> bool {
@@ -121,7 +123,7 @@ impl Detour<'_> {
     }
 
     fn copy(&mut self, chain: &ChainName, rules: &[Rule], plan: &mut Plan) -> [ChainName; 2] {
-        let [copy, transitional] = self.free_names(chain);
+        let [copy, transitional] = self.free_names(chain, plan);
         let verdict =
             |verdict| Rule { statements: vec![Statement::Verdict(verdict)], tag: "transitional".to_owned() };
         let both = [verdict(Verdict::Jump(chain.clone())), verdict(Verdict::Goto(copy.clone()))];
@@ -137,9 +139,12 @@ impl Detour<'_> {
     }
 
     /// Those that no chain has which was left behind.
-    fn free_names(&self, chain: &ChainName) -> [ChainName; 2] {
+    fn free_names(&self, chain: &ChainName, plan: &Plan) -> [ChainName; 2] {
         let lingering = &self.held.lingering.chains;
-        let is_taken = |name: &ChainName| lingering.contains(&(self.family, name.clone()));
+        let is_taken = |name: &ChainName| {
+            let name = (self.family, name.clone());
+            lingering.contains(&name) || plan.lingering.chains.contains(&name)
+        };
         let names = |nth: usize| [COPY, BOTH].map(|what| format!("{TRANSITIONAL}{what}{nth}-{chain}").into());
         let mut nth = 0;
         while names(nth).iter().any(is_taken) {
@@ -193,6 +198,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::plan::Manner;
     use crate::program::{End, Placement, Set, SetKind};
 
     const EARLY: &str = "cam4paaaaaaaaaaaaaaaaaaab";
@@ -257,6 +263,31 @@ mod tests {
         let dropped = plan.last.iter().filter(|operation| matches!(operation, Operation::DropChain { .. }));
         assert_eq!(dropped.count(), 4, "chains go at once");
         assert!(plan.waits().before_joined && plan.waits().before_left && plan.waits().before_last);
+    }
+
+    #[test]
+    fn a_detour_that_is_made_again_is_another_one() {
+        let (program, held) = world();
+        let mut plan =
+            Plan { joined: members(LATE, &[1, 2]), left: members(EARLY, &[1, 2]), ..Plan::default() };
+        add(&mut plan, &program, &held);
+        assert!(plan.has_detours && plan.manner() == Manner::Staged);
+        let made = |plan: &Plan| -> BTreeSet<ChainName> {
+            let made = plan.made.iter().filter_map(|operation| match operation {
+                Operation::AddChain { chain, .. } => Some(chain.clone()),
+                _ => None,
+            });
+            made.collect()
+        };
+        let before = made(&plan);
+        // As after a conflict: the tables are read again, and what was made of the first is found in them.
+        for operations in [&mut plan.made, &mut plan.first, &mut plan.last] {
+            operations.clear();
+        }
+        plan.lingering.chains.extend(before.iter().map(|chain| (Family::Ipv4, chain.clone())));
+        add(&mut plan, &program, &held);
+        assert_eq!(made(&plan).len(), before.len());
+        assert!(made(&plan).is_disjoint(&before) && plan.first.len() == 4, "{plan:#?}");
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub(crate) struct Plan {
     pub(crate) lingering: Lingering,
     /// A veth that was led to one chain is led to another.
     pub(crate) switches: bool,
+    /// Dispatch changes by stages, whatever the members.
+    pub(crate) is_staged: bool,
+    /// Some veths take a detour.
+    pub(crate) has_detours: bool,
     /// Veths that are led elsewhere afterwards; what the maps of the kernel held before, does not change otherwise.
     pub(crate) dispatch: Vec<(IfName, Option<Placement>)>,
     /// What lingered and is used again.
@@ -100,8 +104,8 @@ impl Plan {
         plan.left_first = by_set(delta.left_first);
         plan.joined = by_set(delta.joined);
         plan.left = by_set(delta.left);
-        let manner = if crosses(&delta.dispatch, held) { Manner::Staged } else { plan.manner() };
-        let mut switch = Switch::new(manner, held.lingering.chains.clone());
+        plan.is_staged = crosses(&delta.dispatch, held);
+        let mut switch = Switch::new(plan.manner(), held.lingering.chains.clone());
         for (veth, to) in &delta.dispatch {
             let from = held.dispatch.get(veth);
             for family in Family::ALL {
@@ -142,7 +146,7 @@ impl Plan {
     /// How dispatch is to change beside these members. Those of anti-spoof sets matter to no other pod.
     pub(crate) fn manner(&self) -> Manner {
         let members = [&self.joined, &self.left];
-        if members.into_iter().any(concerns_pods) { Manner::Staged } else { Manner::AtOnce }
+        if self.is_staged || members.into_iter().any(concerns_pods) { Manner::Staged } else { Manner::AtOnce }
     }
 }
 

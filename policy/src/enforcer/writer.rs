@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::barrier::packets_pass;
 use super::refusals::{Tried, is_content, trial_end};
+use crate::detour;
 use crate::diff::{self, Difference, Wish};
 use crate::kernel::{self, CommitError, Error, Event, HeldSet, Kernel, Operation, Reason, Watch};
 use crate::plan::{Lingering, Members, Mirror, Plan};
@@ -271,7 +272,7 @@ impl Writer {
     }
 
     /// The batches that make chains and lead to them. Where somebody else changed our tables meanwhile, what is to be
-    /// done is found out anew, from the tables alone.
+    /// done is found out anew, from the tables alone, and done in the same manner.
     fn commit_tables(&mut self, plan: &mut Plan, program: &Program) -> Result<(), Trouble> {
         for conflicts in 0..MOST_CONFLICTS {
             let Err(refusal) = self.commit(&plan.made).and_then(|()| self.commit(&plan.first)) else {
@@ -300,6 +301,11 @@ impl Writer {
         let mut difference = Difference { plan: std::mem::take(plan), causes: BTreeSet::new() };
         diff::tables(program, &tables, self.wish, &known, &mut difference);
         *plan = difference.plan;
+        if plan.has_detours {
+            detour::add(plan, program, &self.mirror);
+            // The copies are there already.
+            plan.sets_made.clear();
+        }
         Ok(())
     }
 
