@@ -1,4 +1,3 @@
-
 use cambric_policy::change::{Fault, Key, PolicyObject};
 
 use super::*;

@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn decode(text: &str) -> (Manifest, Vec<String>) {
