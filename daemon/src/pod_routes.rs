@@ -34,8 +34,8 @@ use deletions::Deletions;
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// The same while something is wrong: whoever mends it need not tell us.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the plugins behind ours may take with a pod.
-const CHAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the plugins behind ours may take with a pod. A test has to do something before it is over.
+const CHAIN_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 1 });
 /// Between two looks: pods that come and go change links many times a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
