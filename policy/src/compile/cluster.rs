@@ -303,6 +303,8 @@ impl Entry {
         let is_wired = |family| !is_elsewhere && wired.iter().any(|&address| Family::of(address) == family);
         let reported = pod.addresses.iter().filter(|&&address| !is_wired(Family::of(address)));
         let reported = reported.map(|&address| (address, Weight::Reported(pod.created.clone())));
-        reported.chain(wired.iter().map(|&address| (address, Weight::Wired(pod.created.clone())))).collect()
+        let of_veth = if is_elsewhere { Weight::Reported(None) } else { Weight::Wired(pod.created.clone()) };
+        let by_veth: Claimed = wired.iter().map(|&address| (address, of_veth.clone())).collect();
+        by_veth.into_iter().chain(reported).collect()
     }
 }
