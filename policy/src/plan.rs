@@ -165,7 +165,7 @@ fn concerns_pods(members: &Members) -> bool {
 
 /// Whether what one pod may send changes and what another may be sent, so that a packet from the one to the other could meet
 /// the old chain and then the new one.
-fn crosses(dispatch: &[(IfName, Option<Placement>)], held: &Mirror) -> bool {
+pub(crate) fn crosses(dispatch: &[(IfName, Option<Placement>)], held: &Mirror) -> bool {
     let changing = |map: Interface| {
         let changes = move |(veth, to): &&(IfName, Option<Placement>)| {
             let from = held.dispatch.get(veth).map(|placement| chain_of(placement, map));
@@ -173,7 +173,10 @@ fn crosses(dispatch: &[(IfName, Option<Placement>)], held: &Mirror) -> bool {
         };
         dispatch.iter().filter(changes).map(|(veth, _)| veth)
     };
-    changing(Interface::Input).any(|sends| changing(Interface::Output).any(|is_sent| is_sent != sends))
+    // Two of each are enough to know: they may be many.
+    let some = |map| changing(map).take(2).collect::<Vec<_>>();
+    let (sends, is_sent) = (some(Interface::Input), some(Interface::Output));
+    sends.iter().any(|sends| is_sent.iter().any(|is_sent| is_sent != sends))
 }
 
 /// How a veth goes from one chain to another.

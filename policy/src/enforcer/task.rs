@@ -20,7 +20,7 @@ use super::ready::Ready;
 use super::refusals::{self, Refusals};
 use super::status::{Cause, Counts, Denial, Direction, Repairs, Status, Waiting};
 use super::waiters::Waiters;
-use super::writer::{Depth, Trouble, Writer, jitter};
+use super::writer::{Depth, Sought, Trouble, Writer, jitter};
 use super::{Command, Config, Error};
 use crate::change::{Change, Endpoint, Key, PolicyObject};
 use crate::compile::Compiler;

@@ -9,14 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::barrier::packets_pass;
 use super::refusals::{Tried, is_content, trial_end};
 use crate::detour;
 use crate::diff::{self, Difference, Wish};
-use crate::kernel::{self, CommitError, Error, Event, HeldSet, Kernel, Operation, Reason, Watch};
-use crate::plan::{Lingering, Members, Mirror, Plan};
+use crate::kernel::{
+    self, CommitError, Error, Event, ForeignMember, HeldSet, Kernel, Operation, Reason, Watch,
+};
+use crate::plan::{Lingering, Manner, Members, Mirror, Plan};
 use crate::program::{Family, Member, Program, Set, SetName};
 
 /// Conflicts in a row of one batch, before it is given up for now.
@@ -44,6 +46,14 @@ pub(super) enum Depth {
     Tables,
     /// All members, too.
     Members,
+}
+
+/// What a comparison finds: only what others did, which cannot be undone without a window; or what was told meanwhile,
+/// too, which is to open none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sought {
+    Repairs,
+    Changes,
 }
 
 /// Why a plan was not carried out to its end.
@@ -172,9 +182,11 @@ impl Writer {
             return Err(Trouble::Sets(refused));
         }
         for ((_, name), members) in &plan.foreign {
-            self.kernel.del_foreign(name, members)?;
+            self.remove_foreign(name, members);
         }
         self.remove(&plan.left_first)?;
+        // A conflict may move members to where they leave first: what is left of them would tell another manner.
+        plan.is_staged |= plan.manner() == Manner::Staged;
         self.commit_tables(&mut plan, program)?;
         let waits = plan.waits();
         wait(waits.before_joined);
@@ -252,7 +264,7 @@ impl Writer {
                 Some(HeldSet { family: held_family, set: held, foreign })
                     if held_family == family && held.kind == set.kind =>
                 {
-                    self.kernel.del_foreign(name, &foreign)?;
+                    self.remove_foreign(name, &foreign);
                     let left = held.members.difference(&set.members).cloned().collect::<Vec<_>>();
                     self.kernel.del_members(family, name, &left)?;
                     missing.retain(|member| !held.members.contains(member));
@@ -262,6 +274,13 @@ impl Writer {
         }
         self.kernel.create_set(family, name, set.kind, set.members.len(), self.most_members)?;
         self.kernel.add_members(family, name, &missing)
+    }
+
+    /// One that the kernel does not let go of is no reason to write nothing; the next comparison finds it again.
+    fn remove_foreign(&mut self, set: &SetName, members: &BTreeSet<ForeignMember>) {
+        if let Err(error) = self.kernel.del_foreign(set, members) {
+            warn!(set = %set, error = %error, "a member of others stays in a set of ours");
+        }
     }
 
     fn remove(&mut self, members: &Members) -> Result<(), Trouble> {
@@ -281,6 +300,7 @@ impl Writer {
             self.ignore_conflict(refusal)?;
             thread::sleep(pause(conflicts));
             self.plan_anew(plan, program)?;
+            self.remove(&plan.left_first)?;
         }
         Err(Trouble::Kernel("others change our tables all the time".to_owned()))
     }

@@ -79,12 +79,12 @@ impl Task {
         let is_of_batch = matches!(why, Why::Refused { is_of_batch: true, .. });
         let effort =
             if is_of_batch && self.retry_budget.is_strained() { Effort::Rebuild } else { Effort::Mend };
-        let mut own = BTreeSet::new();
+        let (mut own, mut sought) = (BTreeSet::new(), Sought::Repairs);
         loop {
             // What was told meanwhile is written with the difference, which has to see the members, too.
             let delta = self.compiler.take_delta();
             if delta != Delta::default() {
-                depth = Depth::Members;
+                (depth, sought) = (Depth::Members, Sought::Changes);
                 own.append(&mut traces(&delta));
             }
             debug!(
@@ -92,7 +92,7 @@ impl Task {
                 sets = delta.sets_made.len(),
                 "compiled for a comparison"
             );
-            match self.write_difference(depth, effort) {
+            match self.write_difference(depth, effort, sought) {
                 Ok(mut causes) => {
                     causes.retain(|cause| !own.contains(cause));
                     return self.in_step(why, since, &causes);
@@ -107,14 +107,19 @@ impl Task {
         }
     }
 
-    fn write_difference(&mut self, depth: Depth, effort: Effort) -> Result<BTreeSet<Cause>, Trouble> {
+    fn write_difference(
+        &mut self,
+        depth: Depth,
+        effort: Effort,
+        sought: Sought,
+    ) -> Result<BTreeSet<Cause>, Trouble> {
         let program = self.compiler.program();
         for (chain, _) in program.ipv4.chains.iter().chain(&program.ipv6.chains) {
             if let Some(policies) = self.compiler.policies_of(chain) {
                 self.ledger.add_class(chain.clone(), policies);
             }
         }
-        let Difference { plan, causes } = self.writer.difference(program, depth, effort, is_there)?;
+        let Difference { plan, causes } = self.writer.difference(program, depth, effort, sought, is_there)?;
         let done = self.writer.carry_out(plan, program);
         if done.as_ref().err().is_none_or(Trouble::is_of_members) {
             self.writer.remember_all(program);

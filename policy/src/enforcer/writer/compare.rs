@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Depth, Trouble, Writer};
+use super::{Depth, Sought, Trouble, Writer};
+use crate::detour;
 use crate::diff::{self, Difference, Effort, Wish, is_ours};
 use crate::enforcer::status::Cause;
 use crate::kernel::{Held, HeldSet};
-use crate::program::{Family, Member, Program, Set, SetKind, SetName};
+use crate::plan::crosses;
+use crate::program::{Family, IfName, Member, Placement, Program, Set, SetKind, SetName};
 
 impl Writer {
     /// What the kernel lacks of a program.
@@ -15,6 +17,7 @@ impl Writer {
         program: &Program,
         depth: Depth,
         effort: Effort,
+        sought: Sought,
         is_there: impl Fn(&str) -> bool,
     ) -> Result<Difference, Trouble> {
         let mut difference = Difference::default();
@@ -30,8 +33,20 @@ impl Writer {
         }
         let tables = self.read_tables()?;
         let wish = Wish { effort, ..self.wish };
+        if sought == Sought::Changes {
+            difference.plan.is_staged = crosses(&self.switched(program), &self.mirror);
+        }
         diff::tables(program, &tables, wish, &self.mirror.lingering, &mut difference);
+        if sought == Sought::Changes {
+            detour::add(&mut difference.plan, program, &self.mirror);
+        }
         Ok(difference)
+    }
+
+    /// Veths that a program leads elsewhere than the kernel does, as far as known.
+    fn switched(&self, program: &Program) -> Vec<(IfName, Option<Placement>)> {
+        let differs = |(veth, to): &(&IfName, &Placement)| self.mirror.dispatch.get(*veth) != Some(*to);
+        program.dispatch.iter().filter(differs).map(|(veth, to)| (veth.clone(), Some(to.clone()))).collect()
     }
 
     /// What these sets lack, and those that have another number of members than they should. Sets that are not there are
