@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cluster::{Cluster, NewPod, labelled, policy};
-use crate::kernel::{generation, held_with_handles};
+use crate::kernel::{generation, held, held_with_handles};
 use crate::knock::{Knocking, Knocks};
 use crate::{CAMBRICD, LIMIT, has_written, in_force, in_policy_lab};
 
@@ -96,6 +96,13 @@ fn while_many_knock(
     happens: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     in_force(node)?;
+    // A link-local address is known from the link alone, at which the daemon looks a moment after the pod is placed.
+    poll::until("the link-local address of each pod in its set", LIMIT, || {
+        held(node).is_ok_and(|held| {
+            let count = |of: &str| held.sets.iter().filter(|line| line.starts_with(of)).count();
+            count("add cam6self fe80:") == count("add cam4self ")
+        })
+    })?;
     let before = (generation(node)?, held_with_handles(node)?);
     let to = |pod: &Pod| -> Result<Vec<SocketAddr>> {
         Ok(pod.addresses()?.into_iter().map(|address| SocketAddr::new(address, PORT)).collect())
