@@ -209,7 +209,9 @@ impl Policy {
         let placing = async {
             let enforcer = kept.started().await?;
             let endpoint = kept.wired().place(Instant::now(), IfName::clone(&interface), endpoint);
-            enforcer.place(IfName::clone(&interface), endpoint).await.map_err(|error| error.to_string())
+            enforcer.place(IfName::clone(&interface), endpoint).await.map_err(|error| error.to_string())?;
+            kept.wired().is_heard(&interface);
+            Ok(())
         };
         if let Ok(placed) = timeout(PLACE_PATIENCE, placing).await {
             return placed;

@@ -6,7 +6,7 @@
 //!
 //! A link of which nobody can tell any more whose it is stays what it was; one that never was anything is closed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use cambric_cni::attachment::is_link_local;
@@ -26,20 +26,29 @@ pub(crate) struct Wired {
     indexes: BTreeMap<IfName, u32>,
     /// Those that the plugin told since the last look began, and when.
     placed: BTreeMap<IfName, (Instant, Endpoint)>,
+    /// Those of `placed` that the enforcer may not have heard of: whoever told it was cut off.
+    unsure: BTreeSet<IfName>,
     /// Those of which nobody can tell whose they are, since when, and why.
     strange: BTreeMap<IfName, (Instant, String)>,
 }
 
 impl Wired {
-    /// The plugin has told this one; what the enforcer must be told of it. The plugin tells no link-local address.
+    /// The plugin has told this one; what the enforcer must be told of it, and [`Wired::is_heard`] when it was. The plugin
+    /// tells no link-local address.
     pub(crate) fn place(&mut self, at: Instant, interface: IfName, mut endpoint: Endpoint) -> Endpoint {
         if let Some(told) = self.told.get(&interface).filter(|told| told.pod == endpoint.pod) {
             endpoint.addresses.extend(told.addresses.iter().filter(|address| is_link_local(**address)));
         }
         self.indexes.remove(&interface);
         self.told.insert(IfName::clone(&interface), endpoint.clone());
+        self.unsure.insert(IfName::clone(&interface));
         self.placed.insert(interface, (at, endpoint.clone()));
         endpoint
+    }
+
+    /// The enforcer knows what the plugin told.
+    pub(crate) fn is_heard(&mut self, interface: &IfName) {
+        self.unsure.remove(interface);
     }
 
     /// What the enforcer must be told after a look.
@@ -73,7 +82,10 @@ impl Wired {
                 endpoint.addresses.extend(&told.addresses);
             }
         }
-        let come = now.iter().filter(|(interface, endpoint)| self.told.get(*interface) != Some(endpoint));
+        let unsure = std::mem::take(&mut self.unsure);
+        let come = now.iter().filter(|(interface, endpoint)| {
+            self.told.get(*interface) != Some(endpoint) || unsure.contains(*interface)
+        });
         let come = come.map(|(interface, endpoint)| (interface.clone(), Some(endpoint.clone())));
         let gone = self.told.keys().filter(|interface| !now.contains_key(*interface));
         let gone = gone.map(|interface| (interface.clone(), None));
@@ -169,6 +181,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_enforcer_may_not_have_heard_of_is_told_again() {
+        let mut wired = Wired::default();
+        let start = Instant::now();
+        for interface in ["cama", "camb"] {
+            wired.place(start, interface.into(), endpoint("a", 1));
+        }
+        wired.is_heard(&"cama".into());
+        let later = start + Duration::from_secs(1);
+        let found = || ["cama", "camb"].map(|name| (name.into(), wire(endpoint("a", 1)))).into();
+        assert_eq!(words(&wired.look(later, found())).len(), 1, "the other one is known");
+        assert_eq!(words(&wired.look(later, found())), [""; 0]);
+    }
+
+    #[test]
     fn a_pod_keeps_the_addresses_whose_routes_are_lost() {
         let mut wired = Wired::default();
         let begun = Instant::now();
@@ -187,6 +213,7 @@ mod tests {
         let begun = Instant::now();
         let (told, later) = (begun + Duration::from_millis(1), begun + Duration::from_millis(2));
         wired.place(told, "cama".into(), endpoint("a", 1));
+        wired.is_heard(&"cama".into());
         let half = Endpoint { addresses: [].into(), ..endpoint("a", 1) };
         assert_eq!(
             words(&wired.look(begun, [("cama".into(), wire(half))].into())),
