@@ -29,6 +29,7 @@ if [ "${1:-}" = test ]; then
         [/usr/bin/gobgpd]=gobgpd
         [/usr/lib/cni/ptp]=containernetworking-plugins
         [/usr/sbin/ipset]=ipset
+        [/usr/sbin/iptables-nft]=iptables
         [/usr/sbin/nft]=nftables
     )
 fi
