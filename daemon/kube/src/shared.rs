@@ -1,0 +1,163 @@
+//! A map whose clones share what they have in common, for views of a hundred thousand pods of which a hundred change
+//! a second: a clone costs a reference count a part, a change copies one part, and what two of them differ in is
+//! looked for only in parts that are not the same.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// So many that a part of the largest cluster has a few hundred entries.
+const PARTS: usize = 256;
+
+/// Keys are in no order.
+#[derive(Debug)]
+pub struct Shared<K, V> {
+    parts: Vec<Arc<BTreeMap<K, V>>>,
+    len: usize,
+}
+
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        // One empty part is all of them.
+        let empty = Arc::new(BTreeMap::new());
+        Shared { parts: vec![empty; PARTS], len: 0 }
+    }
+}
+
+impl<K, V> Clone for Shared<K, V> {
+    fn clone(&self) -> Self {
+        Shared { parts: self.parts.clone(), len: self.len }
+    }
+}
+
+impl<K: PartialEq, V: PartialEq> PartialEq for Shared<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(one, other) || one == other;
+        self.len == other.len && self.parts.iter().zip(&other.parts).all(is_same)
+    }
+}
+
+impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What stands under `key`.
+    pub fn get<Q: Ord + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.parts[part_of(key)].get(key)
+    }
+
+    /// Puts `value` under `key`; gives what stood there.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let part = part_of(&key);
+        let before = Arc::make_mut(&mut self.parts[part]).insert(key, value);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    /// Takes away what stands under `key`; a key that is not there copies nothing.
+    pub fn remove<Q: Ord + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let part = &mut self.parts[part_of(key)];
+        if !part.contains_key(key) {
+            return None;
+        }
+        self.len -= 1;
+        Arc::make_mut(part).remove(key)
+    }
+
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
+
+    /// What of `now` is new or another, and `None` for what is only in `self`; in the order of the keys.
+    pub fn differences(&self, now: &Self) -> Vec<(K, Option<V>)>
+    where
+        V: PartialEq,
+    {
+        let changed = self.parts.iter().zip(&now.parts).filter(|(before, now)| !Arc::ptr_eq(before, now));
+        let mut found = Vec::new();
+        for (before, now) in changed {
+            let come = now.iter().filter(|(key, value)| before.get(*key) != Some(*value));
+            found.extend(come.map(|(key, value)| (key.clone(), Some(value.clone()))));
+            let gone = before.keys().filter(|key| !now.contains_key(*key));
+            found.extend(gone.map(|key| (key.clone(), None)));
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        found
+    }
+}
+
+impl<K: Ord + Hash + Clone, V: Clone> FromIterator<(K, V)> for Shared<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        let mut map = Shared::default();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        map
+    }
+}
+
+fn part_of<Q: Hash + ?Sized>(key: &Q) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    // The remainder fits.
+    (hasher.finish() % PARTS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the plain map: contents, length, and differences to an earlier clone.
+        #[test]
+        fn it_is_a_map_and_differences_lead_from_a_clone_to_it(
+            before in prop::collection::vec((0_u16..600, any::<Option<u8>>()), 0..400),
+            after in prop::collection::vec((0_u16..600, any::<Option<u8>>()), 0..50),
+        ) {
+            let (mut map, mut model) = (Shared::default(), BTreeMap::new());
+            let tell = |map: &mut Shared<u16, u8>, model: &mut BTreeMap<u16, u8>, changes: &[(u16, Option<u8>)]| {
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => assert_eq!(map.insert(*key, *value), model.insert(*key, *value)),
+                        None => assert_eq!(map.remove(key), model.remove(key)),
+                    }
+                }
+            };
+            tell(&mut map, &mut model, &before);
+            let (clone, at_clone) = (map.clone(), model.clone());
+            tell(&mut map, &mut model, &after);
+            prop_assert_eq!(map.len(), model.len());
+            let found: BTreeMap<u16, u8> = map.iter().map(|(key, value)| (*key, *value)).collect();
+            prop_assert_eq!(&found, &model);
+            let kept: BTreeMap<u16, u8> = clone.iter().map(|(key, value)| (*key, *value)).collect();
+            prop_assert_eq!(&kept, &at_clone, "a clone is not touched");
+            let mut led = at_clone;
+            for (key, value) in clone.differences(&map) {
+                match value {
+                    Some(value) => _ = led.insert(key, value),
+                    None => _ = led.remove(&key),
+                }
+            }
+            prop_assert_eq!(led, model);
+            let same: Shared<u16, u8> = map.iter().map(|(key, value)| (*key, *value)).collect();
+            prop_assert_eq!(same, map);
+        }
+    }
+}
