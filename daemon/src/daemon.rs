@@ -110,7 +110,10 @@ impl Daemon {
             Routes::start(config).await.context("opening the kernel's routing table")?;
         let routes_task = tokio::spawn(task.run());
         forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
-        let SourceArg::Dir(folder) = &args.source;
+        let folder = match &args.source {
+            SourceArg::Dir(folder) => folder,
+            SourceArg::Kube => anyhow::bail!("--source kube: the API server is no source yet"),
+        };
         let record = Record::new(args.state_dir.join(record::FILE_NAME), &node);
         let (views, _task) =
             dir::start(folder.clone(), record).with_context(|| format!("watching {}", folder.display()))?;
