@@ -1,0 +1,100 @@
+//! What is known of the cluster at one moment, and how it is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cambric_policy::change::{Key, PolicyObject};
+use k8s_openapi::api::core::v1::Namespace;
+use serde_json::Value;
+
+use crate::Pod;
+use crate::shared::Shared;
+
+/// All that is known. Two pictures share what they have in common: a clone is cheap, and so is looking for what they
+/// differ in.
+#[derive(Debug, Clone, Default)]
+pub struct Picture {
+    /// Of all nodes.
+    pub pods: Shared<Key, Arc<Pod>>,
+    /// By name; with nothing but name and labels.
+    pub namespaces: Shared<Arc<str>, Arc<Namespace>>,
+    /// Those with faults among them.
+    pub policies: Shared<Key, Arc<PolicyObject>>,
+    /// Nodes, of which only labels, uid, creationTimestamp, ranges of pods and addresses are kept, and our kinds, whole
+    /// but for `metadata.managedFields` and `metadata.resourceVersion`. `apiVersion` and `kind` are always there.
+    pub documents: Shared<DocumentId, Arc<Value>>,
+    /// Every kind was shown once, by the server or by the snapshot.
+    pub is_complete: bool,
+    /// How it is known.
+    pub health: Health,
+}
+
+/// Which object a document is of; all of these kinds are the cluster's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentId {
+    /// As `BGPPeerConfig`.
+    pub kind: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// How it stands with the API server and with what is known of each kind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// Which server is spoken with, as `https://192.0.2.1:6443`; `None`: no configuration can be used.
+    pub server: Option<String>,
+    /// What is wrong with the connection as a whole, and since when it is. The text names file and field.
+    pub trouble: Option<Trouble>,
+    /// What is wrong with the snapshot on the disk, in words that name the file.
+    pub journal: Vec<String>,
+    /// By kind, as `NetworkPolicy`; all kinds are there from the start.
+    pub kinds: BTreeMap<String, KindHealth>,
+}
+
+/// Something that keeps on being wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In words.
+    pub what: String,
+    /// When it began.
+    pub since: SystemTime,
+}
+
+/// How it stands with one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KindHealth {
+    /// How many are known.
+    pub objects: usize,
+    /// The highest resourceVersion that was seen.
+    pub version: Option<String>,
+    /// All objects of it were shown once, by the server or by the snapshot.
+    pub is_shown: bool,
+    /// Where what is known comes from, and what is in the way of more.
+    pub state: KindState,
+    /// Since when it is in that state.
+    pub since: SystemTime,
+    /// Objects that cannot be read, as `ns/name`, and what is wrong with each, with the field. They count as before.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// See [`KindHealth::state`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum KindState {
+    /// Nothing was asked yet, or no answer has come.
+    #[default]
+    Unknown,
+    /// It is what was known before the daemon was started.
+    FromSnapshot,
+    /// Changes come as they happen.
+    Watching,
+    /// The server does not answer, or with a fault; this is the last of them. What is known stays.
+    Away(String),
+    /// The server does not let us: which verb on which resource, and its own words. What is known stays.
+    Refused(String),
+    /// The server shows an older state than is known, which removes nothing until it is confirmed.
+    Older(String),
+    /// The server does not know the kind: its definition is not installed. There is none of it; asked again now and
+    /// then.
+    NotInstalled(String),
+}
