@@ -140,8 +140,8 @@ mod tests {
                 assert_eq!(key.namespace, pod.namespace);
                 let selector = object.object.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref());
                 let selected = selector.and_then(|selector| selector.match_labels.as_ref());
-                let app = labelled.metadata.labels.as_ref().and_then(|labels| labels.get("app"));
-                assert_eq!(selected.and_then(|labels| labels.get("app")), app);
+                let app = labelled.labels.get("app");
+                assert_eq!(selected.and_then(|labels| labels.get("app")).map(String::as_str), app);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cambric_policy::change::{Change, Key, PolicyObject};
-use k8s_openapi::api::core::v1::Pod as PodObject;
+use cambric_policy::pod::Pod as PodObject;
 use serde_json::{Map, Value, from_value, json};
 
 /// What a benchmark says of a pod.
@@ -39,7 +39,7 @@ impl Pod<'_> {
             }]},
             "status": {"phase": "Running", "podIP": self.addresses.first(), "podIPs": addresses},
         });
-        from_value(pod).expect("a pod as its type says")
+        PodObject::read(&from_value(pod).expect("a pod as its type says"))
     }
 }
 

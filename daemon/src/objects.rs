@@ -12,7 +12,8 @@ use std::time::Duration;
 use cambric_bgp::config::ConnectMode;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
 use cambric_policy::change::{Key, PolicyObject};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use cambric_policy::pod::Pod;
+use k8s_openapi::api::core::v1::Namespace;
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::Mesh;

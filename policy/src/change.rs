@@ -8,9 +8,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+use crate::atoms;
+use crate::pod::Pod;
 use crate::program::IfName;
 
 /// Namespace and name of an object.
@@ -23,9 +25,9 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of a namespace and a name.
+    /// Of a namespace, which many have in common, and a name.
     pub fn new(namespace: &str, name: &str) -> Key {
-        Key { namespace: namespace.into(), name: name.into() }
+        Key { namespace: atoms::text(namespace), name: name.into() }
     }
 }
 
@@ -74,7 +76,7 @@ pub struct Endpoint {
 pub enum Change {
     /// By name.
     Namespace(Arc<str>, Option<Arc<Namespace>>),
-    /// A pod of any node.
+    /// A pod of any node. Whoever is told keeps this very copy.
     Pod(Key, Option<Arc<Pod>>),
     /// By namespace and name.
     Policy(Key, Option<Arc<PolicyObject>>),

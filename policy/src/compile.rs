@@ -38,10 +38,10 @@ pub(crate) use self::name::LETTERS;
 use self::policies::{Policies, PolicyId};
 use self::sets::{Meaning, Sets};
 use crate::change::{Change, Endpoint, Fault, Key, PolicyObject};
+use crate::labels::Labels;
 use crate::pod::{Life, Pod};
 use crate::policy::{Direction, Peers, Port};
 use crate::program::{ChainName, Delta, Family, IfName, Member, Placement, Program};
-use crate::selector::Labels;
 
 /// What does not come from the cluster.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ impl Compiler {
     pub fn new(options: Options) -> Compiler {
         let stand_in = match options.unknown_pods {
             UnknownPods::Closed => None,
-            UnknownPods::Unlabelled => Some(Pod::default()),
+            UnknownPods::Unlabelled => Some(Arc::new(Pod::default())),
         };
         Compiler {
             cluster: Cluster::new(options.node.clone(), stand_in),
@@ -122,7 +122,7 @@ impl Compiler {
                 let labels = object.map(|object| Labels::new(object.metadata.labels.as_ref()));
                 self.cluster.set_namespace(&name, labels);
             }
-            Change::Pod(key, object) => self.cluster.set_pod(&key, object.map(|object| Pod::read(&object))),
+            Change::Pod(key, object) => self.cluster.set_pod(&key, object),
             Change::Policy(key, object) => self.set_policy(&key, object),
             Change::Endpoint(name, endpoint) => self.set_endpoint(&name, endpoint),
             Change::BgpPeers(addresses) => self.bgp_peers = addresses,

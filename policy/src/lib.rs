@@ -15,6 +15,7 @@
 //! to its pods meets no rule of ours.
 #![deny(unsafe_code)]
 
+pub mod atoms;
 pub mod change;
 pub mod cidr;
 pub mod compile;
@@ -23,8 +24,9 @@ mod diff;
 pub mod enforcer;
 pub mod error;
 pub mod kernel;
+pub mod labels;
 mod plan;
-mod pod;
+pub mod pod;
 pub mod policy;
 pub mod program;
 pub mod selector;

@@ -1,45 +1,17 @@
-//! Labels and what selects by them (metav1 LabelSelector), checked as the API server checks it.
+//! What selects by labels (metav1 LabelSelector), checked as the API server checks it.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use crate::change::Fault;
+use crate::labels::Labels;
 
 /// Most bytes of a label's value and of the name in its key.
 const MOST_NAME_BYTES: usize = 63;
 /// Most bytes of the prefix in a label's key: a DNS subdomain.
 const MOST_PREFIX_BYTES: usize = 253;
-
-/// The labels of an object, by key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels(BTreeMap<Arc<str>, Arc<str>>);
-
-impl Labels {
-    /// As objects hold them.
-    pub fn new(labels: Option<&BTreeMap<String, String>>) -> Labels {
-        let pairs = labels.into_iter().flatten();
-        Labels(pairs.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect())
-    }
-
-    /// The same with one label set.
-    pub fn with(mut self, key: &str, value: &str) -> Labels {
-        self.0.insert(key.into(), value.into());
-        self
-    }
-
-    /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(|value| &**value)
-    }
-
-    /// In order of the keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.0.iter()
-    }
-}
 
 /// All requirements must hold; none: everything is selected. Two that say the same are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cambric_policy::change::{Change, Key, PolicyObject};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use cambric_policy::pod::{Life, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 
 use crate::objects::Objects;
 
@@ -34,13 +35,12 @@ impl Cluster {
 
     /// Why a pod that is known has no link that could be judged, in words: it has no address of its own.
     pub(crate) fn why_unjudged(&self, key: &Key) -> Option<String> {
-        let pod = self.pods.get(key)?;
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        let is_of_host = pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
-        match phase {
-            "Succeeded" | "Failed" => Some(format!("its Pod object {key} has ended: {phase}")),
-            _ if is_of_host => Some(format!("its Pod object {key} is of the host network")),
-            _ => None,
+        match self.pods.get(key)?.life {
+            Life::OwnNetwork => None,
+            Life::HostNetwork => Some(format!("its Pod object {key} is of the host network")),
+            life @ (Life::Succeeded | Life::Failed) => {
+                Some(format!("its Pod object {key} has ended: {life:?}"))
+            }
         }
     }
 
@@ -107,10 +107,7 @@ mod tests {
     use crate::objects::Problem;
 
     fn pod(labels: &[(&str, &str)]) -> Arc<Pod> {
-        let mut pod = Pod::default();
-        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        pod.metadata.labels = Some(labels.collect());
-        Arc::new(pod)
+        Arc::new(Pod { labels: labels.iter().copied().collect(), ..Pod::default() })
     }
 
     fn policy() -> Arc<PolicyObject> {
@@ -174,9 +171,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_not_judged_though_it_is_known_says_why() {
-        let mut pods = [pod(&[]), pod(&[]), pod(&[])].map(|pod| (*pod).clone());
-        pods[1].status.get_or_insert_default().phase = Some("Succeeded".to_owned());
-        pods[2].spec.get_or_insert_default().host_network = Some(true);
+        let lives = [Life::OwnNetwork, Life::Succeeded, Life::HostNetwork];
+        let pods = lives.map(|life| Pod { life, ..Pod::default() });
         let key = |at: usize| Key::new("a", ["runs", "done", "host"][at]);
         let pods = pods.into_iter().enumerate().map(|(at, pod)| (key(at), Arc::new(pod))).collect();
         let objects = Objects { pods, ..Objects::default() };

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use cambric_policy::change::Key;
+use cambric_policy::pod::Pod;
 use k8s_openapi::api::core::v1;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -245,7 +246,7 @@ fn of_kubernetes(kind: Kind, key: Key, place: &str, value: &Value) -> Result<Dec
     let (object, faults) = match kind {
         Kind::Pod => {
             let (pod, faults) = pod::decode(place, value)?;
-            (Object::Pod(key, Arc::new(pod)), faults)
+            (Object::Pod(key, Arc::new(Pod::read(&pod))), faults)
         }
         Kind::Namespace => {
             (Object::Namespace(key.name, Arc::new(typed::<v1::Namespace>(place, value)?)), Vec::new())

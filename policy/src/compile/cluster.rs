@@ -8,10 +8,10 @@ use super::index::{Hook, Index};
 use super::owners::{Claimed, Owners, Weight};
 use super::sets::SetId;
 use crate::change::Key;
-use crate::pod::{Life, Pod, is_of_one_pod};
+use crate::labels::Labels;
+use crate::pod::{Life, NamedPorts, Pod, Uid, is_of_one_pod};
 use crate::policy::{NAME_LABEL, Namespaces, PodSelector};
 use crate::program::{Family, IfName};
-use crate::selector::Labels;
 
 /// A pod by its name, object or not. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,7 @@ pub(super) struct Cluster {
     by_namespace: HashMap<Arc<str>, BTreeSet<PodId>>,
     /// What a pod is that has an endpoint and no object; `None`: nothing. Then no selector selects a namespace without
     /// an object, either: its labels are still to come, and until then it may be one that is not to be let in.
-    stand_in: Option<Pod>,
+    stand_in: Option<Arc<Pod>>,
     /// Pods that selectors can select.
     all: Index<PodId>,
     /// Those of them that are on this node.
@@ -43,7 +43,7 @@ pub(super) struct Cluster {
 pub(super) struct Entry {
     pub(super) key: Key,
     /// `None`: its object is not known.
-    pub(super) pod: Option<Pod>,
+    pub(super) pod: Option<Arc<Pod>>,
     /// Its veths on this node.
     pub(super) endpoints: BTreeMap<IfName, BTreeSet<IpAddr>>,
     /// What it does in sets; kept by [`super::sets::Sets`].
@@ -57,9 +57,9 @@ pub(super) struct Entry {
 /// What sets were made of.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) uid: String,
+    pub(super) uid: Option<Uid>,
     pub(super) addresses: BTreeSet<IpAddr>,
-    pub(super) ports: BTreeSet<(crate::policy::PortName, u16)>,
+    pub(super) ports: NamedPorts,
     /// Sets that may have members of it, and whether a selector of the set selects it.
     pub(super) sets: BTreeMap<SetId, bool>,
 }
@@ -86,7 +86,7 @@ impl Resident<'_> {
 }
 
 impl Cluster {
-    pub(super) fn new(node: String, stand_in: Option<Pod>) -> Cluster {
+    pub(super) fn new(node: String, stand_in: Option<Arc<Pod>>) -> Cluster {
         Cluster {
             node,
             namespaces: HashMap::new(),
@@ -115,7 +115,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn set_pod(&mut self, key: &Key, pod: Option<Pod>) {
+    pub(super) fn set_pod(&mut self, key: &Key, pod: Option<Arc<Pod>>) {
         if pod.is_none() && !self.ids.contains_key(key) {
             return;
         }
@@ -160,8 +160,8 @@ impl Cluster {
 
     /// The pod as its object says, or as what it is without one.
     pub(super) fn known<'a>(&'a self, entry: &'a Entry) -> Option<&'a Pod> {
-        let stand_in = self.stand_in.as_ref().filter(|_| !entry.endpoints.is_empty());
-        entry.pod.as_ref().or(stand_in).filter(|_| !entry.is_nobodys())
+        let stand_in = self.stand_in.as_deref().filter(|_| !entry.endpoints.is_empty());
+        entry.pod.as_deref().or(stand_in).filter(|_| !entry.is_nobodys())
     }
 
     /// The pod, if selectors can select it.
@@ -299,11 +299,11 @@ impl Entry {
         if pod.life != Life::OwnNetwork {
             return Claimed::new();
         }
-        let is_elsewhere = pod.node.as_ref().is_some_and(|node| node != here);
+        let is_elsewhere = pod.node.as_ref().is_some_and(|node| **node != *here);
         let is_wired = |family| !is_elsewhere && wired.iter().any(|&address| Family::of(address) == family);
-        let reported = pod.addresses.iter().filter(|&&address| !is_wired(Family::of(address)));
-        let reported = reported.map(|&address| (address, Weight::Reported(pod.created.clone())));
-        let of_veth = if is_elsewhere { Weight::Reported(None) } else { Weight::Wired(pod.created.clone()) };
+        let reported = pod.addresses.iter().filter(|&address| !is_wired(Family::of(address)));
+        let reported = reported.map(|address| (address, Weight::Reported(pod.created)));
+        let of_veth = if is_elsewhere { Weight::Reported(None) } else { Weight::Wired(pod.created) };
         let by_veth: Claimed = wired.iter().map(|&address| (address, of_veth.clone())).collect();
         by_veth.into_iter().chain(reported).collect()
     }

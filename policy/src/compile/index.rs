@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::cluster::Resident;
+use crate::labels::Labels;
 use crate::policy::{Namespaces, PodSelector, PortName};
-use crate::selector::Labels;
 
 /// One thing that a pod can be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::cluster::PodId;
 
 /// Claims of pods to addresses.
@@ -29,9 +27,9 @@ struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Weight {
     /// The pod's status says so. Its object tells when it was created.
-    Reported(Option<Time>),
+    Reported(Option<i64>),
     /// A veth of the pod has it.
-    Wired(Option<Time>),
+    Wired(Option<i64>),
     /// There is no object, but there is the veth: nothing is younger.
     New,
 }

@@ -10,6 +10,7 @@ use super::frame::prefix;
 use super::index::{Hook, Index};
 use super::name::Content;
 use crate::cidr::Blocks;
+use crate::pod::NamedPorts;
 use crate::policy::{Namespaces, PeerList, Peers, PortName};
 use crate::program::{Family, Member, SetKind, SetName};
 use crate::selector::{Selector, Test};
@@ -139,7 +140,7 @@ impl Sets {
             let Some(entry) = cluster.get_mut(pod) else { continue };
             let before = std::mem::replace(&mut entry.seen, now);
             let now = &entry.seen;
-            if before.uid != now.uid && !before.uid.is_empty() && !now.uid.is_empty() {
+            if before.uid != now.uid && before.uid.is_some() && now.uid.is_some() {
                 replaced.extend(&before.addresses);
             }
             let is_same = before.addresses == now.addresses && before.ports == now.ports;
@@ -209,7 +210,7 @@ impl Sets {
 
     /// Which sets a pod belongs to, by what it is now.
     fn look_at(&self, entry: &Entry, addresses: BTreeSet<IpAddr>, cluster: &Cluster) -> Seen {
-        let uid = entry.pod.as_ref().map(|pod| pod.uid.clone()).unwrap_or_default();
+        let uid = entry.pod.as_ref().and_then(|pod| pod.uid.clone());
         let Some(resident) = cluster.resident(entry) else {
             return Seen { uid, addresses, ..Seen::default() };
         };
@@ -355,10 +356,7 @@ fn write_blocks(content: &mut Content, blocks: &Blocks) {
 }
 
 /// Numbers of pods' named ports, as rules for what they are sent want them.
-pub(super) fn numbers(
-    wanted: &BTreeSet<PortName>,
-    ports: &BTreeSet<(PortName, u16)>,
-) -> BTreeMap<PortName, BTreeSet<u16>> {
+pub(super) fn numbers(wanted: &BTreeSet<PortName>, ports: &NamedPorts) -> BTreeMap<PortName, BTreeSet<u16>> {
     let mut numbers: BTreeMap<PortName, BTreeSet<u16>> = BTreeMap::new();
     for (port, number) in ports.iter().filter(|(port, _)| wanted.contains(port)) {
         numbers.entry(port.clone()).or_default().insert(*number);

@@ -47,7 +47,7 @@ impl Node {
     /// A pod of `ns`, unless its name says otherwise.
     fn object(&mut self, name: &str, object: Value) {
         let pod = serde_json::from_value(object).expect("a pod");
-        self.compiler.apply(Change::Pod(key(name), Some(Arc::new(pod))));
+        self.compiler.apply(Change::Pod(key(name), Some(Arc::new(Pod::read(&pod)))));
     }
 
     fn no_pod(&mut self, name: &str) {

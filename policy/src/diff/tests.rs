@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::*;
 use crate::change::{Change, Endpoint, Key, PolicyObject};
 use crate::compile::{Compiler, Options, UnknownPods};
 use crate::kernel::{Foreign, HeldArp};
+use crate::pod::Pod;
 
 /// Two pods here, one of which a policy isolates.
 pub(crate) fn compiler() -> Compiler {
@@ -32,8 +33,8 @@ pub(crate) fn pod(name: &str, labels: Value, number: u8) -> Change {
         "spec": {"nodeName": "n1", "containers": []},
         "status": {"phase": "Running", "podIPs": [{"ip": format!("10.0.0.{number}")}, {"ip": format!("fd00::{number}")}]},
     });
-    let object = serde_json::from_value::<Pod>(object).expect("a pod");
-    Change::Pod(Key::new("default", name), Some(Arc::new(object)))
+    let object = serde_json::from_value(object).expect("a pod");
+    Change::Pod(Key::new("default", name), Some(Arc::new(Pod::read(&object))))
 }
 
 pub(crate) fn endpoint(name: &str, number: u8) -> Change {

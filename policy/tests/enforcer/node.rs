@@ -8,8 +8,9 @@ use cambric_policy::change::{Change, Endpoint, Key, PolicyObject};
 use cambric_policy::compile::{Options, UnknownPods};
 use cambric_policy::enforcer::{Config, Enforcer, Status};
 use cambric_policy::kernel::{Guard, Kernel};
+use cambric_policy::pod::Pod;
 use cambric_policy::program::IfName;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -84,7 +85,7 @@ pub(crate) fn pod(name: &str, labels: Value, addresses: &[&str]) -> Change {
         "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
         "status": {"phase": "Running", "podIPs": ips},
     });
-    Change::Pod(key(name), Some(Arc::new(read::<Pod>(object))))
+    Change::Pod(key(name), Some(Arc::new(Pod::read(&read(object)))))
 }
 
 pub(crate) fn no_pod(name: &str) -> Change {

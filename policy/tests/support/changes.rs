@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use cambric_policy::change::{Change, Endpoint, Key, PolicyObject};
+use cambric_policy::pod;
 use cambric_policy::policy::decode;
 use cambric_policy::program::IfName;
 
@@ -46,7 +47,7 @@ pub fn changes(from: &Cluster, to: &Cluster, order: Order) -> Vec<Told> {
         told.push(everywhere(Change::Namespace(name.as_str().into(), namespace.map(Arc::new)), kind));
     }
     for (name, pod, kind) in differences(&from.told_pods(), &to.told_pods()) {
-        told.push(everywhere(Change::Pod(key(&name), pod.map(Arc::new)), kind));
+        told.push(everywhere(Change::Pod(key(&name), pod.map(|pod| Arc::new(pod::Pod::read(&pod)))), kind));
     }
     for (name, policy, kind) in differences(&from.policies, &to.policies) {
         let object = policy.map(|policy| Arc::new(policy_object(&policy)));
