@@ -17,7 +17,7 @@ use cambric_bgp::Prefix;
 
 use self::claims::{Claim, Precedence, Standing};
 pub(crate) use self::claims::{Claimant, Claims};
-use crate::objects::{Kind, Node, NodeOverride, Object, Objects, Peer, Problem, Shown};
+use crate::objects::{Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, Problem, Reason, Shown};
 
 /// An object as its source shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,9 +147,9 @@ impl<'a> Court<'a> {
         self.show(index);
     }
 
-    fn refuse(&mut self, index: usize, claims: impl IntoIterator<Item = Claim>, what: String) {
-        let Entry { file, place, .. } = &self.entries[index];
-        let problem = Problem::new(place.clone(), what);
+    fn refuse(&mut self, index: usize, claims: impl IntoIterator<Item = Claim>, why: Reason, what: String) {
+        let Entry { file, place, name, object } = self.entries[index];
+        let problem = Problem::new(place.clone(), what).about(object.kind(), name.clone()).because(why);
         let mut is_new = false;
         for claim in claims {
             let refused = (file.clone(), self.claimant(index), claim);
@@ -170,6 +170,11 @@ impl<'a> Court<'a> {
         &self.entries[index].place
     }
 
+    fn conflicted(&self, winner: usize) -> Reason {
+        let (kind, name) = self.claimant(winner);
+        Reason::Conflicted { winner: ObjectRef { kind, name } }
+    }
+
     /// Of two objects of one kind and name one counts.
     fn names(&mut self) {
         let claims = self
@@ -180,9 +185,10 @@ impl<'a> Court<'a> {
         for (claim, index, ()) in self.in_order(claims.collect()) {
             match self.granted.get(&claim) {
                 Some(winner) => {
-                    let (name, winner) = (&self.entries[index].name, self.place(*winner));
+                    let (why, name) = (self.conflicted(*winner), &self.entries[index].name);
+                    let winner = self.place(*winner);
                     let what = format!("metadata.name: {name}: Conflicted: {winner} has the same");
-                    self.refuse(index, [claim], what);
+                    self.refuse(index, [claim], why, what);
                 }
                 None => self.admit(claim, index),
             }
@@ -225,9 +231,9 @@ impl<'a> Court<'a> {
                 self.grant(claim, index);
                 continue;
             };
-            let winner = self.place(*winner);
+            let (why, winner) = (self.conflicted(*winner), self.place(*winner));
             let what = format!("status.addresses: {address}: Conflicted: {winner} has the same");
-            self.refuse(index, [claim], what);
+            self.refuse(index, [claim], why, what);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.addresses.retain(|_, own| *own != address);
             }
@@ -249,7 +255,7 @@ impl<'a> Court<'a> {
                 self.grant(claim, index);
                 continue;
             };
-            let winner = self.place(*winner);
+            let (why, winner) = (self.conflicted(*winner), self.place(*winner));
             let what = format!("{field}: {prefix}: Conflicted: overlaps {first} of {winner}");
             for (other, winner) in overlapping {
                 let won = Claim::Range(other);
@@ -259,7 +265,7 @@ impl<'a> Court<'a> {
                     self.settled.objects.contested.insert(other, self.place(index).to_owned());
                 }
             }
-            self.refuse(index, [claim], what);
+            self.refuse(index, [claim], why, what);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.pod_ranges.retain(|(_, range)| *range != prefix);
             }
@@ -305,10 +311,10 @@ impl<'a> Court<'a> {
             }
         }
         for ((index, winner), nodes) in refused {
-            let winner = self.place(winner);
+            let (why, winner) = (self.conflicted(winner), self.place(winner));
             let what = format!("spec.nodeSelector: Conflicted: {winner} selects {}, too", listed(&nodes));
             let claims = nodes.into_iter().map(|node| Claim::Configures(node.to_owned()));
-            self.refuse(index, claims, what);
+            self.refuse(index, claims, why, what);
         }
     }
 
@@ -341,7 +347,9 @@ impl<'a> Court<'a> {
         for (index, entry, overrides) in self.shown(node_override) {
             let Some(own) = self.addresses_of(&entry.name) else {
                 let what = format!("metadata.name: {}: there is no such Node", entry.name);
-                self.settled.objects.notices.push(Problem::new(entry.place.clone(), what));
+                let notice = Problem::new(entry.place.clone(), what).because(Reason::Missing);
+                let notice = notice.about(Kind::BGPNodeOverride, entry.name.clone());
+                self.settled.objects.notices.push(notice);
                 continue;
             };
             for peer in &overrides.peers {
@@ -443,11 +451,17 @@ impl<'a> Court<'a> {
                 Kind::BGPNodeOverride => String::new(),
                 _ => format!(" at {}", listed(&nodes)),
             };
+            let node = || ObjectRef {
+                kind: Kind::Node,
+                name: nodes.first().copied().unwrap_or_default().to_owned(),
+            };
+            let conflicted = why.winner().map(|winner| self.conflicted(winner));
+            let conflicted = conflicted.unwrap_or_else(|| Reason::Conflicted { winner: node() });
             let winner = why.winner().map(|winner| format!("a peer of {} ", self.place(winner)));
             let winner = winner.unwrap_or_default();
             let what = format!("{field}.address: {address} (peer {name}{at}): Conflicted: {winner}{reason}");
             let claims = nodes.into_iter().map(|node| Claim::Peer(node.to_owned(), *address));
-            self.refuse(index, claims, what);
+            self.refuse(index, claims, conflicted, what);
             self.because_of(because_of);
         }
     }
@@ -468,7 +482,7 @@ impl<'a> Court<'a> {
                 let Peer { field, name: of, address, .. } = peer;
                 let what =
                     format!("{field}.peerConfig: {name:?} (peer {of}): no BGPPeerConfig of this name counts");
-                self.refuse(index, [Claim::Options(*address, name.clone())], what);
+                self.refuse(index, [Claim::Options(*address, name.clone())], Reason::Missing, what);
                 self.because_of(self.held.file_of(&(Kind::BGPPeerConfig, name.clone())).cloned());
             }
         }
@@ -563,6 +577,9 @@ mod tests {
         let both = settle(&[&one, &other], &first.claims);
         assert_eq!(both.objects.nodes["2"].says.pod_ranges.len(), 1);
         assert_eq!(both.refused[0].file, "1.yaml");
+        let [loser, winner] = ["1", "2"].map(|name| ObjectRef { kind: Kind::Node, name: name.to_owned() });
+        let Problem { of, reason, .. } = &both.refused[0].problem;
+        assert_eq!((of.as_ref(), reason), (Some(&loser), &Reason::Conflicted { winner }));
         let written = serde_json::to_string(&both.claims).expect("JSON");
         let read = serde_json::from_str(&written).expect("own text");
         assert_eq!(both.claims, read, "a record of it is enough to go on from");

@@ -12,7 +12,9 @@ use cambric_bgp::config::{Declared, Link};
 use cambric_bgp::{Asn, Family, Originated, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
 
 use crate::kinds::Mesh;
-use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Objects, Peer, PeerOptions, Problem, Shown};
+use crate::objects::{
+    ClusterConfig, Kind, Node, NodeOverride, Objects, Peer, PeerOptions, Problem, Reason, Shown,
+};
 use crate::values::is_no_name;
 
 /// AS of a mesh for which nobody chose one.
@@ -50,7 +52,10 @@ impl NoIntent {
     /// What the operator should mend, if the objects' own problems do not say it.
     pub fn problem(&self) -> Option<Problem> {
         match self {
-            NoIntent::NodeUnknown(name) => Some(Problem::new(format!("Node {name}"), self.to_string())),
+            NoIntent::NodeUnknown(name) => {
+                let problem = Problem::new(format!("Node {name}"), self.to_string());
+                Some(problem.about(Kind::Node, name).because(Reason::Missing))
+            }
             NoIntent::Unreadable(_) => None,
         }
     }
@@ -89,13 +94,14 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
         if let Some(other) = objects.contested.get(prefix) {
             let what = "and nothing says who had it first; it is not announced";
             let what = format!("{field}: {prefix}: Conflicted: overlaps a range of {other}, {what}");
-            problems.push(Problem::new(place, what));
+            problems.push(Problem::new(place, what).about(Kind::Node, name));
         } else {
             pod_prefixes.push(*prefix);
         }
     }
     if pod_prefixes.is_empty() {
-        problems.push(Problem::new(place, "spec.podCIDRs: none can be used, so no pod can get an address"));
+        let what = "spec.podCIDRs: none can be used, so no pod can get an address";
+        problems.push(Problem::new(place, what).about(Kind::Node, name).because(Reason::Missing));
     }
 
     let router_id = overrides.and_then(|overrides| overrides.router_id);
@@ -113,7 +119,7 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
         let mut on_links = links.iter().flat_map(|link| &link.addresses).map(|entry| entry.address);
         on_links.any(|own| own == address) || node.addresses.values().any(|own| *own == address)
     };
-    for (kind, place, peer) in cluster.peers(name) {
+    for (kind, of, place, peer) in cluster.peers(name) {
         // One of the peers of all nodes may be this one, as a route reflector is.
         let is_this_node = node.addresses.values().any(|own| *own == peer.address);
         if kind == Kind::BGPClusterConfig && is_this_node {
@@ -122,7 +128,7 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
         if is_own(peer.address) {
             let Peer { field, name, address, .. } = peer;
             let what = format!("{field}.address: {address} (peer {name}): an own address; it is left out");
-            problems.push(Problem::new(place, what));
+            problems.push(Problem::new(place, what).about(kind, of).because(Reason::Invalid));
         } else if let Some(config) = cluster.peer(peer) {
             wanted.peers.insert(peer.address, config);
         }
@@ -189,15 +195,18 @@ impl<'a> Cluster<'a> {
         declared
     }
 
-    /// The neighbours that manifests name for a node, each with the object and place where they do.
-    fn peers(self, node: &str) -> impl Iterator<Item = (Kind, &'a str, &'a Peer)> {
-        let particular = self.objects.node_overrides.get(node).into_iter().flat_map(|overrides| {
-            overrides.says.peers.iter().map(|peer| (Kind::BGPNodeOverride, overrides.place.as_str(), peer))
+    /// The neighbours that manifests name for a node, each with kind, name and place of the object that does.
+    fn peers(self, node: &'a str) -> impl Iterator<Item = (Kind, &'a str, &'a str, &'a Peer)> {
+        let particular = self.objects.node_overrides.get(node).into_iter().flat_map(move |overrides| {
+            let of_each = move |peer| (Kind::BGPNodeOverride, node, overrides.place.as_str(), peer);
+            overrides.says.peers.iter().map(of_each)
         });
-        let common = self.config(node).into_iter().flat_map(|config| {
-            config.says.peers.iter().map(|peer| (Kind::BGPClusterConfig, config.place.as_str(), peer))
+        let name = self.objects.config_of.get(node);
+        let common = name.zip(self.config(node)).into_iter().flat_map(|(name, config)| {
+            let of_each = move |peer| (Kind::BGPClusterConfig, name.as_str(), config.place.as_str(), peer);
+            config.says.peers.iter().map(of_each)
         });
-        particular.chain(common).filter(move |(kind, _, peer)| {
+        particular.chain(common).filter(move |(kind, _, _, peer)| {
             !self.objects.left_out.contains(&(*kind, node.to_owned(), peer.address))
         })
     }
@@ -224,7 +233,7 @@ impl<'a> Cluster<'a> {
         let mut names: BTreeSet<String> = wanted.peers.values().map(|peer| peer.name.clone()).collect();
         let mut renamed = Vec::new();
         for (name, Shown { place, says: node }) in &others {
-            let asn = self.asn(name);
+            let (of, asn) = (name.as_str(), self.asn(name));
             for (family, address) in &node.addresses {
                 let Some(local) = own.addresses.get(family) else { continue };
                 if address == local || wanted.peers.contains_key(address) {
@@ -237,7 +246,7 @@ impl<'a> Cluster<'a> {
                         "metadata.name: {name} is taken or no name for a peer; its session is called {address}"
                     );
                     if name != address.to_string() {
-                        renamed.push(Problem::new(place.clone(), what));
+                        renamed.push(Problem::new(place.clone(), what).about(Kind::Node, of));
                     }
                     name = address.to_string();
                 }

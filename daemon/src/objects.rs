@@ -74,6 +74,10 @@ pub enum Kind {
     BGPPeerConfig,
     /// Ours.
     BGPNodeOverride,
+    /// Ours.
+    BGPFilter,
+    /// Ours.
+    BGPAdvertisement,
     /// Kubernetes' own.
     Pod,
     /// Kubernetes' own.
@@ -221,12 +225,80 @@ pub struct Problem {
     pub place: String,
     /// Field, value and reason.
     pub what: String,
+    /// The object it is about, if it is about one that is known.
+    pub of: Option<ObjectRef>,
+    /// The reason, for conditions and events.
+    pub reason: Reason,
+}
+
+/// An object, as others refer to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name, behind its namespace and a slash if it is in one.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Why something is a problem.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// A value or a field that makes no sense.
+    Invalid,
+    /// A field or kind that this version does not serve.
+    NotImplemented,
+    /// Another object has what it claims.
+    Conflicted {
+        /// The other one.
+        winner: ObjectRef,
+    },
+    /// It refers to what is not there, or is not there itself.
+    Missing,
+    /// Nobody can tell what it says.
+    Unreadable,
+    /// It has changed or is gone, and others need it as it was.
+    CountsAsBefore,
+    /// None of these.
+    Other,
+}
+
+impl Reason {
+    /// As the reason of a condition or an event: in CamelCase.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Reason::Invalid => "Invalid",
+            Reason::NotImplemented => "NotImplemented",
+            Reason::Conflicted { .. } => "Conflicted",
+            Reason::Missing => "Missing",
+            Reason::Unreadable => "Unreadable",
+            Reason::CountsAsBefore => "CountsAsBefore",
+            Reason::Other => "Other",
+        }
+    }
 }
 
 impl Problem {
-    /// Makes one. Manifests come from outside: nothing of them may steer a terminal.
+    /// Makes one that is about no object, for no reason that has a name. Manifests come from outside: nothing of them
+    /// may steer a terminal.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Problem {
-        Problem { place: printable(place.into()), what: printable(what.into()) }
+        let (place, what) = (printable(place.into()), printable(what.into()));
+        Problem { place, what, of: None, reason: Reason::Other }
+    }
+
+    /// About an object.
+    pub fn about(self, kind: Kind, name: impl Into<String>) -> Problem {
+        Problem { of: Some(ObjectRef { kind, name: name.into() }), ..self }
+    }
+
+    /// For a reason.
+    pub fn because(self, reason: Reason) -> Problem {
+        Problem { reason, ..self }
     }
 
     /// With what follows from it.

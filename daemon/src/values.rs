@@ -20,13 +20,15 @@ use crate::kinds::{
     BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName,
     ImportPolicy, MOST_LIST_ITEMS, MOST_PEER_NAME_OCTETS, PeerEntry,
 };
-use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Peer, PeerOptions};
+use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Peer, PeerOptions, Reason};
 
 /// A field that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     /// Field, value and reason.
     pub(crate) what: String,
+    /// For conditions and events.
+    pub(crate) reason: Reason,
     /// What cannot be had without it.
     pub(crate) costs: Costs,
 }
@@ -79,7 +81,8 @@ const OBJECT: Costs = Costs::Only("object");
 
 impl Fields {
     fn refuse(&mut self, costs: Costs, field: impl Display, value: impl Display, reason: impl Display) {
-        self.faults.push(Fault { what: format!("{field}: {value}: {reason}"), costs });
+        let what = format!("{field}: {value}: {reason}");
+        self.faults.push(Fault { what, reason: Reason::Invalid, costs });
     }
 
     fn asn(&mut self, costs: Costs, field: impl Display, value: u32) -> Option<Asn> {

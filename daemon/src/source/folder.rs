@@ -27,7 +27,7 @@ use super::manifest::Manifest;
 use super::record::{Counts, Record};
 use crate::contradictions::{self, Claimant, Claims, Entry, Refusal, Settled};
 use crate::intent::NoIntent;
-use crate::objects::{Kind, Objects, Problem};
+use crate::objects::{Kind, Objects, Problem, Reason};
 use crate::values::Costs;
 
 /// What becomes of a file that cannot be taken.
@@ -213,7 +213,7 @@ impl Folder {
             Ok(files) => (files, None),
         };
         if let Some(what) = lost {
-            let problem = Problem::new(self.path.display().to_string(), what);
+            let problem = Problem::new(self.path.display().to_string(), what).because(Reason::Unreadable);
             if self.seen_whole {
                 draft.problems.push(problem.and(ALL_AS_BEFORE));
             } else {
@@ -277,7 +277,8 @@ impl Folder {
         if let Some(before) = before {
             if now.is_empty && !before.manifest.is_empty {
                 let what = "there is nothing in it; remove the file to remove its objects";
-                draft.problems.push(Problem::new(name, what).and(AS_BEFORE));
+                let problem = Problem::new(name, what).because(Reason::CountsAsBefore);
+                draft.problems.push(problem.and(AS_BEFORE));
                 draft.files.insert(name.to_owned(), Arc::clone(before));
                 return;
             }
@@ -327,7 +328,7 @@ impl Folder {
             if rounds == MOST_ROUNDS {
                 for file in self.taken.keys().filter(|file| self.is_changed(draft, file)) {
                     let what = "changed at once with others that contradict each other";
-                    culprits.entry(file.clone()).or_insert_with(|| Problem::new(file, what));
+                    culprits.entry(file.clone()).or_insert_with(|| changed(file, what));
                 }
             }
             for (file, problem) in culprits {
@@ -344,9 +345,9 @@ impl Folder {
         draft.problems.push(if problem.place == file || problem.place.starts_with(&format!("{file}, ")) {
             problem.and(AS_BEFORE)
         } else if is_gone {
-            Problem::new(&file, format!("is gone, and is missing: {problem}")).and(AS_BEFORE)
+            changed(&file, format!("is gone, and is missing: {problem}")).and(AS_BEFORE)
         } else {
-            Problem::new(&file, format!("has changed, and now {problem}")).and(AS_BEFORE)
+            changed(&file, format!("has changed, and now {problem}")).and(AS_BEFORE)
         });
     }
 
@@ -375,7 +376,7 @@ impl Folder {
                 let is_gone = !draft.files.contains_key(file);
                 let what = if is_gone { "is gone" } else { "has changed" };
                 let what = format!("{what} while {faulty} has a fault: {kind} {name} may be meant there");
-                lost.entry(file.to_owned()).or_insert_with(|| Problem::new(file, what));
+                lost.entry(file.to_owned()).or_insert_with(|| changed(file, what));
             }
         }
         lost
@@ -400,6 +401,11 @@ impl Folder {
         let now = draft.files.get(file).map(|now| &now.manifest);
         self.taken.get(file).is_some_and(|before| now != Some(&before.manifest))
     }
+}
+
+/// What a file does to others.
+fn changed(file: &str, what: impl Into<String>) -> Problem {
+    Problem::new(file, what).because(Reason::CountsAsBefore)
 }
 
 #[cfg(test)]

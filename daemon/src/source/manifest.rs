@@ -19,7 +19,7 @@ use super::typing_errors::{self, TO_COME};
 use super::{network_policy, pod};
 use crate::contradictions::{Claimant, Entry};
 use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
-use crate::objects::{Kind, Object, Problem};
+use crate::objects::{Kind, Object, ObjectRef, Problem, Reason};
 use crate::values::{self, Costs, Fault};
 
 /// The longest name Kubernetes takes.
@@ -42,6 +42,15 @@ pub(crate) struct Manifest {
     pub(crate) faults: Vec<(Problem, Costs)>,
     /// There is no document in it, not even one that is no business of ours.
     pub(crate) is_empty: bool,
+}
+
+/// Who has written a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Somebody who makes typing errors.
+    Person,
+    /// An API server.
+    ApiServer,
 }
 
 /// What every object says of itself.
@@ -79,6 +88,7 @@ impl Manifest {
     pub(crate) fn decode(file: &str, text: &str) -> Manifest {
         if is_nested_too_deeply(text) {
             let fault = Problem::new(file, format!("more than {MOST_OPEN} brackets are open at once"));
+            let fault = fault.because(Reason::Unreadable);
             return Manifest { faults: vec![(fault, Costs::Rest)], ..Manifest::default() };
         }
         let mut manifest = Manifest { is_empty: true, ..Manifest::default() };
@@ -89,16 +99,33 @@ impl Manifest {
             match value {
                 Ok(Value::Null) => {}
                 Ok(value) => {
-                    if let Err(fault) = manifest.decode_document(file, &place, &value) {
-                        manifest.faults.push((fault, costs_of(&value)));
+                    if let Err(fault) = manifest.decode_document(file, &place, &value, Writer::Person) {
+                        manifest.faults.push((fault.because(Reason::Invalid), costs_of(&value)));
                     }
                 }
                 Err(error) => {
                     // After a syntax error the rest of the file cannot be told apart.
-                    manifest.faults.push((Problem::new(place, error.to_string()), Costs::Rest));
+                    let fault = Problem::new(place, error.to_string()).because(Reason::Unreadable);
+                    manifest.faults.push((fault, Costs::Rest));
                     break;
                 }
             }
+        }
+        manifest
+    }
+
+    /// Reads an object as an API server shows it.
+    #[allow(dead_code, reason = "documents that are no files come next")]
+    pub(crate) fn of_object(of: &ObjectRef, object: &serde_json::Value) -> Manifest {
+        let (id, place) = (format!("{}/{}", of.kind, of.name), of.to_string());
+        let mut manifest = Manifest::default();
+        let decoded = match serde_yaml_ng::to_value(object) {
+            Ok(value) => manifest.decode_document(&id, &place, &value, Writer::ApiServer),
+            Err(error) => Err(Problem::new(place, error.to_string())),
+        };
+        if let Err(fault) = decoded {
+            let fault = fault.about(of.kind, &of.name).because(Reason::Invalid);
+            manifest.faults.push((fault, Costs::All));
         }
         manifest
     }
@@ -132,11 +159,17 @@ impl Manifest {
 
     /// A file that could not even be opened.
     pub(crate) fn unreadable(file: &str, error: &io::Error) -> Manifest {
-        let fault = Problem::new(file, format!("cannot be read: {error}"));
+        let fault = Problem::new(file, format!("cannot be read: {error}")).because(Reason::Unreadable);
         Manifest { faults: vec![(fault, Costs::All)], ..Manifest::default() }
     }
 
-    fn decode_document(&mut self, file: &str, place: &str, value: &Value) -> Result<(), Problem> {
+    fn decode_document(
+        &mut self,
+        file: &str,
+        place: &str,
+        value: &Value,
+        writer: Writer,
+    ) -> Result<(), Problem> {
         let Head { api_version, kind, metadata } = typed(place, value)?;
         let own = kind_of_kubernetes(&api_version, &kind);
         if let Some(what) = typing_errors::of_head(&api_version, &kind) {
@@ -148,7 +181,8 @@ impl Manifest {
         if api_version.split('/').next() == Some(network_policy::GROUP_TO_COME) {
             let name = metadata.and_then(|metadata| metadata.name).unwrap_or_default();
             let what = "NotImplemented: this version enforces no policies of this kind";
-            self.notices.push(Problem::new(format!("{place}: {kind} {name}"), what));
+            let notice = Problem::new(format!("{place}: {kind} {name}"), what);
+            self.notices.push(notice.because(Reason::NotImplemented));
             return Ok(());
         }
         // What other parts of a cluster are made of is no business of ours.
@@ -174,26 +208,34 @@ impl Manifest {
         }
         let key = Key::new(namespace, &name);
         let name = if is_in_one { key.to_string() } else { name };
-        let place = format!("{place}: {kind} {name}");
-        if let Some(what) = typing_errors::of_object(own, value) {
-            return Err(Problem::new(place, what));
+        let place = match writer {
+            Writer::Person => format!("{place}: {kind} {name}"),
+            Writer::ApiServer => place.to_owned(),
+        };
+        let of = own.or_else(|| kind_of_ours(&kind)).map(|kind| ObjectRef { kind, name: name.clone() });
+        let about = |problem: Problem| Problem { of: of.clone(), ..problem };
+        // A server checks what it takes, and grows fields that this version does not know.
+        if let Some(what) = typing_errors::of_object(own, value).filter(|_| writer == Writer::Person) {
+            return Err(about(Problem::new(place, what)));
         }
         if own.is_none() && api_version != API_VERSION {
             let what = format!("apiVersion: {api_version:?}: this version serves {API_VERSION}");
-            return Err(Problem::new(place, what));
+            return Err(about(Problem::new(place, what)));
         }
         if own.is_none() && TO_COME.contains(&kind.as_str()) {
             let what = "NotImplemented: this version does not serve this kind";
-            self.notices.push(Problem::new(place, what));
+            self.notices.push(about(Problem::new(place, what)).because(Reason::NotImplemented));
             return Ok(());
         }
-        let (object, faults) = match own {
-            Some(own) => of_kubernetes(own, key, &place, value)?,
-            None => of_ours(&kind, &place, value)?,
+        let decoded = match own {
+            Some(own) => of_kubernetes(own, key, &place, value),
+            None => of_ours(&kind, &place, value),
         };
+        let (object, faults) = decoded.map_err(&about)?;
         let can_be_used = !faults.iter().any(|fault| fault.costs.hides_something());
-        let faults = faults.into_iter().map(|fault| (Problem::new(place.clone(), fault.what), fault.costs));
-        self.faults.extend(faults);
+        let problem =
+            |Fault { what, reason, costs }| (about(Problem::new(place.clone(), what)).because(reason), costs);
+        self.faults.extend(faults.into_iter().map(problem));
         if let Some(object) = object.filter(|_| can_be_used) {
             self.entries.push(Entry { file: file.to_owned(), place, name, object });
         }
@@ -226,6 +268,18 @@ fn kind_of_kubernetes(api_version: &str, kind: &str) -> Option<Kind> {
         ("v1", "Pod") => Some(Kind::Pod),
         ("v1", "Namespace") => Some(Kind::Namespace),
         (network_policy::API_VERSION, "NetworkPolicy") => Some(Kind::NetworkPolicy),
+        _ => None,
+    }
+}
+
+/// Which of ours it is.
+fn kind_of_ours(kind: &str) -> Option<Kind> {
+    match kind {
+        "BGPClusterConfig" => Some(Kind::BGPClusterConfig),
+        "BGPPeerConfig" => Some(Kind::BGPPeerConfig),
+        "BGPNodeOverride" => Some(Kind::BGPNodeOverride),
+        "BGPFilter" => Some(Kind::BGPFilter),
+        "BGPAdvertisement" => Some(Kind::BGPAdvertisement),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use cambric_policy::policy::{self, Policy};
 use serde_yaml_ng::Value;
 
 use super::manifest::null_in;
+use crate::objects::Reason;
 use crate::values::{Costs, Fault};
 
 /// Its group and version.
@@ -29,6 +30,7 @@ pub(super) fn decode(value: &Value) -> Result<(PolicyObject, Vec<Fault>), String
         object.faults.push(PolicyFault { field, what: "null: give it a value or leave it out".to_owned() });
     }
     let faults = Policy::read(&key.namespace, &object).faults.into_iter();
-    let faults = faults.map(|fault| Fault { what: fault.to_string(), costs: Costs::Closed });
+    let faults =
+        faults.map(|fault| Fault { what: fault.to_string(), reason: Reason::Invalid, costs: Costs::Closed });
     Ok((object, faults.collect()))
 }

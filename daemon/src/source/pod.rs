@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1;
 use serde_yaml_ng::{Mapping, Value};
 
 use super::manifest::typed;
-use crate::objects::Problem;
+use crate::objects::{Problem, Reason};
 use crate::values::{self, Costs, Fault};
 
 /// What it says, and which of its addresses are none.
@@ -26,7 +26,8 @@ pub(super) fn decode(place: &str, value: &Value) -> Result<(v1::Pod, Vec<Fault>)
 fn what_counts(status: &Value, faults: &mut Vec<Fault>) -> Mapping {
     let mut text = |field: String, value: &Value| {
         if !value.is_string() && !value.is_null() {
-            faults.push(Fault { what: format!("{field}: not a text"), costs: Costs::Only("address") });
+            let (what, reason) = (format!("{field}: not a text"), Reason::Invalid);
+            faults.push(Fault { what, reason, costs: Costs::Only("address") });
         }
         Value::from(value.as_str().unwrap_or_default())
     };

@@ -317,3 +317,16 @@ fn a_file_without_documents_is_told_apart_from_one_with_foreign_ones() {
     assert!(decode("").0.is_empty && decode("# nothing\n---\n").0.is_empty);
     assert!(!decode("apiVersion: v1\nkind: Pod\n").0.is_empty);
 }
+
+#[test]
+fn faults_name_object_and_reason_for_conditions() {
+    let text = [ours("BGPPeerConfig", "{holdTimeSeconds: 2}"), ours("BGPFilter", "{}"), "kind: [".to_owned()];
+    let manifest = decode(&text.join("---\n")).0;
+    let of = |kind| Some(ObjectRef { kind, name: "x".to_owned() });
+    let told = manifest.faults.iter().map(|(fault, _)| fault).chain(&manifest.notices);
+    let told: Vec<_> = told.map(|problem| (problem.of.clone(), problem.reason.as_str())).collect();
+    assert_eq!(
+        told,
+        [(of(Kind::BGPPeerConfig), "Invalid"), (None, "Unreadable"), (of(Kind::BGPFilter), "NotImplemented")]
+    );
+}
