@@ -140,6 +140,11 @@ const ROWS: &[Row] = &[
         help: "end the session, connect again",
         build: |given| brief(Request::Restart { peer: given.needed("PEER|all") }),
     },
+    Row {
+        usage: "log [FILTER]",
+        help: "what is logged; FILTER: log that now",
+        build: |given| brief(Request::Log { filter: given.name("FILTER") }),
+    },
     Row { usage: "help", help: "this list; ? shows what can follow", build: |_| Line::Help(help()) },
     Row { usage: "quit", help: "leave the prompt, as does Ctrl-D", build: |_| Line::Quit },
     Row { usage: "exit", help: "the same as quit", build: |_| Line::Quit },
@@ -195,6 +200,7 @@ Examples:
   cambric show policy default/web-0      who judges it? what was denied?
   cambric configure check /tmp/new       what would these manifests change?
   cambric disable tor1a                  no traffic over it while it is serviced
+  cambric log cambric_bgp=debug,info     log more; `log default` goes back
   cambric show route ?                   what can follow?
   cambric -o json show status | jq -r '.status.peer_problems[]'
   cambric < commands                     line by line; # begins a comment
@@ -304,6 +310,9 @@ mod tests {
         asks("enable tor1a", Request::Enable { peer: tor1a() }, Brief);
         asks("disable all", Request::Disable { peer: "all".to_owned() }, Brief);
         asks("restart 2001:db8::1", Request::Restart { peer: "2001:db8::1".to_owned() }, Brief);
+        asks("log", Request::Log { filter: None }, Brief);
+        let filter = || "cambric_bgp=debug,info".to_owned();
+        asks("log cambric_bgp=debug,info", Request::Log { filter: Some(filter()) }, Brief);
         assert_eq!(parse("quit"), Ok(Line::Quit));
         assert_eq!(parse("ex"), Ok(Line::Quit));
         assert!(matches!(parse("help"), Ok(Line::Help(text)) if text.contains("Examples:")));
@@ -358,7 +367,7 @@ mod tests {
 
     #[test]
     fn unknown_word_lists_what_is_possible() {
-        let verbs = "configure, disable, enable, exit, help, quit, restart, show";
+        let verbs = "configure, disable, enable, exit, help, log, quit, restart, show";
         assert_eq!(error("dance"), format!("`dance` is unknown; possible there: {verbs}"));
         assert_eq!(
             error("show foo"),

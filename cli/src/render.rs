@@ -56,6 +56,7 @@ fn body(body: &Body, detail: Detail) -> String {
         (Body::Policy(table), _) => policy::render(table),
         (Body::PolicyPods(pods), _) => policy::render_pods(pods),
         (Body::Placed(placed), _) => format!("{} is judged by its policies\n", printable(&placed.interface)),
+        (Body::Log(log), _) => actions::render_log(log),
         (Body::Check(check), _) => actions::render_check(check),
         (Body::Actions(actions), _) => actions::render(actions),
         (Body::Error(_), _) => String::new(),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+pub(crate) mod cluster;
 mod disabled;
 mod hops;
 mod links;

@@ -29,6 +29,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
 use crate::intent::{Intent, NoIntent, intent};
+use crate::log::Log;
 use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
 use crate::policy::{self, Policy};
@@ -47,11 +48,11 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Something the daemon cannot do without: its folder, its sockets, the kernel.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(args: Args, log: Log) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let _lock = lock(&args.run_dir)?;
-    let (mut daemon, routes_task) = Daemon::start(args).await?;
+    let (mut daemon, routes_task) = Daemon::start(args, log).await?;
     tokio::select! {
         biased;
         ended = routes_task => Err(why_routes_ended(ended)),
@@ -98,7 +99,7 @@ struct Speaker {
 }
 
 impl Daemon {
-    async fn start(args: Args) -> anyhow::Result<(Daemon, RoutesTask)> {
+    async fn start(args: Args, log: Log) -> anyhow::Result<(Daemon, RoutesTask)> {
         let node = match &args.node {
             Some(node) => node.clone(),
             None => {
@@ -129,6 +130,8 @@ impl Daemon {
             node: node.clone(),
             source: args.source.to_string(),
             manifests: folder.clone(),
+            pictures: None,
+            log,
             started_at: Instant::now(),
             routes: routes.clone(),
             policy: policy.clone(),

@@ -26,6 +26,7 @@ pub mod fib;
 pub mod forwarding;
 pub mod intent;
 pub mod kinds;
+pub mod log;
 pub mod objects;
 #[cfg(test)]
 mod own_node;

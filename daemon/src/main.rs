@@ -2,14 +2,12 @@
 #![forbid(unsafe_code)]
 
 use anyhow::Context;
-use cambricd::{args::Args, daemon};
+use cambricd::{args::Args, daemon, log};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {}", args.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let log = log::start(&args.log, args.log_format)?;
     // Two: while one makes system calls for many routes, the other goes on answering peers. Which task runs
     // on which is up to tokio.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -17,7 +15,7 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(daemon::run(args));
+    let result = runtime.block_on(daemon::run(args, log));
     runtime.shutdown_background();
     result
 }

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cambric_kube::{Health, Picture};
 use cambric_routes::Routes;
 use cambric_speaker::Handle;
 use tokio::sync::{Mutex, watch};
 
 use crate::control::Disabled;
 use crate::intent::Intent;
+use crate::log::Log;
 use crate::pod_routes::PodRoutes;
 use crate::policy::Policy;
 
@@ -47,6 +49,10 @@ pub struct Shared {
     pub manifests: PathBuf,
     /// When the daemon started.
     pub started_at: Instant,
+    /// What the API server shows; `None` where a folder is the source.
+    pub pictures: Option<watch::Receiver<Arc<Picture>>>,
+    /// What is logged.
+    pub log: Log,
     /// The kernel's side.
     pub routes: Routes,
     /// NetworkPolicy.
@@ -55,4 +61,11 @@ pub struct Shared {
     pub disabled: Arc<Mutex<Disabled>>,
     /// The rest.
     pub state: watch::Receiver<State>,
+}
+
+impl Shared {
+    /// How it stands with the API server; `None` where a folder is the source.
+    pub fn health(&self) -> Option<Health> {
+        self.pictures.as_ref().map(|pictures| pictures.borrow().health.clone())
+    }
 }

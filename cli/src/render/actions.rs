@@ -1,8 +1,8 @@
-//! What was done, or would be: `enable`, `disable`, `restart`, `configure check`.
+//! What was done, or would be: `enable`, `disable`, `restart`, `configure check`, `log`.
 
 use std::fmt::Write;
 
-use cambric_api::{Action, Check, Outcome};
+use cambric_api::{Action, Check, LogFilter, Outcome};
 
 use crate::table::{Fields, printable};
 
@@ -37,6 +37,15 @@ pub(super) fn render_check(check: &Check) -> String {
     fields.to_string()
 }
 
+pub(super) fn render_log(LogFilter { filter, default }: &LogFilter) -> String {
+    let mut fields = Fields::new();
+    fields.field("Log", filter);
+    if filter != default {
+        fields.field("Default", format_args!("{default} (after a restart, or by `log default`)"));
+    }
+    fields.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +59,17 @@ mod tests {
         assert_eq!(render(&actions), expected);
         assert_eq!(render(&[action("", Outcome::Disabled)]), "10.0.1.1: disabled\n");
         assert_eq!(render(&[]), "no peers\n");
+    }
+
+    #[test]
+    fn filter_is_shown_with_the_one_that_comes_back() {
+        let log = |filter: &str| LogFilter { filter: filter.to_owned(), default: "info".to_owned() };
+        assert_eq!(render_log(&log("info")), "Log:  info\n");
+        let expected = "\
+Log:      cambric_bgp=debug,info
+Default:  info (after a restart, or by `log default`)
+";
+        assert_eq!(render_log(&log("cambric_bgp=debug,info")), expected);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! `show status`: the daemon on one page, what is wrong at its end.
 
-use cambric_api::{Keeping, KernelStatus, PolicyStatus, Status};
+use cambric_api::{HttpStatus, Keeping, KernelStatus, NodeAddress, PolicyStatus, Status};
 
-use super::span;
+use super::{joined, span};
 use crate::table::Fields;
+
+mod cluster;
 
 pub(super) fn render(status: &Status) -> String {
     let mut fields = Fields::new();
@@ -15,7 +17,16 @@ pub(super) fn render(status: &Status) -> String {
         None => fields.field("AS", "not known yet"),
     }
     fields.field("Up for", span(status.uptime_s));
-    fields.field("Source", &status.source);
+    match &status.cluster {
+        None => fields.field("Source", &status.source),
+        Some(cluster) => fields.list("Source", cluster::lines(&status.source, cluster), ""),
+    }
+    if !status.addresses.is_empty() {
+        fields.list("Address", status.addresses.iter().map(address), "");
+    }
+    if !status.uplinks.is_empty() {
+        fields.field("Uplinks", joined(&status.uplinks));
+    }
     match (&status.router_id, status.peers_total) {
         (None, 0) => fields.field("Peers", "not known yet"),
         (_, total) => {
@@ -33,6 +44,10 @@ pub(super) fn render(status: &Status) -> String {
     if let Some(policy) = &status.policy {
         fields.list("Policy", self::policy(policy), "");
     }
+    if let Some(http) = &status.http {
+        fields.list("Health", health(http), "");
+        fields.field("Metrics", places(&http.metrics));
+    }
     fields.field("Ready", if status.ready { "yes" } else { "no" });
     if !status.waiting_for.is_empty() {
         fields.list("Waits for", &status.waiting_for, "");
@@ -42,6 +57,24 @@ pub(super) fn render(status: &Status) -> String {
     }
     fields.list("Problems", status.peer_problems.iter().chain(&status.problems), "none");
     fields.to_string()
+}
+
+fn address(NodeAddress { address, from, interface }: &NodeAddress) -> String {
+    let interface = interface.as_ref().map(|interface| format!(" on {interface}")).unwrap_or_default();
+    let from = if from.is_empty() { String::new() } else { format!(", by {from}") };
+    format!("{address}{interface}{from}")
+}
+
+/// Where it is, and what keeps it from being ready.
+fn health(http: &HttpStatus) -> Vec<String> {
+    let ready = if http.missing.is_empty() { ", ready" } else { ", not ready; it misses:" };
+    let first = format!("{}{}", places(&http.health), if http.health.is_empty() { "" } else { ready });
+    let missing = http.missing.iter().filter(|_| !http.health.is_empty()).cloned();
+    [first].into_iter().chain(missing).collect()
+}
+
+fn places(listening: &[String]) -> String {
+    if listening.is_empty() { "nobody listens".to_owned() } else { listening.join(" ") }
 }
 
 fn kernel(status: &KernelStatus) -> String {
@@ -79,7 +112,7 @@ fn policy(status: &PolicyStatus) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use cambric_api::Repairs;
+    use cambric_api::{ClusterStatus, KindStatus, Repairs};
 
     use super::*;
 
@@ -123,6 +156,39 @@ mod tests {
                 KernelStatus { family: "ipv4".to_owned(), wanted: 24, installed: 24, stale: 0, groups: 1 },
                 KernelStatus { family: "ipv6".to_owned(), wanted: 24, installed: 23, stale: 0, groups: 1 },
             ],
+            cluster: Some(ClusterStatus {
+                server: Some("https://192.0.2.1:6443".to_owned()),
+                complete: true,
+                kinds: vec![
+                    KindStatus {
+                        kind: "Node".to_owned(),
+                        objects: 4,
+                        state: "watching".to_owned(),
+                        ..KindStatus::default()
+                    },
+                    KindStatus {
+                        kind: "Pod".to_owned(),
+                        objects: 117,
+                        state: "watching".to_owned(),
+                        ..KindStatus::default()
+                    },
+                ],
+                ..ClusterStatus::default()
+            }),
+            addresses: vec![
+                NodeAddress {
+                    address: "10.0.1.11".to_owned(),
+                    from: "status.addresses[0] of the Node".to_owned(),
+                    interface: Some("eth0".to_owned()),
+                },
+                NodeAddress { address: "2001:db8::11".to_owned(), ..NodeAddress::default() },
+            ],
+            uplinks: vec!["eth0".to_owned(), "eth1".to_owned()],
+            http: Some(HttpStatus {
+                health: vec!["127.0.0.1:9178".to_owned()],
+                metrics: vec!["127.0.0.1:9179".to_owned(), "10.0.1.11:9179".to_owned()],
+                missing: Vec::new(),
+            }),
         }
     }
 
@@ -134,7 +200,11 @@ Node:       rack1-node1
 Router ID:  10.0.1.11
 AS:         64512
 Up for:     2d04h
-Source:     kube
+Source:     kube: https://192.0.2.1:6443
+            kinds followed as they change: 2 (121 objects)
+Address:    10.0.1.11 on eth0, by status.addresses[0] of the Node
+            2001:db8::11
+Uplinks:    eth0 eth1
 Peers:      2 of 2 established
 Announces:  10.244.1.0/24
             fd00:244:1::/64
@@ -147,6 +217,8 @@ Policy:     on, in the kernel; policies: 12, pods here: 30 (1 closed)
             sets: 8, members: 400, chains: 10, denials told: 7
             last change took 180 us
             repaired table: 1, last 1m15s ago in 2100 us
+Health:     127.0.0.1:9178, ready
+Metrics:    127.0.0.1:9179 10.0.1.11:9179
 Ready:      yes
 Problems:   none
 ";
@@ -179,6 +251,14 @@ Problems:   none
                 waiting_for: vec!["the objects of the cluster".to_owned()],
                 ..PolicyStatus::default()
             }),
+            cluster: None,
+            addresses: Vec::new(),
+            uplinks: Vec::new(),
+            http: Some(HttpStatus {
+                health: vec!["127.0.0.1:9178".to_owned()],
+                missing: vec!["the objects of the cluster".to_owned()],
+                ..HttpStatus::default()
+            }),
             notices: vec!["peer tor1a (10.0.1.1) is disabled; `enable tor1a` brings it back".to_owned()],
             ..status()
         };
@@ -196,6 +276,9 @@ Repairs:    none
 Checks:     0 of the whole table; the kernel's events lost 0 times
 Policy:     on, not in the kernel yet: it waits for the objects of the cluster
             sets: 0, members: 0, chains: 0, denials told: 0
+Health:     127.0.0.1:9178, not ready; it misses:
+            the objects of the cluster
+Metrics:    nobody listens
 Ready:      no
 Waits for:  Node rack1-node1
             End-of-RIB from tor1a

@@ -18,6 +18,7 @@
 mod action;
 mod line;
 mod link;
+mod log;
 mod policy;
 mod protocol;
 mod reply;
@@ -28,6 +29,7 @@ mod status;
 pub use action::{Action, Check, Outcome};
 pub use line::{LineError, MOST_LINE_BYTES, read_line, write_line};
 pub use link::{Interface, Neighbor};
+pub use log::LogFilter;
 pub use policy::{
     Count, Denial, Denied, Placed, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs,
 };
@@ -35,7 +37,7 @@ pub use protocol::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, 
 pub use reply::{Body, Reply};
 pub use request::{ALL, Request};
 pub use route::{Path, Route, RouteCount};
-pub use status::{Keeping, KernelStatus, Status};
+pub use status::{ClusterStatus, HttpStatus, Keeping, KernelStatus, KindStatus, NodeAddress, Status};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/cambric/cambricd.sock";

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Check, Interface, Neighbor, Placed, PolicyPod, PolicyTable, Protocol, Route, RouteCount, Status,
+    Action, Check, Interface, LogFilter, Neighbor, Placed, PolicyPod, PolicyTable, Protocol, Route,
+    RouteCount, Status,
 };
 
 /// The answer.
@@ -35,6 +36,8 @@ pub enum Body {
     Check(Check),
     /// 0024
     Placed(Placed),
+    /// 0025, and 1026 where it was only asked for.
+    Log(LogFilter),
     /// 1000
     Status(Status),
     /// 1001
@@ -78,6 +81,16 @@ impl Reply {
     /// Code 0024.
     pub fn placed(interface: impl Into<String>) -> Reply {
         Reply::new(24, Body::Placed(Placed { interface: interface.into() }))
+    }
+
+    /// Code 0025: it is another one from now on.
+    pub fn log_set(filter: LogFilter) -> Reply {
+        Reply::new(25, Body::Log(filter))
+    }
+
+    /// Code 1026.
+    pub fn log(filter: LogFilter) -> Reply {
+        Reply::new(1026, Body::Log(filter))
     }
 
     /// Code 1000.
@@ -143,6 +156,11 @@ impl Reply {
     /// Code 8010: the pod is not judged by its policies yet, and closed so long.
     pub fn not_placed(why: impl std::fmt::Display) -> Reply {
         Reply::new(8010, Body::Error(why.to_string()))
+    }
+
+    /// Code 8011: the log's filter means nothing; the one before stays.
+    pub fn bad_filter(why: impl std::fmt::Display) -> Reply {
+        Reply::new(8011, Body::Error(why.to_string()))
     }
 
     /// Code 9001: not understood.

@@ -78,6 +78,13 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
     },
+    /// What is logged.
+    Log {
+        /// To be in force from now on, until a restart; [`LogFilter::DEFAULT`](crate::LogFilter::DEFAULT) is that of
+        /// the command line. Absent: only asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
+    },
     /// Lets a peer that was disabled come back.
     Enable {
         /// By name or address, or [`ALL`].

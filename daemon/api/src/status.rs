@@ -56,6 +56,88 @@ pub struct Status {
     /// NetworkPolicy; absent from daemons that have none.
     #[serde(default)]
     pub policy: Option<PolicyStatus>,
+    /// The API server and what is known of its objects; absent where a folder is the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
+    /// This node's addresses, one a family: what its own packets to pods come from.
+    #[serde(default)]
+    pub addresses: Vec<NodeAddress>,
+    /// The interfaces over which it speaks with the other nodes and its peers.
+    #[serde(default)]
+    pub uplinks: Vec<String>,
+    /// Where health and metrics are served; absent from daemons that have neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpStatus>,
+}
+
+/// An address of the node, and why it is the one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct NodeAddress {
+    /// Without a length.
+    pub address: String,
+    /// Who says so, as `status.addresses[0] of the Node`.
+    #[serde(default)]
+    pub from: String,
+    /// The interface that has it; absent if none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+/// What is known of the cluster, and how. Everything that is wrong here is told among the problems, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ClusterStatus {
+    /// As `https://192.0.2.1:6443`; absent while no configuration can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// What is wrong with the connection as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Seconds that it has been so; absent without trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble_s: Option<u64>,
+    /// All kinds have been shown once, by the server or by the snapshot.
+    #[serde(default)]
+    pub complete: bool,
+    /// By name.
+    #[serde(default)]
+    pub kinds: Vec<KindStatus>,
+    /// What is wrong with the snapshot on the disk.
+    #[serde(default)]
+    pub snapshot_problems: Vec<String>,
+}
+
+/// One kind of objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct KindStatus {
+    /// As `NetworkPolicy`.
+    pub kind: String,
+    /// How many are known.
+    pub objects: usize,
+    /// `watching`, `unknown`, `from-snapshot`, `away`, `refused`, `older` or `not-installed`.
+    pub state: String,
+    /// Seconds in that state.
+    #[serde(default)]
+    pub since_s: u64,
+    /// What is in the way; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Objects that cannot be read and count as before.
+    #[serde(default)]
+    pub unreadable: usize,
+}
+
+/// Where health and metrics are served: addresses with their port. Empty: nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct HttpStatus {
+    /// `/healthz` and `/readyz`
+    #[serde(default)]
+    pub health: Vec<String>,
+    /// `/metrics`
+    #[serde(default)]
+    pub metrics: Vec<String>,
+    /// What `/readyz` finds missing; empty when ready.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// What others did to our routes in the kernel, and what was done about it.

@@ -42,6 +42,8 @@ pub(super) async fn answer(
             policy::place(shared, &interface, (namespace, name), &addresses).await
         }
         Request::ConfigureCheck { path } => configure_check(shared, path).await,
+        Request::Log { filter: None } => Reply::log(shared.log.filter()),
+        Request::Log { filter: Some(filter) } => set_log(shared, &filter, &operator),
         Request::Enable { peer } => {
             let shared = shared.clone();
             to_its_end(async move { peers::set_admin(&shared, &peer, Admin::Enabled, &operator).await })
@@ -64,6 +66,17 @@ async fn to_its_end(
     work: impl Future<Output = Result<Reply, Fault>> + Send + 'static,
 ) -> Result<Reply, Fault> {
     tokio::spawn(work).await.unwrap_or_else(|error| Ok(Reply::failed(error)))
+}
+
+fn set_log(shared: &Shared, filter: &str, operator: &Operator) -> Reply {
+    // Under the filter that was, and under the one that is: one of them lets it through most probably.
+    let tell =
+        |filter: &str| tracing::info!(filter, operator = %operator, "an operator has set what is logged");
+    tell(filter);
+    match shared.log.set(filter) {
+        Ok(set) => Reply::log_set(set),
+        Err(error) => Reply::bad_filter(error),
+    }
 }
 
 async fn show_protocols(shared: &Shared, wanted: Option<&str>) -> Result<Reply, Fault> {

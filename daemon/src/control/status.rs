@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use cambric_api::{Keeping, KernelStatus, Reply, Status};
+use cambric_api::{Keeping, KernelStatus, NodeAddress, Reply, Status};
 use cambric_bgp::Admin;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::PeerStatus;
@@ -11,7 +11,8 @@ use cambric_routes::Snapshot;
 use cambric_speaker::Gone;
 
 use super::words::escaped;
-use super::{peers, policy};
+use super::{cluster, peers, policy};
+use crate::intent::Intent;
 use crate::pod_routes::PodRoutes;
 use crate::state::Shared;
 
@@ -33,6 +34,7 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
     let peers = peers::all_so_far(shared).await?;
     // The routes task ends only with the daemon.
     let snapshot = shared.routes.snapshot().await.ok();
+    let cluster = shared.health().map(|health| cluster::status(&health, SystemTime::now()));
     let mut problems = state.problems;
     problems.extend(snapshot.iter().flat_map(kernel_problems));
     Ok(Reply::status(Status {
@@ -54,7 +56,16 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
         kernel: snapshot.iter().flat_map(kernel).collect(),
         policy: Some(policy::status(shared)),
         keeping: snapshot.map(|snapshot| keeping(&snapshot, &state.pod_routes)).unwrap_or_default(),
+        cluster,
+        addresses: state.intent.as_deref().map(addresses).unwrap_or_default(),
+        uplinks: Vec::new(),
+        http: None,
     }))
+}
+
+fn addresses(intent: &Intent) -> Vec<NodeAddress> {
+    let addresses = intent.node_addresses.values();
+    addresses.map(|address| NodeAddress { address: address.to_string(), ..NodeAddress::default() }).collect()
 }
 
 fn kernel(snapshot: &Snapshot) -> [KernelStatus; 2] {
