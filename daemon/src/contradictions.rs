@@ -224,7 +224,8 @@ impl<'a> Court<'a> {
     fn addresses(&mut self) {
         let mut claims = Vec::new();
         for (index, _, node) in self.shown(node) {
-            claims.extend(node.addresses.values().map(|address| (Claim::Address(*address), index, *address)));
+            let all = node.internal_addresses.iter().map(|(_, address)| *address);
+            claims.extend(all.map(|address| (Claim::Address(address), index, address)));
         }
         for (claim, index, address) in self.in_order(claims) {
             let Some(winner) = self.granted.get(&claim) else {
@@ -236,6 +237,7 @@ impl<'a> Court<'a> {
             self.refuse(index, [claim], why, what);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.addresses.retain(|_, own| *own != address);
+                node.says.internal_addresses.retain(|(_, own)| *own != address);
             }
         }
     }
@@ -407,7 +409,7 @@ impl<'a> Court<'a> {
     /// Those that the node was granted.
     fn addresses_of(&self, node: &str) -> Option<Vec<IpAddr>> {
         let node = self.settled.objects.nodes.get(node)?;
-        Some(node.says.addresses.values().copied().collect())
+        Some(node.says.internal_addresses.iter().map(|(_, address)| *address).collect())
     }
 
     fn is_held(&self, claim: &Claim, index: usize) -> bool {

@@ -15,6 +15,7 @@ use crate::kinds::Mesh;
 use crate::objects::{
     ClusterConfig, Kind, Node, NodeOverride, Objects, Peer, PeerOptions, Problem, Reason, Shown,
 };
+use crate::own_address::{self, Addresses, Choice, Said};
 use crate::values::is_no_name;
 
 /// AS of a mesh for which nobody chose one.
@@ -33,6 +34,10 @@ pub struct Intent {
     pub pod_prefixes: Vec<Prefix>,
     /// This node's address in each family: what its own packets to pods come from.
     pub node_addresses: BTreeMap<Family, IpAddr>,
+    /// Why it is these, and which links have them.
+    pub choices: BTreeMap<Family, Choice>,
+    /// The links over which it speaks with others.
+    pub uplinks: BTreeSet<String>,
     /// What the operator should mend.
     pub problems: Vec<Problem>,
 }
@@ -84,8 +89,8 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     if !objects.unknown.is_empty() {
         return Err(NoIntent::Unreadable(objects.unknown.clone()));
     }
-    let Shown { place, says: node } =
-        objects.nodes.get(name).ok_or_else(|| NoIntent::NodeUnknown(name.to_owned()))?;
+    let shown = objects.nodes.get(name).ok_or_else(|| NoIntent::NodeUnknown(name.to_owned()))?;
+    let Shown { place, says: node } = shown;
     let cluster = Cluster { objects };
     let overrides = cluster.overrides(name);
     let mut problems: Vec<Problem> = objects.problems.iter().chain(&objects.notices).cloned().collect();
@@ -105,24 +110,33 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     }
 
     let router_id = overrides.and_then(|overrides| overrides.router_id);
-    let router_id = router_id.unwrap_or_else(|| router_id_of(name, node));
+    let said = cluster.said(name, shown);
+    let known = said.known();
+    let (choices, wrong) = said.choose(links);
+    problems.extend(wrong);
+    let router_id = router_id.unwrap_or_else(|| router_id_of(name, &known));
     let mut wanted = Wanted::new(RouterConfig::new(cluster.asn(name), router_id));
     wanted.links = links.to_vec();
     wanted.declared = cluster.declared();
     for prefix in &pod_prefixes {
         wanted.originated.insert(*prefix, Originated::Pods);
     }
-    for address in node.addresses.values().filter(|address| !lies_on_link(**address, links)) {
-        wanted.originated.insert(Prefix::host(*address), Originated::NodeAddress);
+    let node_addresses: Addresses =
+        choices.iter().map(|(family, choice)| (*family, choice.address)).collect();
+    // Others dial what they know, and answer to what packets come from.
+    for address in known.values().chain(node_addresses.values()) {
+        if !lies_on_link(*address, links) {
+            wanted.originated.insert(Prefix::host(*address), Originated::NodeAddress);
+        }
     }
+    let is_known_as = |address: IpAddr| said.acceptable().any(|own| own == address);
     let is_own = |address: IpAddr| {
         let mut on_links = links.iter().flat_map(|link| &link.addresses).map(|entry| entry.address);
-        on_links.any(|own| own == address) || node.addresses.values().any(|own| *own == address)
+        on_links.any(|own| own == address) || is_known_as(address)
     };
     for (kind, of, place, peer) in cluster.peers(name) {
         // One of the peers of all nodes may be this one, as a route reflector is.
-        let is_this_node = node.addresses.values().any(|own| *own == peer.address);
-        if kind == Kind::BGPClusterConfig && is_this_node {
+        if kind == Kind::BGPClusterConfig && is_known_as(peer.address) {
             continue;
         }
         if is_own(peer.address) {
@@ -133,10 +147,11 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
             wanted.peers.insert(peer.address, config);
         }
     }
-    problems.extend(cluster.add_mesh(&mut wanted, name, node));
+    problems.extend(cluster.add_mesh(&mut wanted, name, &known));
     problems.sort();
     problems.dedup();
-    Ok(Intent { wanted, pod_prefixes, node_addresses: node.addresses.clone(), problems })
+    let uplinks = own_address::uplinks(&choices, wanted.peers.keys().copied(), links);
+    Ok(Intent { wanted, pod_prefixes, node_addresses, choices, uplinks, problems })
 }
 
 /// An address on the subnet of a link is known to the neighbours there; a host route would only hide it.
@@ -158,6 +173,11 @@ impl<'a> Cluster<'a> {
 
     fn overrides(self, node: &str) -> Option<&'a NodeOverride> {
         Some(&self.objects.node_overrides.get(node)?.says)
+    }
+
+    fn said(self, name: &'a str, node: &'a Shown<Node>) -> Said<'a> {
+        let config = self.objects.config_of.get(name).zip(self.config(name));
+        Said { name, node, config, overrides: self.objects.node_overrides.get(name) }
     }
 
     fn asn(self, node: &str) -> Asn {
@@ -187,10 +207,10 @@ impl<'a> Cluster<'a> {
         };
         // Ranges of nodes do not overlap each other.
         let configured = declared.pods.clone();
-        for Shown { says: node, .. } in self.objects.nodes.values() {
-            let ranges = node.pod_ranges.iter().map(|(_, prefix)| *prefix);
+        for (name, node) in &self.objects.nodes {
+            let ranges = node.says.pod_ranges.iter().map(|(_, prefix)| *prefix);
             declared.pods.extend(ranges.filter(|range| !configured.iter().any(|known| known.covers(range))));
-            declared.nodes.extend(node.addresses.values().copied().filter(inside));
+            declared.nodes.extend(self.said(name, node).acceptable().filter(inside));
         }
         declared
     }
@@ -223,7 +243,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// A session with every other node of the mesh for each family that both have an address of.
-    fn add_mesh(self, wanted: &mut Wanted, own_name: &str, own: &Node) -> Vec<Problem> {
+    fn add_mesh(self, wanted: &mut Wanted, own_name: &str, own: &Addresses) -> Vec<Problem> {
         if !self.has_mesh(own_name) {
             return Vec::new();
         }
@@ -232,10 +252,10 @@ impl<'a> Cluster<'a> {
         let others: Vec<(&String, &Shown<Node>)> = others.collect();
         let mut names: BTreeSet<String> = wanted.peers.values().map(|peer| peer.name.clone()).collect();
         let mut renamed = Vec::new();
-        for (name, Shown { place, says: node }) in &others {
+        for (name, node) in &others {
             let (of, asn) = (name.as_str(), self.asn(name));
-            for (family, address) in &node.addresses {
-                let Some(local) = own.addresses.get(family) else { continue };
+            for (family, address) in &self.said(name, node).known() {
+                let Some(local) = own.get(family) else { continue };
                 if address == local || wanted.peers.contains_key(address) {
                     continue;
                 }
@@ -246,7 +266,7 @@ impl<'a> Cluster<'a> {
                         "metadata.name: {name} is taken or no name for a peer; its session is called {address}"
                     );
                     if name != address.to_string() {
-                        renamed.push(Problem::new(place.clone(), what).about(Kind::Node, of));
+                        renamed.push(Problem::new(node.place.clone(), what).about(Kind::Node, of));
                     }
                     name = address.to_string();
                 }
@@ -281,8 +301,8 @@ fn set_options(config: &mut PeerConfig, options: &PeerOptions) {
 
 /// The IPv4 address, or made from the name where there is none (RFC 6286 asks only that it be unique in
 /// the AS).
-fn router_id_of(name: &str, node: &Node) -> RouterId {
-    let address = match node.addresses.get(&Family::Ipv4) {
+fn router_id_of(name: &str, known: &Addresses) -> RouterId {
+    let address = match known.get(&Family::Ipv4) {
         Some(IpAddr::V4(address)) => RouterId::try_from(*address).ok(),
         _ => None,
     };
@@ -359,6 +379,42 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
             let intent = intent(&objects, name, &[]).expect("node is known");
             assert!(intent.wanted.peers.is_empty(), "{name}: {:?}", intent.wanted.peers);
         }
+    }
+
+    #[test]
+    fn a_changed_node_address_moves_sessions_and_sources() {
+        let links = links(&[("192.0.2.1", 24), ("192.0.2.7", 24), ("fd00::1", 64)]);
+        let of = |manifests: &str| intent(&objects(manifests), "n1", &links).expect("node is known");
+        let (before, after) = (of(NODES), of(&NODES.replace("address: 192.0.2.1}", "address: 192.0.2.7}")));
+        let locals = |intent: &Intent| -> Vec<Option<IpAddr>> {
+            intent.wanted.peers.values().map(|peer| peer.local_address).collect()
+        };
+        let address = |text: &str| text.parse::<IpAddr>().ok();
+        assert_eq!(locals(&before), [address("192.0.2.1"), address("fd00::1")]);
+        assert_eq!(locals(&after), [address("192.0.2.7"), address("fd00::1")]);
+        assert_eq!(after.node_addresses.get(&Family::Ipv4).copied(), address("192.0.2.7"));
+        assert_eq!(after.wanted.router.router_id.to_string(), "192.0.2.7");
+        assert_eq!(after.uplinks, BTreeSet::from(["eth1".to_owned()]));
+        let others = |manifests: &str| intent(&objects(manifests), "n2", &[]).expect("node is known");
+        let dialled = others(&NODES.replace("address: 192.0.2.1}", "address: 192.0.2.7}")).wanted.peers;
+        assert!(dialled.contains_key(&address("192.0.2.7").expect("address")), "{dialled:?}");
+    }
+
+    #[test]
+    fn an_overriding_address_is_dialled_and_accepted_by_others_and_announced_by_its_node() {
+        let mut objects = objects(NODES);
+        let loopback: IpAddr = "203.0.113.1".parse().expect("address");
+        let says = NodeOverride { addresses: [(Family::Ipv4, loopback)].into(), ..NodeOverride::default() };
+        let place = "BGPNodeOverride n1".to_owned();
+        objects.node_overrides.insert("n1".to_owned(), Shown { place, says });
+        let n2 = intent(&objects, "n2", &[]).expect("node is known");
+        assert!(n2.wanted.peers.contains_key(&loopback), "{:?}", n2.wanted.peers);
+        assert!(n2.wanted.declared.nodes.contains(&loopback));
+        let links = links(&[("192.0.2.1", 24), ("203.0.113.1", 32), ("fd00::1", 64)]);
+        let n1 = intent(&objects, "n1", &links).expect("node is known");
+        assert!(n1.wanted.originated.contains_key(&Prefix::host(loopback)));
+        assert_eq!(n1.node_addresses[&Family::Ipv4], loopback);
+        assert_eq!(n1.problems, Vec::new());
     }
 
     /// Commands on peers take a name or an address; each must mean one.
@@ -465,7 +521,7 @@ kind: BGPNodeOverride
 metadata: {name: n11}
 spec: {}
 ";
-        let links = links(&[("172.16.11.7", 31)]);
+        let links = links(&[("172.16.11.7", 31), ("192.0.2.1", 32), ("fd00::1", 128)]);
         let intent = intent(&objects(&format!("{NODES}{ours}")), "n1", &links).expect("node is known");
         let problems: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
         let place = "all.yaml, document 3: BGPNodeOverride n1: spec.peers";

@@ -28,6 +28,7 @@ pub mod intent;
 pub mod kinds;
 pub mod log;
 pub mod objects;
+pub mod own_address;
 #[cfg(test)]
 mod own_node;
 pub mod pod_routes;

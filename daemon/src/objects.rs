@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::Mesh;
+use crate::own_address::{Addresses, Rule};
 
 /// A complete view, free of contradictions. Every source gives this and nothing else.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -140,6 +141,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// The first InternalIP of each family.
     pub addresses: BTreeMap<Family, IpAddr>,
+    /// All InternalIPs, each with the field it is from; each once.
+    pub internal_addresses: Vec<(String, IpAddr)>,
     /// Ranges of its pods, each with the field it is from; none overlaps another.
     pub pod_ranges: Vec<(String, Prefix)>,
 }
@@ -159,6 +162,8 @@ pub struct ClusterConfig {
     pub nodes: Vec<Prefix>,
     /// Ranges services get addresses from.
     pub services: Vec<Prefix>,
+    /// Which of its addresses a node takes.
+    pub node_address: Rule,
     /// Neighbours of each node.
     pub peers: Vec<Peer>,
 }
@@ -177,6 +182,8 @@ pub struct NodeOverride {
     pub asn: Option<Asn>,
     /// Its BGP identifier.
     pub router_id: Option<RouterId>,
+    /// Its addresses; they go before what any rule chooses.
+    pub addresses: Addresses,
     /// Its neighbours, beside those of the cluster.
     pub peers: Vec<Peer>,
 }

@@ -211,6 +211,9 @@ pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
         let field = format!("status.addresses[{at}].address");
         if let Some(address) = fields.address(Costs::Only("address"), &field, &entry.address) {
             found.addresses.entry(Family::of(address)).or_insert(address);
+            if found.internal_addresses.iter().all(|(_, other)| *other != address) {
+                found.internal_addresses.push((field, address));
+            }
         }
     }
     let Some(spec) = &node.spec else { return (found, fields.faults) };
@@ -261,6 +264,7 @@ pub(crate) fn cluster_config(spec: &BGPClusterConfigSpec) -> (ClusterConfig, Vec
         nodes: fields.prefixes("spec.nodeCIDRs", &spec.node_cidrs),
         services: fields.prefixes("spec.serviceCIDRs", &spec.service_cidrs),
         peers: fields.peers(&spec.peers),
+        ..ClusterConfig::default()
     };
     (found, fields.faults)
 }
@@ -280,6 +284,7 @@ pub(crate) fn node_override(spec: &BGPNodeOverrideSpec) -> (NodeOverride, Vec<Fa
         asn: spec.asn.and_then(|asn| fields.asn(Costs::All, "spec.asn", asn)),
         router_id,
         peers: fields.peers(&spec.peers),
+        ..NodeOverride::default()
     };
     (found, fields.faults)
 }

@@ -13,6 +13,7 @@ use cambric_speaker::Gone;
 use super::words::escaped;
 use super::{cluster, peers, policy};
 use crate::intent::Intent;
+use crate::own_address::Choice;
 use crate::pod_routes::PodRoutes;
 use crate::state::Shared;
 
@@ -58,14 +59,18 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
         keeping: snapshot.map(|snapshot| keeping(&snapshot, &state.pod_routes)).unwrap_or_default(),
         cluster,
         addresses: state.intent.as_deref().map(addresses).unwrap_or_default(),
-        uplinks: Vec::new(),
+        uplinks: state.intent.iter().flat_map(|intent| intent.uplinks.clone()).collect(),
         http: None,
     }))
 }
 
 fn addresses(intent: &Intent) -> Vec<NodeAddress> {
-    let addresses = intent.node_addresses.values();
-    addresses.map(|address| NodeAddress { address: address.to_string(), ..NodeAddress::default() }).collect()
+    let said = |choice: &Choice| NodeAddress {
+        address: choice.address.to_string(),
+        from: choice.from.to_string(),
+        interface: choice.interface.clone(),
+    };
+    intent.choices.values().map(said).collect()
 }
 
 fn kernel(snapshot: &Snapshot) -> [KernelStatus; 2] {
