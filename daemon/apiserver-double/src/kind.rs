@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::schema::Schema;
+
 /// Group and plural name: what a path, a role and an error message name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource {
@@ -86,7 +88,7 @@ pub struct Version {
     /// Whether `status` is a subresource: then it is written there and only there.
     pub has_status: bool,
     /// `openAPIV3Schema` of a CustomResourceDefinition.
-    pub schema: Option<Value>,
+    pub schema: Option<Schema>,
     /// `additionalPrinterColumns` of a CustomResourceDefinition.
     pub columns: Vec<Value>,
 }
@@ -205,7 +207,7 @@ impl Kind {
                     is_served: version.get("served").and_then(Value::as_bool).unwrap_or(false),
                     is_stored: version.get("storage").and_then(Value::as_bool).unwrap_or(false),
                     has_status: version.pointer("/subresources/status").is_some(),
-                    schema: version.pointer("/schema/openAPIV3Schema").cloned(),
+                    schema: version.pointer("/schema/openAPIV3Schema").map(Schema::new),
                     columns: version
                         .get("additionalPrinterColumns")
                         .and_then(Value::as_array)

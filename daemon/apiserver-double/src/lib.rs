@@ -1,14 +1,21 @@
 //! A Kubernetes API server for tests: real HTTP, real watches, and every fault on demand.
 
+mod apply;
+mod cause;
 mod discovery;
+mod jsonpath;
 mod kind;
+mod lists;
+mod patch;
 mod path;
 mod rbac;
 mod requests;
+mod schema;
 mod server;
 mod status;
 mod store;
 mod table;
+mod time;
 mod update;
 
 pub use kind::{Key, Kind, Resource, Version};
