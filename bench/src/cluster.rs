@@ -76,7 +76,7 @@ impl Sizes {
 
     /// A local pod as the plugin tells it.
     pub(crate) fn endpoint(self, n: usize) -> Endpoint {
-        Endpoint { pod: Some(self.pod_key(n)), addresses: BTreeSet::from(addresses(n)) }
+        Endpoint { pod: Some(self.pod_key(n).into()), addresses: BTreeSet::from(addresses(n)) }
     }
 
     /// The policy with this number. Of each namespace's policies every tenth selects the same pods.

@@ -195,7 +195,7 @@ fn changes(pods: usize) -> Vec<Change> {
             changes.push(objects::policy("default", &format!("{name}-{half}"), spec));
         }
         let endpoint =
-            Endpoint { pod: Some(Key::new("default", &name)), addresses: BTreeSet::from([address]) };
+            Endpoint { pod: Some(Key::new("default", &name).into()), addresses: BTreeSet::from([address]) };
         changes.push(Change::Endpoint(Arc::from(veth(n)), Some(endpoint)));
     }
     changes

@@ -18,6 +18,7 @@ use crate::netlink::{NetlinkError, Socket};
 use crate::netns::{self, Netns};
 use crate::request::Add;
 use crate::result::Attached;
+use crate::uids;
 use crate::undo::Undo;
 use crate::wire::{self, WireError, Wiring};
 
@@ -112,8 +113,9 @@ impl Call<'_> {
     fn lease_and_wire(&mut self, host_end: &Link) -> Result<Lease, Failure> {
         let Add { network, config, attachment, .. } = self.request;
         let lease = self.lease(host_end).map_err(Failure::Other)?;
-        long_names::keep(&network.run_dir, attachment).map_err(|error| {
-            let failed = CniError::new(Code::HostWiring, "cannot write the pod's name down");
+        let kept = long_names::keep(&network.run_dir, attachment);
+        kept.and_then(|()| uids::keep(&network.run_dir, attachment)).map_err(|error| {
+            let failed = CniError::new(Code::HostWiring, "cannot write down whose link it is");
             Failure::Other(failed.with_details(error))
         })?;
         let wired = Wiring::new(attachment, &self.netns, config, host_end, lease.addresses)

@@ -41,6 +41,8 @@ pub struct Attachment {
     pub network: String,
     /// `namespace/name` if the runtime told it; one of them is empty if it told only the other.
     pub pod: Option<String>,
+    /// The pod's uid if the runtime told it; no alias has it.
+    pub uid: Option<String>,
 }
 
 impl Attachment {
@@ -94,6 +96,7 @@ impl Attachment {
             holder: Holder { container_id: container_id.into(), ifname: ifname.into() },
             network: network.into(),
             pod: (pod != "-").then(|| pod.into()),
+            uid: None,
         })
     }
 
@@ -151,6 +154,7 @@ mod tests {
             holder: Holder { container_id: container_id.into(), ifname: ifname.into() },
             network: "cambric".into(),
             pod: pod.map(Into::into),
+            uid: None,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::kernel;
 use crate::lease::{self, Leases};
 use crate::long_names;
 use crate::request::Del;
+use crate::uids;
 
 /// Removes the link, then what policy knows of its addresses, then the lease.
 pub(crate) fn del(request: &Del) -> Result<(), CniError> {
@@ -38,7 +39,9 @@ pub(crate) fn release(network: &Network, attachment: &Attachment) -> Result<(), 
     if kernel::has_link(&attachment.host_ifname()).map_err(|error| error.to_string())? {
         return Ok(());
     }
-    long_names::forget(&network.run_dir, &attachment.host_ifname());
+    let host_ifname = attachment.host_ifname();
+    long_names::forget(&network.run_dir, &host_ifname);
+    uids::forget(&network.run_dir, &host_ifname);
     let held = leases.iter().filter(|lease| lease.holder == attachment.holder);
     held.for_each(|lease| gate::leave(attachment, lease.addresses));
     leases.release(&attachment.holder, lease::now()).map_err(|error| error.to_string())

@@ -1,7 +1,7 @@
 //! The pods that are wired on this node, as the kernel has them: for the daemon, which judges their traffic by the
 //! host ends of their links.
 //!
-//! Nothing is remembered for this but long names: a link of ours carries its pod's name in its alias, and the pod's
+//! Nothing is remembered for this but long names and uids: a link of ours carries its pod's name in its alias, and the pod's
 //! addresses are where the host routes lead. Both may be in the making, since an ADD names the link first.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ use crate::attachment::Attachment;
 use crate::kernel::{self, Link, Route};
 use crate::long_names;
 use crate::netlink::{NetlinkError, Socket};
+use crate::uids;
 
 /// Which pod a link is of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub enum PodName {
         namespace: String,
         /// The name in it.
         name: String,
+        /// Which pod of that name; `None`: the runtime told none, or a version of the plugin that kept none.
+        uid: Option<String>,
     },
     /// Nobody can tell any more, so it must not be taken for a pod that no policy selects. Why, in words.
     Unknown(String),
@@ -101,8 +104,9 @@ fn endpoint_of(link: Link, routes: &[Route], run_dir: &Path) -> Option<Endpoint>
     })
 }
 
-/// As its alias has it, or the file of its long name.
+/// As its alias has it, or the file of its long name; and its uid.
 fn pod_of(mut attachment: Attachment, run_dir: &Path) -> PodName {
+    let interface = attachment.host_ifname();
     if attachment.outdoes_its_alias() {
         match long_names::find(run_dir, &attachment) {
             Ok(name) => attachment.pod = Some(name),
@@ -110,7 +114,10 @@ fn pod_of(mut attachment: Attachment, run_dir: &Path) -> PodName {
         }
     }
     match (attachment.pod_name(), attachment.pod) {
-        (Some((namespace, name)), _) => PodName::Known { namespace, name },
+        (Some((namespace, name)), _) => match uids::find(run_dir, &interface) {
+            Ok(uid) => PodName::Known { namespace, name, uid },
+            Err(why) => PodName::Unknown(format!("which pod {namespace}/{name} it is cannot be read: {why}")),
+        },
         (None, Some(half)) => PodName::Unknown(format!("{half:?} is no namespace/name")),
         (None, None) => PodName::Nameless,
     }

@@ -145,7 +145,8 @@ fn link_of<'a>(
     network: &str,
     links: &'a BTreeMap<String, Link>,
 ) -> Option<(Attachment, &'a Link)> {
-    let attachment = Attachment { holder: lease.holder.clone(), network: network.to_owned(), pod: None };
+    let attachment =
+        Attachment { holder: lease.holder.clone(), network: network.to_owned(), pod: None, uid: None };
     let link = links.get(&attachment.host_ifname())?;
     let labelled = Attachment::from_alias(link.alias.as_deref()?)?;
     labelled.is_same(&attachment).then_some((labelled, link))

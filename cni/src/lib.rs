@@ -26,8 +26,8 @@
 //!
 //! What the plugin creates, and how it is known again without memory: host ends of veth pairs named `cam` + 12 hex
 //! digits with the pod's identity in their alias ([`attachment`]), host routes of protocol 204, lease tables under
-//! `/run/cambric/ipam` ([`lease`]), long names of pods under `/run/cambric/names`, and members of the daemon's sets
-//! that name such a link.
+//! `/run/cambric/ipam` ([`lease`]), long names of pods under `/run/cambric/names`, their uids under
+//! `/run/cambric/uids`, and members of the daemon's sets that name such a link.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -54,6 +54,7 @@ mod long_names;
 mod netlink;
 mod netns;
 mod sysctl;
+mod uids;
 mod undo;
 mod wire;
 

@@ -14,6 +14,8 @@ use crate::version::CniVersion;
 
 /// Bytes of the longest interface name (the kernel's IFNAMSIZ, less the final zero).
 const MAX_IFNAME: usize = 15;
+/// Bytes of the longest uid. Those of Kubernetes have 36; static pods may have any.
+const MAX_UID: usize = 255;
 
 /// Reads a variable of the environment; empty counts as absent.
 type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -159,20 +161,21 @@ fn read_attachment(get: Variable<'_>, network: &Network) -> Result<Attachment, C
         let why = "must be 1 to 15 printable ASCII bytes without / : %, and neither . nor ..";
         return Err(bad_environment(format!("invalid CNI_IFNAME {ifname:?}")).with_details(why));
     }
-    let pod = read_pod_name(&get("CNI_ARGS").unwrap_or_default())?;
-    Ok(Attachment { holder: Holder { container_id, ifname }, network: network.name.clone(), pod })
+    let (pod, uid) = read_pod(&get("CNI_ARGS").unwrap_or_default())?;
+    Ok(Attachment { holder: Holder { container_id, ifname }, network: network.name.clone(), pod, uid })
 }
 
-/// Takes the pod's name out of `K=V;K=V`; refuses wishes that would be passed over in silence.
+/// Takes the pod's name and uid out of `K=V;K=V`; refuses wishes that would be passed over in silence.
 ///
 /// Half a name is kept as such, since DEL needs none: the gate refuses it where it matters.
-fn read_pod_name(args: &str) -> Result<Option<String>, CniError> {
-    let (mut namespace, mut name) = ("", "");
+fn read_pod(args: &str) -> Result<(Option<String>, Option<String>), CniError> {
+    let (mut namespace, mut name, mut uid) = ("", "", "");
     for pair in args.split(';').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             None => return Err(bad_environment(format!("invalid CNI_ARGS: {pair:?} is not KEY=VALUE"))),
             Some(("K8S_POD_NAMESPACE", value)) => namespace = value,
             Some(("K8S_POD_NAME", value)) => name = value,
+            Some(("K8S_POD_UID", value)) => uid = value,
             Some((key @ ("IP" | "MAC"), value)) => {
                 return Err(bad_environment(format!(
                     "CNI_ARGS {key}={value}: fixed addresses are not implemented yet"
@@ -182,7 +185,9 @@ fn read_pod_name(args: &str) -> Result<Option<String>, CniError> {
         }
     }
     let is_told = !namespace.is_empty() || !name.is_empty();
-    Ok(is_told.then(|| format!("{namespace}/{name}")))
+    // A uid that nobody can write down counts as not told: then the name alone tells whose link it is.
+    let is_uid = !uid.is_empty() && uid.len() <= MAX_UID;
+    Ok((is_told.then(|| format!("{namespace}/{name}")), is_uid.then(|| uid.to_owned())))
 }
 
 fn read_own_netns(get: Variable<'_>) -> OwnNetns {
@@ -264,6 +269,17 @@ mod tests {
                 };
                 assert_eq!((attachment.pod.as_deref(), attachment.pod_name()), (pod, None), "{args}");
             }
+        }
+    }
+
+    #[test]
+    fn the_uid_is_carried_if_one_is_told() {
+        let long = "x".repeat(MAX_UID + 1);
+        for (uid, wanted) in [("", None), ("0fe1-2", Some("0fe1-2")), ("a/b", Some("a/b")), (&long, None)] {
+            let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=prod;K8S_POD_UID={uid};K8S_POD_NAME=web-0");
+            let Ok(Request::Add(add)) = read_with(&[("CNI_ARGS", &args)]) else { panic!("not an ADD") };
+            assert_eq!(add.attachment.uid.as_deref(), wanted);
+            assert_eq!(add.attachment.alias(), "prod/web-0 eth0 a1 cambric", "earlier versions read it");
         }
     }
 

@@ -181,8 +181,13 @@ mod tests {
 
     #[test]
     fn neither_operators_nor_the_plugin_take_the_others_seats() {
-        let place =
-            Request::Place { interface: String::new(), namespace: None, name: None, addresses: Vec::new() };
+        let place = Request::Place {
+            interface: String::new(),
+            namespace: None,
+            name: None,
+            uid: None,
+            addresses: Vec::new(),
+        };
         for (first, second, most) in
             [(&Request::ShowStatus, &place, MOST_OPERATORS), (&place, &Request::ShowStatus, MOST_PLACED)]
         {

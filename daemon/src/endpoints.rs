@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use cambric_cni::attachment::Attachment;
 use cambric_cni::endpoints::{self, PodName};
-use cambric_policy::change::{Endpoint, Key};
+use cambric_policy::change::{Endpoint, Key, PodRef};
+use cambric_policy::pod::Uid;
 use cambric_policy::program::{IfName, VETH_PREFIX};
 use cambric_routes::LinkTable;
 use tokio::sync::watch;
@@ -106,8 +107,9 @@ fn wire(wired: endpoints::Endpoint) -> (IfName, Wire) {
     addresses.extend(link_local.map(IpAddr::from));
     let endpoint = match pod {
         PodName::Nameless => Ok(Endpoint { pod: None, addresses }),
-        PodName::Known { namespace, name } => {
-            Ok(Endpoint { pod: Some(Key::new(&namespace, &name)), addresses })
+        PodName::Known { namespace, name, uid } => {
+            let uid = uid.as_deref().and_then(Uid::new);
+            Ok(Endpoint { pod: Some(PodRef { key: Key::new(&namespace, &name), uid }), addresses })
         }
         PodName::Unknown(why) => Err(why),
     };
@@ -141,7 +143,7 @@ mod tests {
         on_a_node(async || {
             let holder = Holder { container_id: "a1b2".into(), ifname: "eth0".into() };
             let pod = Some("default/web-0".into());
-            let attachment = Attachment { holder, network: "cambric".into(), pod };
+            let attachment = Attachment { holder, network: "cambric".into(), pod, uid: None };
             let link = attachment.host_ifname();
             let (changed, links) = watch::channel(Arc::default());
             let mut looks = start(PathBuf::from("/nonexistent"), links);
@@ -155,7 +157,7 @@ mod tests {
             changed.send(Arc::default()).expect("it listens");
             let found = until(&mut looks, |found| known(found).count() > 0).await;
             let endpoint = found[&*link].endpoint.as_ref().expect("its alias tells it");
-            assert_eq!(endpoint.pod, Some(Key::new("default", "web-0")));
+            assert_eq!(endpoint.pod, Some(Key::new("default", "web-0").into()));
             let link_local = attachment.pod_mac().link_local().into();
             assert_eq!(endpoint.addresses, [link_local].into(), "its ADD is at work");
 

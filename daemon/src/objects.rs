@@ -75,9 +75,9 @@ pub enum Kind {
     BGPPeerConfig,
     /// Ours.
     BGPNodeOverride,
-    /// Ours; its engine is to come.
+    /// Ours.
     BGPFilter,
-    /// Ours; its engine is to come.
+    /// Ours.
     BGPAdvertisement,
     /// Kubernetes' own.
     Pod,
@@ -154,8 +154,6 @@ pub struct ClusterConfig {
     pub labels: BTreeMap<String, String>,
     /// AS of the nodes.
     pub asn: Option<Asn>,
-    /// Name of the label that says the AS of a node, in place of `asn`.
-    pub asn_label: Option<String>,
     /// Whether they peer with each other.
     pub mesh: Mesh,
     /// Ranges pods get addresses from.

@@ -309,7 +309,7 @@ mod tests {
             let mut leases = Leases::open(run_dir, NETWORK, &[range], || Ok(Vec::new())).expect("own folder");
             leases.grant(&holder, lease::now()).expect("room");
             drop(leases);
-            let attachment = Attachment { holder, network: NETWORK.to_owned(), pod: None };
+            let attachment = Attachment { holder, network: NETWORK.to_owned(), pod: None, uid: None };
             let link = attachment.host_ifname();
             ip([
                 format!("link add {link} type veth peer name other"),

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use crate::atoms;
-use crate::pod::Pod;
+use crate::pod::{Pod, Uid};
 use crate::program::IfName;
 
 /// Namespace and name of an object.
@@ -62,11 +62,36 @@ pub struct PolicyObject {
     pub faults: Vec<Fault>,
 }
 
+/// A pod as its runtime told it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodRef {
+    /// Namespace and name, which another pod may have had before it, and another may have after it.
+    pub key: Key,
+    /// `None`: the runtime told none, or nobody wrote it down.
+    pub uid: Option<Uid>,
+}
+
+impl PodRef {
+    /// Whether an object of this name may be this pod's: it has the same uid, or one of the two has none.
+    pub fn may_be(&self, object: &Pod) -> bool {
+        match &self.uid {
+            Some(uid) => object.uid.is_none() || object.has_uid(uid),
+            None => true,
+        }
+    }
+}
+
+impl From<Key> for PodRef {
+    fn from(key: Key) -> PodRef {
+        PodRef { key, uid: None }
+    }
+}
+
 /// An interface of a pod on this node, as the plugin made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The pod as the runtime told it; `None`: no pod of Kubernetes, which no policy selects.
-    pub pod: Option<Key>,
+    pub pod: Option<PodRef>,
     /// Its addresses, at most one a family.
     pub addresses: BTreeSet<IpAddr>,
 }

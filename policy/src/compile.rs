@@ -31,13 +31,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::chains::{Chains, Class, Site};
-use self::cluster::{Cluster, PodId};
+use self::cluster::{Cluster, Entry, PodId};
 use self::draft::Draft;
 pub use self::frame::{OPEN, frame, peers_set, prefix, self_set};
 pub(crate) use self::name::LETTERS;
 use self::policies::{Policies, PolicyId};
 use self::sets::{Meaning, Sets};
-use crate::change::{Change, Endpoint, Fault, Key, PolicyObject};
+use crate::change::{Change, Endpoint, Fault, Key, PodRef, PolicyObject};
 use crate::labels::Labels;
 use crate::pod::{Life, Pod};
 use crate::policy::{Direction, Peers, Port};
@@ -73,6 +73,8 @@ pub struct Compiler {
     cluster: Cluster,
     policies: Policies,
     endpoints: BTreeMap<IfName, Wired>,
+    /// Veths by the names of the pods that they were made for.
+    veths: HashMap<Key, BTreeSet<IfName>>,
     bgp_peers: BTreeSet<IpAddr>,
     sets: Sets,
     chains: Chains,
@@ -106,6 +108,7 @@ impl Compiler {
             cluster: Cluster::new(options.node.clone(), stand_in),
             policies: Policies::new(),
             endpoints: BTreeMap::new(),
+            veths: HashMap::new(),
             bgp_peers: BTreeSet::new(),
             sets: Sets::new(),
             chains: Chains::default(),
@@ -122,7 +125,7 @@ impl Compiler {
                 let labels = object.map(|object| Labels::new(object.metadata.labels.as_ref()));
                 self.cluster.set_namespace(&name, labels);
             }
-            Change::Pod(key, object) => self.cluster.set_pod(&key, object),
+            Change::Pod(key, object) => self.set_pod(&key, object),
             Change::Policy(key, object) => self.set_policy(&key, object),
             Change::Endpoint(name, endpoint) => self.set_endpoint(&name, endpoint),
             Change::BgpPeers(addresses) => self.bgp_peers = addresses,
@@ -167,7 +170,7 @@ impl Compiler {
         for wired in self.endpoints.values() {
             let Some(pod) = wired.told.as_ref().and_then(|told| told.pod.as_ref()) else { continue };
             for policy in wired.selecting.keys() {
-                selected.entry(policy).or_default().insert(pod);
+                selected.entry(policy).or_default().insert(&pod.key);
             }
         }
         self.policies.iter().map(move |entry| PolicyReport {
@@ -196,7 +199,7 @@ impl Compiler {
             let told = wired.told.as_ref()?;
             Some(PodReport {
                 interface: interface.clone(),
-                pod: told.pod.clone(),
+                pod: told.pod.as_ref().map(|pod| pod.key.clone()),
                 addresses: told.addresses.clone(),
                 placement: wired.placement.clone(),
                 ingress: self.isolating(wired, Direction::Ingress).map(|(key, _)| key.clone()).collect(),
@@ -234,6 +237,15 @@ impl Compiler {
     /// Who has this address, as far as known.
     pub fn owner(&self, address: IpAddr) -> Option<Key> {
         self.cluster.owner(address).cloned()
+    }
+
+    /// Whether a veth is closed because the object of its pod's name is another pod's.
+    pub fn is_of_another(&self, interface: &str) -> bool {
+        let wired = self.endpoints.get(interface);
+        wired.is_some_and(|wired| {
+            let is_of_kubernetes = wired.told.as_ref().is_some_and(|told| told.pod.is_some());
+            is_of_kubernetes && self.cluster.get(wired.pod).is_some_and(Entry::is_nobodys)
+        })
     }
 
     fn set_policy(&mut self, key: &Key, object: Option<Arc<PolicyObject>>) {
@@ -284,32 +296,78 @@ impl Compiler {
         self.each_veth(pod, |wired| wired.selecting = selecting.clone());
     }
 
+    /// With its object a veth may come to its pod, or to that of nobody.
+    fn set_pod(&mut self, key: &Key, object: Option<Arc<Pod>>) {
+        self.cluster.set_pod(key, object);
+        for name in self.veths.get(key).cloned().unwrap_or_default() {
+            let Some(wired) = self.endpoints.get(&name) else { continue };
+            let Some(told) = &wired.told else { continue };
+            if self.cluster.get(wired.pod).is_some_and(|entry| entry.key != self.home(&name, told)) {
+                let told = told.clone();
+                self.put(&name, told);
+            }
+        }
+    }
+
     fn set_endpoint(&mut self, name: &IfName, endpoint: Option<Endpoint>) {
         let told = self.endpoints.get(name).and_then(|wired| wired.told.as_ref());
         if told == endpoint.as_ref() {
             return;
         }
-        // What is no pod of Kubernetes has a name in no namespace: its veth's.
-        let key_of = |endpoint: &Endpoint| endpoint.pod.clone().unwrap_or_else(|| Key::new("", name));
-        let (old, new) = (told.map(key_of), endpoint.as_ref().map(key_of));
-        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
-            self.cluster.set_endpoint(&old, name, None);
+        if let Some(pod) = told.and_then(|told| told.pod.as_ref())
+            && let Some(veths) = self.veths.get_mut(&pod.key)
+        {
+            veths.remove(name);
+            if veths.is_empty() {
+                self.veths.remove(&pod.key.clone());
+            }
         }
-        self.touched.insert(name.clone());
-        match new.zip(endpoint) {
-            Some((key, endpoint)) => {
-                let pod = self.cluster.set_endpoint(&key, name, Some(endpoint.addresses.clone()));
-                let gone = self.endpoints.remove(name);
-                let (owned, placement) = gone.map(|wired| (wired.owned, wired.placement)).unwrap_or_default();
-                let told = Some(endpoint);
-                let wired = Wired { told, pod, selecting: BTreeMap::new(), owned, placement };
-                self.endpoints.insert(name.clone(), wired);
+        match endpoint {
+            Some(endpoint) => {
+                if let Some(pod) = &endpoint.pod {
+                    self.veths.entry(pod.key.clone()).or_default().insert(name.clone());
+                }
+                self.put(name, endpoint);
             }
             None => {
+                self.take_off(name);
                 if let Some(wired) = self.endpoints.get_mut(name) {
                     wired.told = None;
                 }
+                self.touched.insert(name.clone());
             }
+        }
+    }
+
+    /// Whose a veth is in the cluster. What is no pod of Kubernetes has a name in no namespace: its veth's. So has a pod
+    /// while the object of its name is another's: that of the pod before it, not yet gone, or of the one after it, whose
+    /// policies must not open what is left of this one.
+    fn home(&self, name: &IfName, endpoint: &Endpoint) -> Key {
+        let is_own = |pod: &&PodRef| self.cluster.object(&pod.key).is_none_or(|object| pod.may_be(object));
+        match endpoint.pod.as_ref().filter(is_own) {
+            Some(pod) => pod.key.clone(),
+            None => Key::new("", name),
+        }
+    }
+
+    /// Puts a veth in the place of what it was.
+    fn put(&mut self, name: &IfName, told: Endpoint) {
+        self.take_off(name);
+        let home = self.home(name, &told);
+        let pod = self.cluster.set_endpoint(&home, name, Some(told.addresses.clone()));
+        let gone = self.endpoints.remove(name);
+        let (owned, placement) = gone.map(|wired| (wired.owned, wired.placement)).unwrap_or_default();
+        let wired = Wired { told: Some(told), pod, selecting: BTreeMap::new(), owned, placement };
+        self.endpoints.insert(name.clone(), wired);
+        self.touched.insert(name.clone());
+    }
+
+    /// Its pod, as the cluster knows it, has it no more.
+    fn take_off(&mut self, name: &IfName) {
+        let wired = self.endpoints.get(name).filter(|wired| wired.told.is_some());
+        if let Some(key) = wired.and_then(|wired| self.cluster.get(wired.pod)).map(|entry| entry.key.clone())
+        {
+            self.cluster.set_endpoint(&key, name, None);
         }
     }
 

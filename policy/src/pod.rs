@@ -25,33 +25,33 @@ use crate::policy::protocol;
 pub const STATIC_UID_ANNOTATIONS: [&str; 2] = ["kubernetes.io/config.hash", "kubernetes.io/config.mirror"];
 
 /// A pod, as its object tells it. Written down, it is what was told in short; fields that are absent say what
-/// [`Pod::default`] says, and unknown ones nothing.
+/// [`Pod::default`] says, and unknown ones nothing. Labels are always there: so an object of the API is not taken for a
+/// pod of which nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Pod {
     /// Tells it from another of the same name, before or after it; `None`: nobody said.
-    #[serde(rename = "u", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uid>,
     /// The uid that its kubelet and its runtime know it by, where that is another: see [`static_uid`].
-    #[serde(rename = "s", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub static_uid: Option<Box<Uid>>,
     /// When, in seconds since 1970.
-    #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
     /// Where it runs; `None`: that is not known. Made by [`atoms::text`].
-    #[serde(rename = "n", skip_serializing_if = "Option::is_none", with = "node_name")]
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none", with = "node_name")]
     pub node: Option<Arc<str>>,
     /// Its labels.
-    #[serde(rename = "l", skip_serializing_if = "Labels::is_empty")]
+    #[serde(rename = "l")]
     pub labels: Labels,
     /// Of both families; for a pod on the host's network those of the node.
-    #[serde(rename = "a", skip_serializing_if = "Addresses::is_empty")]
+    #[serde(rename = "a", default, skip_serializing_if = "Addresses::is_empty")]
     pub addresses: Addresses,
     /// Ports that have names.
-    #[serde(rename = "p", skip_serializing_if = "NamedPorts::is_empty")]
+    #[serde(rename = "p", default, skip_serializing_if = "NamedPorts::is_empty")]
     pub ports: NamedPorts,
     /// Whether policy knows it.
-    #[serde(rename = "x", skip_serializing_if = "is_own_network")]
+    #[serde(rename = "x", default, skip_serializing_if = "is_own_network")]
     pub life: Life,
 }
 
@@ -299,12 +299,16 @@ mod tests {
             let text = serde_json::to_string(&pod).expect("JSON");
             assert_eq!(serde_json::from_str::<Pod>(&text).expect("a pod"), pod);
         }
-        assert_eq!(serde_json::to_string(&Pod::default()).expect("JSON"), "{}");
-        let newer = json!({"n": "", "to come": [1]});
+        assert_eq!(serde_json::to_string(&Pod::default()).expect("JSON"), r#"{"l":{}}"#);
+        let newer = json!({"n": "", "l": {}, "to come": [1]});
         assert_eq!(serde_json::from_value::<Pod>(newer).expect("a pod"), Pod::default());
-        for wrong in
-            [json!({"p": [["TCP", "web", 0]]}), json!({"a": ["?"]}), json!({"u": ""}), json!({"x": "?"})]
-        {
+        for wrong in [
+            json!({"l": {}, "p": [["TCP", "web", 0]]}),
+            json!({"l": {}, "a": ["?"]}),
+            json!({"l": {}, "u": ""}),
+            json!({"l": {}, "x": "?"}),
+            json!({"metadata": {"name": "a"}, "spec": {}}),
+        ] {
             assert!(serde_json::from_value::<Pod>(wrong.clone()).is_err(), "{wrong}");
         }
     }

@@ -35,6 +35,8 @@ struct Question<'a> {
     namespace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
     addresses: Vec<IpAddr>,
 }
 
@@ -54,7 +56,9 @@ pub(super) fn ask(
 ) -> Result<(), String> {
     let (namespace, name) = attachment.pod_name().unzip();
     let addresses = addresses.iter().collect();
-    let question = Question { verb: "place", interface: ifname, namespace, name, addresses };
+    // Without a name nobody looks for it.
+    let uid = attachment.uid.as_deref().filter(|_| name.is_some());
+    let question = Question { verb: "place", interface: ifname, namespace, name, uid, addresses };
     let mut line = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
     line.push(b'\n');
     let answer = exchange(socket, &line, Instant::now() + LIMIT).map_err(|error| match error.kind() {

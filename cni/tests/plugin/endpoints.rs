@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::host::{Place, ip, on_a_host, until};
 
 fn known(namespace: &str, name: &str) -> PodName {
-    PodName::Known { namespace: namespace.to_owned(), name: name.to_owned() }
+    PodName::Known { namespace: namespace.to_owned(), name: name.to_owned(), uid: None }
 }
 
 fn is_unknown(pod: &PodName, why: &str) -> bool {
@@ -70,6 +70,33 @@ fn a_pod_whose_name_is_longer_than_an_alias_is_told_by_its_whole_name() {
             0,
             "short names need none"
         );
+    });
+}
+
+#[test]
+fn a_pod_is_told_with_its_uid_which_goes_with_it() {
+    on_a_host(|host| {
+        let pod = host.pod("a1");
+        let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=0fe1-22";
+        let add = || host.call("ADD", &pod).set("CNI_ARGS", args).run();
+        add().expect_success();
+        let told = || endpoints(&host.run_dir()).expect("told").remove(0).pod;
+        let with = |uid: Option<&str>| {
+            let (namespace, name) = ("default".to_owned(), "web".to_owned());
+            PodName::Known { namespace, name, uid: uid.map(str::to_owned) }
+        };
+        assert_eq!(told(), with(Some("0fe1-22")));
+        let kept = host.run_dir().join("uids").join(pod.host_ifname());
+        assert_eq!(fs::read_link(&kept).expect("kept"), std::path::Path::new("0fe1-22"));
+        add().expect_error(100, "exists already");
+        assert_eq!(told(), with(Some("0fe1-22")), "the same ADD again leaves it");
+
+        fs::remove_file(&kept).expect("removed");
+        assert_eq!(told(), with(None), "as earlier versions left it");
+        fs::write(&kept, "0fe1-22").expect("written");
+        assert!(is_unknown(&told(), "cannot be read"), "{:?}", told());
+        host.call("DEL", &pod).run().expect_success();
+        assert_eq!(kept.parent().expect("a folder").read_dir().expect("folder").count(), 0);
     });
 }
 

@@ -113,6 +113,11 @@ fn a_placed_pod_is_in_the_sets_until_it_goes() {
             host.call("DEL", &pod).run().expect_success();
             assert_eq!(members(), BTreeSet::new());
         }
+        let known = host.pod("known");
+        let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=0fe1-22";
+        add(host, &known, "require").set("CNI_ARGS", args).run().expect_success();
+        assert_eq!(questions.recv().expect("asked")["uid"], "0fe1-22");
+        host.call("DEL", &known).run().expect_success();
         let nameless = host.pod("nameless");
         add(host, &nameless, "require").set("CNI_ARGS", "").run().expect_success();
         let asked = questions.recv().expect("asked");

@@ -165,7 +165,7 @@ impl Pod {
 
     pub(crate) fn attachment(&self) -> Attachment {
         let holder = Holder { container_id: self.id.clone(), ifname: "eth0".to_owned() };
-        Attachment { holder, network: "cambric".to_owned(), pod: Some("default/web".to_owned()) }
+        Attachment { holder, network: "cambric".to_owned(), pod: Some("default/web".to_owned()), uid: None }
     }
 
     /// The namespace goes, as after a crash of the runtime.

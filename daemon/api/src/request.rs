@@ -69,6 +69,9 @@ pub enum Request {
         /// Of the pod.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// Of the pod, if its runtime told it: another one may have had its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<String>,
         /// The pod's, at most one a family.
         addresses: Vec<String>,
     },

@@ -38,8 +38,8 @@ pub(super) async fn answer(
         Request::ShowInterfaces { interface } => links::show_interfaces(shared, interface.as_deref()).await?,
         Request::ShowNeighbors { interface } => links::show_neighbors(shared, interface.as_deref()).await?,
         Request::ShowPolicy { pod } => policy::show(shared, pod.as_deref()).await,
-        Request::Place { interface, namespace, name, addresses } => {
-            policy::place(shared, &interface, (namespace, name), &addresses).await
+        Request::Place { interface, namespace, name, uid, addresses } => {
+            policy::place(shared, &interface, policy::Told { namespace, name, uid }, &addresses).await
         }
         Request::ConfigureCheck { path } => configure_check(shared, path).await,
         Request::Log { filter: None } => Reply::log(shared.log.filter()),

@@ -8,8 +8,9 @@ use cambric_api::{
     Count, Denial, Denied, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs, Reply,
 };
 use cambric_cni::attachment::is_link_local;
-use cambric_policy::change::{Endpoint, Key};
+use cambric_policy::change::{Endpoint, Key, PodRef};
 use cambric_policy::enforcer::{self, Filter, PodState, PolicyState, Report, Waiting};
+use cambric_policy::pod::Uid;
 use cambric_policy::program::{Family, VETH_PREFIX};
 
 use super::words::{escaped, near};
@@ -21,13 +22,15 @@ const MOST_INTERFACE_OCTETS: usize = 15;
 /// Of a pod that is judged by the rules of the change before.
 const LAST_CHANGE: &str = "the last change is not in the kernel yet";
 
+/// A pod as the plugin tells it.
+pub(super) struct Told {
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) uid: Option<String>,
+}
+
 /// `place`
-pub(super) async fn place(
-    shared: &Shared,
-    interface: &str,
-    pod: (Option<String>, Option<String>),
-    addresses: &[String],
-) -> Reply {
+pub(super) async fn place(shared: &Shared, interface: &str, pod: Told, addresses: &[String]) -> Reply {
     let endpoint = match endpoint(interface, pod, addresses) {
         Ok(endpoint) => endpoint,
         Err(why) => return Reply::not_understood(why),
@@ -40,7 +43,7 @@ pub(super) async fn place(
 
 fn endpoint(
     interface: &str,
-    (namespace, name): (Option<String>, Option<String>),
+    Told { namespace, name, uid }: Told,
     addresses: &[String],
 ) -> Result<Endpoint, String> {
     if !interface.starts_with(VETH_PREFIX) || interface.len() > MOST_INTERFACE_OCTETS {
@@ -54,7 +57,9 @@ fn endpoint(
         }
     }
     let pod = match (namespace, name) {
-        (Some(namespace), Some(name)) => Some(Key::new(&namespace, &name)),
+        (Some(namespace), Some(name)) => {
+            Some(PodRef { key: Key::new(&namespace, &name), uid: uid.as_deref().and_then(Uid::new) })
+        }
         (None, None) => None,
         // No pod of Kubernetes is open, so half a name must not be none.
         (Some(_), None) => return Err("name: is missing beside the namespace".to_owned()),
@@ -299,10 +304,16 @@ mod tests {
 
     #[test]
     fn what_is_to_be_placed_is_read_with_care() {
-        let web = (Some("default".to_owned()), Some("web-0".to_owned()));
-        let read = |interface, addresses: &[&str]| endpoint(interface, web.clone(), &owned(addresses));
+        let told = |uid: Option<&str>| Told {
+            namespace: Some("default".to_owned()),
+            name: Some("web-0".to_owned()),
+            uid: uid.map(str::to_owned),
+        };
+        let read = |interface, addresses: &[&str]| endpoint(interface, told(None), &owned(addresses));
         let good = read("cam0123456789ab", &["10.244.1.7", "fd00::7"]).expect("good");
-        assert_eq!(good.pod, Some(Key::new("default", "web-0")));
+        assert_eq!(good.pod, Some(Key::new("default", "web-0").into()));
+        let known = endpoint("cama", told(Some("0fe1-22")), &[]).expect("good");
+        assert_eq!(known.pod.and_then(|pod| pod.uid), Uid::new("0fe1-22"));
         assert_eq!(good.addresses.len(), 2);
         for (interface, addresses, says) in [
             ("eth0", ["10.244.1.7"].as_slice(), "interface: \"eth0\": not of a pod"),
@@ -318,7 +329,8 @@ mod tests {
     #[test]
     fn half_a_name_is_not_taken_for_none() {
         let read = |namespace: Option<&str>, name: Option<&str>| {
-            endpoint("cama", (namespace.map(str::to_owned), name.map(str::to_owned)), &[])
+            let (namespace, name) = (namespace.map(str::to_owned), name.map(str::to_owned));
+            endpoint("cama", Told { namespace, name, uid: Some("0fe1-22".to_owned()) }, &[])
         };
         assert_eq!(read(None, None).expect("no pod of Kubernetes").pod, None);
         assert!(read(Some("default"), None).is_err() && read(None, Some("web-0")).is_err());

@@ -19,7 +19,7 @@ fn pods_are_placed_and_the_mark_is_set_once_all_is_known_and_off_leaves_nothing(
         let mut policy = start(PolicyArg::On, settings, looks).await.expect("started");
         assert_eq!(ready::read(&run_dir).ok(), None, "of an earlier run that was told not to");
 
-        let pod = Some(Key::new("default", "web"));
+        let pod = Some(Key::new("default", "web").into());
         let endpoint = Endpoint { pod, addresses: [[10, 244, 1, 7].into()].into() };
         let place = || policy.place("cam0123456789ab".into(), endpoint.clone());
         assert!(place().await.is_err(), "nothing is known");

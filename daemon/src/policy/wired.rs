@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn endpoint(pod: &str, last: u8) -> Endpoint {
-        Endpoint { pod: Some(Key::new("default", pod)), addresses: [[10, 244, 1, last].into()].into() }
+        Endpoint { pod: Some(Key::new("default", pod).into()), addresses: [[10, 244, 1, last].into()].into() }
     }
 
     fn wire(endpoint: Endpoint) -> Wire {
@@ -153,7 +153,7 @@ mod tests {
     fn words(changes: &[Change]) -> Vec<String> {
         let word = |change: &Change| match change {
             Change::Endpoint(interface, Some(Endpoint { pod: Some(pod), addresses })) => {
-                format!("{interface}: {pod} {addresses:?}")
+                format!("{interface}: {} {addresses:?}", pod.key)
             }
             Change::Endpoint(interface, None) => format!("{interface} is gone"),
             other => format!("{other:?}"),

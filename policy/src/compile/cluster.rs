@@ -150,6 +150,11 @@ impl Cluster {
         id
     }
 
+    /// The object of this name, if it is known.
+    pub(super) fn object(&self, key: &Key) -> Option<&Pod> {
+        self.pods.get(self.ids.get(key)?)?.pod.as_deref()
+    }
+
     pub(super) fn get(&self, id: PodId) -> Option<&Entry> {
         self.pods.get(&id)
     }

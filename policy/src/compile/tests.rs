@@ -1,6 +1,7 @@
 mod edits;
 mod scale;
 mod traps;
+mod uids;
 
 use std::net::IpAddr;
 
@@ -61,7 +62,7 @@ impl Node {
 
     fn wire(&mut self, veth: &str, pod: &str, addresses: &[&str]) {
         let addresses = addresses.iter().copied().map(address).collect();
-        let endpoint = Endpoint { pod: Some(key(pod)), addresses };
+        let endpoint = Endpoint { pod: Some(key(pod).into()), addresses };
         self.compiler.apply(Change::Endpoint(veth.into(), Some(endpoint)));
     }
 

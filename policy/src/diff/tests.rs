@@ -40,7 +40,7 @@ pub(crate) fn pod(name: &str, labels: Value, number: u8) -> Change {
 pub(crate) fn endpoint(name: &str, number: u8) -> Change {
     let addresses = [format!("10.0.0.{number}"), format!("fd00::{number}")];
     let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-    let endpoint = Endpoint { pod: Some(Key::new("default", name)), addresses };
+    let endpoint = Endpoint { pod: Some(Key::new("default", name).into()), addresses };
     Change::Endpoint(format!("cam{name}").as_str().into(), Some(endpoint))
 }
 

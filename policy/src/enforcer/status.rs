@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::change::Key;
+use crate::change::{Key, PodRef};
 use crate::compile::{PodReport, PolicyReport};
 use crate::program::{ChainName, IfName};
 
@@ -58,6 +58,8 @@ pub enum Waiting {
     FirstView,
     /// Its Pod object.
     PodObject(Key),
+    /// Its Pod object, while the one of its name is of another pod.
+    OwnPodObject(PodRef),
     /// The kernel, which did not take the last change yet.
     Kernel,
 }
@@ -67,6 +69,10 @@ impl fmt::Display for Waiting {
         match self {
             Waiting::FirstView => write!(f, "the cluster is not fully known yet"),
             Waiting::PodObject(pod) => write!(f, "no Pod object {pod} yet"),
+            Waiting::OwnPodObject(PodRef { key, uid }) => {
+                let uid = uid.as_ref().map(|uid| format!(" of uid {uid}")).unwrap_or_default();
+                write!(f, "no Pod object {key}{uid} yet: the one there is is of another pod of that name")
+            }
             Waiting::Kernel => write!(f, "the kernel did not take the last change yet"),
         }
     }

@@ -10,11 +10,11 @@ use serde::ser::{Serialize, Serializer};
 const PARTS: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// The uid of an object: a text in which nobody reads anything.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(Form);
 
 /// Those that the API server gives are UUIDs; of static pods the kubelet makes them, a hash.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Form {
     Uuid([u8; 16]),
     Hash([u8; 16]),

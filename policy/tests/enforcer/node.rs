@@ -118,7 +118,7 @@ pub(crate) fn allow(name: &str, selects: Value, from: Value) -> Change {
 
 pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> Endpoint {
     let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-    Endpoint { pod: Some(key(name)), addresses }
+    Endpoint { pod: Some(key(name).into()), addresses }
 }
 
 pub(crate) fn wired(interface: &str, name: &str, addresses: &[&str]) -> Change {

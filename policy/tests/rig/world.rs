@@ -138,5 +138,5 @@ pub fn options(node: &str) -> Options {
 }
 
 fn key(endpoint: &Endpoint) -> &Key {
-    endpoint.pod.as_ref().expect("pods of a case are pods of Kubernetes")
+    &endpoint.pod.as_ref().expect("pods of a case are pods of Kubernetes").key
 }

@@ -92,7 +92,7 @@ fn differences<K: Ord + Clone, V: PartialEq + Clone>(
 pub fn endpoints(cluster: &Cluster) -> BTreeMap<(String, String), Endpoint> {
     let wired = cluster.pods.values().filter_map(|pod| {
         let endpoint = Endpoint {
-            pod: Some(key(&name_of(&pod.metadata))),
+            pod: Some(key(&name_of(&pod.metadata)).into()),
             addresses: addresses_of(pod).into_iter().collect(),
         };
         Some(((node_of(pod).to_owned(), veth_of(pod)?.to_string()), endpoint))

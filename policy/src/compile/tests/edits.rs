@@ -8,6 +8,7 @@ use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
+use crate::pod::Uid;
 
 /// One change; numbers stand for one of few names, so that things meet.
 #[derive(Debug, Clone)]
@@ -15,7 +16,8 @@ enum Edit {
     Namespace(u8, Option<u8>),
     Pod(u8, Option<PodEdit>),
     Policy(u8, Option<Value>),
-    Endpoint(u8, Option<u8>),
+    /// The uid, if told, is that of the pod so many edits before.
+    Endpoint(u8, Option<(u8, Option<u8>)>),
     BgpPeers(u8),
     /// What came so far is in the kernel.
     Settle,
@@ -41,7 +43,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         2 => (0..3u8, prop::option::weighted(0.7, 0..3u8)).prop_map(|(name, label)| Edit::Namespace(name, label)),
         6 => (0..6u8, prop::option::weighted(0.8, pod)).prop_map(|(name, pod)| Edit::Pod(name, pod)),
         4 => (0..5u8, prop::option::weighted(0.8, policies())).prop_map(|(name, spec)| Edit::Policy(name, spec)),
-        3 => (0..4u8, prop::option::weighted(0.8, 0..7u8)).prop_map(|(veth, pod)| Edit::Endpoint(veth, pod)),
+        3 => (0..4u8, prop::option::weighted(0.8, (0..7u8, prop::option::of(0..6u8)))).prop_map(|(veth, pod)| Edit::Endpoint(veth, pod)),
         1 => (0..3u8).prop_map(Edit::BgpPeers),
         3 => Just(Edit::Settle),
     ];
@@ -135,15 +137,16 @@ impl Edit {
             Edit::Pod(name, pod) => {
                 let object =
                     pod.as_ref().map(|pod| serde_json::from_value(pod.object(number)).expect("a pod"));
-                Change::Pod(key(&pod_name(*name)), object.map(Arc::new))
+                Change::Pod(key(&pod_name(*name)), object.map(|object| Arc::new(Pod::read(&object))))
             }
             Edit::Policy(name, spec) => match spec {
                 Some(spec) => policy(&format!("n{}/q{name}", name % 3), spec.clone()),
                 None => Change::Policy(key(&format!("n{}/q{name}", name % 3)), None),
             },
             Edit::Endpoint(veth, pod) => {
-                let endpoint = pod.map(|pod| Endpoint {
-                    pod: (pod < 6).then(|| key(&pod_name(pod))),
+                let uid = |back: u8| Uid::new(&number.saturating_sub(back.into()).to_string());
+                let endpoint = pod.map(|(pod, back)| Endpoint {
+                    pod: (pod < 6).then(|| PodRef { key: key(&pod_name(pod)), uid: back.and_then(uid) }),
                     // One of them may be in a status too.
                     addresses: match veth % 2 {
                         0 => [format!("10.0.0.{veth}"), format!("fd00::1{veth}")],

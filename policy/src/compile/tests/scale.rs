@@ -54,11 +54,11 @@ fn twelve_thousand_policies_are_compiled_at_once_and_changed_one_by_one() {
         let (key, object, address) = pod(at);
         if at < LOCAL {
             let endpoint =
-                Endpoint { pod: Some(key.clone()), addresses: [address.parse().expect("one")].into() };
+                Endpoint { pod: Some(key.clone().into()), addresses: [address.parse().expect("one")].into() };
             changes.push(Change::Endpoint(format!("cam{at}").into(), Some(endpoint)));
         }
         let object = serde_json::from_value(object).expect("a pod");
-        changes.push(Change::Pod(key, Some(Arc::new(object))));
+        changes.push(Change::Pod(key, Some(Arc::new(Pod::read(&object)))));
     }
     changes.extend((0..POLICIES).map(|at| policy(&format!("n{}/q{at}", at % NAMESPACES), spec(at))));
 
@@ -81,7 +81,8 @@ fn twelve_thousand_policies_are_compiled_at_once_and_changed_one_by_one() {
     for at in 0..CHANGES {
         let (key, mut object, _) = pod(LOCAL + at * 13);
         object["metadata"]["labels"]["app"] = json!(((at + 1) % APPS).to_string());
-        let pod = Some(Arc::new(serde_json::from_value(object).expect("a pod")));
+        let object = serde_json::from_value(object).expect("a pod");
+        let pod = Some(Arc::new(Pod::read(&object)));
         let change = match at % 2 {
             0 => Change::Pod(key, pod),
             _ => policy(&format!("n{}/q{at}", at % NAMESPACES), spec(at + 1)),

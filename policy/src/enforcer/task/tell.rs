@@ -82,7 +82,12 @@ impl Task {
         }
         let is_wanted = self.compiler.program().dispatch.contains_key(interface);
         Some(match pod {
-            Some(pod) if !is_wanted && self.resync.is_none() => Waiting::PodObject(pod),
+            Some(pod) if !is_wanted && self.resync.is_none() => {
+                match self.compiler.is_of_another(interface) {
+                    true => Waiting::OwnPodObject(pod),
+                    false => Waiting::PodObject(pod.key),
+                }
+            }
             _ => Waiting::Kernel,
         })
     }
@@ -186,7 +191,11 @@ impl Task {
         Some(Denial {
             at: SystemTime::now(),
             direction,
-            pod: self.endpoints.get(&interface).and_then(|endpoint| endpoint.pod.clone()),
+            pod: self
+                .endpoints
+                .get(&interface)
+                .and_then(|endpoint| endpoint.pod.as_ref())
+                .map(|pod| pod.key.clone()),
             interface,
             peer_address,
             peer: self.compiler.owner(peer_address),
