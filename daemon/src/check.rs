@@ -10,9 +10,10 @@ use cambric_bgp::config::{Declared, Link};
 use cambric_bgp::{PeerConfig, Prefix};
 
 use crate::intent::{Intent, intent};
-use crate::objects::{Objects, Problem};
+use crate::objects::Problem;
 use crate::policy::Cluster;
 use crate::source::folder::Folder;
+use crate::view::View;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,23 +39,24 @@ pub fn check(
     judged: Option<&Cluster>,
 ) -> Report {
     let _one = ONE_AT_A_TIME.lock();
-    check_objects(Folder::new(folder.to_owned()).view(), node, links, current, judged)
+    check_view(Folder::new(folder.to_owned(), node).view(), node, links, current, judged)
 }
 
-fn check_objects(
-    objects: Objects,
+fn check_view(
+    view: View,
     node: &str,
     links: &[Link],
     current: Option<&Intent>,
     judged: Option<&Cluster>,
 ) -> Report {
-    match intent(&objects, node, links) {
+    let objects = &view.fabric;
+    match intent(objects, node, links) {
         Err(error) => {
-            let known = objects.problems.into_iter().chain(objects.notices);
+            let known = objects.problems.iter().chain(&objects.notices).cloned();
             Report { problems: known.chain(error.problem()).collect(), ..Report::default() }
         }
         Ok(wanted) if objects.problems.is_empty() => {
-            let of_policies = judged.into_iter().flat_map(|judged| judged.differences(&objects));
+            let of_policies = judged.into_iter().flat_map(|judged| judged.differences(&view));
             let changes = changes(current, &wanted).into_iter().chain(of_policies).collect();
             Report { changes, problems: wanted.problems }
         }
@@ -188,8 +190,8 @@ spec:
     fn current() -> Intent {
         let folder = tempfile::tempdir().expect("temporary folder");
         fs::write(folder.path().join("all.yaml"), BEFORE).expect("own folder");
-        let objects = Folder::new(folder.path().to_owned()).view();
-        intent(&objects, "n1", &[]).expect("node is known")
+        let view = Folder::new(folder.path().to_owned(), "n1").view();
+        intent(&view.fabric, "n1", &[]).expect("node is known")
     }
 
     #[test]
@@ -234,8 +236,8 @@ spec:
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("all.yaml");
         fs::write(&path, [BEFORE, policy, namespace].concat()).expect("own folder");
-        let objects = Folder::new(folder.path().to_owned()).view();
-        let judged = Cluster::of(&objects, Default::default()).expect("nothing is hidden");
+        let view = Folder::new(folder.path().to_owned(), "n1").view();
+        let judged = Cluster::of(&view, Default::default()).expect("nothing is hidden");
         let edited = policy.replace("{}", "{matchLabels: {app: web}}");
         fs::write(&path, [BEFORE, &edited, pod].concat()).expect("own folder");
         let report = check(folder.path(), "n1", &[], Some(&current()), Some(&judged));

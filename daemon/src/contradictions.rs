@@ -3,8 +3,12 @@
 //! An object claims things that only one can have: its name, a node's addresses, the ranges of its pods, being
 //! the configuration of a node, a peer's address and name at a node. **What works keeps working**: a claim that was
 //! granted in the last view goes before a new one; among new ones the object that was seen first; among those
-//! that were seen at once the order of the entries decides (in a folder the order of the files). What is refused
-//! is the claim and not the whole object: a node whose range overlaps another's is still a node.
+//! that were seen at once the order of the entries decides (in a folder the order of the files). Objects that say how
+//! old they are go by their age alone. What is refused is the claim and not the whole object: a node whose range
+//! overlaps another's is still a node.
+//!
+//! **Local wins locally**: addresses and pod ranges of this node itself go before those of all others, whatever went
+//! before. Its pods live there, and it can serve nobody else's.
 //!
 //! A reference to what is not there is no claim, but is treated like one that is refused.
 
@@ -18,6 +22,7 @@ use cambric_bgp::Prefix;
 use self::claims::{Claim, Precedence, Standing};
 pub(crate) use self::claims::{Claimant, Claims};
 use crate::objects::{Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, Problem, Reason, Shown};
+use crate::view::Workloads;
 
 /// An object as its source shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,17 +55,28 @@ pub(crate) struct Refusal {
 pub(crate) struct Settled {
     /// Free of contradictions.
     pub objects: Objects,
+    /// The same of what policies are made from.
+    pub workloads: Workloads,
     /// In the order they were found.
     pub refused: Vec<Refusal>,
     /// For the next view.
     pub claims: Claims,
 }
 
-/// Finds out which of `entries` count, after a view in which `held` was granted.
-pub(crate) fn settle(entries: &[&Entry], held: &Claims) -> Settled {
+/// Which of two objects is older, if the last view does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// The one that has been seen longer; of those seen at once, the first entry.
+    SinceSeen,
+    /// The first entry.
+    ByOrder,
+}
+
+/// Finds out which of `entries` count at node `own`, after a view in which `held` was granted.
+pub(crate) fn settle(entries: &[&Entry], held: &Claims, own: &str, age: Age) -> Settled {
     let claims = Claims { views: held.views, ..Claims::default() };
     let settled = Settled { claims, ..Settled::default() };
-    let mut court = Court { entries, held, granted: BTreeMap::new(), settled };
+    let mut court = Court { entries, held, own, age, granted: BTreeMap::new(), settled };
     court.names();
     court.addresses();
     court.ranges();
@@ -104,6 +120,8 @@ impl Why {
 struct Court<'a> {
     entries: &'a [&'a Entry],
     held: &'a Claims,
+    own: &'a str,
+    age: Age,
     /// By claim, the index of the entry.
     granted: BTreeMap<Claim, usize>,
     settled: Settled,
@@ -115,14 +133,21 @@ impl<'a> Court<'a> {
         (object.kind(), name.clone())
     }
 
-    /// Those that were granted in the last view first; then the older object; else in their order.
+    /// Those of this node itself first; then those that were granted in the last view; then the older object; else in
+    /// their order.
     fn in_order<T>(&self, mut claims: Vec<(Claim, usize, T)>) -> Vec<(Claim, usize, T)> {
         claims.sort_by_cached_key(|(claim, index, _)| self.precedence(claim, *index));
         claims
     }
 
     fn precedence(&self, claim: &Claim, index: usize) -> Precedence {
-        self.held.precedence(claim, &self.claimant(index), &self.entries[index].file)
+        let Entry { file, name, .. } = self.entries[index];
+        let is_local = matches!(claim, Claim::Address(_) | Claim::Range(_)) && name == self.own;
+        let precedence = self.held.precedence(claim, &self.claimant(index), file, is_local);
+        match self.age {
+            Age::SinceSeen => precedence,
+            Age::ByOrder => Precedence { since: 0, ..precedence },
+        }
     }
 
     fn grant(&mut self, claim: Claim, index: usize) {
@@ -138,8 +163,11 @@ impl<'a> Court<'a> {
     /// Its name is granted: from now on it counts.
     fn admit(&mut self, claim: Claim, index: usize) {
         let (claimant, file) = (self.claimant(index), self.entries[index].file.clone());
-        let since = self.held.objects.get(&claimant).map_or(self.held.views, |held| held.since);
-        if since == self.held.views {
+        let since = match self.age {
+            Age::SinceSeen => self.held.objects.get(&claimant).map_or(self.held.views, |held| held.since),
+            Age::ByOrder => 0,
+        };
+        if self.age == Age::SinceSeen && since == self.held.views {
             self.settled.claims.views = self.held.views + 1;
         }
         self.settled.claims.objects.insert(claimant, Standing { file, since });
@@ -157,6 +185,12 @@ impl<'a> Court<'a> {
             self.settled.claims.refused.insert(refused);
         }
         self.settled.refused.push(Refusal { file: file.clone(), problem, because_of: None, is_new });
+    }
+
+    /// Of the last refusal, of what had been granted before if it was.
+    fn because_of_winner(&mut self, index: usize, claim: &Claim, winner: usize) {
+        let is_taken = self.is_held(claim, index);
+        self.because_of(is_taken.then(|| self.entries[winner].file.clone()));
     }
 
     /// Of the last refusal.
@@ -198,15 +232,15 @@ impl<'a> Court<'a> {
     fn show(&mut self, index: usize) {
         let Entry { place, name, object, .. } = &self.entries[index];
         let (place, name) = (place.clone(), name.clone());
-        let objects = &mut self.settled.objects;
+        let Settled { objects, workloads, .. } = &mut self.settled;
         match object.clone() {
             Object::Node(says) => drop(objects.nodes.insert(name, Shown { place, says })),
             Object::ClusterConfig(says) => drop(objects.cluster_configs.insert(name, Shown { place, says })),
             Object::PeerConfig(says) => drop(objects.peer_configs.insert(name, Shown { place, says })),
             Object::NodeOverride(says) => drop(objects.node_overrides.insert(name, Shown { place, says })),
-            Object::Pod(key, says) => drop(objects.pods.insert(key, says)),
-            Object::Namespace(name, says) => drop(objects.namespaces.insert(name, says)),
-            Object::NetworkPolicy(key, says) => drop(objects.policies.insert(key, says)),
+            Object::Pod(key, says) => drop(workloads.pods.insert(key, says)),
+            Object::Namespace(name, says) => drop(workloads.namespaces.insert(name, says)),
+            Object::NetworkPolicy(key, says) => drop(workloads.policies.insert(key, says)),
         }
     }
 
@@ -232,9 +266,11 @@ impl<'a> Court<'a> {
                 self.grant(claim, index);
                 continue;
             };
-            let (why, winner) = (self.conflicted(*winner), self.place(*winner));
-            let what = format!("status.addresses: {address}: Conflicted: {winner} has the same");
-            self.refuse(index, [claim], why, what);
+            let (winner, why) = (*winner, self.conflicted(*winner));
+            let what =
+                format!("status.addresses: {address}: Conflicted: {} has the same", self.place(winner));
+            self.refuse(index, [claim.clone()], why, what);
+            self.because_of_winner(index, &claim, winner);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.addresses.retain(|_, own| *own != address);
                 node.says.internal_addresses.retain(|(_, own)| *own != address);
@@ -242,8 +278,7 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// Pods of an address in two ranges would be reached on one of the nodes. A daemon that sees both at once, as
-    /// it does after a boot, cannot know whose pods are there: others may have seen one of them before.
+    /// Pods of an address in two ranges would be reached on one of the nodes.
     fn ranges(&mut self) {
         let mut claims = Vec::new();
         for (index, _, node) in self.shown(node) {
@@ -257,17 +292,10 @@ impl<'a> Court<'a> {
                 self.grant(claim, index);
                 continue;
             };
-            let (why, winner) = (self.conflicted(*winner), self.place(*winner));
-            let what = format!("{field}: {prefix}: Conflicted: overlaps {first} of {winner}");
-            for (other, winner) in overlapping {
-                let won = Claim::Range(other);
-                let went_by_order = self.precedence(&won, winner) == self.precedence(&claim, index);
-                if went_by_order || self.held.by_order.contains(&won) {
-                    self.settled.claims.by_order.insert(won);
-                    self.settled.objects.contested.insert(other, self.place(index).to_owned());
-                }
-            }
-            self.refuse(index, [claim], why, what);
+            let (winner, why) = (*winner, self.conflicted(*winner));
+            let what = format!("{field}: {prefix}: Conflicted: overlaps {first} of {}", self.place(winner));
+            self.refuse(index, [claim.clone()], why, what);
+            self.because_of_winner(index, &claim, winner);
             if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
                 node.says.pod_ranges.retain(|(_, range)| *range != prefix);
             }
@@ -516,6 +544,8 @@ fn listed(nodes: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cambric_bgp::Family;
+
     use super::*;
     use crate::source::manifest::Manifest;
 
@@ -554,7 +584,7 @@ mod tests {
                 Prefix::new(IpAddr::from((10 << 24 | octets).to_be_bytes()), length).expect("length")
             };
             let entries: Vec<Entry> = (0..40).map(|number| node_of(number, vec![prefix()])).collect();
-            let settled = settle(&entries.iter().collect::<Vec<_>>(), &Claims::default());
+            let settled = settle(&entries.iter().collect::<Vec<_>>(), &Claims::default(), "", Age::SinceSeen);
             let granted = ranges(&settled);
             assert_eq!(granted.len() + settled.refused.len(), entries.len());
             for (at, range) in granted.iter().enumerate() {
@@ -575,8 +605,8 @@ mod tests {
     fn what_was_granted_goes_first_whatever_the_order() {
         let range: Prefix = "10.1.0.0/24".parse().expect("prefix");
         let (one, other) = (node_of(1, vec![range]), node_of(2, vec![range]));
-        let first = settle(&[&other], &Claims::default());
-        let both = settle(&[&one, &other], &first.claims);
+        let first = settle(&[&other], &Claims::default(), "", Age::SinceSeen);
+        let both = settle(&[&one, &other], &first.claims, "", Age::SinceSeen);
         assert_eq!(both.objects.nodes["2"].says.pod_ranges.len(), 1);
         assert_eq!(both.refused[0].file, "1.yaml");
         let [loser, winner] = ["1", "2"].map(|name| ObjectRef { kind: Kind::Node, name: name.to_owned() });
@@ -585,7 +615,7 @@ mod tests {
         let written = serde_json::to_string(&both.claims).expect("JSON");
         let read = serde_json::from_str(&written).expect("own text");
         assert_eq!(both.claims, read, "a record of it is enough to go on from");
-        let again = settle(&[&one, &other], &read);
+        let again = settle(&[&one, &other], &read, "", Age::SinceSeen);
         assert_eq!(
             (again.objects, again.claims),
             (both.objects, both.claims),
@@ -609,9 +639,9 @@ mod tests {
         };
         let (a, y) = ("{name: a, address: 192.0.2.1, asn: 1}", "{name: y, address: 192.0.2.2, asn: 1}");
         let before = entries("", a);
-        let before = settle(&before.iter().collect::<Vec<_>>(), &Claims::default());
+        let before = settle(&before.iter().collect::<Vec<_>>(), &Claims::default(), "", Age::SinceSeen);
         let after = entries("{name: a, address: 192.0.2.2, asn: 1}", &format!("{a}, {y}"));
-        let after = settle(&after.iter().collect::<Vec<_>>(), &before.claims);
+        let after = settle(&after.iter().collect::<Vec<_>>(), &before.claims, "", Age::SinceSeen);
         let left_out: Vec<Kind> = after.objects.left_out.iter().map(|(kind, ..)| *kind).collect();
         assert_eq!(left_out, [Kind::BGPClusterConfig], "{:#?}", after.refused);
         assert_eq!(after.refused.len(), 1, "{:#?}", after.refused);
@@ -619,14 +649,43 @@ mod tests {
         assert_eq!(after.claims.granted.get(&free), Some(&(Kind::BGPNodeOverride, "n1".to_owned())));
     }
 
+    /// Each node by itself sees to it that its own pods are reached; of others, all nodes think the same.
     #[test]
-    fn a_range_that_covers_several_makes_each_of_them_contested() {
-        let range = |text: &str| text.parse::<Prefix>().expect("prefix");
-        let small = [node_of(1, vec![range("10.1.0.0/24")]), node_of(2, vec![range("10.2.0.0/24")])];
-        let large = node_of(3, vec![range("10.0.0.0/8")]);
-        let all = settle(&[&small[0], &small[1], &large], &Claims::default());
-        assert_eq!(all.objects.contested.len(), 2);
-        let one = settle(&[&small[1], &large], &all.claims);
-        assert_eq!(one.objects.contested.len(), 1, "nothing says who had it first, still");
+    fn ranges_and_addresses_of_this_node_go_first_whatever_was_before() {
+        let range: Prefix = "10.1.0.0/24".parse().expect("prefix");
+        let address: IpAddr = "192.0.2.1".parse().expect("address");
+        let nodes: Vec<Entry> = (0..3).map(|number| node_of(number, vec![range])).collect();
+        let with_address = |mut entry: Entry| {
+            let Object::Node(node) = &mut entry.object else { return entry };
+            node.addresses.insert(Family::Ipv4, address);
+            entry
+        };
+        let nodes: Vec<Entry> = nodes.into_iter().map(with_address).collect();
+        let all: Vec<&Entry> = nodes.iter().collect();
+        for (own, winner) in [("0", "0"), ("1", "1"), ("2", "2"), ("9", "0")] {
+            for age in [Age::SinceSeen, Age::ByOrder] {
+                let earlier = settle(&all[..1], &Claims::default(), own, age);
+                let later = [&earlier.claims, &Claims::default()].map(|held| settle(&all, held, own, age));
+                for settled in later {
+                    let has_range = |name: &&String| settled.objects.nodes[*name].says.pod_ranges.len() == 1;
+                    let has = settled.objects.nodes.keys().filter(has_range).collect::<Vec<_>>();
+                    assert_eq!(has, [winner], "at node {own}");
+                    assert!(settled.objects.nodes[winner].says.addresses.values().any(|own| *own == address));
+                    let winners = settled.refused.iter().map(|refusal| &refusal.problem.reason);
+                    let winner = ObjectRef { kind: Kind::Node, name: winner.to_owned() };
+                    let conflicted = Reason::Conflicted { winner };
+                    assert_eq!(winners.collect::<Vec<_>>(), [&conflicted; 4], "at node {own}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn objects_that_say_their_age_go_by_it_however_long_they_were_seen() {
+        let range: Prefix = "10.1.0.0/24".parse().expect("prefix");
+        let before = settle(&[&node_of(2, Vec::new())], &Claims::default(), "", Age::ByOrder);
+        let both = [node_of(1, vec![range]), node_of(2, vec![range])];
+        let after = settle(&[&both[0], &both[1]], &before.claims, "", Age::ByOrder);
+        assert_eq!(after.objects.nodes["1"].says.pod_ranges.len(), 1);
     }
 }

@@ -38,6 +38,7 @@ use crate::readiness::{PeersRoutes, Progress};
 use crate::source::record::{self, Record};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
+use crate::view::View;
 use crate::{check, conflist, control, endpoints, fib, forwarding, pod_routes, readiness};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
@@ -79,9 +80,13 @@ struct Daemon {
     routes: Routes,
     route_events: mpsc::Receiver<cambric_routes::Event>,
     views: Views,
+    /// The last of them.
+    view: Option<View>,
     speaker: Option<Speaker>,
     /// The last one that could be made; before the first, what is missing.
     intent: Result<Intent, NoIntent>,
+    /// Addresses of its peers.
+    peers: Arc<BTreeSet<IpAddr>>,
     converged: BTreeSet<Family>,
     problems: Problems,
     /// Peers that the operator has disabled; the control socket changes it.
@@ -142,11 +147,13 @@ impl Daemon {
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
         let mut daemon = Daemon {
             intent: Err(NoIntent::NodeUnknown(node.clone())),
+            peers: Arc::default(),
             args,
             node,
             routes,
             route_events,
             views,
+            view: None,
             speaker: None,
             converged: BTreeSet::new(),
             problems: Problems::default(),
@@ -173,15 +180,14 @@ impl Daemon {
                 }
                 changed = self.views.changed() => {
                     changed.context("the source has ended")?;
-                    self.update_intent().await?;
-                    self.tell_policy();
+                    self.update_view().await?;
                 }
                 changed = links.changed() => {
                     changed.context("the routes task has ended")?;
                     links.mark_unchanged();
-                    let peers = self.peers();
+                    let peers = Arc::clone(&self.peers);
                     self.update_intent().await?;
-                    if self.peers() != peers {
+                    if self.peers != peers {
                         self.tell_policy();
                     }
                 }
@@ -201,15 +207,27 @@ impl Daemon {
         }
     }
 
+    /// In a large cluster pods change all the time: they cost BGP nothing.
+    async fn update_view(&mut self) -> anyhow::Result<()> {
+        let Some(now) = self.views.borrow_and_update().clone() else { return Ok(()) };
+        let before = self.view.replace(now);
+        let fabric = |view: Option<&View>| view.map(|view| Arc::as_ptr(&view.fabric));
+        if fabric(before.as_ref()) != fabric(self.view.as_ref()) {
+            self.update_intent().await?;
+        }
+        self.tell_policy();
+        Ok(())
+    }
+
     /// The wishes of the operator or the links of the host have changed.
     async fn update_intent(&mut self) -> anyhow::Result<()> {
-        let Some(objects) = self.views.borrow_and_update().clone() else { return Ok(()) };
+        let Some(View { fabric: objects, .. }) = self.view.clone() else { return Ok(()) };
         let links = fib::links(&self.routes.links().borrow().clone());
         let found = intent(&objects, &self.node, &links);
         let problems = match &found {
             Ok(intent) => intent.problems.clone(),
             Err(error) => {
-                let known = objects.problems.into_iter().chain(objects.notices);
+                let known = objects.problems.iter().chain(&objects.notices).cloned();
                 let unknown = match self.intent {
                     Ok(_) => error.problem_while_going_on(),
                     Err(_) => error.problem(),
@@ -228,15 +246,10 @@ impl Daemon {
         Ok(())
     }
 
-    /// Addresses of the BGP peers.
-    fn peers(&self) -> BTreeSet<IpAddr> {
-        self.intent.iter().flat_map(|intent| intent.wanted.peers.keys().copied()).collect()
-    }
-
     /// Policies need no Node object: pods that run are judged, whatever else is wrong.
     fn tell_policy(&self) {
-        if let Some(objects) = &*self.views.borrow() {
-            self.policy.tell(objects, self.peers());
+        if let Some(view) = &self.view {
+            self.policy.tell(view, Arc::clone(&self.peers));
         }
     }
 
@@ -280,6 +293,7 @@ impl Daemon {
             state.intent = Some(Arc::new(intent.clone()));
             state.originated = intent.wanted.originated.keys().map(Prefix::to_string).collect();
         });
+        self.peers = Arc::new(intent.wanted.peers.keys().copied().collect());
         self.intent = Ok(intent);
         if sources_changed {
             self.write_learned_again().await?;

@@ -94,16 +94,7 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     let cluster = Cluster { objects };
     let overrides = cluster.overrides(name);
     let mut problems: Vec<Problem> = objects.problems.iter().chain(&objects.notices).cloned().collect();
-    let mut pod_prefixes = Vec::new();
-    for (field, prefix) in &node.pod_ranges {
-        if let Some(other) = objects.contested.get(prefix) {
-            let what = "and nothing says who had it first; it is not announced";
-            let what = format!("{field}: {prefix}: Conflicted: overlaps a range of {other}, {what}");
-            problems.push(Problem::new(place, what).about(Kind::Node, name));
-        } else {
-            pod_prefixes.push(*prefix);
-        }
-    }
+    let pod_prefixes: Vec<Prefix> = node.pod_ranges.iter().map(|(_, prefix)| *prefix).collect();
     if pod_prefixes.is_empty() {
         let what = "spec.podCIDRs: none can be used, so no pod can get an address";
         problems.push(Problem::new(place, what).about(Kind::Node, name).because(Reason::Missing));
@@ -324,7 +315,7 @@ mod tests {
     fn objects(manifests: &str) -> Objects {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("all.yaml"), manifests).expect("temporary file");
-        Folder::new(folder.path().to_owned()).view()
+        Objects::clone(&Folder::new(folder.path().to_owned(), "n1").view().fabric)
     }
 
     fn links(addresses: &[(&str, u8)]) -> Vec<Link> {
@@ -542,40 +533,26 @@ spec: {}
     }
 
     #[test]
-    fn a_node_that_boots_does_not_take_a_range_that_another_may_have() {
+    fn each_of_two_nodes_with_one_range_announces_it_and_says_so() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let view = |folder: &mut Folder| folder.view();
-        let node = |name: &str| {
-            format!(
+        for name in ["n0", "n1"] {
+            let node = format!(
                 "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [10.1.0.0/24]}}\n"
-            )
-        };
-        std::fs::write(folder.path().join("n1.yaml"), node("n1")).expect("own folder");
-        let mut of_n1 = Folder::new(folder.path().to_owned());
-        view(&mut of_n1);
-        std::fs::write(folder.path().join("n0.yaml"), node("n0")).expect("own folder");
-        let announces = |objects: &Objects, name: &str| {
-            !intent(objects, name, &[]).expect("node is known").wanted.originated.is_empty()
-        };
-        assert!(announces(&view(&mut of_n1), "n1"), "it was first");
-        assert!(!announces(&view(&mut of_n1), "n0"));
-        let mut of_n0 = Folder::new(folder.path().to_owned());
-        for _ in 0..2 {
-            let seen_at_once = view(&mut of_n0);
-            assert!(!announces(&seen_at_once, "n0"), "its file is before the other, but that says nothing");
-            let problems = intent(&seen_at_once, "n0", &[]).expect("node is known").problems;
-            assert_eq!(
-                problems[0].to_string(),
-                "n0.yaml, document 1: Node n0: spec.podCIDRs: none can be used, so no pod can get an address"
             );
-            assert_eq!(
-                problems[1].to_string(),
-                "n0.yaml, document 1: Node n0: spec.podCIDRs[0]: 10.1.0.0/24: Conflicted: overlaps a range of \
-                 n1.yaml, document 1: Node n1, and nothing says who had it first; it is not announced"
-            );
+            std::fs::write(folder.path().join(format!("{name}.yaml")), node).expect("own folder");
         }
-        std::fs::remove_file(folder.path().join("n1.yaml")).expect("own folder");
-        assert!(announces(&view(&mut of_n0), "n0"), "nobody else wants it any more");
+        for (own, other) in [("n0", "n1"), ("n1", "n0")] {
+            let view = Folder::new(folder.path().to_owned(), own).view();
+            let intent = intent(&view.fabric, own, &[]).expect("node is known");
+            assert_eq!(intent.pod_prefixes, ["10.1.0.0/24".parse().expect("prefix")]);
+            assert_eq!(intent.wanted.originated.len(), 1);
+            let problems: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
+            let says = format!(
+                "{other}.yaml, document 1: Node {other}: spec.podCIDRs[0]: 10.1.0.0/24: Conflicted: overlaps \
+                 10.1.0.0/24 of {own}.yaml, document 1: Node {own}; it is left out"
+            );
+            assert_eq!(problems, [says]);
+        }
     }
 
     #[test]

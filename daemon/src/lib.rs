@@ -39,3 +39,4 @@ pub mod router_advertisements;
 pub mod source;
 pub mod state;
 mod values;
+pub mod view;

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::kinds::Mesh;
 use crate::own_address::{Addresses, Rule};
 
-/// A complete view, free of contradictions. Every source gives this and nothing else.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What BGP is made from, free of contradictions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Objects {
     /// By name.
     pub nodes: BTreeMap<String, Shown<Node>>,
@@ -32,17 +32,8 @@ pub struct Objects {
     pub node_overrides: BTreeMap<String, Shown<NodeOverride>>,
     /// The name of the one BGPClusterConfig that each node has, if any selects it.
     pub config_of: BTreeMap<String, String>,
-    /// Ranges of nodes that another node claims, too, while nothing says who was first; with the place of the
-    /// other one. A node does not take such a range for itself.
-    pub contested: BTreeMap<Prefix, String>,
     /// Peers that a node is told of by an object, but that contradict another.
     pub left_out: BTreeSet<(Kind, String, IpAddr)>,
-    /// Pods of all nodes, for policies.
-    pub pods: BTreeMap<Key, Arc<Pod>>,
-    /// By name; for policies.
-    pub namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
-    /// Those with faults among them: they fail closed.
-    pub policies: BTreeMap<Key, Arc<PolicyObject>>,
     /// What could not be taken.
     pub problems: Vec<Problem>,
     /// What was taken and has no effect.
@@ -50,9 +41,6 @@ pub struct Objects {
     /// Of the problems, those that hide what was never seen: any object may be behind them. Empty from the
     /// first view on that shows all; until then nobody may act on what seems absent.
     pub unknown: Vec<Problem>,
-    /// The same of Pods, Namespaces and NetworkPolicies alone: a pod that cannot be read is no reason to be without
-    /// BGP.
-    pub unknown_to_policy: Vec<Problem>,
 }
 
 /// What an object says, and where it stands.

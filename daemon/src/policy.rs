@@ -41,7 +41,8 @@ use self::off::Leaving;
 use self::wired::Wired;
 use crate::args::PolicyArg;
 use crate::endpoints::Look;
-use crate::objects::{Objects, Problem};
+use crate::objects::Problem;
+use crate::view::View;
 
 /// The NFLOG group that denied packets are told to.
 const LOG_GROUP: u16 = 203;
@@ -191,9 +192,9 @@ impl Policy {
     }
 
     /// What is from now on, with the BGP peers of this node. A view that hides something changes nothing.
-    pub fn tell(&self, objects: &Objects, peers: BTreeSet<IpAddr>) {
+    pub fn tell(&self, view: &View, peers: Arc<BTreeSet<IpAddr>>) {
         let Some(kept) = self.kept() else { return };
-        if let Some(cluster) = Cluster::of(objects, peers) {
+        if let Some(cluster) = Cluster::of(view, peers) {
             kept.clusters.send_replace(Some(Arc::new(cluster)));
         }
     }

@@ -2,6 +2,7 @@
 //! them is for others to find out.
 
 pub mod dir;
+pub mod documents;
 mod files;
 pub mod folder;
 mod folder_watch;
@@ -13,7 +14,7 @@ mod typing_errors;
 
 use tokio::sync::watch;
 
-use crate::objects::Objects;
+use crate::view::View;
 
 /// The latest complete view; `None` before the first.
-pub type Views = watch::Receiver<Option<Objects>>;
+pub type Views = watch::Receiver<Option<View>>;

@@ -38,6 +38,8 @@ impl<K: PartialEq, V: PartialEq> PartialEq for Shared<K, V> {
     }
 }
 
+impl<K: Eq, V: Eq> Eq for Shared<K, V> {}
+
 impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
     /// How many entries there are.
     pub fn len(&self) -> usize {
@@ -83,6 +85,17 @@ impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
         self.parts.iter().flat_map(|part| part.iter())
     }
 
+    /// The same, with the parts of `before` in place of those that say the same.
+    pub fn after(mut self, before: &Self) -> Self
+    where
+        V: PartialEq,
+    {
+        for (part, before) in self.parts.iter_mut().zip(&before.parts).filter(|(now, before)| now == before) {
+            *part = Arc::clone(before);
+        }
+        self
+    }
+
     /// What of `now` is new or another, and `None` for what is only in `self`; in the order of the keys.
     pub fn differences(&self, now: &Self) -> Vec<(K, Option<V>)>
     where
@@ -120,6 +133,8 @@ fn part_of<Q: Hash + ?Sized>(key: &Q) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -159,5 +174,35 @@ mod tests {
             let same: Shared<u16, u8> = map.iter().map(|(key, value)| (*key, *value)).collect();
             prop_assert_eq!(same, map);
         }
+    }
+
+    /// Counts how often two are compared.
+    #[derive(Debug, Clone)]
+    struct Weighed<'a>(u8, &'a Cell<usize>);
+
+    impl PartialEq for Weighed<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            self.1.set(self.1.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    #[test]
+    fn what_one_change_of_many_costs_is_one_part() {
+        let weighed = Cell::new(0);
+        let many = 100_000;
+        let before: Shared<u32, Weighed> = (0..many).map(|key| (key, Weighed(0, &weighed))).collect();
+        let mut now = before.clone();
+        now.insert(7, Weighed(1, &weighed));
+        assert_eq!(before.differences(&now), [(7, Some(Weighed(1, &weighed)))]);
+        let most = 2 * many as usize / PARTS;
+        assert!(weighed.get() < most, "{} of {many} were looked at", weighed.get());
+
+        let again: Shared<u32, Weighed> = (0..many).map(|key| (key, Weighed(0, &weighed))).collect();
+        let again = again.after(&before);
+        weighed.set(0);
+        assert_eq!((again.differences(&before), weighed.get()), (Vec::new(), 0), "nothing is looked at");
+        let apart = again.after(&now).differences(&now);
+        assert_eq!((apart.len(), weighed.get() < many as usize + most), (1, true));
     }
 }

@@ -32,8 +32,18 @@ pub(crate) enum Claim {
 /// Who claims.
 pub(crate) type Claimant = (Kind, String);
 
-/// Not granted before, refused by its file before, and in view since.
-pub(super) type Precedence = (bool, bool, u64);
+/// Which claim goes first: the lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Precedence {
+    /// It is not of this node itself.
+    pub(super) is_remote: bool,
+    /// It was not granted before.
+    pub(super) is_new: bool,
+    /// Its file was refused it before.
+    pub(super) was_refused: bool,
+    /// The view its object has been in since.
+    pub(super) since: u64,
+}
 
 /// What was granted, and to whom; and what was not. All that one view hands to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +53,6 @@ pub(crate) struct Claims {
     pub(super) objects: BTreeMap<Claimant, Standing>,
     #[serde(with = "pairs")]
     pub(super) granted: BTreeMap<Claim, Claimant>,
-    /// Those of the granted that another object wanted, too, and that went by the order of the entries alone.
-    pub(super) by_order: BTreeSet<Claim>,
     /// What does not count; with the file it is from.
     pub(super) refused: BTreeSet<(String, Claimant, Claim)>,
     /// How many views there were that had something new.
@@ -71,9 +79,15 @@ impl Claims {
         self.objects.iter().map(|(claimant, standing)| (claimant, &standing.file))
     }
 
-    /// The lower goes first: what was granted, and then the older object. Of two of one name, one that was refused
+    /// The lower goes first: what is local, what was granted, and then the older object. Of two of one name, one that was refused
     /// does not come to count because the other has moved to a file of another name.
-    pub(super) fn precedence(&self, claim: &Claim, claimant: &Claimant, file: &str) -> Precedence {
+    pub(super) fn precedence(
+        &self,
+        claim: &Claim,
+        claimant: &Claimant,
+        file: &str,
+        is_local: bool,
+    ) -> Precedence {
         let (is_held, was_refused) = match claim {
             Claim::Name(..) => {
                 let refused = (file.to_owned(), claimant.clone(), claim.clone());
@@ -81,7 +95,8 @@ impl Claims {
             }
             _ => (self.granted.get(claim) == Some(claimant), false),
         };
-        (!is_held, was_refused, self.objects.get(claimant).map_or(u64::MAX, |standing| standing.since))
+        let since = self.objects.get(claimant).map_or(u64::MAX, |standing| standing.since);
+        Precedence { is_remote: !is_local, is_new: !is_held, was_refused, since }
     }
 }
 

@@ -1,41 +1,33 @@
 //! What policies are made from, as the source shows it; and what differs between two views of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cambric_policy::change::{Change, Key, PolicyObject};
-use cambric_policy::pod::{Life, Pod};
-use k8s_openapi::api::core::v1::Namespace;
+use cambric_policy::change::{Change, Key};
+use cambric_policy::pod::Life;
 
-use crate::objects::Objects;
+use crate::view::{View, Workloads};
 
 /// A complete view.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cluster {
-    namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
-    pods: BTreeMap<Key, Arc<Pod>>,
-    policies: BTreeMap<Key, Arc<PolicyObject>>,
-    peers: BTreeSet<IpAddr>,
+    workloads: Workloads,
+    peers: Arc<BTreeSet<IpAddr>>,
 }
 
 impl Cluster {
     /// With `peers` as the BGP peers of this node. Nothing while something is hidden: a policy may be what nobody has
     /// seen.
-    pub(crate) fn of(objects: &Objects, peers: BTreeSet<IpAddr>) -> Option<Cluster> {
-        let Objects { namespaces, pods, policies, unknown, unknown_to_policy, .. } = objects;
-        let whole = || Cluster {
-            namespaces: namespaces.clone(),
-            pods: pods.clone(),
-            policies: policies.clone(),
-            peers,
-        };
-        (unknown.is_empty() && unknown_to_policy.is_empty()).then(whole)
+    pub(crate) fn of(view: &View, peers: Arc<BTreeSet<IpAddr>>) -> Option<Cluster> {
+        let View { fabric, workloads } = view;
+        let is_whole = fabric.unknown.is_empty() && workloads.unknown.is_empty();
+        is_whole.then(|| Cluster { workloads: workloads.clone(), peers })
     }
 
     /// Why a pod that is known has no link that could be judged, in words: it has no address of its own.
     pub(crate) fn why_unjudged(&self, key: &Key) -> Option<String> {
-        match self.pods.get(key)?.life {
+        match self.workloads.pods.get(key)?.life {
             Life::OwnNetwork => None,
             Life::HostNetwork => Some(format!("its Pod object {key} is of the host network")),
             life @ (Life::Succeeded | Life::Failed) => {
@@ -44,17 +36,18 @@ impl Cluster {
         }
     }
 
-    /// In words, what would be otherwise with `objects`.
-    pub(crate) fn differences(&self, objects: &Objects) -> Vec<String> {
-        let Some(now) = Cluster::of(objects, self.peers.clone()) else { return Vec::new() };
+    /// In words, what would be otherwise with `view`.
+    pub(crate) fn differences(&self, view: &View) -> Vec<String> {
+        let Some(now) = Cluster::of(view, Arc::clone(&self.peers)) else { return Vec::new() };
+        let Workloads { pods, namespaces, policies, .. } = &self.workloads;
         let word = |change: Change| {
             let (what, is_there, was_there) = match change {
                 Change::Namespace(name, now) => {
-                    (format!("Namespace {name}"), now.is_some(), self.namespaces.contains_key(&name))
+                    (format!("Namespace {name}"), now.is_some(), namespaces.get(&name).is_some())
                 }
-                Change::Pod(key, now) => (format!("Pod {key}"), now.is_some(), self.pods.contains_key(&key)),
+                Change::Pod(key, now) => (format!("Pod {key}"), now.is_some(), pods.get(&key).is_some()),
                 Change::Policy(key, now) => {
-                    (format!("NetworkPolicy {key}"), now.is_some(), self.policies.contains_key(&key))
+                    (format!("NetworkPolicy {key}"), now.is_some(), policies.get(&key).is_some())
                 }
                 Change::Endpoint(..) | Change::BgpPeers(_) => return None,
             };
@@ -68,12 +61,14 @@ impl Cluster {
         self.changes_to(&now).into_iter().filter_map(word).collect()
     }
 
-    /// What somebody must be told who knows this, so that he knows `now`: what comes before what goes.
+    /// What somebody must be told who knows this, so that he knows `now`: what comes before what goes. Looks only at
+    /// what the two do not share.
     pub(crate) fn changes_to(&self, now: &Cluster) -> Vec<Change> {
-        let namespaces = differences(&self.namespaces, &now.namespaces);
-        let policies = differences(&self.policies, &now.policies);
-        let pods = differences(&self.pods, &now.pods);
-        let peers = (self.peers != now.peers).then(|| Change::BgpPeers(now.peers.clone()));
+        let (before, after) = (&self.workloads, &now.workloads);
+        let namespaces = before.namespaces.differences(&after.namespaces).into_iter();
+        let policies = before.policies.differences(&after.policies).into_iter();
+        let pods = before.pods.differences(&after.pods).into_iter();
+        let peers = (self.peers != now.peers).then(|| Change::BgpPeers(BTreeSet::clone(&now.peers)));
         let namespaces = namespaces.map(|(name, namespace)| Change::Namespace(name, namespace));
         let policies = policies.map(|(key, policy)| Change::Policy(key, policy));
         let pods = pods.map(|(key, pod)| Change::Pod(key, pod));
@@ -87,24 +82,14 @@ fn is_end(change: &Change) -> bool {
     matches!(change, Change::Namespace(_, None) | Change::Pod(_, None) | Change::Policy(_, None))
 }
 
-/// What of `now` is new or another, and `None` for what is only in `before`. Views share what did not change.
-fn differences<K: Ord + Clone, V: PartialEq>(
-    before: &BTreeMap<K, Arc<V>>,
-    now: &BTreeMap<K, Arc<V>>,
-) -> impl Iterator<Item = (K, Option<Arc<V>>)> {
-    let is_same = |key: &K, value: &Arc<V>| {
-        before.get(key).is_some_and(|before| Arc::ptr_eq(before, value) || before == value)
-    };
-    let come = now.iter().filter(move |(key, value)| !is_same(key, value));
-    let come = come.map(|(key, value)| (key.clone(), Some(Arc::clone(value))));
-    let gone = before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), None));
-    come.chain(gone)
-}
-
 #[cfg(test)]
 mod tests {
+    use cambric_kube::Shared;
+    use cambric_policy::change::PolicyObject;
+    use cambric_policy::pod::Pod;
+
     use super::*;
-    use crate::objects::Problem;
+    use crate::objects::{Objects, Problem};
 
     fn pod(labels: &[(&str, &str)]) -> Arc<Pod> {
         Arc::new(Pod { labels: labels.iter().copied().collect(), ..Pod::default() })
@@ -112,6 +97,11 @@ mod tests {
 
     fn policy() -> Arc<PolicyObject> {
         Arc::new(PolicyObject { object: Default::default(), faults: Vec::new() })
+    }
+
+    fn cluster(workloads: Workloads, peers: BTreeSet<IpAddr>) -> Cluster {
+        let view = View { workloads, ..View::default() };
+        Cluster::of(&view, Arc::new(peers)).expect("nothing is hidden")
     }
 
     fn words(before: &Cluster, now: &Cluster) -> Vec<String> {
@@ -127,14 +117,15 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_told_and_what_goes_at_the_end() {
-        let objects = Objects {
-            namespaces: [("a".into(), Arc::default()), ("b".into(), Arc::default())].into(),
-            pods: [(Key::new("a", "one"), pod(&[])), (Key::new("a", "two"), pod(&[("k", "v")]))].into(),
-            policies: [(Key::new("a", "p"), policy())].into(),
-            ..Objects::default()
+        let pods = [(Key::new("a", "one"), pod(&[])), (Key::new("a", "two"), pod(&[("k", "v")]))];
+        let workloads = Workloads {
+            namespaces: Shared::from_iter([("a".into(), Arc::default()), ("b".into(), Arc::default())]),
+            pods: Shared::from_iter(pods),
+            policies: Shared::from_iter([(Key::new("a", "p"), policy())]),
+            ..Workloads::default()
         };
         let peers: BTreeSet<IpAddr> = [[192, 0, 2, 1].into()].into();
-        let before = Cluster::of(&objects, peers.clone()).expect("nothing is hidden");
+        let before = cluster(workloads.clone(), peers);
         assert_eq!(
             words(&Cluster::default(), &before),
             [
@@ -148,14 +139,14 @@ mod tests {
         );
         assert_eq!(words(&before, &before.clone()), [""; 0]);
 
-        let mut now = objects.clone();
+        let mut now = workloads;
         now.namespaces.remove("b");
-        now.policies = [(Key::new("a", "q"), policy())].into();
+        now.policies = Shared::from_iter([(Key::new("a", "q"), policy())]);
         now.pods.insert(Key::new("a", "one"), pod(&[("k", "v")]));
         // The same, read again.
         now.pods.insert(Key::new("a", "two"), pod(&[("k", "v")]));
         now.pods.insert(Key::new("b", "one"), pod(&[]));
-        let now = Cluster::of(&now, BTreeSet::new()).expect("nothing is hidden");
+        let now = cluster(now, BTreeSet::new());
         assert_eq!(
             words(&before, &now),
             [
@@ -175,8 +166,7 @@ mod tests {
         let pods = lives.map(|life| Pod { life, ..Pod::default() });
         let key = |at: usize| Key::new("a", ["runs", "done", "host"][at]);
         let pods = pods.into_iter().enumerate().map(|(at, pod)| (key(at), Arc::new(pod))).collect();
-        let objects = Objects { pods, ..Objects::default() };
-        let cluster = Cluster::of(&objects, BTreeSet::new()).expect("nothing is hidden");
+        let cluster = cluster(Workloads { pods, ..Workloads::default() }, BTreeSet::new());
         let words = [0, 1, 2].map(|at| cluster.why_unjudged(&key(at)).unwrap_or_default());
         assert_eq!(
             words,
@@ -191,10 +181,10 @@ mod tests {
     #[test]
     fn a_view_that_hides_something_is_none() {
         let unknown = vec![Problem::new("a.yaml", "cannot be read")];
-        let hidden = Objects { unknown: unknown.clone(), ..Objects::default() };
-        let hidden_to_policy = Objects { unknown_to_policy: unknown, ..Objects::default() };
-        for objects in [hidden, hidden_to_policy] {
-            assert_eq!(Cluster::of(&objects, BTreeSet::new()), None);
+        let fabric = Arc::new(Objects { unknown: unknown.clone(), ..Objects::default() });
+        let workloads = Workloads { unknown, ..Workloads::default() };
+        for view in [View { fabric, ..View::default() }, View { workloads, ..View::default() }] {
+            assert_eq!(Cluster::of(&view, Arc::default()), None);
         }
     }
 }

@@ -2,6 +2,7 @@ use cambric_policy::change::{Fault, Key, PolicyObject};
 
 use super::*;
 use crate::endpoints::Wire;
+use crate::objects::Objects;
 use crate::own_node::on_a_node;
 
 fn settings() -> Settings {
@@ -24,14 +25,16 @@ fn pods_are_placed_and_the_mark_is_set_once_all_is_known_and_off_leaves_nothing(
         let place = || policy.place("cam0123456789ab".into(), endpoint.clone());
         assert!(place().await.is_err(), "nothing is known");
         let unknown = vec![Problem::new("a.yaml", "cannot be read")];
-        policy.tell(&Objects { unknown, ..Objects::default() }, BTreeSet::new());
+        let fabric = Arc::new(Objects { unknown, ..Objects::default() });
+        policy.tell(&View { fabric, ..View::default() }, Arc::default());
         assert_eq!(policy.cluster(), None, "it hides something");
         let wire = Wire { index: 7, endpoint: Ok(endpoint.clone()) };
         let found = Ok([("cam0123456789ab".into(), wire)].into());
         look.send(Some(Look { begun: Instant::now(), found })).expect("it listens");
         assert!(place().await.is_err() && ready::read(&run_dir).ok().is_none());
 
-        policy.tell(&Objects::default(), [[192, 0, 2, 1].into()].into());
+        let peers: BTreeSet<IpAddr> = [[192, 0, 2, 1].into()].into();
+        policy.tell(&View::default(), Arc::new(peers));
         while !policy.state().is_some_and(|state| state.written) {
             timeout(Duration::from_secs(20), policy.changed()).await.expect("in time").expect("kept");
         }
@@ -77,7 +80,7 @@ fn mark_of_an_earlier_run_stays_only_with_tables_that_judge() {
         let mut policy = start(PolicyArg::On, settings(), looks.clone()).await.expect("started");
         assert_eq!(ready::read(run_dir).ok(), None, "its tables are gone");
         look.send(Some(nothing_is_wired())).expect("it listens");
-        policy.tell(&Objects::default(), BTreeSet::new());
+        policy.tell(&View::default(), Arc::default());
         written(&mut policy).await;
         assert_eq!(ready::read(run_dir).ok(), Some(Judged::On));
         drop(policy);
@@ -95,7 +98,7 @@ fn a_node_without_policy_waits_until_nothing_of_an_earlier_run_is_in_force() {
         let (look, looks) = watch::channel(Some(nothing_is_wired()));
         let mut owner = start(PolicyArg::On, settings(), looks.clone()).await.expect("started");
         look.send(Some(nothing_is_wired())).expect("it listens");
-        owner.tell(&Objects::default(), BTreeSet::new());
+        owner.tell(&View::default(), Arc::default());
         written(&mut owner).await;
 
         let mut off = start(PolicyArg::Off, settings(), looks).await.expect("started");

@@ -74,6 +74,7 @@ mod tests {
     use tokio::time::sleep;
 
     use crate::objects::Objects;
+    use crate::view::View;
 
     const CONFIG: &str = "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {mesh: Disabled}\n";
 
@@ -81,7 +82,7 @@ mod tests {
         Record::new(folder.path().join("record.json"), "n1")
     }
 
-    async fn view_where(views: &mut Views, fits: fn(&Objects) -> bool) -> Objects {
+    async fn view_where(views: &mut Views, fits: fn(&View) -> bool) -> View {
         let view = views.wait_for(|view| view.as_ref().is_some_and(fits));
         let view = timeout(Duration::from_secs(10), view).await.expect("in time");
         view.expect("the task runs").clone().expect("just looked at")
@@ -94,21 +95,33 @@ mod tests {
         fs::create_dir(&path).expect("own folder");
         fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
         let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
-        view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
+        view_where(&mut views, |view| view.fabric.cluster_configs.len() == 1).await;
 
         fs::rename(&path, temporary.path().join("old")).expect("own folder");
-        let view = view_where(&mut views, |view| !view.problems.is_empty()).await;
-        assert!(view.problems[0].what.starts_with("folder cannot be listed"), "{}", view.problems[0]);
-        assert_eq!((view.cluster_configs.len(), view.unknown.len()), (1, 0), "it is not an empty folder");
+        let view = view_where(&mut views, |view| !view.fabric.problems.is_empty()).await;
+        assert!(
+            view.fabric.problems[0].what.starts_with("folder cannot be listed"),
+            "{}",
+            view.fabric.problems[0]
+        );
+        assert_eq!(
+            (view.fabric.cluster_configs.len(), view.fabric.unknown.len()),
+            (1, 0),
+            "it is not an empty folder"
+        );
 
         fs::create_dir(&path).expect("own folder");
         let is_empty =
-            |view: &Objects| view.problems[0].what.starts_with("there is no manifest in it any more");
+            |view: &View| view.fabric.problems[0].what.starts_with("there is no manifest in it any more");
         let view = view_where(&mut views, is_empty).await;
-        assert_eq!((view.cluster_configs.len(), view.problems.len()), (1, 1), "somebody is about to fill it");
+        assert_eq!(
+            (view.fabric.cluster_configs.len(), view.fabric.problems.len()),
+            (1, 1),
+            "somebody is about to fill it"
+        );
         fs::write(path.join("b.yaml"), CONFIG.replace("{name: c}", "{name: d}")).expect("own folder");
-        let view = view_where(&mut views, |view| view.problems.is_empty()).await;
-        assert_eq!(view.cluster_configs.keys().collect::<Vec<_>>(), ["d"]);
+        let view = view_where(&mut views, |view| view.fabric.problems.is_empty()).await;
+        assert_eq!(view.fabric.cluster_configs.keys().collect::<Vec<_>>(), ["d"]);
         task.abort();
     }
 
@@ -118,11 +131,15 @@ mod tests {
         let path = temporary.path().join("manifests");
         let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
         let view = view_where(&mut views, |_| true).await;
-        assert_eq!((view.unknown.len(), view.problems.len()), (1, 1), "nobody knows what is in it");
+        assert_eq!(
+            (view.fabric.unknown.len(), view.fabric.problems.len()),
+            (1, 1),
+            "nobody knows what is in it"
+        );
         fs::create_dir(&path).expect("own folder");
         fs::write(path.join("a.yaml"), CONFIG).expect("own folder");
-        let before = view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
-        assert_eq!((before.unknown.len(), before.problems.len()), (0, 0));
+        let before = view_where(&mut views, |view| view.fabric.cluster_configs.len() == 1).await;
+        assert_eq!((before.fabric.unknown.len(), before.fabric.problems.len()), (0, 0));
         // It is written after the view was told.
         let is_kept = || {
             fs::read_to_string(temporary.path().join("record.json")).is_ok_and(|text| text.contains("a.yaml"))
@@ -138,10 +155,19 @@ mod tests {
         fs::rename(&path, temporary.path().join("old")).expect("own folder");
         let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
         let view = view_where(&mut views, |_| true).await;
-        assert!(view.problems[0].what.starts_with("folder cannot be listed"), "{}", view.problems[0]);
-        assert_eq!(Objects { problems: Vec::new(), ..view }, before, "it goes on from the record");
+        assert!(
+            view.fabric.problems[0].what.starts_with("folder cannot be listed"),
+            "{}",
+            view.fabric.problems[0]
+        );
+        let fabric = Objects { problems: Vec::new(), ..Objects::clone(&view.fabric) };
+        assert_eq!(
+            (fabric, view.workloads),
+            (Objects::clone(&before.fabric), before.workloads),
+            "the record's"
+        );
         fs::rename(temporary.path().join("old"), &path).expect("own folder");
-        view_where(&mut views, |view| view.problems.is_empty()).await;
+        view_where(&mut views, |view| view.fabric.problems.is_empty()).await;
         task.abort();
     }
 
@@ -155,10 +181,14 @@ mod tests {
         let slow = temporary.path().join("record.json.tmp");
         nix::unistd::mkfifo(&slow, nix::sys::stat::Mode::S_IRWXU).expect("own folder");
         let (mut views, task) = start(path, record(&temporary)).expect("inotify");
-        view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
+        view_where(&mut views, |view| view.fabric.cluster_configs.len() == 1).await;
         let reading = spawn_blocking(move || fs::read(slow));
-        let view = view_where(&mut views, |view| !view.problems.is_empty()).await;
-        assert!(view.problems[0].what.starts_with("cannot be written: "), "{}", view.problems[0]);
+        let view = view_where(&mut views, |view| !view.fabric.problems.is_empty()).await;
+        assert!(
+            view.fabric.problems[0].what.starts_with("cannot be written: "),
+            "{}",
+            view.fabric.problems[0]
+        );
         assert!(reading.await.expect("read").is_ok());
         task.abort();
     }
@@ -170,11 +200,11 @@ mod tests {
         fs::create_dir(&path).expect("own folder");
         fs::write(path.join("b.yaml"), CONFIG).expect("own folder");
         let (mut views, task) = start(path.clone(), record(&temporary)).expect("inotify");
-        view_where(&mut views, |view| view.cluster_configs.len() == 1).await;
+        view_where(&mut views, |view| view.fabric.cluster_configs.len() == 1).await;
         nix::unistd::mkfifo(&path.join("a.yaml"), nix::sys::stat::Mode::S_IRWXU).expect("own folder");
-        let view = view_where(&mut views, |view| !view.problems.is_empty()).await;
+        let view = view_where(&mut views, |view| !view.fabric.problems.is_empty()).await;
         assert_eq!(
-            view.problems[0].to_string(),
+            view.fabric.problems[0].to_string(),
             "a.yaml: cannot be read: it is no regular file; it is left out"
         );
         fs::write(
@@ -182,7 +212,7 @@ mod tests {
             CONFIG.to_owned() + "---\n" + &CONFIG.replace("{name: c}", "{name: d}"),
         )
         .expect("own folder");
-        view_where(&mut views, |view| view.cluster_configs.contains_key("d")).await;
+        view_where(&mut views, |view| view.fabric.cluster_configs.contains_key("d")).await;
         task.abort();
     }
 
@@ -201,10 +231,10 @@ mod tests {
         version("..2026_01", CONFIG);
         symlink("..data/config.yaml", path("config.yaml")).expect("own folder");
         let (mut views, task) = start(mount.path().to_owned(), record(&state)).expect("inotify");
-        view_where(&mut views, |view| view.cluster_configs.contains_key("c")).await;
+        view_where(&mut views, |view| view.fabric.cluster_configs.contains_key("c")).await;
         version("..2026_02", &CONFIG.replace("{name: c}", "{name: d}"));
-        let view = view_where(&mut views, |view| view.cluster_configs.contains_key("d")).await;
-        assert_eq!((view.cluster_configs.len(), view.problems.len()), (1, 0));
+        let view = view_where(&mut views, |view| view.fabric.cluster_configs.contains_key("d")).await;
+        assert_eq!((view.fabric.cluster_configs.len(), view.fabric.problems.len()), (1, 0));
         fs::remove_dir_all(path("..2026_01")).expect("own folder");
         task.abort();
     }

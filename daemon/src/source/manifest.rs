@@ -115,12 +115,11 @@ impl Manifest {
     }
 
     /// Reads an object as an API server shows it.
-    #[allow(dead_code, reason = "documents that are no files come next")]
     pub(crate) fn of_object(of: &ObjectRef, object: &serde_json::Value) -> Manifest {
-        let (id, place) = (format!("{}/{}", of.kind, of.name), of.to_string());
+        let place = of.to_string();
         let mut manifest = Manifest::default();
         let decoded = match serde_yaml_ng::to_value(object) {
-            Ok(value) => manifest.decode_document(&id, &place, &value, Writer::ApiServer),
+            Ok(value) => manifest.decode_document(&place, &place, &value, Writer::ApiServer),
             Err(error) => Err(Problem::new(place, error.to_string())),
         };
         if let Err(fault) = decoded {

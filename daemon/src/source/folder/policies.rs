@@ -1,10 +1,16 @@
 //! Pods, namespaces and policies in a folder: a policy with a fault is never left out.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::hash::Hash;
+
+use cambric_kube::Shared;
 use cambric_policy::change::Key;
 
 use super::tests::{Edited, Recorded, node, problems};
 use super::*;
 use crate::intent::intent;
+use crate::source::record::Counts;
 
 fn pod(name: &str, address: &str) -> String {
     format!(
@@ -29,12 +35,16 @@ fn key(name: &str) -> Key {
     Key::new("default", name)
 }
 
-fn faults(view: &Objects, name: &str) -> usize {
-    let object = &view.policies[&key(name)];
+fn faults(view: &View, name: &str) -> usize {
+    let object = view.workloads.policies.get(&key(name)).expect("it is never left out");
     cambric_policy::policy::Policy::read(&key(name).namespace, object).faults.len()
 }
 
-fn edited(folder: &mut Edited, file: &str, text: &str) -> Objects {
+fn names<K: Display + Ord + Hash + Clone, V: Clone>(shown: &Shared<K, V>) -> BTreeSet<String> {
+    shown.iter().map(|(key, _)| key.to_string()).collect()
+}
+
+fn edited(folder: &mut Edited, file: &str, text: &str) -> View {
     folder.written(file, text);
     folder.view()
 }
@@ -46,9 +56,9 @@ fn pods_namespaces_and_policies_are_shown_by_namespace_and_name() {
     let text = [&pod("a", "10.1.0.1"), namespace, &policy("p", FROM_B), &of_prod].map(|text| text.to_owned());
     let view = Edited::new(&[("all.yaml", &text.join("---\n"))]).view();
     assert_eq!(problems(&view), [""; 0]);
-    assert_eq!(view.pods.keys().collect::<Vec<_>>(), [&key("a")]);
-    assert_eq!(view.namespaces.keys().map(|name| &**name).collect::<Vec<_>>(), ["prod"]);
-    assert_eq!(view.policies.keys().collect::<Vec<_>>(), [&key("p"), &Key::new("prod", "p")]);
+    assert_eq!(names(&view.workloads.pods), ["default/a"].map(str::to_owned).into());
+    assert_eq!(names(&view.workloads.namespaces), ["prod"].map(str::to_owned).into());
+    assert_eq!(names(&view.workloads.policies), ["default/p", "prod/p"].map(str::to_owned).into());
 }
 
 #[test]
@@ -66,7 +76,7 @@ fn a_new_policy_with_a_fault_is_taken_and_fails_closed_with_its_field_told() {
         let end = "; it isolates the pods it selects and allows nothing";
         assert!(told.iter().any(|told| told.starts_with(&start) && told.ends_with(end)), "{told:?}");
         assert!(faults(&view, "p") > 0, "{spec}");
-        assert_eq!(view.unknown, [], "the rest is served");
+        assert_eq!(view.fabric.unknown, [], "the rest is served");
     }
 }
 
@@ -76,13 +86,13 @@ fn a_policy_that_was_good_counts_as_before_when_it_gets_a_fault() {
     let before = folder.view();
     for spec in [MISSPELT, NO_CIDR, HALF, "7", ""] {
         let view = edited(&mut folder, "p.yaml", &policy("p", spec));
-        assert_eq!(view.policies, before.policies, "{spec}");
+        assert_eq!(view.workloads.policies, before.workloads.policies, "{spec}");
         let told = problems(&view);
         assert!(!told.is_empty() && told[0].ends_with("; it counts as it was before"), "{told:?}");
     }
     let view = edited(&mut folder, "p.yaml", &policy("p", FROM_NOBODY));
     assert_eq!(problems(&view), [""; 0]);
-    assert_ne!(view.policies, before.policies);
+    assert_ne!(view.workloads.policies, before.workloads.policies);
 }
 
 #[test]
@@ -91,7 +101,7 @@ fn a_policy_that_was_never_good_is_taken_with_each_of_its_faults() {
     let before = folder.view();
     let selecting = MISSPELT.replace("{podSelector: {},", "{podSelector: {matchLabels: {app: a}},");
     let view = edited(&mut folder, "p.yaml", &policy("p", &selecting));
-    assert_ne!(view.policies, before.policies, "it selects others now");
+    assert_ne!(view.workloads.policies, before.workloads.policies, "it selects others now");
     assert!(problems(&view)[0].contains("podSelectr"), "{:?}", problems(&view));
     let view = edited(&mut folder, "p.yaml", &policy("p", FROM_B));
     assert_eq!((problems(&view), faults(&view, "p")), (Vec::new(), 0));
@@ -103,7 +113,10 @@ fn of_two_objects_of_one_namespace_and_name_the_older_wins() {
     let before = folder.view();
     folder.written("a.yaml", &(pod("a", "10.1.0.9") + "---\n" + &policy("p", FROM_NOBODY)));
     let view = folder.view();
-    assert_eq!((&view.policies, &view.pods), (&before.policies, &before.pods));
+    assert_eq!(
+        (&view.workloads.policies, &view.workloads.pods),
+        (&before.workloads.policies, &before.workloads.pods)
+    );
     assert_eq!(
         problems(&view),
         [
@@ -115,20 +128,20 @@ fn of_two_objects_of_one_namespace_and_name_the_older_wins() {
     );
     let other = pod("a", "10.1.0.9").replace("{name: a", "{namespace: prod, name: a");
     let view = edited(&mut folder, "a.yaml", &other);
-    assert_eq!((problems(&view), view.pods.len()), (Vec::new(), 2), "of another namespace");
+    assert_eq!((problems(&view), view.workloads.pods.len()), (Vec::new(), 2), "of another namespace");
 }
 
 #[test]
 fn a_pod_that_cannot_be_read_hides_what_it_is_from_a_daemon_that_knows_nothing() {
     let bad = pod("a", "10.1.0.1").replace("{app: a}", "{app: 1}");
     let view = Edited::new(&[("a.yaml", &bad)]).view();
-    assert_eq!((view.unknown_to_policy.len(), view.pods.len()), (1, 0));
-    assert_eq!(view.unknown, [], "sessions do without");
+    assert_eq!((view.workloads.unknown.len(), view.workloads.pods.len()), (1, 0));
+    assert_eq!(view.fabric.unknown, [], "sessions do without");
     let mut folder = Edited::new(&[("a.yaml", &pod("a", "10.1.0.1"))]);
     let before = folder.view();
     let view = edited(&mut folder, "a.yaml", &bad);
-    assert_eq!((&view.pods, view.unknown.len()), (&before.pods, 0));
-    assert_eq!(view.unknown_to_policy, []);
+    assert_eq!((&view.workloads.pods, view.fabric.unknown.len()), (&before.workloads.pods, 0));
+    assert_eq!(view.workloads.unknown, []);
 }
 
 const BROKEN_LIST: &str =
@@ -145,15 +158,18 @@ fn a_fault_in_what_policies_are_made_of_takes_no_session_away() {
         let edited = Edited::new(&[("n1.yaml", &node("n1", "10.1.0.0/24")), ("zz.yaml", &bad)]);
         let mut recorded = Recorded::new(edited);
         let view = recorded.edited.view();
-        assert!(intent(&view, "n1", &[]).is_ok(), "{bad}");
-        assert_eq!(view.unknown_to_policy.len(), 1, "{bad}");
+        assert!(intent(&view.fabric, "n1", &[]).is_ok(), "{bad}");
+        assert_eq!(view.workloads.unknown.len(), 1, "{bad}");
         let told = problems(&view);
         assert!(told[0].ends_with("; no pod is judged anew before it is mended"), "{told:?}");
         assert_eq!(recorded.view_of_a_new_daemon(), view, "and still waits");
         let view = edited_of(&mut recorded, "zz.yaml", &pod("a", "10.1.0.1"));
-        assert_eq!((view.pods.len(), problems(&view), view.unknown_to_policy), (1, Vec::new(), Vec::new()));
+        assert_eq!(
+            (view.workloads.pods.len(), problems(&view), view.workloads.unknown),
+            (1, Vec::new(), Vec::new())
+        );
         let view = edited_of(&mut recorded, "zzz.yaml", &bad);
-        assert_eq!(view.unknown_to_policy, [], "what counts is known");
+        assert_eq!(view.workloads.unknown, [], "what counts is known");
         assert_eq!(recorded.view_of_a_new_daemon(), view);
     }
 }
@@ -172,11 +188,11 @@ fn a_record_with_what_only_policies_cannot_read_is_gone_on_from() {
     recorded.write(counts);
     recorded.edited.written("n1.yaml", "kind: [");
     let view = recorded.view_of_a_new_daemon();
-    assert_eq!((view.nodes.len(), view.unknown.len(), view.unknown_to_policy.len()), (1, 0, 1));
-    assert!(intent(&view, "n1", &[]).is_ok());
+    assert_eq!((view.fabric.nodes.len(), view.fabric.unknown.len(), view.workloads.unknown.len()), (1, 0, 1));
+    assert!(intent(&view.fabric, "n1", &[]).is_ok());
 }
 
-fn edited_of(recorded: &mut Recorded, file: &str, text: &str) -> Objects {
+fn edited_of(recorded: &mut Recorded, file: &str, text: &str) -> View {
     edited(&mut recorded.edited, file, text)
 }
 
@@ -189,6 +205,9 @@ fn a_daemon_that_is_started_anew_goes_on_with_the_policies_that_counted() {
     recorded.edited.written("p.yaml", &policy("p", MISSPELT));
     recorded.edited.written("a.yaml", "kind: [");
     let view = recorded.view_of_a_new_daemon();
-    assert_eq!((view.policies, view.pods), (before.policies, before.pods));
-    assert_eq!(view.unknown, []);
+    assert_eq!(
+        (view.workloads.policies, view.workloads.pods),
+        (before.workloads.policies, before.workloads.pods)
+    );
+    assert_eq!(view.fabric.unknown, []);
 }

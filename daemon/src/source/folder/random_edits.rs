@@ -7,6 +7,7 @@ use std::fs;
 use super::tests::{Edited, Recorded, at_address, node, ours, overrides, problems, without_problems};
 use super::*;
 use crate::objects::Shown;
+use crate::source::manifest::Manifest;
 
 /// A linear congruential generator (Knuth, MMIX).
 struct Random(u64);
@@ -127,14 +128,15 @@ impl Desk {
     }
 
     /// Whatever does not count as it is written has a problem that begins with its name.
-    fn assert_all_is_named(&self, view: &Objects, told: &str) {
-        let is_named = |file: &str| view.problems.iter().any(|problem| problem.place.starts_with(file));
+    fn assert_all_is_named(&self, view: &View, told: &str) {
+        let is_named =
+            |file: &str| view.fabric.problems.iter().any(|problem| problem.place.starts_with(file));
         for (file, text) in &self.files {
-            let counts = self.folder().taken.get(file).map(|taken| &taken.manifest);
+            let counts = self.folder().documents.taken.get(&**file).map(|taken| &taken.manifest);
             let is_written = counts == Some(&Manifest::decode(file, text));
             assert!(is_written || is_named(file) || self.files.is_empty(), "{file}: {told}");
         }
-        for file in self.folder().taken.keys().filter(|file| !self.files.contains_key(*file)) {
+        for file in self.folder().documents.taken.keys().filter(|file| !self.files.contains_key(&***file)) {
             assert!(is_named(file) || self.files.is_empty(), "{file} is gone: {told}");
         }
     }
@@ -151,36 +153,44 @@ fn whatever_is_edited_is_named_or_counts_and_stays_so() {
         }
         let mut before = desk.recorded.edited.view();
         for step in 0..8 {
-            let (files_before, taken_before) = (desk.files.clone(), desk.folder().taken.clone());
-            let held = desk.folder().claims.clone();
+            let (files_before, taken_before) = (desk.files.clone(), desk.folder().documents.taken.clone());
+            let held = desk.folder().documents.claims.clone();
             (0..=random.below(2)).for_each(|_| desk.edit(&mut random));
             let view = desk.recorded.edited.view();
             let told = format!("seed {seed}, step {step}: {:#?}\n{:#?}", problems(&view), desk.files);
             assert_eq!(desk.recorded.edited.view(), view, "the second look finds the same; {told}");
-            if !view.unknown.is_empty() {
+            if !view.fabric.unknown.is_empty() {
                 continue;
             }
             desk.assert_all_is_named(&view, &told);
             let is_untouched = |file: &str| {
-                let counted = taken_before.get(file).and_then(|taken| taken.text.as_ref());
+                let counted = taken_before.get(file).and_then(|taken| taken.text());
                 let written = [files_before.get(file), desk.files.get(file)];
-                counted.is_some() && written == [counted, counted]
+                counted.is_some() && written == [counted.as_ref(); 2]
             };
             for (file, counted) in taken_before.iter().filter(|(file, _)| is_untouched(file)) {
-                assert_eq!(desk.folder().taken.get(file), Some(counted), "{file} was not touched; {told}");
+                assert_eq!(
+                    desk.folder().documents.taken.get(file),
+                    Some(counted),
+                    "{file} was not touched; {told}"
+                );
             }
-            for (name, Shown { place, says }) in &before.nodes {
+            for (name, Shown { place, says }) in &before.fabric.nodes {
                 if place.split(',').next().is_some_and(is_untouched) {
-                    let now = &view.nodes[name].says;
+                    let now = &view.fabric.nodes[name].says;
                     let keeps_all = says.pod_ranges.iter().all(|range| now.pod_ranges.contains(range))
                         && says.addresses.values().all(|own| now.addresses.values().any(|now| now == own));
                     assert!(keeps_all, "{place} was not touched; {told}");
                 }
             }
-            let now: BTreeMap<_, _> = desk.folder().claims.objects().collect();
+            let now: BTreeMap<_, _> = desk.folder().documents.claims.objects().collect();
             for (claimant, file) in held.objects() {
                 let is_faulty = |file: &str| {
-                    desk.folder().taken.get(file).is_some_and(|counts| !counts.manifest.faults.is_empty())
+                    desk.folder()
+                        .documents
+                        .taken
+                        .get(file)
+                        .is_some_and(|counts| !counts.manifest.faults.is_empty())
                 };
                 let hides = |(file, text): (&String, &String)| Manifest::decode(file, text).hides(claimant.0);
                 match now.get(claimant) {
@@ -202,7 +212,7 @@ fn whatever_is_edited_is_named_or_counts_and_stays_so() {
         }
         desk.write("f0.yaml", Some(node("n0", "10.1.0.0/24")));
         let mended = desk.recorded.edited.view();
-        let fresh = Folder::new(desk.recorded.edited.temporary.path().to_owned()).view();
+        let fresh = Folder::new(desk.recorded.edited.temporary.path().to_owned(), "n9").view();
         assert_eq!(mended, fresh, "seed {seed}: mended");
     }
 }

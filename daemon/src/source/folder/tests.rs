@@ -1,6 +1,9 @@
 use std::fs;
 
 use super::*;
+use crate::objects::Objects;
+use crate::source::documents::MOST_ROUNDS;
+use crate::source::record::Counts;
 
 const CONFIG: &str =
     "apiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {mesh: Disabled}\n";
@@ -14,7 +17,7 @@ pub(super) struct Edited {
 impl Edited {
     pub(super) fn new(files: &[(&str, &str)]) -> Edited {
         let temporary = tempfile::tempdir().expect("temporary folder");
-        let folder = Folder::new(temporary.path().to_owned());
+        let folder = Folder::new(temporary.path().to_owned(), "elsewhere");
         let edited = Edited { temporary, folder };
         files.iter().for_each(|(file, text)| edited.written(file, text));
         edited
@@ -24,19 +27,19 @@ impl Edited {
         fs::write(self.temporary.path().join(file), text).expect("own folder");
     }
 
-    pub(super) fn view(&mut self) -> Objects {
+    pub(super) fn view(&mut self) -> View {
         let mut view = self.folder.view();
         self.folder.keep_record();
         self.folder.tell_record(&mut view);
         view
     }
 
-    fn view_with(&mut self, file: &str, text: &str) -> Objects {
+    fn view_with(&mut self, file: &str, text: &str) -> View {
         self.written(file, text);
         self.view()
     }
 
-    fn view_without(&mut self, file: &str) -> Objects {
+    fn view_without(&mut self, file: &str) -> View {
         fs::remove_file(self.temporary.path().join(file)).expect("own folder");
         self.view()
     }
@@ -58,13 +61,14 @@ pub(super) fn overrides(name: &str, peers: &str) -> String {
     ours("BGPNodeOverride", name, &format!("{{peers: [{peers}]}}"))
 }
 
-pub(super) fn problems(view: &Objects) -> Vec<String> {
-    view.problems.iter().chain(&view.notices).map(Problem::to_string).collect()
+pub(super) fn problems(view: &View) -> Vec<String> {
+    view.fabric.problems.iter().chain(&view.fabric.notices).map(Problem::to_string).collect()
 }
 
 /// As the daemon sees the objects: what was wrong elsewhere does not count.
-pub(super) fn without_problems(view: &Objects) -> Objects {
-    Objects { problems: Vec::new(), notices: Vec::new(), ..view.clone() }
+pub(super) fn without_problems(view: &View) -> View {
+    let fabric = Objects { problems: Vec::new(), notices: Vec::new(), ..Objects::clone(&view.fabric) };
+    View { fabric: Arc::new(fabric), ..view.clone() }
 }
 
 const ONE: &str = "{name: a, address: 192.0.2.1, asn: 1}";
@@ -358,20 +362,20 @@ fn a_fault_at_the_first_look_costs_what_it_is_in() {
         ]
     );
     let ranges = |name: &str| -> Vec<String> {
-        view.nodes[name].says.pod_ranges.iter().map(|(_, range)| range.to_string()).collect()
+        view.fabric.nodes[name].says.pod_ranges.iter().map(|(_, range)| range.to_string()).collect()
     };
     assert_eq!(
         (ranges("n1"), ranges("n2")),
         (vec!["10.1.0.0/24".to_owned()], vec!["fd00:2::/64".to_owned()])
     );
-    assert_eq!(view.node_overrides["n1"].says.peers[0].name, "a");
-    assert_eq!(view.unknown, []);
+    assert_eq!(view.fabric.node_overrides["n1"].says.peers[0].name, "a");
+    assert_eq!(view.fabric.unknown, []);
     assert_eq!(folder.view(), view, "the second look finds the same");
 
     let worse = folder.view_with("d.yaml", &bad.replace("192.0.2.1", "192.0.2.256"));
-    assert_eq!(worse.node_overrides["n1"].says.peers[0].name, "a", "what was served goes on");
+    assert_eq!(worse.fabric.node_overrides["n1"].says.peers[0].name, "a", "what was served goes on");
     let mended = folder.view_with("d.yaml", &bad.replace("ten", "192.0.2.10"));
-    assert_eq!(mended.node_overrides["n1"].says.peers.len(), 2);
+    assert_eq!(mended.fabric.node_overrides["n1"].says.peers.len(), 2);
 }
 
 #[test]
@@ -382,11 +386,15 @@ fn what_a_node_is_cannot_be_guessed_at_the_first_look() {
             ("n1.yaml", &node("n1", "10.1.0.0/24")),
         ]);
         let view = folder.view();
-        assert_eq!(view.unknown.len(), 1, "{spec}");
-        assert_eq!(view.problems, view.unknown);
+        assert_eq!(view.fabric.unknown.len(), 1, "{spec}");
+        assert_eq!(view.fabric.problems, view.fabric.unknown);
         let mended = folder.view_with("a.yaml", &ours("BGPNodeOverride", "n1", "{asn: 1}"));
-        assert_eq!((mended.unknown.len(), mended.problems.len()), (0, 0));
-        assert_eq!(folder.view_with("a.yaml", &ours("BGPNodeOverride", "n1", spec)).unknown, [], "known now");
+        assert_eq!((mended.fabric.unknown.len(), mended.fabric.problems.len()), (0, 0));
+        assert_eq!(
+            folder.view_with("a.yaml", &ours("BGPNodeOverride", "n1", spec)).fabric.unknown,
+            [],
+            "known now"
+        );
     }
 }
 
@@ -410,14 +418,14 @@ fn a_new_file_does_not_take_what_another_has_whatever_its_name() {
                  too; it is left out",
         ]
     );
-    assert_eq!(view.nodes["n1"], before.nodes["n1"]);
-    assert_eq!(view.config_of["n1"], "all");
-    assert_eq!(view.config_of["n0"], "all", "the older configuration is for new nodes, too");
+    assert_eq!(view.fabric.nodes["n1"], before.fabric.nodes["n1"]);
+    assert_eq!(view.fabric.config_of["n1"], "all");
+    assert_eq!(view.fabric.config_of["n0"], "all", "the older configuration is for new nodes, too");
     assert_eq!(folder.view(), view, "and so it stays");
     let edited = folder.view_with("n1.yaml", &node("n1", "10.1.0.0/24, 'fd00:11::/64'"));
-    assert_eq!(edited.nodes["n1"].says.pod_ranges.len(), 2, "the winner may be edited");
+    assert_eq!(edited.fabric.nodes["n1"].says.pod_ranges.len(), 2, "the winner may be edited");
     let freed = folder.view_with("n1.yaml", &node("n1", "10.11.0.0/24"));
-    assert_eq!(freed.nodes["n0"].says.pod_ranges.len(), 2, "what is free is taken");
+    assert_eq!(freed.fabric.nodes["n0"].says.pod_ranges.len(), 2, "what is free is taken");
 }
 
 #[test]
@@ -431,7 +439,7 @@ fn what_is_referred_to_is_not_removed_before_the_reference() {
     assert_eq!(without_problems(&view), before);
     assert_eq!(folder.view(), view, "the second look finds the same");
     let without = folder.view_with("peers.yaml", &overrides("n1", ONE));
-    assert_eq!((problems(&without).len(), without.peer_configs.len()), (0, 0), "both are gone now");
+    assert_eq!((problems(&without).len(), without.fabric.peer_configs.len()), (0, 0), "both are gone now");
 }
 
 #[test]
@@ -443,11 +451,11 @@ fn files_may_be_renamed_and_ranges_exchanged() {
     fs::rename(path("n2.yaml"), path("2.yaml")).expect("own folder");
     let view = folder.view();
     assert_eq!(problems(&view), [""; 0]);
-    assert_eq!(view.nodes["n2"].says, before.nodes["n2"].says);
+    assert_eq!(view.fabric.nodes["n2"].says, before.fabric.nodes["n2"].says);
     folder.written("n1.yaml", &node("n1", "10.2.0.0/24"));
     let view = folder.view_with("2.yaml", &node("n2", "10.1.0.0/24"));
     assert_eq!(problems(&view), [""; 0]);
-    assert_eq!(view.nodes["n1"].says.pod_ranges[0].1.to_string(), "10.2.0.0/24");
+    assert_eq!(view.fabric.nodes["n1"].says.pod_ranges[0].1.to_string(), "10.2.0.0/24");
 }
 
 #[test]
@@ -455,7 +463,7 @@ fn removing_a_node_is_a_wish_and_what_is_left_of_it_is_named() {
     let mut folder = cluster();
     folder.view();
     let view = folder.view_without("n1.yaml");
-    assert_eq!(view.nodes.len(), 2);
+    assert_eq!(view.fabric.nodes.len(), 2);
     assert_eq!(
         problems(&view),
         ["peers.yaml, document 1: BGPNodeOverride n1: metadata.name: n1: there is no such Node"]
@@ -484,25 +492,27 @@ fn a_daemon_started_anew_goes_on_from_the_record() {
     edited.folder = anew();
     assert!(problems(&edited.view())[1].starts_with("tor.yaml: is gone, and is missing: "));
 
-    edited.folder = Folder::new(path.clone());
+    edited.folder = Folder::new(path.clone(), "elsewhere");
     assert_eq!(
-        edited.view().nodes["n0"].says.pod_ranges.len(),
+        edited.view().fabric.nodes["n0"].says.pod_ranges.len(),
         1,
         "without record the order of files counts"
     );
     fs::write(&record, "{").expect("own folder");
     edited.folder = anew();
-    assert_eq!(edited.view().nodes["n0"].says.pod_ranges.len(), 1, "a broken record is none");
+    let view = edited.view();
+    assert!(!problems(&view).iter().any(|told| told.starts_with("tor.yaml: ")), "a broken record is none");
+    assert_eq!(view.fabric.nodes["n0"].says.pod_ranges.len(), 0, "but the range of this node is its own");
 }
 
 #[test]
 fn a_fault_in_the_first_view_hides_something_until_it_is_mended() {
     let mut folder = Edited::new(&[("a.yaml", &CONFIG.replace("mesh", "mush"))]);
     let view = folder.view();
-    assert!(view.unknown[0].what.contains("unknown field `mush`"), "{}", view.unknown[0]);
-    assert_eq!(folder.view_with("a.yaml", CONFIG).unknown, Vec::new());
+    assert!(view.fabric.unknown[0].what.contains("unknown field `mush`"), "{}", view.fabric.unknown[0]);
+    assert_eq!(folder.view_with("a.yaml", CONFIG).fabric.unknown, Vec::new());
     let view = folder.view_with("new.yaml", "kind: [");
-    let counts = (view.problems.len(), view.unknown.len());
+    let counts = (view.fabric.problems.len(), view.fabric.unknown.len());
     assert_eq!(counts, (1, 0), "a new file hides nothing that was known");
 }
 
@@ -539,7 +549,7 @@ impl Recorded {
         self.edited.folder = Folder::with_record(self.edited.temporary.path().to_owned(), record);
     }
 
-    pub(super) fn view_of_a_new_daemon(&mut self) -> Objects {
+    pub(super) fn view_of_a_new_daemon(&mut self) -> View {
         self.start_anew_as(self.node);
         self.edited.view()
     }
@@ -551,7 +561,7 @@ fn a_new_file_with_a_fault_does_not_cost_a_new_daemon_what_it_knew() {
     recorded.edited.view();
     for text in ["kind: [", "apiVersion: v1\nkind: ConfigMap\n---\nkind: [", "apiVersion: v1"] {
         let before = recorded.edited.view_with("zz-new.yaml", text);
-        assert_eq!((before.unknown.len(), before.problems.len()), (0, 1), "{text}");
+        assert_eq!((before.fabric.unknown.len(), before.fabric.problems.len()), (0, 1), "{text}");
         assert_eq!(recorded.view_of_a_new_daemon(), before, "{text}");
     }
     std::os::unix::fs::symlink("/dev/zero", recorded.edited.temporary.path().join("zero.yaml"))
@@ -575,14 +585,18 @@ fn a_node_whose_own_object_is_gone_goes_on_and_so_does_a_new_daemon() {
     assert_eq!(recorded.view_of_a_new_daemon(), view);
     let view = recorded.edited.view_with("n1.yaml", &text);
     assert_eq!(problems(&view), [""; 0]);
-    assert_eq!(view.nodes["n2"].says.pod_ranges.len(), 1, "what had to wait is applied");
+    assert_eq!(view.fabric.nodes["n2"].says.pod_ranges.len(), 1, "what had to wait is applied");
 }
 
 #[test]
 fn an_empty_folder_may_not_be_mounted_yet() {
     let mut recorded = Recorded::new(Edited::new(&[]));
-    assert_eq!(recorded.edited.view(), Objects::default());
-    assert_eq!(recorded.edited.view_with("a.yaml", "kind: [").unknown.len(), 1, "nothing of it was seen");
+    assert_eq!(recorded.edited.view(), View::default());
+    assert_eq!(
+        recorded.edited.view_with("a.yaml", "kind: [").fabric.unknown.len(),
+        1,
+        "nothing of it was seen"
+    );
 }
 
 /// What this version cannot read, although its predecessor took it.
@@ -592,16 +606,16 @@ fn a_record_of_another_version_node_or_folder_is_none() {
     recorded.edited.view();
     recorded.edited.written("tor.yaml", "kind: [");
     recorded.start_anew_as("n2");
-    assert_eq!(recorded.edited.view().unknown.len(), 1, "another node's");
+    assert_eq!(recorded.edited.view().fabric.unknown.len(), 1, "another node's");
 
     let text = fs::read_to_string(recorded.record()).expect("own record");
     for (old, new) in [("\"version\":1", "\"version\":2"), ("holdTimeSeconds", "holdTime")] {
         assert!(text.contains(old), "{text}");
         fs::write(recorded.record(), text.replace(old, new)).expect("own record");
-        assert_eq!(recorded.view_of_a_new_daemon().unknown.len(), 1, "{new}");
+        assert_eq!(recorded.view_of_a_new_daemon().fabric.unknown.len(), 1, "{new}");
     }
     fs::write(recorded.record(), text).expect("own record");
-    assert_eq!(recorded.view_of_a_new_daemon().unknown.len(), 0);
+    assert_eq!(recorded.view_of_a_new_daemon().fabric.unknown.len(), 0);
 }
 
 #[test]
@@ -636,7 +650,7 @@ fn a_record_that_cannot_be_written_is_a_problem() {
     let view = recorded.edited.view();
     let says = format!("{}: cannot be written: ", recorded.record().display());
     assert!(problems(&view).len() == 1 && problems(&view)[0].starts_with(&says), "{:?}", problems(&view));
-    assert!(view.nodes.len() == 3 && !recorded.edited.folder.is_recorded());
+    assert!(view.fabric.nodes.len() == 3 && !recorded.edited.folder.is_recorded());
     fs::remove_file(recorded.state.path().join("state")).expect("own folder");
     assert_eq!(problems(&recorded.edited.view()), [""; 0]);
     assert!(recorded.edited.folder.is_recorded());
@@ -653,7 +667,7 @@ fn a_file_that_is_renamed_gives_nothing_to_others() {
         fs::rename(path(old), path(new)).expect("own folder");
         let view = folder.view();
         assert_eq!(
-            (view.nodes["n1"].says.pod_ranges.len(), view.config_of["n1"].as_str()),
+            (view.fabric.nodes["n1"].says.pod_ranges.len(), view.fabric.config_of["n1"].as_str()),
             (2, "all"),
             "{new}"
         );
@@ -668,13 +682,13 @@ fn a_refused_duplicate_gets_nothing_when_the_winner_is_renamed() {
     let path = |name: &str| folder.temporary.path().join(name);
     fs::rename(path("n1.yaml"), path("z.yaml")).expect("own folder");
     let view = folder.view();
-    assert_eq!(view.nodes["n1"].says.pod_ranges.len(), 2);
+    assert_eq!(view.fabric.nodes["n1"].says.pod_ranges.len(), 2);
     let says = "n1b.yaml, document 1: Node n1: metadata.name: n1: Conflicted: z.yaml, document 1: Node n1 has the \
                 same; it is left out";
     assert_eq!(problems(&view), [says]);
     assert_eq!(folder.view(), view);
     let view = folder.view_without("z.yaml");
-    assert_eq!((view.nodes["n1"].says.pod_ranges.len(), problems(&view).len()), (1, 0), "a wish");
+    assert_eq!((view.fabric.nodes["n1"].says.pod_ranges.len(), problems(&view).len()), (1, 0), "a wish");
 }
 
 #[test]
@@ -694,7 +708,11 @@ fn what_moves_into_a_file_with_a_fault_counts_as_before_until_the_fault_is_mende
         assert_eq!(recorded.edited.view(), view, "{fault}: not only while it is new");
         assert_eq!(recorded.view_of_a_new_daemon(), view, "{fault}");
         let view = recorded.edited.view_with("10-peers.yaml", &text);
-        assert_eq!((view.node_overrides["n1"].says.peers.len(), problems(&view).len()), (1, 0), "{fault}");
+        assert_eq!(
+            (view.fabric.node_overrides["n1"].says.peers.len(), problems(&view).len()),
+            (1, 0),
+            "{fault}"
+        );
     }
 }
 
@@ -711,7 +729,7 @@ fn a_node_that_moves_into_a_file_with_a_fault_elsewhere_stays() {
     assert_eq!(problems(&view).len(), 2, "{:?}", problems(&view));
     assert_eq!(folder.view(), view);
     let view = folder.view_with("n3.yaml", &both);
-    assert_eq!((view.nodes.len(), problems(&view).len()), (before.nodes.len(), 0));
+    assert_eq!((view.fabric.nodes.len(), problems(&view).len()), (before.fabric.nodes.len(), 0));
 }
 
 #[test]
@@ -721,21 +739,47 @@ fn a_file_that_was_broken_from_the_start_counts_as_far_as_it_can_be_read() {
     folder.view_with("n9.yaml", "kind: [");
     let text = node("n9", "10.9.0.0/24") + "---\n" + &ours("BGPPeerConfig", "t9", "{holdTimeSeconds: 1}");
     let view = folder.view_with("n9.yaml", &text);
-    assert_eq!((view.nodes.contains_key("n9"), problems(&view).len()), (true, 1), "{:?}", problems(&view));
+    assert_eq!(
+        (view.fabric.nodes.contains_key("n9"), problems(&view).len()),
+        (true, 1),
+        "{:?}",
+        problems(&view)
+    );
 }
 
 #[test]
-fn what_is_contested_stays_so_over_a_new_name_and_a_new_daemon() {
+fn this_node_has_its_range_whatever_another_says_and_so_it_stays() {
     let mut recorded = Recorded::new(Edited::new(&[
         ("n0.yaml", &node("n0", "10.1.0.0/24")),
         ("n1.yaml", &node("n1", "10.1.0.0/24")),
     ]));
-    assert_eq!(recorded.edited.view().contested.len(), 1);
+    let has_it = |view: &View| {
+        let says = "n0.yaml, document 1: Node n0: spec.podCIDRs[0]: 10.1.0.0/24: Conflicted: overlaps 10.1.0.0/24 of ";
+        let ranges = ["n0", "n1"].map(|name| view.fabric.nodes[name].says.pod_ranges.len());
+        ranges == [0, 1] && problems(view).len() == 1 && problems(view)[0].starts_with(says)
+    };
+    assert!(has_it(&recorded.edited.view()));
     let path = |name: &str| recorded.edited.temporary.path().join(name);
     fs::rename(path("n1.yaml"), path("node1.yaml")).expect("own folder");
     let before = recorded.edited.view();
-    assert_eq!(before.contested.len(), 1);
+    assert!(has_it(&before), "{:?}", problems(&before));
     assert_eq!(recorded.view_of_a_new_daemon(), before);
+}
+
+/// It runs, and its pods have addresses: what its file says now can only be a typing error.
+#[test]
+fn this_node_does_not_take_the_range_of_another_by_an_edit() {
+    let mut recorded = Recorded::new(cluster());
+    let before = recorded.edited.view();
+    for (range, of) in [("10.2.0.0/24", "n2"), ("10.0.0.0/8", "n2")] {
+        let taken = at_address(&node("n1", range), "192.0.2.11");
+        let view = recorded.edited.view_with("n1.yaml", &taken);
+        let says =
+            format!("n1.yaml: has changed, and now {of}.yaml, document 1: Node {of}: spec.podCIDRs[0]: ");
+        assert!(problems(&view)[0].starts_with(&says), "{:?}", problems(&view));
+        assert_eq!((problems(&view).len(), without_problems(&view)), (1, before.clone()));
+        assert_eq!(recorded.view_of_a_new_daemon(), view);
+    }
 }
 
 #[test]
@@ -789,7 +833,7 @@ fn a_peer_that_contradicts_others_at_many_nodes_is_one_line() {
                 and 1 more): Conflicted: a peer of peers-n2.yaml, document 1: BGPNodeOverride n2 has the same; it is \
                 left out";
     assert_eq!(problems(&view), [says]);
-    assert_eq!(view.left_out.len(), 2);
+    assert_eq!(view.fabric.left_out.len(), 2);
 }
 
 #[test]
@@ -800,14 +844,14 @@ fn of_a_file_that_breaks_off_it_is_said_what_is_lost() {
     let says = "x.yaml, document 2: did not find expected node content at line 7 column 1, while parsing a flow node; \
                 it and all that follows in the file is left out";
     assert_eq!(problems(&view), [says]);
-    assert!(view.nodes.contains_key("n8"));
+    assert!(view.fabric.nodes.contains_key("n8"));
 }
 
 #[test]
 fn json_is_taken_as_kubectl_takes_it() {
     let text = "{\"apiVersion\": \"v1\", \"kind\": \"Node\",\n\t\"metadata\": {\"name\": \"n1\"},\n\t\"spec\": {\"podCIDRs\": [\"10.1.0.0/24\"]}}\n";
     let view = Edited::new(&[("n1.json", text)]).view();
-    assert_eq!((view.nodes.len(), problems(&view)), (1, vec![]));
+    assert_eq!((view.fabric.nodes.len(), problems(&view)), (1, vec![]));
 }
 
 #[test]
@@ -817,9 +861,9 @@ fn a_good_edit_is_taken_beside_what_is_refused_already() {
         Edited::new(&[("n1.yaml", &node("n1", "10.1.0.0/24")), ("peers.yaml", &overrides("n1", absent))]);
     let before = problems(&folder.view());
     let view = folder.view_with("peers.yaml", &overrides("n1", &format!("{absent}, {ONE}")));
-    assert_eq!((problems(&view), view.node_overrides["n1"].says.peers.len()), (before, 2));
+    assert_eq!((problems(&view), view.fabric.node_overrides["n1"].says.peers.len()), (before, 2));
     let worse = folder.view_with("peers.yaml", &overrides("n1", &absent.replace("absent", "gone")));
-    assert_eq!(worse.node_overrides["n1"].says.peers.len(), 2, "another fault is a new one");
+    assert_eq!(worse.fabric.node_overrides["n1"].says.peers.len(), 2, "another fault is a new one");
 }
 
 #[test]
@@ -829,7 +873,7 @@ fn what_is_missing_is_put_back_before_a_good_edit() {
     folder.written("peers.yaml", &overrides("n1", "{name: a, address: 192.0.2.1, asn: 2, peerConfig: tor}"));
     let view = folder.view_without("tor.yaml");
     assert!(problems(&view).len() == 1 && problems(&view)[0].starts_with("tor.yaml: is gone"), "{view:?}");
-    assert_eq!(view.node_overrides["n1"].says.peers[0].asn.value(), 2);
+    assert_eq!(view.fabric.node_overrides["n1"].says.peers[0].asn.value(), 2);
 }
 
 /// Each of them needs what the one before it gives up, and the last one gives up nothing.

@@ -1,0 +1,354 @@
+//! Objects of an API server. What is the same for files is tried with a [folder](super::super::folder).
+
+use serde_json::json;
+
+use super::*;
+use crate::intent::{Intent, NoIntent, intent};
+
+/// What an API server shows to node `n1`.
+struct Server {
+    documents: Documents,
+    objects: Set,
+}
+
+impl Server {
+    fn new() -> Server {
+        Server { documents: Documents::of_objects("n1"), objects: Set::new() }
+    }
+
+    /// With three nodes, of which the first is this one, options, and a peer of this node.
+    fn of_three() -> Server {
+        let mut server = Server::new();
+        for number in 1..=3 {
+            server.node(number, &format!("n{number}"), &[&format!("10.{number}.0.0/24")]);
+        }
+        server.put(4, Kind::BGPPeerConfig, "tor", json!({"holdTimeSeconds": 9}));
+        let peer = json!({"name": "a", "address": "192.0.2.100", "asn": 1, "peerConfig": "tor"});
+        server.put(5, Kind::BGPNodeOverride, "n1", json!({"peers": [peer]}));
+        server
+    }
+
+    /// Made at `second`.
+    fn node(&mut self, second: usize, name: &str, ranges: &[&str]) {
+        let address = format!("192.0.2.{}", name.trim_start_matches('n'));
+        self.node_at(second, name, ranges, &address);
+    }
+
+    fn node_at(&mut self, second: usize, name: &str, ranges: &[&str], address: &str) {
+        let spec = json!({"podCIDR": ranges.first(), "podCIDRs": ranges});
+        let spec = if ranges.is_empty() { json!({}) } else { spec };
+        let addresses = json!([{"type": "InternalIP", "address": address}]);
+        // A later version of Kubernetes may say more.
+        let mut node = object(second, "v1", Kind::Node, name, spec);
+        node["status"] = json!({"addresses": addresses, "colour": "red"});
+        node["metadata"]["mood"] = json!("good");
+        self.show(Kind::Node, name, node);
+    }
+
+    fn put(&mut self, second: usize, kind: Kind, name: &str, spec: Value) {
+        self.show(kind, name, object(second, "cambric.dev/v1alpha1", kind, name, spec));
+    }
+
+    fn show(&mut self, kind: Kind, name: &str, object: Value) {
+        let of = ObjectRef { kind, name: name.to_owned() };
+        self.objects.insert(of.to_string().into(), Arc::new(Document::object(of, Arc::new(object))));
+    }
+
+    fn delete(&mut self, id: &str) {
+        assert!(self.objects.remove(id).is_some(), "{id}");
+    }
+
+    fn view(&mut self) -> View {
+        let look = Look::All(self.objects.clone());
+        let view = self.documents.view(&look);
+        assert!(
+            Arc::ptr_eq(&self.documents.view(&look).fabric, &view.fabric),
+            "a second look finds the same"
+        );
+        view
+    }
+
+    fn intent(&mut self) -> Result<Intent, NoIntent> {
+        intent(&self.view().fabric, "n1", &[])
+    }
+
+    /// What the daemon that comes next, as node `own`, goes on from.
+    fn start_anew_as(&mut self, own: &str) {
+        let counts = self.documents.counts(Some(&self.objects)).expect("somebody acts on it");
+        self.documents = Documents::of_objects(own);
+        if own == "n1" {
+            assert!(self.documents.go_on_from(counts));
+        }
+    }
+}
+
+fn object(second: usize, version: &str, kind: Kind, name: &str, spec: Value) -> Value {
+    let created = format!("2026-01-01T00:00:{second:02}Z");
+    let metadata = json!({"name": name, "creationTimestamp": created});
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+fn problems(view: &View) -> Vec<String> {
+    view.fabric.problems.iter().chain(&view.fabric.notices).map(Problem::to_string).collect()
+}
+
+fn peers(intent: &Intent) -> Vec<&str> {
+    intent.wanted.peers.values().map(|peer| peer.name.as_str()).collect()
+}
+
+fn ranges(prefixes: &[cambric_bgp::Prefix]) -> Vec<String> {
+    prefixes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_server_without_any_object_of_ours_is_no_folder_that_was_emptied() {
+    let mut server = Server::new();
+    let view = server.view();
+    assert_eq!((problems(&view), view.fabric.unknown.len()), (Vec::new(), 0));
+    server.node(1, "n1", &["10.1.0.0/24"]);
+    let intent = server.intent().expect("this node is there");
+    assert_eq!((peers(&intent), ranges(&intent.pod_prefixes)), (Vec::new(), vec!["10.1.0.0/24".to_owned()]));
+    assert_eq!(intent.problems, []);
+}
+
+#[test]
+fn objects_are_called_by_kind_and_name_and_their_problems_say_which_they_are_about() {
+    let mut server = Server::of_three();
+    let before = server.view();
+    assert_eq!(problems(&before), [""; 0]);
+    assert_eq!(before.fabric.node_overrides["n1"].place, "BGPNodeOverride n1");
+    let bad = json!({"peers": [{"name": "a", "address": "192.0.2.300", "asn": 1}]});
+    server.put(5, Kind::BGPNodeOverride, "n1", bad);
+    let view = server.view();
+    let says = "BGPNodeOverride n1: spec.peers[0].address: \"192.0.2.300\": not an IP address; it counts as it was \
+                before";
+    assert_eq!(problems(&view), [says]);
+    let ours = ObjectRef { kind: Kind::BGPNodeOverride, name: "n1".to_owned() };
+    assert_eq!(
+        (&view.fabric.problems[0].of, &view.fabric.problems[0].reason),
+        (&Some(ours), &Reason::Invalid)
+    );
+    assert_eq!(view.fabric.node_overrides, before.fabric.node_overrides);
+}
+
+#[test]
+fn what_is_referred_to_goes_on_after_it_is_deleted() {
+    let mut server = Server::of_three();
+    let before = server.view();
+    server.delete("BGPPeerConfig tor");
+    let view = server.view();
+    let says = "BGPPeerConfig tor: is gone, and is missing: BGPNodeOverride n1: spec.peers[0].peerConfig: \"tor\" \
+                (peer a): no BGPPeerConfig of this name counts; it counts as it was before";
+    assert_eq!(problems(&view), [says]);
+    let tor = ObjectRef { kind: Kind::BGPPeerConfig, name: "tor".to_owned() };
+    assert_eq!(
+        (&view.fabric.problems[0].of, &view.fabric.problems[0].reason),
+        (&Some(tor), &Reason::CountsAsBefore)
+    );
+    assert_eq!(view.fabric.peer_configs, before.fabric.peer_configs);
+    server.start_anew_as("n1");
+    assert_eq!(server.view().fabric, view.fabric, "so it does for the daemon that comes next");
+    server.delete("BGPNodeOverride n1");
+    let view = server.view();
+    assert_eq!((problems(&view), view.fabric.peer_configs.len()), (Vec::new(), 0));
+}
+
+#[test]
+fn of_two_configurations_the_older_counts_whatever_its_name_and_says_whom_it_wins_over() {
+    let mut server = Server::of_three();
+    server.put(9, Kind::BGPClusterConfig, "a", json!({"asn": 65001}));
+    server.put(8, Kind::BGPClusterConfig, "b", json!({"asn": 65002}));
+    let view = server.view();
+    assert_eq!(view.fabric.config_of["n1"], "b");
+    let problem = &view.fabric.problems[0];
+    let winner = ObjectRef { kind: Kind::BGPClusterConfig, name: "b".to_owned() };
+    assert_eq!(
+        (problem.place.as_str(), &problem.reason),
+        ("BGPClusterConfig a", &Reason::Conflicted { winner })
+    );
+    server.put(7, Kind::BGPClusterConfig, "c", json!({"asn": 65003}));
+    assert_eq!(server.view().fabric.config_of["n1"], "b", "what works keeps working");
+    server.documents = Documents::of_objects("n1");
+    assert_eq!(server.view().fabric.config_of["n1"], "c", "where nothing was granted, age decides");
+}
+
+#[test]
+fn the_same_second_leaves_it_to_the_name() {
+    let mut server = Server::of_three();
+    for name in ["b", "a"] {
+        server.put(8, Kind::BGPClusterConfig, name, json!({}));
+    }
+    assert_eq!(server.view().fabric.config_of["n1"], "a");
+}
+
+/// A fault in an object of another node must not keep this one from its sessions.
+#[test]
+fn only_what_this_node_needs_is_waited_for() {
+    let bad = json!({"colour": "red"});
+    for (kind, name, is_waited_for) in [
+        (Kind::BGPNodeOverride, "n1", true),
+        (Kind::BGPNodeOverride, "n2", false),
+        (Kind::BGPClusterConfig, "all", true),
+        (Kind::BGPPeerConfig, "tor", false),
+    ] {
+        let mut server = Server::of_three();
+        server.put(6, kind, name, bad.clone());
+        let intent = server.intent();
+        assert_eq!(intent.is_err(), is_waited_for, "{kind} {name}");
+        let view = server.view();
+        let says = format!("{kind} {name}: spec.colour: ");
+        assert!(problems(&view).iter().any(|told| told.starts_with(&says)), "{:?}", problems(&view));
+        let mut running = Server::of_three();
+        let before = running.intent().expect("nothing is hidden");
+        running.put(6, kind, name, bad.clone());
+        assert_eq!(running.intent().map(|intent| intent.wanted), Ok(before.wanted), "{kind} {name}");
+    }
+}
+
+#[test]
+fn a_deletion_does_not_wait_for_a_fault_elsewhere() {
+    let mut server = Server::of_three();
+    server.view();
+    server.put(6, Kind::BGPPeerConfig, "other", json!({"colour": "red"}));
+    server.delete("BGPNodeOverride n1");
+    let intent = server.intent().expect("nothing is hidden");
+    assert_eq!(peers(&intent), ["n2", "n3"]);
+}
+
+#[test]
+fn a_node_whose_own_object_is_deleted_keeps_serving_and_follows_the_others() {
+    let mut server = Server::of_three();
+    let before = server.intent().expect("this node is there");
+    server.delete("Node n1");
+    server.node(6, "n4", &["10.4.0.0/24"]);
+    server.delete("Node n2");
+    let says = "Node n1: there is no Node object \"n1\"; this node goes on as it was, until it is back";
+    for _ in 0..2 {
+        let intent = server.intent().expect("it goes on");
+        assert_eq!(intent.wanted.originated, before.wanted.originated);
+        assert_eq!(peers(&intent), ["n3", "n4", "a"]);
+        let problems: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(problems, [says]);
+        assert_eq!((intent.problems[0].reason.as_str(), intent.problems[0].of.is_some()), ("Missing", true));
+        server.start_anew_as("n1");
+    }
+    server.node(9, "n1", &["10.9.0.0/24"]);
+    let intent = server.intent().expect("it is back");
+    assert_eq!((ranges(&intent.pod_prefixes), intent.problems), (vec!["10.9.0.0/24".to_owned()], Vec::new()));
+}
+
+#[test]
+fn a_node_that_is_removed_leaves_no_peer_range_or_address() {
+    let mut server = Server::of_three();
+    server.put(6, Kind::BGPNodeOverride, "n2", json!({"asn": 65002}));
+    server.view();
+    server.delete("Node n2");
+    let intent = server.intent().expect("this node is there");
+    assert_eq!(peers(&intent), ["n3", "a"]);
+    let declared = &intent.wanted.declared;
+    assert!(!declared.pods.contains(&"10.2.0.0/24".parse().expect("prefix")), "{declared:?}");
+    assert!(!declared.nodes.contains(&"192.0.2.2".parse().expect("address")), "{declared:?}");
+    assert!(
+        !server
+            .documents
+            .claims
+            .objects()
+            .any(|((kind, name), _)| (*kind, name.as_str()) == (Kind::Node, "n2"))
+    );
+    assert_eq!(problems(&server.view()), ["BGPNodeOverride n2: metadata.name: n2: there is no such Node"]);
+}
+
+/// The old Node object stays until somebody removes it, with the same address.
+#[test]
+fn a_renamed_node_announces_nothing_of_the_old_one() {
+    let mut server = Server::of_three();
+    server.view();
+    server.start_anew_as("n9");
+    let unknown = intent(&server.view().fabric, "n9", &[]).expect_err("nobody knows it yet");
+    assert_eq!(unknown, NoIntent::NodeUnknown("n9".to_owned()));
+    server.node_at(9, "n9", &["10.9.0.0/24"], "192.0.2.1");
+    let now = intent(&server.view().fabric, "n9", &[]).expect("it is there");
+    let announced: Vec<String> = now.wanted.originated.keys().map(ToString::to_string).collect();
+    assert_eq!(announced, ["10.9.0.0/24", "192.0.2.1/32"]);
+    assert_eq!(peers(&now), ["n2", "n3"], "the old one is no peer, and its peers are its own");
+    assert_eq!(
+        now.problems[0].to_string(),
+        "Node n1: status.addresses: 192.0.2.1: Conflicted: Node n9 has the same; it is left out"
+    );
+    server.delete("Node n1");
+    server.delete("BGPNodeOverride n1");
+    server.delete("BGPPeerConfig tor");
+    assert_eq!(problems(&server.view()), [""; 0]);
+}
+
+#[test]
+fn a_node_without_range_serves_and_says_so() {
+    let mut server = Server::of_three();
+    server.node(1, "n1", &[]);
+    let intent = server.intent().expect("it is there");
+    assert_eq!((intent.pod_prefixes.len(), peers(&intent).len()), (0, 3));
+    let says = "Node n1: spec.podCIDRs: none can be used, so no pod can get an address";
+    assert_eq!(
+        (intent.problems[0].to_string().as_str(), intent.problems[0].reason.as_str()),
+        (says, "Missing")
+    );
+    server.node(1, "n1", &["10.1.0.0/24"]);
+    assert_eq!(server.intent().map(|intent| intent.problems), Ok(Vec::new()));
+}
+
+#[test]
+fn changed_addresses_are_followed_here_and_elsewhere() {
+    let mut server = Server::of_three();
+    server.view();
+    server.node_at(1, "n1", &["10.1.0.0/24"], "192.0.2.11");
+    server.node_at(2, "n2", &["10.2.0.0/24"], "192.0.2.12");
+    let intent = server.intent().expect("it is there");
+    assert_eq!(intent.problems, []);
+    assert!(intent.wanted.originated.contains_key(&"192.0.2.11/32".parse().expect("prefix")));
+    let n2 = intent.wanted.peers.get(&"192.0.2.12".parse().expect("address")).expect("a peer");
+    let local_address = n2.local_address.map(|address| address.to_string());
+    assert_eq!((n2.name.as_str(), local_address.as_deref()), ("n2", Some("192.0.2.11")));
+    // What the server says of this node is so, whoever claims it, too.
+    server.node_at(1, "n1", &["10.2.0.0/24"], "192.0.2.3");
+    let intent = server.intent().expect("it is there");
+    assert_eq!(ranges(&intent.pod_prefixes), ["10.2.0.0/24"]);
+    assert!(intent.wanted.originated.contains_key(&"192.0.2.3/32".parse().expect("prefix")));
+    let told: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "Node n2: spec.podCIDRs[0]: 10.2.0.0/24: Conflicted: overlaps 10.2.0.0/24 of Node n1; it is left out",
+            "Node n3: status.addresses: 192.0.2.3: Conflicted: Node n1 has the same; it is left out",
+        ]
+    );
+}
+
+#[test]
+fn of_two_other_nodes_with_one_range_all_think_the_same() {
+    let mut server = Server::of_three();
+    server.node(2, "n2", &["10.3.0.0/24"]);
+    let has_it = |view: &View| ["n2", "n3"].map(|name| view.fabric.nodes[name].says.pod_ranges.len());
+    assert_eq!(has_it(&server.view()), [1, 0], "the older one");
+    let mut other = Server::new();
+    other.node(3, "n3", &["10.3.0.0/24"]);
+    other.view();
+    other.node(2, "n2", &["10.3.0.0/24"]);
+    assert_eq!(has_it(&other.view()), [0, 1], "or the one that had it");
+}
+
+#[test]
+fn the_record_has_what_a_server_does_not_show_again() {
+    let mut server = Server::of_three();
+    server.view();
+    let recorded = |server: &Server| -> Vec<String> {
+        let counts = server.documents.counts(Some(&server.objects)).expect("somebody acts on it");
+        counts.files.into_keys().collect()
+    };
+    assert_eq!(recorded(&server), ["BGPNodeOverride n1", "BGPPeerConfig tor", "Node n1"]);
+    server.node(2, "n2", &["10.3.0.0/24"]);
+    let view = server.view();
+    assert_eq!(problems(&view).len(), 1, "it counts as it was before");
+    assert_eq!(recorded(&server), ["BGPNodeOverride n1", "BGPPeerConfig tor", "Node n1", "Node n2"]);
+    server.start_anew_as("n1");
+    assert_eq!(server.view().fabric, view.fabric);
+}

@@ -1,0 +1,51 @@
+//! All that a source shows at one moment, in two parts: one that BGP is made from, which seldom changes, and one that
+//! policies are made from, which changes all the time in a large cluster.
+
+use std::sync::Arc;
+
+use cambric_kube::Shared;
+use cambric_policy::change::{Key, PolicyObject};
+use cambric_policy::pod::Pod;
+use k8s_openapi::api::core::v1::Namespace;
+
+use crate::objects::{Objects, Problem};
+
+/// A complete view. Every source gives this and nothing else. A clone is cheap.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// The same as in the view before as long as nothing in it changes: nobody needs to look into it to know that.
+    pub fabric: Arc<Objects>,
+    /// For policies.
+    pub workloads: Workloads,
+}
+
+/// What policies are made from. Two of them share what they have in common.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Workloads {
+    /// Pods of all nodes.
+    pub pods: Shared<Key, Arc<Pod>>,
+    /// By name.
+    pub namespaces: Shared<Arc<str>, Arc<Namespace>>,
+    /// Those with faults among them: they fail closed.
+    pub policies: Shared<Key, Arc<PolicyObject>>,
+    /// As [`Objects::unknown`] of Pods, Namespaces and NetworkPolicies alone: a pod that cannot be read is no reason to
+    /// be without BGP.
+    pub unknown: Vec<Problem>,
+}
+
+impl View {
+    /// The same, sharing with `before` what they have in common.
+    pub(crate) fn after(self, before: &View) -> View {
+        let View { fabric, workloads: Workloads { pods, namespaces, policies, unknown } } = self;
+        let fabric = if fabric == before.fabric { Arc::clone(&before.fabric) } else { fabric };
+        let Workloads { pods: pods_before, namespaces: namespaces_before, policies: policies_before, .. } =
+            &before.workloads;
+        let workloads = Workloads {
+            pods: pods.after(pods_before),
+            namespaces: namespaces.after(namespaces_before),
+            policies: policies.after(policies_before),
+            unknown,
+        };
+        View { fabric, workloads }
+    }
+}
