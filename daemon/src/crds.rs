@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::kinds::{BGPClusterConfig, BGPNodeOverride, BGPPeerConfig};
+use crate::kinds::{
+    BGPAdvertisement, BGPClusterConfig, BGPFilter, BGPNodeOverride, BGPPeerConfig, BGPSessionState,
+};
 
 /// What makes the files, and mends them when they have drifted.
 pub const COMMAND: &str = "make crds";
@@ -17,10 +19,18 @@ pub const COMMAND: &str = "make crds";
 /// A type that has no schema: a bug of ours.
 pub fn files() -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
-    for definition in [BGPClusterConfig::crd(), BGPPeerConfig::crd(), BGPNodeOverride::crd()] {
+    let definitions = [
+        BGPClusterConfig::crd(),
+        BGPPeerConfig::crd(),
+        BGPFilter::crd(),
+        BGPAdvertisement::crd(),
+        BGPNodeOverride::crd(),
+        BGPSessionState::crd(),
+    ];
+    for definition in definitions {
         let name = format!("{}.yaml", definition.spec.names.plural);
         let text = serde_yaml_ng::to_string(&plain(serde_json::to_value(definition)?))?;
-        files.insert(name, format!("# Made from daemon/src/kinds.rs by `{COMMAND}`: do not edit.\n{text}"));
+        files.insert(name, format!("# Made from daemon/src/kinds by `{COMMAND}`: do not edit.\n{text}"));
     }
     Ok(files)
 }

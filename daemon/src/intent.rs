@@ -48,6 +48,16 @@ pub enum NoIntent {
     /// The cluster does not know us.
     #[error("there is no Node object \"{0}\"")]
     NodeUnknown(String),
+    /// Another AS than the one that was meant would be turned away by the switches.
+    #[error("{what}, and the AS of the node is read from it")]
+    AsnUnknown {
+        /// Its name.
+        node: String,
+        /// Where it stands.
+        place: String,
+        /// Its label.
+        what: String,
+    },
     /// What we do not know yet may say the opposite of what we would do without it.
     #[error("manifests cannot be read, so nothing is done yet")]
     Unreadable(Vec<Problem>),
@@ -60,6 +70,10 @@ impl NoIntent {
             NoIntent::NodeUnknown(name) => {
                 let problem = Problem::new(format!("Node {name}"), self.to_string());
                 Some(problem.about(Kind::Node, name).because(Reason::Missing))
+            }
+            NoIntent::AsnUnknown { node, place, .. } => {
+                let problem = Problem::new(place.clone(), self.to_string());
+                Some(problem.about(Kind::Node, node).because(Reason::Missing))
             }
             NoIntent::Unreadable(_) => None,
         }
@@ -74,6 +88,7 @@ impl NoIntent {
     pub fn waits_for(&self) -> Vec<String> {
         match self {
             NoIntent::NodeUnknown(name) => vec![format!("the Node object \"{name}\"")],
+            NoIntent::AsnUnknown { place, what, .. } => vec![format!("the AS of {place}: {what}")],
             NoIntent::Unreadable(faults) => {
                 faults.iter().map(|fault| format!("manifests that can be read: {fault}")).collect()
             }
@@ -106,7 +121,10 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     let (choices, wrong) = said.choose(links);
     problems.extend(wrong);
     let router_id = router_id.unwrap_or_else(|| router_id_of(name, &known));
-    let mut wanted = Wanted::new(RouterConfig::new(cluster.asn(name), router_id));
+    let asn = cluster.asn(name, node);
+    let asn =
+        asn.map_err(|what| NoIntent::AsnUnknown { node: name.to_owned(), place: place.clone(), what })?;
+    let mut wanted = Wanted::new(RouterConfig::new(asn, router_id));
     wanted.links = links.to_vec();
     wanted.declared = cluster.declared();
     for prefix in &pod_prefixes {
@@ -171,10 +189,22 @@ impl<'a> Cluster<'a> {
         Said { name, node, config, overrides: self.objects.node_overrides.get(name) }
     }
 
-    fn asn(self, node: &str) -> Asn {
-        let particular = self.overrides(node).and_then(|overrides| overrides.asn);
-        let common = self.config(node).and_then(|config| config.says.asn);
-        particular.or(common).or(Asn::new(DEFAULT_ASN)).unwrap_or(Asn::TRANS)
+    /// Or what is wrong with the label that should say it.
+    fn asn(self, name: &str, node: &Node) -> Result<Asn, String> {
+        if let Some(asn) = self.overrides(name).and_then(|overrides| overrides.asn) {
+            return Ok(asn);
+        }
+        let config = self.config(name).map(|config| &config.says);
+        if let Some(label) = config.and_then(|config| config.asn_label.as_ref()) {
+            let value = node.labels.get(label);
+            let value = value.ok_or_else(|| format!("metadata.labels: {label}: absent"))?;
+            let number = value.parse().ok().filter(|number: &u32| number.to_string() == *value);
+            return number.and_then(Asn::new).ok_or_else(|| {
+                format!("metadata.labels: {label}: {value:?}: not a number from 1 to 4294967295")
+            });
+        }
+        let common = config.and_then(|config| config.asn);
+        Ok(common.or(Asn::new(DEFAULT_ASN)).unwrap_or(Asn::TRANS))
     }
 
     fn has_mesh(self, node: &str) -> bool {
@@ -242,9 +272,18 @@ impl<'a> Cluster<'a> {
         let others = self.objects.nodes.iter().filter(|(name, _)| *name != own_name && self.has_mesh(name));
         let others: Vec<(&String, &Shown<Node>)> = others.collect();
         let mut names: BTreeSet<String> = wanted.peers.values().map(|peer| peer.name.clone()).collect();
-        let mut renamed = Vec::new();
+        let (mut renamed, mut problems) = (Vec::new(), Vec::new());
         for (name, node) in &others {
-            let (of, asn) = (name.as_str(), self.asn(name));
+            let of = name.as_str();
+            let asn = match self.asn(name, &node.says) {
+                Ok(asn) => asn,
+                Err(what) => {
+                    let what = format!("{what}; it is no peer until that says its AS");
+                    let problem = Problem::new(&node.place, what);
+                    problems.push(problem.about(Kind::Node, of).because(Reason::Missing));
+                    continue;
+                }
+            };
             for (family, address) in &self.said(name, node).known() {
                 let Some(local) = own.get(family) else { continue };
                 if address == local || wanted.peers.contains_key(address) {
@@ -268,9 +307,11 @@ impl<'a> Cluster<'a> {
             }
         }
         let more = renamed.len().saturating_sub(1);
-        let mut problems: Vec<Problem> = renamed.into_iter().take(1).collect();
-        if let Some(first) = problems.first_mut().filter(|_| more > 0) {
-            first.what = format!("{}; and {more} more sessions by their addresses", first.what);
+        if let Some(mut first) = renamed.into_iter().next() {
+            if more > 0 {
+                first.what = format!("{}; and {more} more sessions by their addresses", first.what);
+            }
+            problems.push(first);
         }
         if others.len() >= LARGE_MESH {
             let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);

@@ -63,9 +63,9 @@ pub enum Kind {
     BGPPeerConfig,
     /// Ours.
     BGPNodeOverride,
-    /// Ours.
+    /// Ours; its engine is to come.
     BGPFilter,
-    /// Ours.
+    /// Ours; its engine is to come.
     BGPAdvertisement,
     /// Kubernetes' own.
     Pod,
@@ -142,6 +142,8 @@ pub struct ClusterConfig {
     pub labels: BTreeMap<String, String>,
     /// AS of the nodes.
     pub asn: Option<Asn>,
+    /// Name of the label that says the AS of a node, in place of `asn`.
+    pub asn_label: Option<String>,
     /// Whether they peer with each other.
     pub mesh: Mesh,
     /// Ranges pods get addresses from.

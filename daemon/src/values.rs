@@ -7,7 +7,7 @@
 //!
 //! What is refused here is refused by the schemas in `deploy/crds`, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,9 +18,12 @@ use k8s_openapi::api::core::v1;
 
 use crate::kinds::{
     BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName,
-    ImportPolicy, MOST_LIST_ITEMS, MOST_PEER_NAME_OCTETS, PeerEntry,
+    ImportPolicy, MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS, MOST_LABELS,
+    MOST_LIST_ITEMS, MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS, NodeAddress, NodeAddressFrom, NodeSelector,
+    PeerEntry,
 };
 use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Peer, PeerOptions, Reason};
+use crate::own_address::{Addresses, Rule};
 
 /// A field that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,9 @@ struct Fields {
     faults: Vec<Fault>,
 }
 
+/// Most ranges that a node's address is looked for in.
+const MOST_ADDRESS_RANGES: usize = 64;
+
 const PEER: Costs = Costs::Only("peer");
 const RANGE: Costs = Costs::Only("range");
 const OBJECT: Costs = Costs::Only("object");
@@ -83,6 +89,14 @@ impl Fields {
     fn refuse(&mut self, costs: Costs, field: impl Display, value: impl Display, reason: impl Display) {
         let what = format!("{field}: {value}: {reason}");
         self.faults.push(Fault { what, reason: Reason::Invalid, costs });
+    }
+
+    /// For a field that the schema has and this version cannot serve, if it `is_set`.
+    fn not_yet(&mut self, costs: Costs, field: impl Display, is_set: bool) {
+        if is_set {
+            let what = format!("{field}: NotImplemented: this version cannot serve it; leave it out");
+            self.faults.push(Fault { what, reason: Reason::NotImplemented, costs });
+        }
     }
 
     fn asn(&mut self, costs: Costs, field: impl Display, value: u32) -> Option<Asn> {
@@ -106,55 +120,144 @@ impl Fields {
         Some(address)
     }
 
-    /// An address of a peer. To Kubernetes it is a text, and each address has one (RFC 5952).
-    fn spelt_address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
-        let address = self.address(PEER, field, text)?;
+    /// An address that people write. To Kubernetes it is a text, and each address has one (RFC 5952).
+    fn spelt_address(&mut self, costs: Costs, field: &str, text: &str) -> Option<IpAddr> {
+        let address = self.address(costs, field, text)?;
         let canonical = address.to_string();
         if text != canonical {
-            self.refuse(PEER, field, quoted(text), format!("write it as {canonical}"));
+            self.refuse(costs, field, quoted(text), format!("write it as {canonical}"));
             return None;
         }
         Some(address)
     }
 
-    fn prefix(&mut self, field: &str, text: &str) -> Option<Prefix> {
+    fn prefix(&mut self, costs: Costs, field: &str, text: &str) -> Option<Prefix> {
         let prefix = canonical(text).then(|| text.parse::<Prefix>().ok()).flatten();
         let Some(prefix) = prefix else {
-            self.refuse(RANGE, field, quoted(text), "not of the form address/length");
+            self.refuse(costs, field, quoted(text), "not of the form address/length");
             return None;
         };
         if prefix.is_default() {
-            self.refuse(RANGE, field, text, "every address lies in it");
+            self.refuse(costs, field, text, "every address lies in it");
             return None;
         }
         Some(prefix)
     }
 
     /// Ranges that people write: a host bit that is set is a typing error in the address or the length.
-    fn prefixes(&mut self, field: &str, texts: &[String]) -> Vec<Prefix> {
-        self.limited(RANGE, field, texts.len());
+    fn prefixes(&mut self, costs: Costs, field: &str, texts: &[String], most: usize) -> Vec<Prefix> {
+        self.limited(costs, field, texts.len(), most);
         let mut prefixes = Vec::new();
         for (at, text) in texts.iter().enumerate() {
             let field = format!("{field}[{at}]");
-            let Some(prefix) = self.prefix(&field, text) else { continue };
+            let Some(prefix) = self.prefix(costs, &field, text) else { continue };
             let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
             if address == Some(prefix.address()) {
                 prefixes.push(prefix);
             } else {
-                self.refuse(RANGE, field, text, format!("host bits are set; {prefix} is without them"));
+                self.refuse(costs, field, text, format!("host bits are set; {prefix} is without them"));
             }
         }
         prefixes
     }
 
-    fn limited(&mut self, costs: Costs, field: &str, items: usize) {
-        if items > MOST_LIST_ITEMS {
-            self.refuse(costs, field, format!("{items} items"), format!("at most {MOST_LIST_ITEMS}"));
+    fn ranges(&mut self, field: &str, texts: &[String]) -> Vec<Prefix> {
+        self.prefixes(RANGE, field, texts, MOST_LIST_ITEMS)
+    }
+
+    fn limited(&mut self, costs: Costs, field: &str, items: usize, most: usize) {
+        if items > most {
+            self.refuse(costs, field, format!("{items} items"), format!("at most {most}"));
         }
     }
 
+    /// Without a label that was meant, the object would be for other nodes.
+    fn selector(&mut self, selector: &Option<NodeSelector>) -> BTreeMap<String, String> {
+        let labels = selector.clone().unwrap_or_default().match_labels;
+        let field = "spec.nodeSelector.matchLabels";
+        self.limited(Costs::All, field, labels.len(), MOST_LABELS);
+        for (name, value) in labels.iter().filter(|(_, value)| value.chars().count() > MOST_LABEL_OCTETS) {
+            let what = format!("no label has more than {MOST_LABEL_OCTETS} letters");
+            self.refuse(Costs::All, format!("{field}.{name}"), quoted(value), what);
+        }
+        labels
+    }
+
+    fn label_name(&mut self, field: &str, name: &str) -> Option<String> {
+        let fits = name.len() <= MOST_LABEL_NAME_OCTETS && is_label_name(name);
+        if !fits {
+            self.refuse(Costs::All, field, quoted(name), "no name of a label");
+        }
+        fits.then(|| name.to_owned())
+    }
+
+    fn interface(&mut self, field: &str, name: &str) -> Option<String> {
+        let is_known = |octet: u8| octet.is_ascii_alphanumeric() || b"_.@+-".contains(&octet);
+        let fits = name.len() <= MOST_INTERFACE_OCTETS
+            && name.bytes().all(is_known)
+            && name.bytes().any(|octet| octet != b'.');
+        if !fits {
+            let what = format!(
+                "letters, digits, '_', '.', '@', '+' and '-', at most {MOST_INTERFACE_OCTETS}: a network interface"
+            );
+            self.refuse(Costs::All, field, quoted(name), what);
+        }
+        fits.then(|| name.to_owned())
+    }
+
+    /// Another address than was meant would move the node.
+    fn node_address(&mut self, entry: &NodeAddress) -> Rule {
+        let NodeAddress { from, interface, cidrs } = entry;
+        let (is_interface, is_range) = (*from == NodeAddressFrom::Interface, *from == NodeAddressFrom::CIDR);
+        for (name, is_there, is_wanted) in
+            [("interface", interface.is_some(), is_interface), ("cidrs", cidrs.is_some(), is_range)]
+        {
+            let field = format!("spec.nodeAddress.{name}");
+            match (is_there, is_wanted) {
+                (false, true) => self.refuse(Costs::All, field, "absent", format!("from: {from:?} needs it")),
+                (true, false) => {
+                    self.refuse(Costs::All, field, "there", format!("not used with from: {from:?}"));
+                }
+                _ => {}
+            }
+        }
+        match (from, interface, cidrs) {
+            (NodeAddressFrom::Interface, Some(name), _) => {
+                self.interface("spec.nodeAddress.interface", name).map(Rule::Interface)
+            }
+            (NodeAddressFrom::CIDR, _, Some(ranges)) => {
+                let field = "spec.nodeAddress.cidrs";
+                if ranges.is_empty() {
+                    self.refuse(Costs::All, field, "empty", "at least one range");
+                }
+                Some(Rule::Inside(self.prefixes(Costs::All, field, ranges, MOST_ADDRESS_RANGES)))
+            }
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// The addresses of a node, one of each family.
+    fn own_addresses(&mut self, texts: &[String]) -> Addresses {
+        if texts.is_empty() {
+            self.refuse(Costs::All, "spec.addresses", "empty", "leave it out for what nodeAddress finds");
+        }
+        let mut found = Addresses::new();
+        for (at, text) in texts.iter().enumerate() {
+            let field = format!("spec.addresses[{at}]");
+            let Some(address) = self.spelt_address(Costs::All, &field, text) else { continue };
+            let family = Family::of(address);
+            if let Some(first) = found.get(&family) {
+                self.refuse(Costs::All, field, address, format!("{first} is of this family, too"));
+            } else {
+                found.insert(family, address);
+            }
+        }
+        found
+    }
+
     fn peers(&mut self, entries: &[PeerEntry]) -> Vec<Peer> {
-        self.limited(PEER, "spec.peers", entries.len());
+        self.limited(PEER, "spec.peers", entries.len(), MOST_LIST_ITEMS);
         let mut peers: Vec<Peer> = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             let field = format!("spec.peers[{at}]");
@@ -175,24 +278,54 @@ impl Fields {
     /// All faults of a peer are said at once.
     fn peer(&mut self, field: String, entry: &PeerEntry) -> Option<Peer> {
         let faults_before = self.faults.len();
-        let PeerEntry { name, address, asn, port, local_address, peer_config } = entry;
+        let PeerEntry { name, address, asn, port, local_address, peer_config, .. } = entry;
         if let Some(reason) = not_a_peer_name(name) {
             self.refuse(PEER, format!("{field}.name"), quoted(name), reason);
         }
-        let address = self.spelt_address(&format!("{field}.address"), address);
-        let asn = self.asn(PEER, format!("{field}.asn"), *asn);
+        self.not_yet(PEER, format!("{field}.interface"), entry.interface.is_some());
+        self.not_yet(PEER, format!("{field}.defaultGateway"), entry.default_gateway.is_some());
+        self.not_yet(PEER, format!("{field}.listenRange"), entry.listen_range.is_some());
+        self.not_yet(PEER, format!("{field}.peerAS"), entry.peer_as.is_some());
+        let places = [
+            address.is_some(),
+            entry.interface.is_some(),
+            entry.default_gateway.is_some(),
+            entry.listen_range.is_some(),
+        ];
+        match places.into_iter().filter(|given| *given).count() {
+            0 => self.refuse(PEER, format!("{field}.address"), "absent", "nobody knows where the peer is"),
+            1 => {}
+            _ => {
+                let what = "one of address, interface, defaultGateway and listenRange, and no more";
+                self.refuse(PEER, &field, quoted(name), what);
+            }
+        }
+        match (asn, entry.peer_as) {
+            (None, None) => self.refuse(PEER, format!("{field}.asn"), "absent", "the AS of the peer"),
+            (Some(asn), Some(_)) => self.refuse(PEER, format!("{field}.asn"), asn, "peerAS is there, too"),
+            _ => {}
+        }
+        let address =
+            address.as_ref().and_then(|text| self.spelt_address(PEER, &format!("{field}.address"), text));
+        let asn = asn.and_then(|asn| self.asn(PEER, format!("{field}.asn"), asn));
         if *port == Some(0) {
             self.refuse(PEER, format!("{field}.port"), 0, "1 to 65535");
         }
         let local_field = format!("{field}.localAddress");
-        let local_address = local_address.as_ref().and_then(|text| self.spelt_address(&local_field, text));
+        let local_address =
+            local_address.as_ref().and_then(|text| self.spelt_address(PEER, &local_field, text));
         if let (Some(local), Some(address)) = (local_address, address)
             && Family::of(local) != Family::of(address)
         {
             self.refuse(PEER, local_field, local, format!("not of the family of {address}"));
         }
-        if peer_config.as_ref().is_some_and(String::is_empty) {
-            self.refuse(PEER, format!("{field}.peerConfig"), "\"\"", "empty: leave it out for the defaults");
+        let config_field = format!("{field}.peerConfig");
+        match peer_config.as_ref().map(|name| name.chars().count()) {
+            Some(0) => self.refuse(PEER, config_field, "\"\"", "empty: leave it out for the defaults"),
+            Some(length) if length > MOST_NAME_OCTETS => {
+                self.refuse(PEER, config_field, format!("{length} letters"), "no object has so long a name");
+            }
+            _ => {}
         }
         if self.faults.len() > faults_before {
             return None;
@@ -228,7 +361,7 @@ pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
         _ => {}
     }
     for (field, text) in texts {
-        let Some(prefix) = fields.prefix(&field, text) else { continue };
+        let Some(prefix) = fields.prefix(RANGE, &field, text) else { continue };
         let overlaps = |(_, other): &&(String, Prefix)| other.covers(&prefix) || prefix.covers(other);
         if let Some((first, other)) = found.pod_ranges.iter().find(overlaps) {
             fields.refuse(RANGE, field, prefix, format!("overlaps {first}: {other}"));
@@ -256,15 +389,19 @@ pub(crate) fn pod(pod: &v1::Pod) -> Vec<Fault> {
 /// What counts of a BGPClusterConfig.
 pub(crate) fn cluster_config(spec: &BGPClusterConfigSpec) -> (ClusterConfig, Vec<Fault>) {
     let mut fields = Fields::default();
+    if let (Some(asn), Some(_)) = (spec.asn, &spec.asn_label) {
+        fields.refuse(Costs::All, "spec.asn", asn, "asnLabel is there, too: one of them");
+    }
     let found = ClusterConfig {
-        labels: spec.node_selector.clone().unwrap_or_default().match_labels,
+        labels: fields.selector(&spec.node_selector),
         asn: spec.asn.and_then(|asn| fields.asn(Costs::All, "spec.asn", asn)),
+        asn_label: spec.asn_label.as_ref().and_then(|name| fields.label_name("spec.asnLabel", name)),
+        node_address: spec.node_address.as_ref().map(|entry| fields.node_address(entry)).unwrap_or_default(),
         mesh: spec.mesh,
-        pods: fields.prefixes("spec.podCIDRs", &spec.pod_cidrs),
-        nodes: fields.prefixes("spec.nodeCIDRs", &spec.node_cidrs),
-        services: fields.prefixes("spec.serviceCIDRs", &spec.service_cidrs),
+        pods: fields.ranges("spec.podCIDRs", &spec.pod_cidrs),
+        nodes: fields.ranges("spec.nodeCIDRs", &spec.node_cidrs),
+        services: fields.ranges("spec.serviceCIDRs", &spec.service_cidrs),
         peers: fields.peers(&spec.peers),
-        ..ClusterConfig::default()
     };
     (found, fields.faults)
 }
@@ -283,8 +420,8 @@ pub(crate) fn node_override(spec: &BGPNodeOverrideSpec) -> (NodeOverride, Vec<Fa
     let found = NodeOverride {
         asn: spec.asn.and_then(|asn| fields.asn(Costs::All, "spec.asn", asn)),
         router_id,
+        addresses: spec.addresses.as_ref().map(|texts| fields.own_addresses(texts)).unwrap_or_default(),
         peers: fields.peers(&spec.peers),
-        ..NodeOverride::default()
     };
     (found, fields.faults)
 }
@@ -322,6 +459,13 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
     if spec.max_prefixes == Some(0) {
         fields.refuse(OBJECT, "spec.maxPrefixes", 0, "at least 1");
     }
+    fields.not_yet(OBJECT, "spec.filters", spec.filters.is_some());
+    fields.not_yet(OBJECT, "spec.secret", spec.secret.is_some());
+    fields.not_yet(OBJECT, "spec.ttlSecurity", spec.ttl_security.is_some());
+    fields.not_yet(OBJECT, "spec.multihop", spec.multihop.is_some());
+    fields.not_yet(OBJECT, "spec.bfd", spec.bfd.is_some());
+    fields.not_yet(OBJECT, "spec.gracefulRestart", spec.graceful_restart.is_some());
+    fields.not_yet(OBJECT, "spec.localAS", spec.local_as.is_some());
     let found = PeerOptions {
         hold_time,
         keepalive: keepalive.map(|seconds| Duration::from_secs(u64::from(seconds))),
@@ -374,6 +518,22 @@ fn not_a_peer_name(name: &str) -> Option<String> {
 /// What commands take for a peer's address, or for all peers.
 pub(crate) fn is_no_name(name: &str) -> bool {
     name == "all" || name.parse::<IpAddr>().is_ok()
+}
+
+/// With or without a prefix, as `schema::label_name` has it.
+fn is_label_name(name: &str) -> bool {
+    let ends_well = |part: &str| {
+        let ends = [part.bytes().next(), part.bytes().next_back()];
+        ends.into_iter().all(|end| end.is_some_and(|octet| octet.is_ascii_alphanumeric()))
+    };
+    let (prefix, name) = match name.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, name),
+    };
+    let is_small = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b".-".contains(&octet);
+    prefix.is_none_or(|prefix| ends_well(prefix) && prefix.bytes().all(is_small))
+        && ends_well(name)
+        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-".contains(&octet))
 }
 
 /// Text from outside, as it is shown to people.

@@ -50,6 +50,10 @@ impl Object {
         self.bytes.clone()
     }
 
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Without kind and apiVersion, as lists of built-in kinds show it: all but the opening brace.
     pub(crate) fn fields(&self) -> &[u8] {
         &self.bytes[self.fields_at..]
@@ -152,18 +156,13 @@ pub(crate) struct Page {
 }
 
 impl Collection {
-    /// Up to which version changes are forgotten.
-    pub(crate) fn forgotten(&self) -> u64 {
-        self.forgotten
-    }
-
     /// All changes after `version`, up to and with `ceiling`.
     pub(crate) fn since(&self, version: u64, ceiling: u64) -> impl Iterator<Item = &Change> {
         let start = self.history.partition_point(|change| change.version() <= version);
         self.history.range(start..).take_while(move |change| change.version() <= ceiling)
     }
 
-    /// The objects as they were at `version`, in `namespace` if one is given, those after `start`, at most `limit`.
+    /// The objects as they were at `version`, in `namespace` if one is given, those after `start`, that are wanted, at most `limit`.
     /// The caller has seen to it that `version` is not forgotten.
     pub(crate) fn page(
         &self,
@@ -171,6 +170,7 @@ impl Collection {
         namespace: Option<&str>,
         start: Option<&Key>,
         limit: usize,
+        is_wanted: impl Fn(&Object) -> bool,
     ) -> Page {
         // What changed after that version is undone: the oldest such change of each object knows how it was.
         let mut undone: BTreeMap<&Key, Option<&Arc<Object>>> = BTreeMap::new();
@@ -207,7 +207,7 @@ impl Collection {
             if !inside(key) {
                 break;
             }
-            let Some(object) = object else { continue };
+            let Some(object) = object.filter(|object| is_wanted(object)) else { continue };
             match page.objects.len() < limit {
                 true => page.objects.push(Arc::clone(object)),
                 false => page.remaining += 1,
@@ -238,6 +238,8 @@ pub struct State {
     collections: BTreeMap<Resource, Collection>,
     /// Changes kept of each resource.
     history: usize,
+    /// Changes of any resource up to this version are forgotten.
+    forgotten: u64,
 }
 
 impl State {
@@ -245,7 +247,8 @@ impl State {
     pub(crate) fn new() -> State {
         let kinds: BTreeMap<_, _> =
             Kind::built_in().into_iter().map(|kind| (kind.resource.clone(), Arc::new(kind))).collect();
-        let mut state = State { version: 0, kinds, collections: BTreeMap::new(), history: HISTORY };
+        let mut state =
+            State { version: 0, kinds, collections: BTreeMap::new(), history: HISTORY, forgotten: 0 };
         for name in ["kube-system", "kube-public", "kube-node-lease", "default"] {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
@@ -285,6 +288,11 @@ impl State {
     /// All objects of a resource, by namespace and name.
     pub fn objects(&self, resource: &Resource) -> impl Iterator<Item = &Arc<Object>> {
         self.collections.get(resource).into_iter().flat_map(|collection| collection.objects.values())
+    }
+
+    /// Up to which version changes of a resource are forgotten: who knows an older state must list again.
+    pub(crate) fn forgotten(&self, resource: &Resource) -> u64 {
+        self.collections.get(resource).map_or(0, |collection| collection.forgotten).max(self.forgotten)
     }
 
     pub(crate) fn collection(&self, resource: &Resource) -> Option<&Collection> {
@@ -362,12 +370,8 @@ impl State {
 
     /// Forgets what happened, not what is: older versions are answered with 410.
     pub(crate) fn forget_history(&mut self) {
-        let resources: Vec<Resource> = self.kinds.keys().cloned().collect();
-        for resource in resources {
-            let collection = self.collections.entry(resource).or_default();
-            collection.history.clear();
-            collection.forgotten = self.version;
-        }
+        self.collections.values_mut().for_each(|collection| collection.history.clear());
+        self.forgotten = self.version;
     }
 
     /// From now on keeps this many changes of each resource.
@@ -382,13 +386,14 @@ impl State {
     pub(crate) fn backup(&self) -> State {
         let collections = self.collections.iter().map(|(resource, collection)| {
             let objects = collection.objects.clone();
-            (resource.clone(), Collection { objects, history: VecDeque::new(), forgotten: self.version })
+            (resource.clone(), Collection { objects, ..Collection::default() })
         });
         State {
             version: self.version,
             kinds: self.kinds.clone(),
             collections: collections.collect(),
             history: self.history,
+            forgotten: self.version,
         }
     }
 }
@@ -483,7 +488,8 @@ mod tests {
     }
 
     fn names(state: &State, version: u64) -> Vec<String> {
-        let page = state.collection(&pods()).expect("pods were put").page(version, None, None, usize::MAX);
+        let page =
+            state.collection(&pods()).expect("pods were put").page(version, None, None, usize::MAX, |_| true);
         let told = page.objects.iter();
         told.map(|object| format!("{} {}", object.key.name, object.value()["metadata"]["labels"]["l"]))
             .collect()
@@ -519,7 +525,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut start: Option<Key> = None;
         loop {
-            let page = collection.page(then, Some("default"), start.as_ref(), 1);
+            let page = collection.page(then, Some("default"), start.as_ref(), 1, |_| true);
             let Some(object) = page.objects.first() else { break };
             assert_eq!(page.remaining, 4 - seen.len() - 1);
             seen.push(object.key.name.to_string());
@@ -535,8 +541,8 @@ mod tests {
         let first = put(&mut state, "a", "1");
         put(&mut state, "a", "2");
         put(&mut state, "a", "3");
+        assert_eq!(state.forgotten(&pods()), first);
         let collection = state.collection(&pods()).expect("pods were put");
-        assert_eq!(collection.forgotten(), first);
         assert_eq!(collection.since(first, u64::MAX).count(), 2);
     }
 

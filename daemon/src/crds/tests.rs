@@ -24,14 +24,15 @@ fn schemas() -> BTreeMap<String, Value> {
     definitions.iter().map(of).collect()
 }
 
-/// All fields of each kind, with values that are taken.
+/// All fields of each kind that are served, with values that are taken.
 fn whole() -> BTreeMap<&'static str, Value> {
     let peer = json!({
         "name": "tor", "address": "192.0.2.1", "asn": 65101, "port": 179, "localAddress": "192.0.2.2",
         "peerConfig": "tor",
     });
+    let address = json!({"from": "CIDR", "cidrs": ["10.255.0.0/16", "fd00::/64"]});
     let cluster = json!({
-        "nodeSelector": {"matchLabels": {"rack": "1"}}, "asn": 64512, "mesh": "Enabled",
+        "nodeSelector": {"matchLabels": {"rack": "1"}}, "asn": 64512, "nodeAddress": address, "mesh": "Enabled",
         "podCIDRs": ["10.244.0.0/16"], "nodeCIDRs": ["10.255.0.0/16"], "serviceCIDRs": ["fd00:10:96::/112"],
         "peers": [peer],
     });
@@ -39,8 +40,80 @@ fn whole() -> BTreeMap<&'static str, Value> {
         "holdTimeSeconds": 9, "keepaliveSeconds": 3, "families": ["ipv4", "ipv6"], "connect": "Both",
         "import": "Declared", "export": "Own", "maxPrefixes": 100,
     });
-    let overrides = json!({"asn": 65111, "routerID": "192.0.2.1", "peers": [peer]});
+    let addresses = ["192.0.2.2", "fd00::2"];
+    let overrides = json!({"asn": 65111, "routerID": "192.0.2.1", "addresses": addresses, "peers": [peer]});
     [("BGPClusterConfig", cluster), ("BGPPeerConfig", common), ("BGPNodeOverride", overrides)].into()
+}
+
+/// Fields whose engine is to come, by kind: where they are put, with values that a schema takes. What is null is
+/// taken away.
+fn to_come() -> Vec<(&'static str, &'static str, Value)> {
+    let secret = json!({"name": "tor", "key": "password"});
+    let bfd = json!({"transmitMilliseconds": 50, "receiveMilliseconds": 300, "multiplier": 3});
+    let filters = json!([{"family": "ipv4", "import": ["only-pods"], "export": ["no-default", "prepend"]}]);
+    let restart = json!({"restartSeconds": 120, "longLivedSeconds": 3600});
+    vec![
+        ("BGPClusterConfig", "/peers/0", json!({"address": null, "interface": "eth1"})),
+        ("BGPNodeOverride", "/peers/0", json!({"address": null, "defaultGateway": "ipv6"})),
+        ("BGPClusterConfig", "/peers/0", json!({"address": null, "listenRange": "10.1.0.0/16"})),
+        ("BGPClusterConfig", "/peers/0", json!({"asn": null, "peerAS": "External"})),
+        ("BGPPeerConfig", "", json!({"filters": filters})),
+        ("BGPPeerConfig", "", json!({"secret": secret})),
+        ("BGPPeerConfig", "", json!({"ttlSecurity": {"hops": 1}})),
+        ("BGPPeerConfig", "", json!({"multihop": {"ttl": 2}})),
+        ("BGPPeerConfig", "", json!({"bfd": bfd})),
+        ("BGPPeerConfig", "", json!({"gracefulRestart": restart})),
+        ("BGPPeerConfig", "", json!({"localAS": 65000})),
+    ]
+}
+
+/// Kinds that are no business of this version, and what their schemas take and refuse.
+fn kinds_to_come() -> Vec<(&'static str, Value, Vec<Value>)> {
+    let filter = json!({"rules": [{
+        "match": {
+            "prefixes": [{"cidr": "10.0.0.0/8", "ge": 16, "le": 24}, {"cidr": "::/0"}],
+            "communities": ["65000:1", "no-export"], "largeCommunities": ["65000:1:2"], "asPath": "^65101_",
+            "nextHops": ["10.1.0.0/16"], "peers": ["tor1a"], "sources": ["External"],
+        },
+        "action": "Accept",
+        "set": {
+            "localPref": 200, "med": 0, "prepend": 2, "addCommunities": ["graceful-shutdown"],
+            "removeCommunities": ["65000:1"], "addLargeCommunities": ["1:2:3"], "removeLargeCommunities": ["1:2:3"],
+            "nextHop": "10.1.0.1",
+        },
+    }], "otherwise": "Reject"});
+    let prefix = |prefix: Value| json!({"rules": [{"match": {"prefixes": [prefix]}, "action": "Reject"}]});
+    let bad_filters = vec![
+        prefix(json!({"cidr": "10.0.0.0/8", "ge": 7})),
+        prefix(json!({"cidr": "10.0.0.0/8", "ge": 24, "le": 16})),
+        prefix(json!({"cidr": "10.0.0.0/8", "le": 33})),
+        prefix(json!({"cidr": "10.0.0.1/8"})),
+        json!({"rules": [{"match": {"communities": ["65000"]}, "action": "Accept"}]}),
+        json!({"rules": [{"action": "Reject", "set": {"med": 1}}]}),
+        json!({"rules": [{"match": {}}]}),
+        json!({"rule": []}),
+    ];
+    let advertisement = json!({
+        "nodeSelector": {"matchLabels": {"rack": "1"}}, "peers": ["tor1a"],
+        "advertised": [
+            {"what": "Pods", "attributes": {"localPref": 100, "med": 1, "prepend": 1, "communities": ["65000:1"],
+                                            "largeCommunities": ["1:2:3"]}},
+            {"what": "Services", "serviceAddresses": ["ClusterIP", "LoadBalancerIP"], "serviceLabels": {"a": "b"}},
+            {"what": "Aggregates", "aggregates": ["10.0.0.0/8"]},
+        ],
+    });
+    let advertised = |one: Value| json!({"advertised": [one]});
+    let bad_advertisements = vec![
+        json!({}),
+        json!({"advertised": []}),
+        advertised(json!({"what": "Everything"})),
+        advertised(json!({"what": "Services"})),
+        advertised(json!({"what": "Pods", "serviceAddresses": ["ClusterIP"]})),
+        advertised(json!({"what": "Pods", "serviceLabels": {}})),
+        advertised(json!({"what": "Aggregates"})),
+        advertised(json!({"what": "Aggregates", "aggregates": ["10.0.0.1/8"]})),
+    ];
+    vec![("BGPFilter", filter, bad_filters), ("BGPAdvertisement", advertisement, bad_advertisements)]
 }
 
 fn object(kind: &str, spec: &Value) -> Value {
@@ -63,7 +136,7 @@ fn the_files_are_those_that_the_types_make() {
         let (wants, has) = lines.find(|(wants, has)| wants != has).unwrap_or(("", ""));
         assert!(
             *text == found,
-            "deploy/crds/{name} is not what daemon/src/kinds.rs says: run `{COMMAND}`\n  has:   {has}\n  wants: {wants}"
+            "deploy/crds/{name} is not what daemon/src/kinds says: run `{COMMAND}`\n  has:   {has}\n  wants: {wants}"
         );
     }
     let found = fs::read_dir(&folder).expect("deploy/crds").map(|entry| entry.expect("entry").file_name());
@@ -94,6 +167,7 @@ fn the_schemas_are_structural_and_tell_what_each_field_is_for() {
             "format",
             "pattern",
             "additionalProperties",
+            "maxProperties",
             "x-kubernetes-list-type",
             "x-kubernetes-list-map-keys",
             "x-kubernetes-validations",
@@ -110,11 +184,19 @@ fn the_schemas_are_structural_and_tell_what_each_field_is_for() {
         if fields.contains_key("properties") && fields.contains_key("additionalProperties") {
             wrong.push(format!("{path}: properties and additionalProperties"));
         }
-        if fields["type"] == "array" && !fields.contains_key("maxItems") {
+        let bound = match fields["type"].as_str() {
+            Some("array") => Some("maxItems"),
+            Some("string") if !fields.contains_key("enum") => Some("maxLength"),
+            Some("object") if fields.contains_key("additionalProperties") => Some("maxProperties"),
+            _ => None,
+        };
+        if bound.is_some_and(|bound| !fields.contains_key(bound)) {
             wrong.push(format!("{path}: the cost of its rules has no bound"));
         }
         for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            if field.get("description").is_none() && !(path.is_empty() && name == "spec") {
+            if field.get("description").is_none()
+                && !(path.is_empty() && ["spec", "status"].contains(&name.as_str()))
+            {
                 wrong.push(format!("{path}.{name}: no description"));
             }
             look(&format!("{path}.{name}"), field, wrong);
@@ -265,6 +347,100 @@ fn we_take_exactly_what_the_schemas_take() {
         }
     }
     assert!(taken > 50 && refused > 500, "{taken} taken, {refused} refused");
+}
+
+/// With the API server they must be told apart from those that nobody has heard of.
+#[test]
+fn fields_to_come_are_taken_by_the_schemas_and_refused_by_us_by_name() {
+    let (schemas, whole) = (schemas(), whole());
+    for (kind, place, fields) in to_come() {
+        let mut spec = whole[kind].clone();
+        let mut names = Vec::new();
+        for (name, value) in fields.as_object().expect("fields") {
+            let at = spec.pointer_mut(place).and_then(Value::as_object_mut).expect("own pointer");
+            if value.is_null() {
+                at.remove(name);
+                at.remove("localAddress");
+            } else {
+                at.insert(name.clone(), value.clone());
+                names.push(name.clone());
+            }
+        }
+        assert_eq!(refusals(&schemas[kind]["properties"]["spec"], &spec), [""; 0], "{kind} {names:?}");
+        let found = faults(&object(kind, &spec));
+        let place = if place.is_empty() { "spec".to_owned() } else { "spec.peers[0]".to_owned() };
+        let says = format!(
+            "x.yaml, document 1: {kind} x: {place}.{}: NotImplemented: this version cannot serve it; leave it out",
+            names[0]
+        );
+        assert_eq!(found, [says]);
+    }
+}
+
+#[test]
+fn kinds_to_come_are_taken_by_the_schemas_and_noticed_by_us() {
+    let schemas = schemas();
+    for (kind, good, bad) in kinds_to_come() {
+        let schema = &schemas[kind]["properties"]["spec"];
+        assert_eq!(refusals(schema, &good), [""; 0], "{kind}");
+        for spec in bad {
+            assert!(!refusals(schema, &spec).is_empty(), "{kind} {spec}");
+        }
+        let text = serde_yaml_ng::to_string(&object(kind, &good)).expect("own value");
+        let manifest = Manifest::decode("x.yaml", &text);
+        assert!(manifest.faults.is_empty() && manifest.entries.is_empty(), "{manifest:?}");
+        let says =
+            format!("x.yaml, document 1: {kind} x: NotImplemented: this version does not serve this kind");
+        assert_eq!(manifest.notices[0].to_string(), says);
+    }
+}
+
+/// Each of these is refused by schema and daemon; the rules are about more than one field.
+#[test]
+fn fields_that_exclude_each_other_are_refused_together() {
+    let schemas = schemas();
+    let peer = |fields: &str| -> Value {
+        let peer = format!("{{\"name\": \"a\", {fields}}}");
+        json!({"peers": [serde_json::from_str::<Value>(&peer).expect("own text")]})
+    };
+    let good = [
+        ("BGPClusterConfig", json!({"asnLabel": "cambric.dev/asn"})),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "InternalIP"}})),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "Interface", "interface": "bond0.100"}})),
+        ("BGPNodeOverride", json!({"addresses": ["fd00::1"]})),
+    ];
+    let bad = [
+        ("BGPClusterConfig", json!({"asn": 1, "asnLabel": "rack-asn"})),
+        ("BGPClusterConfig", json!({"asnLabel": "a/b/c"})),
+        ("BGPClusterConfig", json!({"asnLabel": ""})),
+        ("BGPClusterConfig", json!({"nodeAddress": {}})),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "Interface"}})),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "Interface", "interface": "a/b"}})),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "Interface", "interface": ".."}})),
+        (
+            "BGPClusterConfig",
+            json!({"nodeAddress": {"from": "CIDR", "interface": "eth0", "cidrs": ["10.0.0.0/8"]}}),
+        ),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "InternalIP", "cidrs": ["10.0.0.0/8"]}})),
+        ("BGPClusterConfig", json!({"nodeAddress": {"from": "CIDR", "cidrs": []}})),
+        ("BGPNodeOverride", json!({"addresses": ["192.0.2.1", "192.0.2.2"]})),
+        ("BGPNodeOverride", peer("\"asn\": 1")),
+        ("BGPNodeOverride", peer("\"address\": \"192.0.2.1\"")),
+        ("BGPNodeOverride", peer("\"address\": \"192.0.2.1\", \"interface\": \"eth0\", \"asn\": 1")),
+        ("BGPNodeOverride", peer("\"address\": \"192.0.2.1\", \"asn\": 1, \"peerAS\": \"Internal\"")),
+        ("BGPPeerConfig", json!({"ttlSecurity": {"hops": 1}, "multihop": {"ttl": 2}})),
+    ];
+    let look = |kind: &str, spec: &Value| {
+        let theirs = refusals(&schemas[kind]["properties"]["spec"], spec);
+        (theirs, faults(&object(kind, spec)))
+    };
+    for (kind, spec) in good {
+        assert_eq!(look(kind, &spec), (vec![], vec![]), "{kind} {spec}");
+    }
+    for (kind, spec) in bad {
+        let (theirs, ours) = look(kind, &spec);
+        assert!(!theirs.is_empty() && !ours.is_empty(), "{kind} {spec}: {theirs:?}, {ours:?}");
+    }
 }
 
 /// JSON pointers to all that is inside.

@@ -4,11 +4,19 @@
 //! what [`values`](crate::values) says; `crds` tests that both agree.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 
-use super::{MOST_LIST_ITEMS, MOST_PEER_NAME_OCTETS};
+use super::{
+    MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS, MOST_LABELS, MOST_LIST_ITEMS,
+    MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS,
+};
 
 /// The longest text of an IPv6 address: the last 32 bits may be written as an IPv4 address.
 const ADDRESS_LENGTH: usize = 45;
+/// Of a prefix.
+const PREFIX_LENGTH: usize = ADDRESS_LENGTH + 4;
+/// Most entries of a list inside a rule of a filter, or the like.
+const MOST_INNER_ITEMS: usize = 64;
 
 /// An address that a router can be talked to at.
 pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
@@ -19,6 +27,20 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
             "rule": "isIP(self) && ip.isCanonical(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() \
                      || (ip(self).family() == 4 && ip(self).isLinkLocalUnicast()))",
             "message": "must be the IP address of a router, as RFC 5952 writes it; IPv6 link-local addresses are not served yet",
+        }],
+    })
+}
+
+/// Addresses of one node.
+pub(super) fn own_addresses(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 2,
+        "items": address(generator),
+        "x-kubernetes-validations": [{
+            "rule": "self.size() < 2 || !isIP(self[0]) || !isIP(self[1]) || ip(self[0]).family() != ip(self[1]).family()",
+            "message": "one address of each family",
         }],
     })
 }
@@ -37,6 +59,20 @@ pub(super) fn peer_name(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Peers that are referred to. One of a mesh is called as its Node.
+pub(super) fn peer_names(_: &mut SchemaGenerator) -> Schema {
+    list_of(json!({"type": "string", "minLength": 1, "maxLength": MOST_NAME_OCTETS}))
+}
+
+/// Objects that are referred to, in an order.
+pub(super) fn object_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": {"type": "string", "minLength": 1, "maxLength": MOST_NAME_OCTETS},
+    })
+}
+
 /// A BGP identifier.
 pub(super) fn router_id(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -49,19 +85,120 @@ pub(super) fn router_id(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A network interface. The kernel takes no slash, colon or space (`dev_valid_name`, net/core/dev.c).
+pub(super) fn interface(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MOST_INTERFACE_OCTETS,
+        "pattern": INTERFACE_PATTERN,
+    })
+}
+
+/// Not the names of folders, either.
+const INTERFACE_PATTERN: &str = "^[A-Za-z0-9_.@+-]*[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*$";
+
+/// Labels that something must have.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MOST_LABELS,
+        "additionalProperties": {"type": "string", "maxLength": MOST_LABEL_OCTETS},
+    })
+}
+
+/// The name of a label, with or without a prefix.
+pub(super) fn label_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MOST_LABEL_NAME_OCTETS,
+        "pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+    })
+}
+
 /// Ranges of addresses.
 pub(super) fn prefixes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "maxItems": MOST_LIST_ITEMS, "items": one_prefix()})
+}
+
+/// Ranges of addresses, at least one.
+pub(super) fn some_prefixes(_: &mut SchemaGenerator) -> Schema {
+    list_of(one_prefix())
+}
+
+/// A range of addresses.
+pub(super) fn prefix(_: &mut SchemaGenerator) -> Schema {
+    Schema::try_from(one_prefix()).unwrap_or_default()
+}
+
+fn one_prefix() -> Value {
+    json!({
+        "type": "string",
+        "format": "cidr",
+        "maxLength": PREFIX_LENGTH,
+        "x-kubernetes-validations": [{
+            "rule": "isCIDR(self) && cidr(self).prefixLength() > 0 && cidr(self) == cidr(self).masked()",
+            "message": "must be address/length without host bits, and not every address",
+        }],
+    })
+}
+
+/// A prefix, the default route among them.
+pub(super) fn any_prefix(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "type": "array",
-        "maxItems": MOST_LIST_ITEMS,
-        "items": {
-            "type": "string",
-            "format": "cidr",
-            "maxLength": ADDRESS_LENGTH + 4,
-            "x-kubernetes-validations": [{
-                "rule": "isCIDR(self) && cidr(self).prefixLength() > 0 && cidr(self) == cidr(self).masked()",
-                "message": "must be address/length without host bits, and not every address",
-            }],
-        },
+        "type": "string",
+        "format": "cidr",
+        "maxLength": PREFIX_LENGTH,
+        "x-kubernetes-validations": [{
+            "rule": "isCIDR(self) && cidr(self) == cidr(self).masked()",
+            "message": "must be address/length without host bits",
+        }],
+    })
+}
+
+/// Communities (RFC 1997).
+pub(super) fn communities(_: &mut SchemaGenerator) -> Schema {
+    list_of(json!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": "^([0-9]{1,5}:[0-9]{1,5}|graceful-shutdown|no-export|no-advertise|no-export-subconfed|no-peer)$",
+    }))
+}
+
+/// Large communities (RFC 8092).
+pub(super) fn large_communities(_: &mut SchemaGenerator) -> Schema {
+    list_of(json!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": "^[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}$",
+    }))
+}
+
+fn list_of(item: Value) -> Schema {
+    json_schema!({"type": "array", "minItems": 1, "maxItems": MOST_INNER_ITEMS, "items": item})
+}
+
+/// A moment (RFC 3339).
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time", "maxLength": 40})
+}
+
+/// As `metav1.Condition` has it.
+pub(super) fn condition_type(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 316,
+        "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+    })
+}
+
+/// As `metav1.Condition` has it.
+pub(super) fn condition_reason(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 1024,
+        "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
     })
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml_ng::Value;
 
-use super::typing_errors::{self, TO_COME};
+use super::typing_errors::{self, TO_COME, WRITTEN_BY_NODES};
 use super::{network_policy, pod};
 use crate::contradictions::{Claimant, Entry};
 use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
@@ -220,6 +220,11 @@ impl Manifest {
         if own.is_none() && api_version != API_VERSION {
             let what = format!("apiVersion: {api_version:?}: this version serves {API_VERSION}");
             return Err(about(Problem::new(place, what)));
+        }
+        if own.is_none() && kind == WRITTEN_BY_NODES {
+            let what = "nodes write this kind, for people: it says nothing to them";
+            self.notices.push(about(Problem::new(place, what)));
+            return Ok(());
         }
         if own.is_none() && TO_COME.contains(&kind.as_str()) {
             let what = "NotImplemented: this version does not serve this kind";

@@ -13,8 +13,10 @@ use crate::objects::Kind;
 
 /// Kinds of ours that this version serves.
 const OURS: [&str; 3] = ["BGPClusterConfig", "BGPPeerConfig", "BGPNodeOverride"];
-/// Kinds of ours to come; others have some of these names, too.
-pub(super) const TO_COME: [&str; 3] = ["BGPFilter", "BGPAdvertisement", "BGPSessionState"];
+/// Kinds of ours whose engine is to come; others have some of these names, too.
+pub(super) const TO_COME: [&str; 2] = ["BGPFilter", "BGPAdvertisement"];
+/// The kind that nodes write and people read.
+pub(super) const WRITTEN_BY_NODES: &str = "BGPSessionState";
 
 /// Kubernetes v1.35, as of all kinds; <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/>
 const OF_METADATA: &[&str] = &[
@@ -64,7 +66,8 @@ pub(super) fn of_head(api_version: &str, kind: &str) -> Option<String> {
         return Some(format!("apiVersion: {api_version:?}, kind: {kind:?}: {what}"));
     }
     let seems_ours = OURS.iter().any(|known| is(known))
-        || (TO_COME.iter().any(|known| is(known)) && (is_core || group.contains("cambric")));
+        || (TO_COME.iter().chain([&WRITTEN_BY_NODES]).any(|known| is(known))
+            && (is_core || group.contains("cambric")));
     (seems_ours && group != GROUP).then(|| format!("apiVersion: {api_version:?}: {kind} is of {API_VERSION}"))
 }
 

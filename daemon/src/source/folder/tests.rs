@@ -117,8 +117,26 @@ fn an_edit_with_a_fault_changes_nothing_and_is_named() {
             overrides("n1", "{name: a, adress: 192.0.2.1, asn: 1}"),
             format!(
                 "{peers}: spec.peers[0].adress: unknown field `adress`, expected one of \
-                 `name`, `address`, `asn`, `port`, `localAddress`, `peerConfig`"
+                 `name`, `address`, `interface`, `defaultGateway`, `listenRange`, `asn`, `peerAS`, `port`, \
+                 `localAddress`, `peerConfig`"
             ),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, asn: 1}"),
+            format!("{peers}: spec.peers[0].address: absent: nobody knows where the peer is"),
+        ),
+        (
+            "peers.yaml",
+            overrides("n1", "{name: a, interface: eth1, asn: 1}"),
+            format!("{peers}: spec.peers[0].interface: NotImplemented: this version cannot serve it; leave it out"),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "tor", "{holdTimeSeconds: 9, bfd: {}}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.bfd: NotImplemented: this version cannot serve it; \
+             leave it out"
+                .to_owned(),
         ),
         (
             "peers.yaml",

@@ -27,15 +27,16 @@ fn documents_of_one_file_are_told_apart_and_foreign_kinds_passed_over() {
 fn faults_name_place_and_field_and_the_rest_counts() {
     let (manifest, faults) = decode(&format!(
         "{}---\n{}---\nkind: Node\nmetadata: {{name: n1}}\n---\nhello\n---\n{}",
-        ours("BGPPeerConfig", "{bfd: true}"),
+        ours("BGPPeerConfig", "{bdf: true}"),
         ours("BGPClusterConfg", "{}"),
         ours("BGPNodeOverride", "{asn: 65001}")
     ));
     assert_eq!(
         faults,
         [
-            "a.yaml, document 1: BGPPeerConfig x: spec.bfd: unknown field `bfd`, expected one of \
-                 `holdTimeSeconds`, `keepaliveSeconds`, `families`, `connect`, `import`, `export`, `maxPrefixes`",
+            "a.yaml, document 1: BGPPeerConfig x: spec.bdf: unknown field `bdf`, expected one of \
+                 `holdTimeSeconds`, `keepaliveSeconds`, `families`, `connect`, `import`, `export`, `maxPrefixes`, \
+                 `filters`, `secret`, `ttlSecurity`, `multihop`, `bfd`, `gracefulRestart`, `localAS`",
             "a.yaml, document 2: BGPClusterConfg x: cambric.dev/v1alpha1 has no such kind",
             "a.yaml, document 3: missing field `apiVersion`",
             "a.yaml, document 4: invalid type: string \"hello\", expected an object with apiVersion and kind",
@@ -49,7 +50,7 @@ fn decoding_errors_begin_with_the_path_of_the_field() {
     let peer =
         |fields: &str| ours("BGPNodeOverride", &format!("{{peers: [{{name: a}}, {{name: b, {fields}}}]}}"));
     for (text, says) in [
-        (peer("asn: x"), "spec.peers[0]: missing field `address`"),
+        (peer("asn: x").replace("name: a", "port: 1"), "spec.peers[0]: missing field `name`"),
         (
             peer("asn: x").replace("{name: a}, ", ""),
             "spec.peers[0].asn: invalid type: string \"x\", expected u32",

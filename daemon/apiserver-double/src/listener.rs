@@ -1,0 +1,225 @@
+//! The server on a socket: HTTP/1.1, with or without TLS, on a runtime of its own thread.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use socket2::{SockAddr, Socket};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::{Certificate, Certificates};
+use crate::server::{Peer, Server, User, serve};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Serves until it is dropped, which cuts what is open.
+pub struct Listener {
+    address: SocketAddr,
+    /// The authority's certificate, if this is TLS.
+    authority: Option<String>,
+    /// Dropped to stop the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _door: Arc<Door>,
+}
+
+impl Listener {
+    pub(crate) fn new(
+        server: Arc<Server>,
+        listener: TcpListener,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<(Listener, Arc<Door>)> {
+        listener.set_nonblocking(true).context("the socket")?;
+        let address = listener.local_addr().context("the socket")?;
+        let door = Arc::new(Door { socket: Socket::from(listener), address });
+        let tls = certificates
+            .map(|certificates| {
+                let config = certificates.server_config().context("the certificates")?;
+                Ok::<_, anyhow::Error>(Tls {
+                    acceptor: TlsAcceptor::from(Arc::new(config)),
+                    users: Arc::clone(&certificates.users),
+                })
+            })
+            .transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let of_thread = Arc::clone(&door);
+        let thread = std::thread::Builder::new().name("apiserver".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(server, of_thread, tls) => {}
+                    // An error, too: the listener is gone.
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        let listener = Listener {
+            address,
+            authority: certificates.map(Certificates::authority),
+            stop: Some(stop),
+            thread: Some(thread),
+            _door: Arc::clone(&door),
+        };
+        Ok((listener, door))
+    }
+
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:8080`, or `https://...`.
+    pub fn url(&self) -> String {
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// A kubeconfig for a client with this token: `cambric`, `admin`, or another of
+    /// [`crate::ApiServer::add_token`].
+    pub fn kubeconfig(&self, token: &str) -> String {
+        self.kubeconfig_of(&json!({"token": token}))
+    }
+
+    /// A kubeconfig for a client with this certificate.
+    pub fn kubeconfig_with_certificate(&self, client: &Certificate) -> String {
+        self.kubeconfig_of(&json!({
+            "client-certificate-data": base64(&client.certificate),
+            "client-key-data": base64(&client.key),
+        }))
+    }
+
+    fn kubeconfig_of(&self, user: &Value) -> String {
+        let mut cluster = json!({"server": self.url()});
+        if let Some(authority) = &self.authority {
+            cluster["certificate-authority-data"] = base64(authority);
+        }
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "double",
+            "clusters": [{"name": "double", "cluster": cluster}],
+            "users": [{"name": "client", "user": user}],
+            "contexts": [{"name": "double", "context": {"cluster": "double", "user": "client"}}]});
+        // JSON is YAML.
+        format!("{config:#}\n")
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As the API writes octets in JSON.
+fn base64(text: &str) -> Value {
+    serde_json::to_value(ByteString(text.as_bytes().to_vec())).unwrap_or_default()
+}
+
+/// The socket that clients come to. It keeps its port while it is shut, and refuses.
+#[derive(Debug)]
+pub(crate) struct Door {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Door {
+    /// From now on connections are refused.
+    pub(crate) fn shut(&self) -> io::Result<()> {
+        // Linux: stops to listen (`inet_shutdown`). A port that the kernel chose is given up with it, so it is taken again
+        // at once; one that was asked for stays bound, and binding again says so.
+        self.socket.shutdown(Shutdown::Read)?;
+        let _ = self.socket.bind(&SockAddr::from(self.address));
+        Ok(())
+    }
+
+    /// From now on connections are accepted again.
+    pub(crate) fn open(&self) -> io::Result<()> {
+        self.socket.listen(BACKLOG)
+    }
+}
+
+struct Tls {
+    acceptor: TlsAcceptor,
+    users: Arc<Mutex<Vec<(Vec<u8>, User)>>>,
+}
+
+async fn accept(server: Arc<Server>, door: Arc<Door>, tls: Option<Tls>) {
+    let mut link = server.link();
+    let tls = tls.map(Arc::new);
+    loop {
+        // Anew each time the door was shut: tokio takes the end of a socket for final.
+        let is_away = link.borrow_and_update().is_away;
+        let listener =
+            door.socket.try_clone().map(TcpListener::from).and_then(tokio::net::TcpListener::from_std);
+        let Ok(listener) = listener else { return };
+        loop {
+            tokio::select! {
+                changed = link.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                stream = listener.accept(), if !is_away => match stream {
+                    Ok((stream, _)) => {
+                        tokio::spawn(connection(Arc::clone(&server), stream, tls.clone()));
+                    }
+                    // Shut, or out of files: either way there is nothing to accept before something changes.
+                    Err(_) => tokio::task::yield_now().await,
+                },
+            }
+        }
+    }
+}
+
+async fn connection(server: Arc<Server>, stream: TcpStream, tls: Option<Arc<Tls>>) {
+    let mut link = server.link();
+    if link.borrow_and_update().is_away {
+        return;
+    }
+    // Small answers and events leave at once.
+    let _ = stream.set_nodelay(true);
+    tokio::select! {
+        () = http(server, stream, tls) => {}
+        _ = link.changed() => {}
+    }
+}
+
+async fn http(server: Arc<Server>, stream: TcpStream, tls: Option<Arc<Tls>>) {
+    match tls {
+        None => http1_connection(server, stream, Peer::Open).await,
+        Some(tls) => {
+            let Ok(stream) = tls.acceptor.accept(stream).await else { return };
+            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let peer = match certificate {
+                None => Peer::Anonymous,
+                Some(certificate) => {
+                    let users = tls.users.lock().unwrap_or_else(PoisonError::into_inner);
+                    let user = users.iter().find(|(der, _)| der == certificate.as_ref());
+                    user.map_or(Peer::Anonymous, |(_, user)| Peer::Known(user.clone()))
+                }
+            };
+            http1_connection(server, stream, peer).await;
+        }
+    }
+}
+
+async fn http1_connection<S>(server: Arc<Server>, stream: S, peer: Peer)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| serve(Arc::clone(&server), peer.clone(), request));
+    // An error is a client that went away, or a stream that is to be cut: the connection ends with it.
+    let _ =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+}

@@ -1,0 +1,274 @@
+//! Neighbours, and what many of them have in common.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigStatus, MOST_NAME_OCTETS, schema};
+
+/// One neighbour: at an address, behind an interface or a gateway, or whoever calls from a range.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.address), has(self.interface), has(self.defaultGateway), has(self.listenRange)]\
+             .exists_one(given, given)",
+    "message": "exactly one of address, interface, defaultGateway and listenRange must be there",
+}, {
+    "rule": "has(self.asn) != has(self.peerAS)",
+    "message": "exactly one of asn and peerAS must be there",
+}, {
+    "rule": "!has(self.localAddress) || !has(self.address) || !isIP(self.localAddress) || !isIP(self.address) \
+             || ip(self.localAddress).family() == ip(self.address).family()",
+    "message": "localAddress must be of the family of address",
+}]))]
+pub struct PeerEntry {
+    /// For people, and for commands on this peer: letters, digits, '.', '_', ':' and '-'.
+    #[schemars(schema_with = "schema::peer_name")]
+    pub name: String,
+    /// Its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::address")]
+    pub address: Option<String>,
+    /// The interface that it is behind: unnumbered, by IPv6 link-local addresses (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::interface")]
+    pub interface: Option<String>,
+    /// It is where the default route of this family points to (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_gateway: Option<FamilyName>,
+    /// Whoever opens a session from this range, own addresses excluded (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::prefix")]
+    pub listen_range: Option<String>,
+    /// Its AS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = u32::MAX))]
+    pub asn: Option<u32>,
+    /// Its AS, where the number does not matter (NotImplemented).
+    #[serde(default, rename = "peerAS", skip_serializing_if = "Option::is_none")]
+    pub peer_as: Option<PeerAs>,
+    /// TCP port it listens on; 179 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Source address of our connections, of the same family; chosen by the kernel if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::address")]
+    pub local_address: Option<String>,
+    /// Name of a BGPPeerConfig; the defaults if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MOST_NAME_OCTETS))]
+    pub peer_config: Option<String>,
+}
+
+/// Which AS a peer may be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PeerAs {
+    /// Any other than the node's.
+    External,
+    /// The node's.
+    Internal,
+}
+
+/// What many neighbours have in common.
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPPeerConfig", plural = "bgppeerconfigs")]
+#[kube(shortname = "bgppc", category = "cambric", derive = "PartialEq", status = "ConfigStatus")]
+#[kube(doc = "What many neighbours have in common.")]
+#[kube(printcolumn = r#"{"name":"Hold","type":"integer","jsonPath":".spec.holdTimeSeconds"}"#)]
+#[kube(printcolumn = r#"{"name":"Families","type":"string","jsonPath":".spec.families"}"#)]
+#[kube(printcolumn = r#"{"name":"Import","type":"string","jsonPath":".spec.import"}"#)]
+#[kube(printcolumn = r#"{"name":"Export","type":"string","jsonPath":".spec.export"}"#)]
+#[kube(
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#
+)]
+#[kube(
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#
+)]
+#[kube(
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#
+)]
+#[kube(printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.holdTimeSeconds) || self.holdTimeSeconds == 0 || self.holdTimeSeconds >= 3",
+    "message": "holdTimeSeconds must be 0 or at least 3 (RFC 4271 section 4.2)",
+}, {
+    "rule": "!has(self.keepaliveSeconds) \
+             || self.keepaliveSeconds * 3 <= (has(self.holdTimeSeconds) ? self.holdTimeSeconds : 90)",
+    "message": "keepaliveSeconds must be at most a third of holdTimeSeconds (RFC 4271 section 4.4)",
+}, {
+    "rule": "!has(self.ttlSecurity) || !has(self.multihop)",
+    "message": "ttlSecurity and multihop exclude each other",
+}]))]
+pub struct BGPPeerConfigSpec {
+    /// 0, or 3 to 65535; 90 if absent (RFC 4271 section 10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time_seconds: Option<u16>,
+    /// At least 1 and at most a third of the hold time; a third if absent (RFC 4271 section 4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub keepalive_seconds: Option<u16>,
+    /// What the session carries; the family of the peer's address if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub families: Option<Vec<FamilyName>>,
+    /// Who opens the TCP connection.
+    #[serde(default)]
+    pub connect: Connect,
+    /// What the peer may tell us.
+    #[serde(default)]
+    pub import: ImportPolicy,
+    /// What it is told.
+    #[serde(default)]
+    pub export: ExportPolicy,
+    /// Most routes accepted of a family; 20000 if absent. Further ones are refused, the session stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = u32::MAX))]
+    pub max_prefixes: Option<u32>,
+    /// Filters behind import and before export, by family (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["family"]))]
+    pub filters: Option<Vec<FamilyFilters>>,
+    /// The key of TCP MD5 signatures (RFC 2385) (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretKey>,
+    /// Packets of the peer must have come over few hops (RFC 5082) (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_security: Option<TtlSecurity>,
+    /// An external peer is not on a link of the node (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multihop: Option<Multihop>,
+    /// Fast detection of failures (RFC 5880); off if absent (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+    /// What is agreed on for restarts (RFC 4724); 120 s, none long-lived, if absent (NotImplemented).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graceful_restart: Option<GracefulRestart>,
+    /// AS that the node has towards this peer; its own if absent (NotImplemented).
+    #[serde(default, rename = "localAS", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = u32::MAX))]
+    pub local_as: Option<u32>,
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum FamilyName {
+    /// IPv4 unicast.
+    #[default]
+    #[serde(rename = "ipv4")]
+    Ipv4,
+    /// IPv6 unicast.
+    #[serde(rename = "ipv6")]
+    Ipv6,
+}
+
+/// Who opens the TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Connect {
+    /// Whoever is first.
+    #[default]
+    Both,
+    /// The peer.
+    Passive,
+}
+
+/// What a peer may tell us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ImportPolicy {
+    /// What the cluster declares.
+    #[default]
+    Declared,
+    /// Everything that is sound.
+    All,
+}
+
+/// What a peer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ExportPolicy {
+    /// Our own prefixes; an internal peer also what external peers told us.
+    #[default]
+    Own,
+    /// Every best path.
+    All,
+}
+
+/// Filters of one family.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FamilyFilters {
+    /// Of this family.
+    pub family: FamilyName,
+    /// Names of BGPFilters that what the peer tells goes through, one after another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::object_names")]
+    pub import: Vec<String>,
+    /// Names of BGPFilters that what the peer is told goes through, one after another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::object_names")]
+    pub export: Vec<String>,
+}
+
+/// A key in a Secret of the namespace that the daemon runs in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKey {
+    /// Name of the Secret. Without it there is no session: never an empty password.
+    #[schemars(length(min = 1, max = MOST_NAME_OCTETS))]
+    pub name: String,
+    /// Which of its entries; `password` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MOST_NAME_OCTETS))]
+    pub key: Option<String>,
+}
+
+/// How far away the peer may be (RFC 5082).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TtlSecurity {
+    /// 1 for a neighbour on a link.
+    #[schemars(range(min = 1, max = 254))]
+    pub hops: u8,
+}
+
+/// How far away an external peer may be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Multihop {
+    /// TTL of our packets.
+    #[schemars(range(min = 2, max = 255))]
+    pub ttl: u8,
+}
+
+/// A session of BFD beside that of BGP; single hop, asynchronous (RFC 5881).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bfd {
+    /// Between two of our packets; 300 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 50, max = 60000))]
+    pub transmit_milliseconds: Option<u32>,
+    /// Between two packets of the peer, at least; 300 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 50, max = 60000))]
+    pub receive_milliseconds: Option<u32>,
+    /// How many of our packets the peer may miss; 3 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 255))]
+    pub multiplier: Option<u8>,
+}
+
+/// How long routes are kept while one side restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GracefulRestart {
+    /// How long the peer waits for us; 120 if absent (RFC 4724 section 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4095))]
+    pub restart_seconds: Option<u16>,
+    /// How long stale routes are kept beyond that as a last resort; 0 if absent (RFC 9494 section 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 0x00FF_FFFF))]
+    pub long_lived_seconds: Option<u32>,
+}
