@@ -279,7 +279,7 @@ impl ApiServer {
 
     /// The server is gone: connections are cut and refused, until [`ApiServer::back`].
     pub fn away(&self) {
-        self.server.cut(true);
+        self.server.leave();
         // A door that does not shut lets nobody in either: connections end at once while the server is away.
         self.each_door(|door| drop(door.shut()));
     }
@@ -291,10 +291,10 @@ impl ApiServer {
     }
 
     /// The process starts anew: everything open is cut, watches in the middle; what happened before is forgotten, so that
-    /// a watch from any older version is answered with 410.
+    /// a watch from any older version is answered with 410. A server that is away has done this when it is back.
     pub fn restart(&self) {
         self.server.store.write(State::forget_history);
-        self.server.cut(false);
+        self.server.cut();
     }
 
     /// What happened before now is forgotten, as by a compaction: 410 for older versions and continue tokens. Watches that
@@ -312,14 +312,14 @@ impl ApiServer {
     /// of the time after it will be used again for other changes. Everything open is cut.
     pub fn rewind(&self, mark: &Mark) {
         self.server.store.write(|state| *state = mark.0.backup());
-        self.server.cut(false);
+        self.server.cut();
     }
 
     /// Another cluster at the same address: without objects, definitions, and history; another uid of `kube-system`;
     /// versions from the start. Everything open is cut. Tokens, roles and certificates stay.
     pub fn replace(&self) {
         self.server.store.write(|state| *state = State::new());
-        self.server.cut(false);
+        self.server.cut();
     }
 
     /// All requests since the start or [`ApiServer::forget_requests`], the oldest first, at most a million.

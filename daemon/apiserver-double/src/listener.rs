@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::server::conn::http1;
@@ -21,6 +22,8 @@ use crate::server::{Peer, Server, User, serve};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// After a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Serves until it is dropped, which cuts what is open.
 pub struct Listener {
@@ -41,7 +44,7 @@ impl Listener {
     ) -> anyhow::Result<(Listener, Arc<Door>)> {
         listener.set_nonblocking(true).context("the socket")?;
         let address = listener.local_addr().context("the socket")?;
-        let door = Arc::new(Door { socket: Socket::from(listener), address });
+        let door = Arc::new(Door { socket: Socket::from(listener), address, is_open: Mutex::new(true) });
         let tls = certificates
             .map(|certificates| {
                 let config = certificates.server_config().context("the certificates")?;
@@ -132,11 +135,17 @@ fn base64(text: &str) -> Value {
 pub(crate) struct Door {
     socket: Socket,
     address: SocketAddr,
+    is_open: Mutex<bool>,
 }
 
 impl Door {
     /// From now on connections are refused.
     pub(crate) fn shut(&self) -> io::Result<()> {
+        let mut is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *is_open, false) {
+            // To shut down what does not listen is kept, and inherited by connections that are accepted later.
+            return Ok(());
+        }
         // Linux: stops to listen (`inet_shutdown`). A port that the kernel chose is given up with it, so it is taken again
         // at once; one that was asked for stays bound, and binding again says so.
         self.socket.shutdown(Shutdown::Read)?;
@@ -146,6 +155,8 @@ impl Door {
 
     /// From now on connections are accepted again.
     pub(crate) fn open(&self) -> io::Result<()> {
+        let mut is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        *is_open = true;
         self.socket.listen(BACKLOG)
     }
 }
@@ -174,8 +185,8 @@ async fn accept(server: Arc<Server>, door: Arc<Door>, tls: Option<Tls>) {
                     Ok((stream, _)) => {
                         tokio::spawn(connection(Arc::clone(&server), stream, tls.clone()));
                     }
-                    // Shut, or out of files: either way there is nothing to accept before something changes.
-                    Err(_) => tokio::task::yield_now().await,
+                    // Shut at this moment, or out of files.
+                    Err(_) => tokio::time::sleep(PAUSE).await,
                 },
             }
         }

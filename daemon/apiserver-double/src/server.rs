@@ -164,9 +164,14 @@ impl Server {
         self.link.subscribe()
     }
 
-    /// Cuts everything that is open.
-    pub(crate) fn cut(&self, is_away: bool) {
-        self.link.send_modify(|link| *link = Link { is_away, epoch: link.epoch + 1 });
+    /// Cuts everything that is open. Who is away stays away.
+    pub(crate) fn cut(&self) {
+        self.link.send_modify(|link| link.epoch += 1);
+    }
+
+    /// Cuts everything that is open, and lets nobody in.
+    pub(crate) fn leave(&self) {
+        self.link.send_modify(|link| *link = Link { is_away: true, epoch: link.epoch + 1 });
     }
 
     pub(crate) fn come_back(&self) {
