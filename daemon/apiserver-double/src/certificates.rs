@@ -22,13 +22,28 @@ pub struct Certificate {
     pub key: String,
 }
 
+/// Who has which certificate. Nobody else's is signed by the authority.
+#[derive(Default)]
+pub(crate) struct Users(Mutex<Vec<(Vec<u8>, User)>>);
+
+impl Users {
+    fn add(&self, der: Vec<u8>, user: User) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((der, user));
+    }
+
+    /// Whose certificate this is, in DER.
+    pub(crate) fn find(&self, der: &[u8]) -> Option<User> {
+        let users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        users.iter().find(|(other, _)| other == der).map(|(_, user)| user.clone())
+    }
+}
+
 /// An authority, a server's certificate, and as many clients' as are made.
 pub struct Certificates {
     authority: CertifiedIssuer<'static, KeyPair>,
     server: Certificate,
     client: Certificate,
-    /// By certificate, in DER. Nobody else's is signed by this authority.
-    pub(crate) users: Arc<Mutex<Vec<(Vec<u8>, User)>>>,
+    pub(crate) users: Arc<Users>,
 }
 
 impl Certificates {
@@ -49,7 +64,7 @@ impl Certificates {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (server, _) = sign(params, &authority)?;
 
-        let users = Arc::default();
+        let users = Arc::<Users>::default();
         let client = make_client(&authority, &users, User::new(CAMBRIC))?;
         Ok(Certificates { authority, server, client, users })
     }
@@ -108,7 +123,7 @@ fn sign(
 
 fn make_client(
     authority: &CertifiedIssuer<'static, KeyPair>,
-    users: &Mutex<Vec<(Vec<u8>, User)>>,
+    users: &Users,
     user: User,
 ) -> anyhow::Result<Certificate> {
     let mut params = CertificateParams::new(Vec::new())?;
@@ -118,6 +133,6 @@ fn make_client(
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let (client, der) = sign(params, authority)?;
-    users.lock().unwrap_or_else(PoisonError::into_inner).push((der, user));
+    users.add(der, user);
     Ok(client)
 }

@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-use crate::certificates::{Certificate, Certificates};
-use crate::server::{Peer, Server, User, serve};
+use crate::certificates::{Certificate, Certificates, Users};
+use crate::server::{Peer, Server, serve};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -163,7 +163,7 @@ impl Door {
 
 struct Tls {
     acceptor: TlsAcceptor,
-    users: Arc<Mutex<Vec<(Vec<u8>, User)>>>,
+    users: Arc<Users>,
 }
 
 async fn accept(server: Arc<Server>, door: Arc<Door>, tls: Option<Tls>) {
@@ -212,14 +212,8 @@ async fn http(server: Arc<Server>, stream: TcpStream, tls: Option<Arc<Tls>>) {
         Some(tls) => {
             let Ok(stream) = tls.acceptor.accept(stream).await else { return };
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            let peer = match certificate {
-                None => Peer::Anonymous,
-                Some(certificate) => {
-                    let users = tls.users.lock().unwrap_or_else(PoisonError::into_inner);
-                    let user = users.iter().find(|(der, _)| der == certificate.as_ref());
-                    user.map_or(Peer::Anonymous, |(_, user)| Peer::Known(user.clone()))
-                }
-            };
+            let user = certificate.and_then(|certificate| tls.users.find(certificate));
+            let peer = user.map_or(Peer::Anonymous, Peer::Known);
             http1_connection(server, stream, peer).await;
         }
     }

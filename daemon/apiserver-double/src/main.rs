@@ -43,10 +43,8 @@ fn main() -> anyhow::Result<()> {
         let text = listener.kubeconfig("admin");
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    #[expect(clippy::print_stdout, reason = "whoever started this waits for the line")]
-    {
-        println!("serving on {}", listener.url());
-    }
+    // Whoever started this waits for the line.
+    println!("serving on {}", listener.url());
     // Until a signal ends the process: there is nothing to put in order.
     loop {
         std::thread::park();

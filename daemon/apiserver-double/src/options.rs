@@ -185,7 +185,7 @@ impl Token {
     fn read(text: &str) -> Result<Token, Status> {
         let read = || -> Option<Token> {
             let mut base64 = text.replace('-', "+").replace('_', "/");
-            while base64.len() % 4 != 0 {
+            while !base64.len().is_multiple_of(4) {
                 base64.push('=');
             }
             let ByteString(octets) = serde_json::from_value(Value::String(base64)).ok()?;
