@@ -57,6 +57,17 @@ pub struct Survivor {
     pub addresses: Vec<IpAddr>,
 }
 
+/// How much of a range is granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The range.
+    pub range: Range,
+    /// Slots that a pod has: an address of each family of the range.
+    pub granted: usize,
+    /// Slots that pods may have, granted ones among them; a released one rests for [`COOL_DOWN`].
+    pub grantable: usize,
+}
+
 /// Why leases cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
@@ -138,6 +149,24 @@ impl Leases {
         let lock = lock(&folder)?;
         let tables = other_tables(&folder, &[], boot_id)?;
         Ok(Some(Leases { tables, configured: 0, _lock: lock }))
+    }
+
+    /// How many slots of each range are granted, and how many could be. Takes no lock, as a slot is written at once.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn usage(run_dir: &Path, network: &str) -> Result<Vec<Usage>, LeaseError> {
+        let folder = folder(run_dir, network);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let boot_id = BootId::current().map_err(in_path(Path::new(table::BOOT_ID_FILE)))?;
+        let usage = |table: &Table| Usage {
+            range: table.range().clone(),
+            granted: table.leases().count(),
+            grantable: table.range().grantable().len(),
+        };
+        Ok(other_tables(&folder, &[], boot_id)?.iter().map(usage).collect())
     }
 
     /// All leases, table by table in the order of slots.
@@ -385,6 +414,16 @@ mod tests {
         assert_eq!(only(leases.grant(&holder("c"), MINUTE).expect("granted")), first);
         let error = leases.grant(&holder("d"), MINUTE).expect_err("exhausted");
         assert_eq!(error.to_string(), "no free address in 10.0.0.0/30: all 2 are leased");
+    }
+
+    #[test]
+    fn usage_is_told_while_somebody_else_has_the_lock() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        assert_eq!(Leases::usage(run_dir.path(), "net").expect("no network yet"), []);
+        let mut leases = open(&run_dir, &[range("10.0.0.0/29")]);
+        leases.grant(&holder("a"), MINUTE).expect("granted");
+        let usage = Leases::usage(run_dir.path(), "net").expect("readable");
+        assert_eq!(usage, [Usage { range: range("10.0.0.0/29"), granted: 1, grantable: 6 }]);
     }
 
     #[test]

@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 pub use crate::enforcer::status::{
-    Cause, Count, Counts, Denial, DenialCounts, Denied, Direction, Filter, PodState, PolicyState, Repairs,
-    Report, Status, Waiting,
+    Applied, Cause, Count, Counts, Denial, DenialCounts, Denied, Direction, Filter, PodState, PolicyState,
+    Repairs, Report, Status, Waiting,
 };
 pub use crate::error::{Error, NotPlaced};
 

@@ -169,6 +169,25 @@ pub struct Snapshot {
     pub checks: u64,
 }
 
+/// As much of a [`Snapshot`] as costs nothing, however many routes there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Learned routes of ours in the kernel, stale ones among them.
+    pub learned: PerFamily<usize>,
+    /// Unreachable routes of ours in the kernel.
+    pub unreachable: PerFamily<usize>,
+    /// Prefixes queued for writing.
+    pub pending: usize,
+    /// Prefixes whose write was refused and is tried again.
+    pub failing: usize,
+    /// Repairs since the start.
+    pub repairs: BTreeMap<RepairCause, u64>,
+    /// How often events were lost.
+    pub overruns: u64,
+    /// How often everything was compared with the kernel.
+    pub checks: u64,
+}
+
 /// One group of a [`Snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupState {

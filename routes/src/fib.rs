@@ -33,7 +33,7 @@ use crate::{
     config::Config,
     contest::Contests,
     diff::{self, Aim, Merge, OnLink, Op, Plan, Resolved},
-    event::{Event, FailedWrite, ForeignRoute, GroupState, RepairCause, Snapshot},
+    event::{Counts, Event, FailedWrite, ForeignRoute, GroupState, RepairCause, Snapshot},
     intern::{Interned, Interner},
     links::LinkTable,
     mirror::{Form, Mirror, Shape},
@@ -462,6 +462,18 @@ impl Fib {
 
     pub(crate) fn reached(&self, mark: Mark) -> bool {
         self.pending.reached(mark)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            learned: self.mirror.learned(),
+            unreachable: self.mirror.unreachable(),
+            pending: self.pending.len(),
+            failing: self.pending.failed(),
+            repairs: self.repairs.clone(),
+            overruns: self.overruns,
+            checks: self.checks,
+        }
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {

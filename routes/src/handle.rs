@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     config::Config,
     error::{Ended, Error},
-    event::{Event, Snapshot},
+    event::{Counts, Event, Snapshot},
     kernel,
     links::LinkTable,
     neighbors::Neighbor,
@@ -87,6 +87,16 @@ impl Routes {
     pub async fn snapshot(&self) -> Result<Snapshot, Ended> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Snapshot(reply)).await?;
+        answer.await.map_err(|_| Ended)
+    }
+
+    /// How much there is at this moment.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn counts(&self) -> Result<Counts, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Counts(reply)).await?;
         answer.await.map_err(|_| Ended)
     }
 

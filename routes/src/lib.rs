@@ -82,7 +82,7 @@ mod wanted;
 pub use self::{
     config::Config,
     error::{Ended, Error},
-    event::{Event, FailedWrite, ForeignRoute, GroupState, RepairCause, Snapshot, Unusable},
+    event::{Counts, Event, FailedWrite, ForeignRoute, GroupState, RepairCause, Snapshot, Unusable},
     handle::Routes,
     links::{Link, LinkAddress, LinkTable},
     neighbors::{Neighbor, NeighborState},

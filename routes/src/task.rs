@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     diff::Op,
     error::Error,
-    event::{Event, Snapshot},
+    event::{Counts, Event, Snapshot},
     fib::Fib,
     handle::Routes,
     kernel::{self, Dump, DumpStep, Kernel, KernelEvent},
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     NextHopLost(NextHop),
     AllowSweep(Family),
     Snapshot(oneshot::Sender<Snapshot>),
+    Counts(oneshot::Sender<Counts>),
     Flushed(oneshot::Sender<()>),
 }
 
@@ -161,6 +162,9 @@ impl Task {
             // Whoever asked may have gone away; that is their affair.
             Command::Snapshot(reply) => {
                 reply.send(self.fib.snapshot(now)).ok();
+            }
+            Command::Counts(reply) => {
+                reply.send(self.fib.counts()).ok();
             }
             Command::Flushed(reply) => self.flushes.push((self.fib.mark(), reply)),
         }

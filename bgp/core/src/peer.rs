@@ -190,6 +190,8 @@ pub(crate) struct Peer {
     /// How often all attempts of both sides had come to nothing, since the peer was made or the operator last
     /// touched it.
     pub(crate) failed_attempts: u32,
+    /// Sessions that ended, since the peer was made.
+    pub(crate) sessions_lost: u64,
     /// What was wrong with UPDATEs and survived (RFC 7606), since the peer was made.
     pub(crate) flawed_updates: u64,
     /// The last of these.
@@ -227,6 +229,7 @@ impl Peer {
             reason: Reason::of(address),
             shown: (PeerState::Active, now),
             failed_attempts: 0,
+            sessions_lost: 0,
             flawed_updates: 0,
             last_flaw: None,
             flaws_told: BTreeSet::new(),
@@ -596,6 +599,7 @@ impl Peer {
         cx.effects.push(Effect::Close { conn: old, last_words: Vec::new() });
         let Some((session, since)) = connection.established() else { return };
         let kept = self.helper.lost(cx.now, session);
+        self.sessions_lost += 1;
         self.backoff.session_ended(cx.now.duration_since(since));
         self.reason.note(cx.now, "peer restarted: it opened a new connection".to_owned());
         cx.effects.push(Effect::Down { kept });
@@ -698,6 +702,7 @@ impl Peer {
     fn ended(&mut self, cx: &mut Context<'_>, connection: &Connection, kept: BTreeSet<Family>) {
         match connection.established() {
             Some((_, since)) => {
+                self.sessions_lost += 1;
                 self.backoff.session_ended(cx.now.duration_since(since));
                 cx.effects.push(Effect::Down { kept });
             }

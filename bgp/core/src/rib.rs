@@ -212,6 +212,8 @@ pub(crate) struct Rib {
     /// Families for which routes are not yet chosen (RFC 4724 section 4.1).
     deferring: BTreeSet<Family>,
     ask_again: Vec<AskAgain>,
+    /// How often a path that a peer told was refused; one that is judged again is not told again.
+    refusals: BTreeMap<Refusal, u64>,
 }
 
 impl Rib {
@@ -228,6 +230,7 @@ impl Rib {
             kernel: BTreeMap::new(),
             deferring: BTreeSet::new(),
             ask_again: Vec::new(),
+            refusals: BTreeMap::new(),
         };
         rib.set_originated(wanted);
         rib
@@ -400,7 +403,11 @@ impl Rib {
         for prefix in prefixes {
             let id = self.dest_id(*prefix);
             self.set_path(id, peer, None);
-            match self.admit(peer, prefix, &attributes) {
+            let verdict = self.verdict(peer, prefix, &attributes);
+            if let Some(Err(refusal)) = verdict {
+                *self.refusals.entry(refusal).or_default() += 1;
+            }
+            match verdict.and_then(|verdict| self.admit(peer, prefix, verdict)) {
                 Some(verdict) => {
                     let path = Path {
                         peer,
@@ -433,22 +440,26 @@ impl Rib {
         self.use_room(peer);
     }
 
+    /// What is thought of a new path; `None`: nobody knows the peer.
+    fn verdict(&self, peer: PeerId, prefix: &Prefix, attributes: &Attributes) -> Option<Result<(), Refusal>> {
+        let tables = self.peers.get(&peer)?;
+        let accepted = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.accepted);
+        let verdict = judge(prefix, attributes, tables.policy.import, &self.view);
+        let has_place = accepted < tables.max_prefixes;
+        Some(if has_place { verdict } else { verdict.and(Err(Refusal::OverMaxPrefixes)) })
+    }
+
     /// The verdict over a new path, `None` if it is not even kept: a peer that tells a million routes
     /// that we refuse shall not fill our memory either.
     fn admit(
         &mut self,
         peer: PeerId,
         prefix: &Prefix,
-        attributes: &Attributes,
+        verdict: Result<(), Refusal>,
     ) -> Option<Result<(), Refusal>> {
         let tables = self.peers.get(&peer)?;
-        let limit = tables.max_prefixes;
-        let counts = tables.counts.get(&prefix.family()).copied().unwrap_or_default();
-        let mut verdict = judge(prefix, attributes, tables.policy.import, &self.view);
-        if verdict.is_ok() && counts.accepted >= limit {
-            verdict = Err(Refusal::OverMaxPrefixes);
-        }
-        if verdict.is_err() && counts.refused >= limit {
+        let refused = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.refused);
+        if verdict.is_err() && refused >= tables.max_prefixes {
             self.counts_mut(peer, prefix.family())?.drop_path(verdict);
             return None;
         }
@@ -480,6 +491,11 @@ impl Rib {
                 }
             }
         }
+    }
+
+    /// How often a path that a peer told was refused, since the start.
+    pub(crate) fn refusals(&self) -> &BTreeMap<Refusal, u64> {
+        &self.refusals
     }
 
     fn counts_mut(&mut self, peer: PeerId, family: Family) -> Option<&mut InCounts> {
@@ -576,7 +592,8 @@ impl Rib {
         }
         for (id, _, freshness, attributes) in accepted.into_iter().chain(refused) {
             let prefix = self.dest(id).prefix;
-            if let Some(verdict) = self.admit(peer, &prefix, &attributes) {
+            let verdict = self.verdict(peer, &prefix, &attributes);
+            if let Some(verdict) = verdict.and_then(|verdict| self.admit(peer, &prefix, verdict)) {
                 self.set_path(id, peer, Some(Path { peer, attributes, verdict, freshness }));
             }
         }

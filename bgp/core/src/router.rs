@@ -23,6 +23,10 @@ use crate::types::{Asn, ConnId, PeerId, PeerKind};
 use crate::wire::notification::{cease, code};
 use crate::wire::{GracefulRestart, Notification, RestartFamily, Update};
 
+mod tally;
+
+pub use tally::{PeerTally, Tally};
+
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -121,6 +125,8 @@ pub struct Router {
     next_conn: u64,
     next_peer: u32,
     actions: VecDeque<Action>,
+    /// Sessions of peers that were removed since.
+    sessions_lost: u64,
     /// Table work behind a lost gateway: the caller gets to turn traffic away before it is done.
     postponed: Option<Postponed>,
     /// Connections that [`Action::Transmit`] named and nobody has polled yet.
@@ -221,6 +227,7 @@ impl Router {
             next_conn: 0,
             next_peer: 0,
             actions: VecDeque::new(),
+            sessions_lost: 0,
             postponed: None,
             ready: BTreeSet::new(),
         };
@@ -312,6 +319,7 @@ impl Router {
         if let Some(peer) = self.peers.remove(&id) {
             self.removed.retain(|_, until| *until > now);
             self.removed.insert(address, peer.reads_until());
+            self.sessions_lost += peer.sessions_lost;
         }
     }
 

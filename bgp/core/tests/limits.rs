@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{Part, Verdict};
 use cambric_bgp::{ConnId, Family, Prefix, Wanted};
 use support::scripted::{self, Device, capability, message};
@@ -130,6 +131,33 @@ fn peer_that_stays_near_its_limit_or_at_it_is_warned_of_once() {
         }
         assert_eq!(rig.warnings(), 0, "{limit}: still full");
     }
+}
+
+#[test]
+fn refused_prefixes_are_counted_when_they_are_told_and_not_when_they_are_judged_again() {
+    let mut rig = Rig::with_limit(2);
+    rig.tell(0..5);
+    rig.judge_again();
+    let tally = rig.device.router.tally();
+    assert_eq!(tally.refusals, BTreeMap::from([(Refusal::OverMaxPrefixes, 3)]));
+    let counts = tally.counts[&Family::Ipv4];
+    assert_eq!((counts.received, counts.accepted, counts.refused, counts.not_kept), (5, 2, 3, 1));
+}
+
+#[test]
+fn sessions_that_ended_are_counted_also_when_the_peer_is_gone() {
+    let mut rig = Rig::with_limit(2);
+    let lost = |rig: &Rig| {
+        let tally = rig.device.router.tally();
+        (tally.sessions_lost, tally.peers.first().map(|peer| peer.sessions_lost))
+    };
+    assert_eq!(lost(&rig), (0, Some(0)));
+    let id = rig.device.router.peer_at(ip(PEER)).expect("configured");
+    rig.device.router.restart(rig.device.now, id);
+    assert_eq!(lost(&rig), (1, Some(1)));
+    rig.wanted.peers.clear();
+    rig.device.apply(rig.wanted.clone());
+    assert_eq!(lost(&rig), (1, None));
 }
 
 #[test]

@@ -24,10 +24,45 @@ pub struct Status {
     pub changes: u64,
     /// The last of them, from the command to the last answer of the kernel.
     pub last_change: Option<Duration>,
+    /// How long they took.
+    pub applied: Applied,
     /// Endpoints that are closed, and what they wait for.
     pub waiting: BTreeMap<IfName, Waiting>,
     /// Denied packets that the kernel told of (it tells a few of each chain a second).
     pub denials: DenialCounts,
+}
+
+/// How long changes took, from the command to the last answer of the kernel: how many of them by upper bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Those that took no longer than the bound of the same place, and longer than the one before; the last: those
+    /// that took longer than all.
+    pub counts: [u64; Applied::BOUNDS.len() + 1],
+    /// All of them together.
+    pub sum: Duration,
+}
+
+impl Applied {
+    /// From a change of one member to a whole view of a large cluster.
+    pub const BOUNDS: [Duration; 10] = [
+        Duration::from_micros(250),
+        Duration::from_micros(500),
+        Duration::from_millis(1),
+        Duration::from_micros(2500),
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(100),
+        Duration::from_millis(500),
+        Duration::from_millis(2500),
+    ];
+
+    /// One more.
+    pub(crate) fn add(&mut self, took: Duration) {
+        let at = Self::BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(Self::BOUNDS.len());
+        self.counts[at] += 1;
+        self.sum += took;
+    }
 }
 
 /// How much there is.
@@ -250,4 +285,19 @@ pub struct Denial {
     pub policies: Vec<Key>,
     /// The chain that denied it; `closed`: the veth was in no chain.
     pub chain: ChainName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_counts_below_the_first_bound_that_it_keeps() {
+        let mut applied = Applied::default();
+        for micros in [1, 250, 251, 2_500_000, 2_500_001] {
+            applied.add(Duration::from_micros(micros));
+        }
+        assert_eq!(applied.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(applied.sum, Duration::from_micros(5_000_503));
+    }
 }

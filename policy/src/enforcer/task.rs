@@ -18,7 +18,7 @@ use super::denials::Denials;
 use super::ledger::{Ledger, direction_of};
 use super::ready::Ready;
 use super::refusals::{self, Refusals};
-use super::status::{Cause, Counts, Denial, Direction, Repairs, Status, Waiting};
+use super::status::{Applied, Cause, Counts, Denial, Direction, Repairs, Status, Waiting};
 use super::waiters::Waiters;
 use super::writer::{Depth, Sought, Trouble, Writer, jitter};
 use super::{Command, Config, Error};
@@ -127,6 +127,7 @@ struct Told {
     repairs: BTreeMap<Cause, Repairs>,
     changes: u64,
     last_change: Option<Duration>,
+    applied: Applied,
 }
 
 /// A change, and who waits for it to be in the kernel.
@@ -352,6 +353,7 @@ impl Task {
         self.refusals.written();
         self.told.changes += 1;
         self.told.last_change = Some(elapsed);
+        self.told.applied.add(elapsed);
         debug!(elapsed_us = elapsed.as_micros(), "policy written");
         self.plan_drops();
     }

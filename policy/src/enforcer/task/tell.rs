@@ -25,6 +25,7 @@ impl Task {
             counts: self.counts(),
             changes: self.told.changes,
             last_change: self.told.last_change,
+            applied: self.told.applied,
             waiting: self
                 .endpoints
                 .keys()
