@@ -50,6 +50,12 @@ fn ranges(prefixes: &[Prefix]) -> Vec<Value> {
         .collect()
 }
 
+/// Whether it is there, just so.
+pub fn stands(folder: &Path, content: &Value) -> bool {
+    let present = fs::read(folder.join(FILE_NAME)).ok();
+    present.and_then(|present| serde_json::from_slice::<Value>(&present).ok()).as_ref() == Some(content)
+}
+
 /// Writes it if it differs: to a temporary file, then by rename, since the runtime reads at any time.
 ///
 /// # Errors

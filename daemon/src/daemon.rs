@@ -28,6 +28,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
+use crate::health::Pulse;
+use crate::http::{self, Http};
 use crate::intent::{Intent, NoIntent, intent};
 use crate::log::Log;
 use crate::objects::Problem;
@@ -94,6 +96,9 @@ struct Daemon {
     state: watch::Sender<State>,
     pod_routes: watch::Receiver<PodRoutes>,
     policy: Policy,
+    http: watch::Receiver<Http>,
+    /// Shows that the main loop comes round.
+    pulse: Pulse,
 }
 
 type RoutesTask = JoinHandle<Result<(), cambric_routes::Error>>;
@@ -131,19 +136,25 @@ impl Daemon {
             policy::Settings { node: node.clone(), run_dir: args.run_dir.clone(), bgp_port: args.bgp_port };
         let wired = endpoints::start(args.run_dir.clone(), routes.links());
         let policy = policy::start(args.policy, settings, wired).await.context("starting NetworkPolicy")?;
+        let (told_http, http_told) = watch::channel(Http::default());
+        let pulse = Pulse::new(Instant::now());
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
             manifests: folder.clone(),
             pictures: None,
             log,
+            http: http_told,
+            run_dir: args.run_dir.clone(),
             started_at: Instant::now(),
             routes: routes.clone(),
             policy: policy.clone(),
             disabled: Arc::clone(&disabled),
             state: published,
         };
-        control::start(&args.run_dir, shared).context("opening the control socket")?;
+        control::start(&args.run_dir, shared.clone()).context("opening the control socket")?;
+        let http = shared.http.clone();
+        http::start(http::Settings::from(&args), shared, pulse.clone(), told_http);
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
         let mut daemon = Daemon {
             intent: Err(NoIntent::NodeUnknown(node.clone())),
@@ -161,6 +172,8 @@ impl Daemon {
             state,
             pod_routes,
             policy,
+            http,
+            pulse,
         };
         daemon.set_problems(Origin::Policy, daemon.policy.problems());
         Ok((daemon, routes_task))
@@ -170,7 +183,10 @@ impl Daemon {
         let mut links = self.routes.links();
         let mut readiness = interval(READINESS_INTERVAL);
         readiness.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut beat = interval(Pulse::INTERVAL);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.pulse.beat();
             let ready = self.state.borrow().ready;
             // All branches are cancel-safe: channels and watches lose nothing when dropped.
             tokio::select! {
@@ -201,8 +217,13 @@ impl Daemon {
                     changed?;
                     self.set_problems(Origin::Policy, self.policy.problems());
                 }
+                Ok(()) = self.http.changed() => {
+                    let problems = self.http.borrow_and_update().problems.clone();
+                    self.set_problems(Origin::Http, problems);
+                }
                 Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,
+                _ = beat.tick() => {}
             }
         }
     }
@@ -222,6 +243,7 @@ impl Daemon {
     /// The wishes of the operator or the links of the host have changed.
     async fn update_intent(&mut self) -> anyhow::Result<()> {
         let Some(View { fabric: objects, .. }) = self.view.clone() else { return Ok(()) };
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.source_seen, true));
         let links = fib::links(&self.routes.links().borrow().clone());
         let found = intent(&objects, &self.node, &links);
         let problems = match &found {
@@ -298,8 +320,14 @@ impl Daemon {
         if sources_changed {
             self.write_learned_again().await?;
         }
-        if self.state.borrow().ready && !self.write_conflist() {
-            self.state.send_modify(|state| state.ready = false);
+        if self.state.borrow().ready {
+            if !self.write_conflist() {
+                self.state.send_modify(|state| state.ready = false);
+            }
+        } else if let Some(content) = self.conflist() {
+            // That of an earlier run serves as long as it says the same.
+            let stands = conflist::stands(&self.args.cni_conf_dir, &content);
+            self.state.send_modify(|state| state.conflist_stands = stands);
         }
         Ok(())
     }
@@ -370,6 +398,10 @@ impl Daemon {
     /// peer, or no peer is configured. Then pods may start.
     async fn check_readiness(&mut self) -> anyhow::Result<()> {
         let mut waiting_for = self.waiting_for().await?;
+        if self.converged.len() == Family::ALL.len() && !self.state.borrow().routes_in_sync {
+            self.routes.flushed().await?;
+            self.state.send_modify(|state| state.routes_in_sync = true);
+        }
         if waiting_for.is_empty() {
             self.routes.flushed().await?;
             if self.write_conflist() {
@@ -411,14 +443,12 @@ impl Daemon {
     /// Writes the CNI configuration; whether it stands as it should. What is in the way is a problem, and
     /// it is tried again with the next look at readiness.
     fn write_conflist(&mut self) -> bool {
-        let Ok(intent) = &self.intent else { return false };
+        if self.intent.is_err() {
+            return false;
+        }
         let folder = &self.args.cni_conf_dir;
         // Without ranges there is nothing to write; pods that run keep the ones they have.
-        let written = if intent.pod_prefixes.is_empty() {
-            Ok(())
-        } else {
-            conflist::write(folder, &conflist::render(intent, &self.args.run_dir, self.args.policy_gate))
-        };
+        let written = self.conflist().map_or(Ok(()), |content| conflist::write(folder, &content));
         let problem = written.err().map(|error| {
             Problem::new(
                 folder.join(conflist::FILE_NAME).display().to_string(),
@@ -427,7 +457,14 @@ impl Daemon {
         });
         let is_written = problem.is_none();
         self.set_problems(Origin::Conflist, problem);
+        self.state.send_modify(|state| state.conflist_stands = is_written);
         is_written
+    }
+
+    /// What should be in the CNI configuration; `None` while this node has no ranges, or nobody knows.
+    fn conflist(&self) -> Option<serde_json::Value> {
+        let intent = self.intent.as_ref().ok().filter(|intent| !intent.pod_prefixes.is_empty())?;
+        Some(conflist::render(intent, &self.args.run_dir, self.args.policy_gate))
     }
 }
 

@@ -24,9 +24,12 @@ pub mod daemon;
 pub mod endpoints;
 pub mod fib;
 pub mod forwarding;
+pub mod health;
+pub mod http;
 pub mod intent;
 pub mod kinds;
 pub mod log;
+pub mod metrics;
 pub mod objects;
 pub mod own_address;
 #[cfg(test)]

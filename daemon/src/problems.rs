@@ -16,6 +16,8 @@ pub enum Origin {
     PodRoutes,
     /// NetworkPolicy.
     Policy,
+    /// Health and metrics.
+    Http,
 }
 
 /// By origin.

@@ -10,6 +10,7 @@ use cambric_speaker::Handle;
 use tokio::sync::{Mutex, watch};
 
 use crate::control::Disabled;
+use crate::http::Http;
 use crate::intent::Intent;
 use crate::log::Log;
 use crate::pod_routes::PodRoutes;
@@ -28,6 +29,12 @@ pub struct State {
     pub problems: Vec<String>,
     /// Routing is ready: pods may start.
     pub ready: bool,
+    /// The source has shown a whole view.
+    pub source_seen: bool,
+    /// Everything that peers told at the start is written.
+    pub routes_in_sync: bool,
+    /// The CNI configuration is there as it should be.
+    pub conflist_stands: bool,
     /// What it still waits for.
     pub waiting_for: Vec<String>,
     /// What was done for the host routes of pods.
@@ -53,6 +60,10 @@ pub struct Shared {
     pub pictures: Option<watch::Receiver<Arc<Picture>>>,
     /// What is logged.
     pub log: Log,
+    /// Where health and metrics are served.
+    pub http: watch::Receiver<Http>,
+    /// Run-time files.
+    pub run_dir: PathBuf,
     /// The kernel's side.
     pub routes: Routes,
     /// NetworkPolicy.

@@ -1,9 +1,10 @@
 //! `show status`: the daemon on one page.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use cambric_api::{Keeping, KernelStatus, NodeAddress, Reply, Status};
+use cambric_api::{HttpStatus, Keeping, KernelStatus, NodeAddress, Reply, Status};
 use cambric_bgp::Admin;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::PeerStatus;
@@ -12,6 +13,7 @@ use cambric_speaker::Gone;
 
 use super::words::escaped;
 use super::{cluster, peers, policy};
+use crate::health;
 use crate::intent::Intent;
 use crate::own_address::Choice;
 use crate::pod_routes::PodRoutes;
@@ -60,7 +62,7 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
         cluster,
         addresses: state.intent.as_deref().map(addresses).unwrap_or_default(),
         uplinks: state.intent.iter().flat_map(|intent| intent.uplinks.clone()).collect(),
-        http: None,
+        http: Some(http(shared)),
     }))
 }
 
@@ -71,6 +73,16 @@ fn addresses(intent: &Intent) -> Vec<NodeAddress> {
         interface: choice.interface.clone(),
     };
     intent.choices.values().map(said).collect()
+}
+
+fn http(shared: &Shared) -> HttpStatus {
+    let listening = shared.http.borrow();
+    let places = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect();
+    HttpStatus {
+        health: places(&listening.health),
+        metrics: places(&listening.metrics),
+        missing: health::missing(shared).iter().map(|what| escaped(what)).collect(),
+    }
 }
 
 fn kernel(snapshot: &Snapshot) -> [KernelStatus; 2] {
