@@ -14,8 +14,9 @@
 
 mod claims;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cambric_bgp::Prefix;
 
@@ -76,7 +77,9 @@ pub(crate) enum Age {
 pub(crate) fn settle(entries: &[&Entry], held: &Claims, own: &str, age: Age) -> Settled {
     let claims = Claims { views: held.views, ..Claims::default() };
     let settled = Settled { claims, ..Settled::default() };
-    let mut court = Court { entries, held, own, age, granted: BTreeMap::new(), settled };
+    let (granted, admitted, asked) = (BTreeMap::new(), vec![false; entries.len()], labels_asked_for(entries));
+    let claimants = entries.iter().map(|entry| (entry.object.kind(), entry.name.clone())).collect();
+    let mut court = Court { entries, claimants, held, own, age, granted, admitted, asked, settled };
     court.names();
     court.addresses();
     court.ranges();
@@ -119,18 +122,23 @@ impl Why {
 
 struct Court<'a> {
     entries: &'a [&'a Entry],
+    /// Whose they are.
+    claimants: Vec<Claimant>,
     held: &'a Claims,
     own: &'a str,
     age: Age,
     /// By claim, the index of the entry.
     granted: BTreeMap<Claim, usize>,
+    /// By index, whether its name was granted.
+    admitted: Vec<bool>,
+    /// Labels of nodes that somebody asks for.
+    asked: BTreeSet<&'a str>,
     settled: Settled,
 }
 
 impl<'a> Court<'a> {
-    fn claimant(&self, index: usize) -> Claimant {
-        let Entry { name, object, .. } = &self.entries[index];
-        (object.kind(), name.clone())
+    fn claimant(&self, index: usize) -> &Claimant {
+        &self.claimants[index]
     }
 
     /// Those of this node itself first; then those that were granted in the last view; then the older object; else in
@@ -143,7 +151,7 @@ impl<'a> Court<'a> {
     fn precedence(&self, claim: &Claim, index: usize) -> Precedence {
         let Entry { file, name, .. } = self.entries[index];
         let is_local = matches!(claim, Claim::Address(_) | Claim::Range(_)) && name == self.own;
-        let precedence = self.held.precedence(claim, &self.claimant(index), file, is_local);
+        let precedence = self.held.precedence(claim, self.claimant(index), file, is_local);
         match self.age {
             Age::SinceSeen => precedence,
             Age::ByOrder => Precedence { since: 0, ..precedence },
@@ -151,7 +159,7 @@ impl<'a> Court<'a> {
     }
 
     fn grant(&mut self, claim: Claim, index: usize) {
-        self.settled.claims.granted.insert(claim.clone(), self.claimant(index));
+        self.settled.claims.granted.insert(claim.clone(), self.claimants[index].clone());
         self.granted.insert(claim, index);
     }
 
@@ -162,7 +170,7 @@ impl<'a> Court<'a> {
 
     /// Its name is granted: from now on it counts.
     fn admit(&mut self, claim: Claim, index: usize) {
-        let (claimant, file) = (self.claimant(index), self.entries[index].file.clone());
+        let (claimant, file) = (self.claimants[index].clone(), self.entries[index].file.clone());
         let since = match self.age {
             Age::SinceSeen => self.held.objects.get(&claimant).map_or(self.held.views, |held| held.since),
             Age::ByOrder => 0,
@@ -172,6 +180,7 @@ impl<'a> Court<'a> {
         }
         self.settled.claims.objects.insert(claimant, Standing { file, since });
         self.granted.insert(claim, index);
+        self.admitted[index] = true;
         self.show(index);
     }
 
@@ -180,7 +189,7 @@ impl<'a> Court<'a> {
         let problem = Problem::new(place.clone(), what).about(object.kind(), name.clone()).because(why);
         let mut is_new = false;
         for claim in claims {
-            let refused = (file.clone(), self.claimant(index), claim);
+            let refused = (file.clone(), self.claimants[index].clone(), claim);
             is_new |= !self.held.refused.contains(&refused);
             self.settled.claims.refused.insert(refused);
         }
@@ -205,7 +214,7 @@ impl<'a> Court<'a> {
     }
 
     fn conflicted(&self, winner: usize) -> Reason {
-        let (kind, name) = self.claimant(winner);
+        let (kind, name) = self.claimant(winner).clone();
         Reason::Conflicted { winner: ObjectRef { kind, name } }
     }
 
@@ -233,24 +242,33 @@ impl<'a> Court<'a> {
         let Entry { place, name, object, .. } = &self.entries[index];
         let (place, name) = (place.clone(), name.clone());
         let Settled { objects, workloads, .. } = &mut self.settled;
-        match object.clone() {
-            Object::Node(says) => drop(objects.nodes.insert(name, Shown { place, says })),
-            Object::ClusterConfig(says) => drop(objects.cluster_configs.insert(name, Shown { place, says })),
-            Object::PeerConfig(says) => drop(objects.peer_configs.insert(name, Shown { place, says })),
-            Object::NodeOverride(says) => drop(objects.node_overrides.insert(name, Shown { place, says })),
-            Object::Pod(key, says) => drop(workloads.pods.insert(key, says)),
-            Object::Namespace(name, says) => drop(workloads.namespaces.insert(name, says)),
-            Object::NetworkPolicy(key, says) => drop(workloads.policies.insert(key, says)),
+        match object {
+            Object::Node(node) => {
+                let says = node.with_labels(&self.asked);
+                drop(objects.nodes.insert(name, Shown { place, says }));
+            }
+            Object::ClusterConfig(says) => {
+                drop(objects.cluster_configs.insert(name, Shown { place, says: says.clone() }));
+            }
+            Object::PeerConfig(says) => {
+                drop(objects.peer_configs.insert(name, Shown { place, says: says.clone() }));
+            }
+            Object::NodeOverride(says) => {
+                drop(objects.node_overrides.insert(name, Shown { place, says: says.clone() }));
+            }
+            Object::Pod(key, says) => drop(workloads.pods.insert(key.clone(), Arc::clone(says))),
+            Object::Namespace(name, says) => {
+                drop(workloads.namespaces.insert(Arc::clone(name), Arc::clone(says)));
+            }
+            Object::NetworkPolicy(key, says) => {
+                drop(workloads.policies.insert(key.clone(), Arc::clone(says)));
+            }
         }
     }
 
     /// The entries whose name was granted, and of which `pick` wants something; in their order.
     fn shown<T>(&self, pick: impl Fn(&'a Object) -> Option<T>) -> Vec<(usize, &'a Entry, T)> {
-        let granted = |index: &usize, entry: &Entry| {
-            let claim = Claim::Name(entry.object.kind(), entry.name.clone());
-            self.granted.get(&claim) == Some(index)
-        };
-        let entries = self.entries.iter().copied().enumerate().filter(|(index, entry)| granted(index, entry));
+        let entries = self.entries.iter().copied().enumerate().filter(|(index, _)| self.admitted[*index]);
         entries.filter_map(|(index, entry)| Some((index, entry, pick(&entry.object)?))).collect()
     }
 
@@ -441,7 +459,7 @@ impl<'a> Court<'a> {
     }
 
     fn is_held(&self, claim: &Claim, index: usize) -> bool {
-        self.held.granted.get(claim) == Some(&self.claimant(index))
+        self.held.granted.get(claim) == Some(self.claimant(index))
     }
 
     /// The peers that `node` has in common with others.
@@ -517,6 +535,15 @@ impl<'a> Court<'a> {
             }
         }
     }
+}
+
+/// Those that configurations select nodes by, or read from them.
+fn labels_asked_for<'a>(entries: &[&'a Entry]) -> BTreeSet<&'a str> {
+    let configs = entries.iter().filter_map(|entry| match &entry.object {
+        Object::ClusterConfig(config) => Some(config),
+        _ => None,
+    });
+    configs.flat_map(|config| config.labels.keys().chain(&config.asn_label)).map(String::as_str).collect()
 }
 
 fn node(object: &Object) -> Option<&Node> {
@@ -658,6 +685,7 @@ mod tests {
         let with_address = |mut entry: Entry| {
             let Object::Node(node) = &mut entry.object else { return entry };
             node.addresses.insert(Family::Ipv4, address);
+            node.internal_addresses.push(("status.addresses[0].address".to_owned(), address));
             entry
         };
         let nodes: Vec<Entry> = nodes.into_iter().map(with_address).collect();

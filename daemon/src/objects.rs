@@ -135,6 +135,17 @@ pub struct Node {
     pub pod_ranges: Vec<(String, Prefix)>,
 }
 
+impl Node {
+    /// With no other labels than these: there are many nodes, and each has many.
+    pub(crate) fn with_labels(&self, asked: &BTreeSet<&str>) -> Node {
+        let Node { labels, addresses, internal_addresses, pod_ranges } = self;
+        let labels = labels.iter().filter(|(key, _)| asked.contains(key.as_str()));
+        let labels = labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let (addresses, pod_ranges) = (addresses.clone(), pod_ranges.clone());
+        Node { labels, addresses, internal_addresses: internal_addresses.clone(), pod_ranges }
+    }
+}
+
 /// What counts of a BGPClusterConfig.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterConfig {

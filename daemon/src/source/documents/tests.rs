@@ -1,5 +1,7 @@
 //! Objects of an API server. What is the same for files is tried with a [folder](super::super::folder).
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::*;
@@ -324,6 +326,28 @@ fn changed_addresses_are_followed_here_and_elsewhere() {
 }
 
 #[test]
+fn a_label_that_nobody_asks_for_changes_nothing() {
+    let mut server = Server::of_three();
+    let selector = json!({"matchLabels": {"rack": "1"}});
+    server.put(6, Kind::BGPClusterConfig, "all", json!({"nodeSelector": selector, "asnLabel": "asn"}));
+    let mut node = object(1, "v1", Kind::Node, "n1", json!({"podCIDR": "10.1.0.0/24"}));
+    node["metadata"]["labels"] = json!({"rack": "1", "asn": "65001", "mood": "good"});
+    server.show(Kind::Node, "n1", node.clone());
+    let before = server.view();
+    let labels = |view: &View| view.fabric.nodes["n1"].says.labels.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        (before.fabric.config_of["n1"].as_str(), labels(&before)),
+        ("all", vec!["asn".into(), "rack".into()])
+    );
+    node["metadata"]["labels"]["mood"] = json!("bad");
+    server.show(Kind::Node, "n1", node.clone());
+    assert!(Arc::ptr_eq(&server.view().fabric, &before.fabric), "BGP need not look at it");
+    node["metadata"]["labels"]["rack"] = json!("2");
+    server.show(Kind::Node, "n1", node);
+    assert_eq!(server.view().fabric.config_of.get("n1"), None);
+}
+
+#[test]
 fn of_two_other_nodes_with_one_range_all_think_the_same() {
     let mut server = Server::of_three();
     server.node(2, "n2", &["10.3.0.0/24"]);
@@ -351,4 +375,46 @@ fn the_record_has_what_a_server_does_not_show_again() {
     assert_eq!(recorded(&server), ["BGPNodeOverride n1", "BGPPeerConfig tor", "Node n1", "Node n2"]);
     server.start_anew_as("n1");
     assert_eq!(server.view().fabric, view.fabric);
+}
+
+/// Says what a large cluster costs; of a build without optimization, which takes some ten times as long.
+#[test]
+fn a_cluster_of_five_thousand_nodes_is_looked_at_without_squares() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+        status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4
+    };
+    let figures = |nodes: usize| {
+        let mut server = Server::new();
+        server.put(1, Kind::BGPClusterConfig, "all", json!({"asn": 65001, "mesh": "Disabled"}));
+        let before = resident();
+        let started = Instant::now();
+        for number in 1..=nodes {
+            let range = format!("10.{}.{}.0/24", number / 256, number % 256);
+            let address = format!("172.16.{}.{}", number / 256, number % 256);
+            server.node_at(2, &format!("n{number}"), &[&range], &address);
+        }
+        let read = started.elapsed();
+        let started = Instant::now();
+        let first = server.documents.view(&Look::All(server.objects.clone()));
+        let settled = started.elapsed();
+        assert_eq!(first.fabric.problems, []);
+        server.node_at(2, "n2", &["10.200.0.0/24"], "172.31.0.2");
+        let started = Instant::now();
+        let second = server.documents.view(&Look::All(server.objects.clone()));
+        let edited = started.elapsed();
+        let started = Instant::now();
+        let intent = intent(&second.fabric, "n1", &[]).expect("it is there");
+        let meant = started.elapsed();
+        assert_eq!(intent.wanted.declared.pods.len(), nodes);
+        drop(first);
+        let kept = resident().saturating_sub(before);
+        println!(
+            "{nodes} nodes: read {read:?}, first view {settled:?}, one node changed {edited:?}, intent {meant:?}, \
+             {kept} KiB"
+        );
+        read + settled + edited + meant
+    };
+    let (some, many) = (figures(500), figures(5000));
+    assert!(many < some * 40 + Duration::from_secs(10), "{some:?} for a tenth, {many:?} for all");
 }
