@@ -36,6 +36,22 @@ pub(crate) fn json(code: u16, bytes: Bytes) -> Response<Body> {
     response(code, "application/json", full(bytes))
 }
 
+/// Octets of another type than objects have.
+pub(crate) fn of_type(content_type: &'static str, bytes: Bytes) -> Response<Body> {
+    response(200, content_type, full(bytes))
+}
+
+/// With one header `Warning` for each text (RFC 7234 section 5.5, code 299), which kubectl shows.
+pub(crate) fn with_warnings(mut response: Response<Body>, texts: &[String]) -> Response<Body> {
+    for text in texts {
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(http::header::WARNING, value);
+        }
+    }
+    response
+}
+
 /// Plain text, as the outer layers of the real server answer.
 pub(crate) fn text(code: u16, text: &'static str) -> Response<Body> {
     response(code, "text/plain; charset=utf-8", full(Bytes::from_static(text.as_bytes())))

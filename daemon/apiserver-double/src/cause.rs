@@ -59,3 +59,12 @@ impl Status {
         Status { details: Some(json!({ "causes": causes })), ..Status::new(409, "Conflict", message) }
     }
 }
+
+impl Status {
+    /// 409: the version that was sent is not the object's.
+    pub(crate) fn modified(resource: &crate::kind::Resource, name: &str) -> Status {
+        let what =
+            "the object has been modified; please apply your changes to the latest version and try again";
+        Status::conflict(resource, name, what)
+    }
+}

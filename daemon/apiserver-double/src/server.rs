@@ -118,7 +118,6 @@ pub(crate) struct Call {
     pub(crate) target: Target,
     pub(crate) kind: Arc<Kind>,
     pub(crate) query: Query,
-    pub(crate) user: User,
     pub(crate) user_agent: String,
     pub(crate) accept: String,
     pub(crate) content_type: String,
@@ -360,7 +359,7 @@ fn other(server: &Server, parts: &Parts) -> Response<Body> {
     }
     let kinds: Vec<Arc<Kind>> = server.store.read().kinds().cloned().collect();
     match discovery::answer(&kinds, path, header(&parts.headers, &ACCEPT)) {
-        Some(value) if parts.method == Method::GET => body::json(200, Bytes::from(value.to_string())),
+        Some(answer) if parts.method == Method::GET => body::of_type(answer.content_type, answer.body),
         _ => body::text(404, NOT_FOUND),
     }
 }
@@ -394,14 +393,14 @@ async fn resource(
     }
     let text = |name: &HeaderName| header(&parts.headers, name).to_owned();
     let (user_agent, accept, content_type) = (text(&USER_AGENT), text(&ACCEPT), text(&CONTENT_TYPE));
-    let call = Call { verb, target, kind, query, user, user_agent, accept, content_type };
+    let call = Call { verb, target, kind, query, user_agent, accept, content_type };
     match verb {
         Verb::Get => get(server, &call).await,
         Verb::List => list(server, &call).await,
         Verb::Watch => watch(server, &call).await,
         _ => {
             let reply = server.store.write(|state| update::handle(state, &call, body))?;
-            Ok(body::json(reply.code, reply.body))
+            Ok(body::with_warnings(body::json(reply.code, reply.body), &reply.warnings))
         }
     }
 }
