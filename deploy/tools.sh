@@ -27,6 +27,8 @@ if [ "${1:-}" = test ]; then
     package+=(
         [/usr/sbin/bird]=bird2
         [/usr/bin/gobgpd]=gobgpd
+        # Any version does; this one is Debian's, 1.20.
+        [/usr/bin/kubectl]=kubernetes-client
         [/usr/lib/cni/ptp]=containernetworking-plugins
         [/usr/sbin/ipset]=ipset
         [/usr/sbin/iptables-nft]=iptables

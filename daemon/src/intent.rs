@@ -38,8 +38,6 @@ pub struct Intent {
     pub choices: BTreeMap<Family, Choice>,
     /// The links over which it speaks with others.
     pub uplinks: BTreeSet<String>,
-    /// Peers that are other nodes of a mesh, with their names; nobody has named them one by one.
-    pub mesh: BTreeMap<IpAddr, String>,
     /// What the operator should mend.
     pub problems: Vec<Problem>,
 }
@@ -158,12 +156,11 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
             wanted.peers.insert(peer.address, config);
         }
     }
-    let (mesh, of_mesh) = cluster.add_mesh(&mut wanted, name, &known);
-    problems.extend(of_mesh);
+    problems.extend(cluster.add_mesh(&mut wanted, name, &known));
     problems.sort();
     problems.dedup();
     let uplinks = own_address::uplinks(&choices, wanted.peers.keys().copied(), links);
-    Ok(Intent { wanted, pod_prefixes, node_addresses, choices, uplinks, mesh, problems })
+    Ok(Intent { wanted, pod_prefixes, node_addresses, choices, uplinks, problems })
 }
 
 /// An address on the subnet of a link is known to the neighbours there; a host route would only hide it.
@@ -266,17 +263,10 @@ impl<'a> Cluster<'a> {
         Some(config)
     }
 
-    /// A session with every other node of the mesh for each family that both have an address of. Gives these nodes by
-    /// address, and what is wrong.
-    fn add_mesh(
-        self,
-        wanted: &mut Wanted,
-        own_name: &str,
-        own: &Addresses,
-    ) -> (BTreeMap<IpAddr, String>, Vec<Problem>) {
-        let mut mesh = BTreeMap::new();
+    /// A session with every other node of the mesh for each family that both have an address of.
+    fn add_mesh(self, wanted: &mut Wanted, own_name: &str, own: &Addresses) -> Vec<Problem> {
         if !self.has_mesh(own_name) {
-            return (mesh, Vec::new());
+            return Vec::new();
         }
         // A node that is told to have no mesh would turn us away.
         let others = self.objects.nodes.iter().filter(|(name, _)| *name != own_name && self.has_mesh(name));
@@ -314,7 +304,6 @@ impl<'a> Cluster<'a> {
                 let mut peer = PeerConfig::new(name, *address, asn);
                 peer.local_address = Some(*local);
                 wanted.peers.insert(*address, peer);
-                mesh.insert(*address, of.to_owned());
             }
         }
         let more = renamed.len().saturating_sub(1);
@@ -328,7 +317,7 @@ impl<'a> Cluster<'a> {
             let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
             problems.push(Problem::new("BGPClusterConfig", what));
         }
-        (mesh, problems)
+        problems
     }
 }
 
