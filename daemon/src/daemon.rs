@@ -37,6 +37,7 @@ use crate::pod_routes::PodRoutes;
 use crate::policy::{self, Policy};
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
+use crate::report::Report;
 use crate::source::record::{self, Record};
 use crate::source::{Views, dir};
 use crate::state::{Shared, State};
@@ -97,6 +98,7 @@ struct Daemon {
     pod_routes: watch::Receiver<PodRoutes>,
     policy: Policy,
     http: watch::Receiver<Http>,
+    report: Report,
     /// Shows that the main loop comes round.
     pulse: Pulse,
 }
@@ -173,6 +175,7 @@ impl Daemon {
             pod_routes,
             policy,
             http,
+            report: Report::off(),
             pulse,
         };
         daemon.set_problems(Origin::Policy, daemon.policy.problems());
@@ -221,6 +224,7 @@ impl Daemon {
                     let problems = self.http.borrow_and_update().problems.clone();
                     self.set_problems(Origin::Http, problems);
                 }
+                () = self.report.changed() => self.set_problems(Origin::Report, self.report.problems()),
                 Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,
                 _ = beat.tick() => {}
@@ -276,8 +280,12 @@ impl Daemon {
     }
 
     fn set_problems(&mut self, origin: Origin, problems: impl IntoIterator<Item = Problem>) {
-        for problem in self.problems.set(origin, problems) {
+        let new = self.problems.set(origin, problems);
+        for problem in &new {
             tracing::warn!(problem = %problem, "a problem for the operator");
+        }
+        if origin != Origin::Report {
+            self.report.found(&new);
         }
         self.state.send_modify(|state| state.problems = self.problems.in_words());
     }
@@ -378,6 +386,7 @@ impl Daemon {
             Event::PeerChanged { peer, state } => {
                 let Some(speaker) = &self.speaker else { return Ok(()) };
                 if let Some(status) = speaker.handle.look(move |router| router.peer(peer)).await? {
+                    self.report.session(&status, state);
                     // An error from before the session says nothing about the session.
                     let error = status.last_error.filter(|_| state != PeerState::Established);
                     let reason = error.map(|error| error.what);

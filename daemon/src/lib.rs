@@ -38,6 +38,7 @@ pub mod pod_routes;
 pub mod policy;
 pub mod problems;
 pub mod readiness;
+pub mod report;
 pub mod router_advertisements;
 pub mod source;
 pub mod state;

@@ -18,6 +18,8 @@ pub enum Origin {
     Policy,
     /// Health and metrics.
     Http,
+    /// What is written to the API server.
+    Report,
 }
 
 /// By origin.

@@ -1,0 +1,198 @@
+//! What this node writes to the API server: its taint and condition, and Events.
+//!
+//! ```text
+//!   sessions, problems, repairs, the picture --> happenings --> events (pure) --> recorder --> Events
+//!   state, picture --------------------------------------------> node -----------------------> own Node
+//!                                      troubles <--- what the server refuses ---'
+//! ```
+//!
+//! Nothing here is ever waited for: a node routes whether or not anybody hears of it. What is written is always the
+//! latest state, after a pause that grows and differs between nodes while the server does not answer; nothing queues.
+//! What the server forbids is a problem that names verb and resource. A folder as source has nobody to report to.
+
+pub(crate) mod events;
+mod looks;
+pub mod node;
+pub(crate) mod recorder;
+mod words;
+pub(crate) mod write;
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::path::Path;
+use std::sync::Arc;
+
+use cambric_bgp::peer::PeerState;
+use cambric_bgp::router::PeerStatus;
+use cambric_cni::gate::ready;
+use cambric_kube::Picture;
+use cambric_routes::{Routes, Snapshot};
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use self::node::{Keeper, Life, OwnNode};
+use self::recorder::{Recorder, Teller};
+use self::words::{Api, Sessions};
+use crate::args::Switch;
+use crate::objects::Problem;
+use crate::policy::Policy;
+use crate::state::State;
+
+/// What it needs to know from the start.
+pub struct Inputs {
+    /// This node.
+    pub node: String,
+    /// Whether the taint is ours to set and lift.
+    pub node_taint: Switch,
+    /// As [`life`] finds it, before anything of this run is there.
+    pub life: Life,
+    /// How to speak with the server.
+    pub clients: watch::Receiver<Option<Client>>,
+    /// What it shows.
+    pub pictures: watch::Receiver<Arc<Picture>>,
+    /// What the main loop publishes.
+    pub state: watch::Receiver<State>,
+}
+
+/// Whether an earlier run of this boot left something to go on with: routes in the kernel, or the mark that pods are
+/// judged. To be asked before the daemon writes either.
+pub fn life(run_dir: &Path, found: &Snapshot) -> Life {
+    let families = cambric_routes::Family::ALL.into_iter();
+    let routes: usize =
+        families.map(|family| found.learned.get(family) + found.unreachable.get(family)).sum();
+    if routes > 0 || ready::read(run_dir).is_ok() { Life::Adopted } else { Life::Starting }
+}
+
+/// The door for the main loop. What is spawned for it ends with it.
+#[derive(Debug)]
+pub struct Report {
+    on: Option<On>,
+}
+
+#[derive(Debug)]
+struct On {
+    teller: Teller,
+    sessions: Sessions,
+    troubles: watch::Receiver<BTreeMap<&'static str, Problem>>,
+    state: watch::Receiver<State>,
+    tasks: JoinSet<()>,
+}
+
+impl Report {
+    /// There is nobody to report to.
+    pub fn off() -> Report {
+        Report { on: None }
+    }
+
+    /// Starts to write.
+    pub fn start(inputs: Inputs) -> Report {
+        let Inputs { node, node_taint, life, clients, pictures, state } = inputs;
+        let (troubles, seen) = Troubles::new();
+        let teller = Teller::new(node.clone(), pictures.clone());
+        let (own, shown) = watch::channel(OwnNode::of(&pictures.borrow(), &node));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(node.clone(), pictures, own, teller.clone()));
+        let recorder =
+            Recorder { teller: teller.clone(), clients: clients.clone(), troubles: troubles.clone() };
+        tasks.spawn(recorder.run());
+        let keeper = Keeper { node, node_taint, life, clients, own: shown, state: state.clone(), troubles };
+        tasks.spawn(keeper.run());
+        Report { on: Some(On { teller, sessions: Sessions::default(), troubles: seen, state, tasks }) }
+    }
+
+    /// Tells of repairs and of refused routes, too; they are looked at now and then.
+    pub fn look_at(&mut self, routes: Routes, policy: Policy) {
+        if let Some(on) = &mut self.on {
+            on.tasks.spawn(looks::run(on.teller.clone(), on.state.clone(), routes, policy));
+        }
+    }
+
+    /// A session came up or went down.
+    pub fn session(&mut self, peer: &PeerStatus, state: PeerState) {
+        if let Some(on) = &mut self.on
+            && let Some(happening) = on.sessions.changed(peer, state)
+        {
+            on.teller.tell(happening);
+        }
+    }
+
+    /// These problems are new.
+    pub fn found<'a>(&self, problems: impl IntoIterator<Item = &'a Problem>) {
+        if let Some(on) = &self.on {
+            for problem in problems {
+                on.teller.tell(words::problem(problem, on.teller.node()));
+            }
+        }
+    }
+
+    /// Waits until other things are refused by the server. Cancel-safe.
+    pub async fn changed(&mut self) {
+        match &mut self.on {
+            Some(on) => match on.troubles.changed().await {
+                Ok(()) => {}
+                Err(_) => pending().await,
+            },
+            None => pending().await,
+        }
+    }
+
+    /// What the server refuses.
+    pub fn problems(&self) -> Vec<Problem> {
+        let troubles =
+            self.on.iter().flat_map(|on| on.troubles.borrow().values().cloned().collect::<Vec<_>>());
+        troubles.collect()
+    }
+}
+
+/// What the server refuses, by who asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Troubles(Arc<watch::Sender<BTreeMap<&'static str, Problem>>>);
+
+impl Troubles {
+    pub(crate) fn new() -> (Troubles, watch::Receiver<BTreeMap<&'static str, Problem>>) {
+        let (sender, receiver) = watch::channel(BTreeMap::new());
+        (Troubles(Arc::new(sender)), receiver)
+    }
+
+    /// In words, with verb and resource; or nothing any more.
+    pub(crate) fn set(&self, of: &'static str, now: Option<String>) {
+        let now = now.map(|what| Problem::new("API server", what));
+        self.0.send_if_modified(|troubles| {
+            let is_new = troubles.get(of) != now.as_ref();
+            match now {
+                Some(problem) => drop(troubles.insert(of, problem)),
+                None => drop(troubles.remove(of)),
+            }
+            is_new
+        });
+    }
+}
+
+/// Looks for the own Node in each picture, and whether the server answers.
+async fn follow(
+    node: String,
+    mut pictures: watch::Receiver<Arc<Picture>>,
+    own: watch::Sender<OwnNode>,
+    teller: Teller,
+) {
+    let mut api = Api::default();
+    loop {
+        let picture = Arc::clone(&pictures.borrow_and_update());
+        let now = OwnNode::of(&picture, &node);
+        let before = own.borrow().clone();
+        if now != before {
+            if let Some(happening) = words::own_node(&node, &before, &now) {
+                teller.tell(happening);
+            }
+            own.send_replace(now);
+        }
+        if let Some(happening) = api.seen(tokio::time::Instant::now(), &picture.health) {
+            teller.tell(happening);
+        }
+        drop(picture);
+        if pictures.changed().await.is_err() {
+            return;
+        }
+    }
+}

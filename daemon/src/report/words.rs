@@ -1,0 +1,209 @@
+//! What operators are told in Events, and with which reason.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cambric_bgp::peer::PeerState;
+use cambric_bgp::router::PeerStatus;
+use cambric_kube::{Health, KindState};
+use tokio::time::Instant;
+
+use super::events::{About, Happening, Severity};
+use super::node::OwnNode;
+use crate::objects::{Kind, Problem, Reason};
+
+/// A server that was away for less is not spoken of: watches are cut now and then.
+const WORTH_TELLING: Duration = Duration::from_secs(10);
+
+/// Something about this node.
+pub(super) fn of_node(
+    severity: Severity,
+    reason: &'static str,
+    action: &'static str,
+    subject: impl Into<String>,
+    note: String,
+) -> Happening {
+    Happening { about: About::Node, severity, reason, action, subject: subject.into(), note }
+}
+
+/// Which sessions are up.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    up: BTreeSet<IpAddr>,
+}
+
+impl Sessions {
+    /// Attempts that fail are no news: a session has to have been there.
+    pub(super) fn changed(&mut self, peer: &PeerStatus, state: PeerState) -> Option<Happening> {
+        let (name, address, asn) = (&peer.config.name, peer.address, peer.config.asn.value());
+        let whom = format!("BGP session with {name} ({address}, AS {asn})");
+        if state == PeerState::Established {
+            self.up.insert(address);
+            return Some(of_node(Severity::Normal, "SessionUp", "Peering", name, format!("{whom} is up")));
+        }
+        if !self.up.remove(&address) {
+            return None;
+        }
+        let why = peer.last_error.as_ref().map(|error| format!(": {}", error.what)).unwrap_or_default();
+        Some(of_node(Severity::Warning, "SessionDown", "Peering", name, format!("{whom} is down{why}")))
+    }
+}
+
+/// A problem for the operator.
+pub(super) fn problem(problem: &Problem, own: &str) -> Happening {
+    let about = match &problem.of {
+        Some(of) if of.kind == Kind::Node && of.name == own => About::Node,
+        Some(of) => About::Object(of.clone()),
+        None => About::Node,
+    };
+    let reason = match &problem.reason {
+        Reason::Other => "Problem",
+        reason => reason.as_str(),
+    };
+    let (subject, note) = (problem.what.clone(), problem.to_string());
+    Happening { about, severity: Severity::Warning, reason, action: "Configuring", subject, note }
+}
+
+/// The own Node has come or gone.
+pub(super) fn own_node(name: &str, before: &OwnNode, now: &OwnNode) -> Option<Happening> {
+    match (before, now) {
+        (OwnNode::Present { .. }, OwnNode::Gone) => Some(of_node(
+            Severity::Warning,
+            "OwnNodeGone",
+            "Serving",
+            name,
+            format!(
+                "Node {name} is gone from the cluster; cambricd goes on as before: routes, sessions and pods stay"
+            ),
+        )),
+        (OwnNode::Gone, OwnNode::Present { .. }) => Some(of_node(
+            Severity::Normal,
+            "OwnNodeBack",
+            "Serving",
+            name,
+            format!("Node {name} is registered again"),
+        )),
+        _ => None,
+    }
+}
+
+/// Whether the API server answers.
+#[derive(Debug, Default)]
+pub(super) struct Api {
+    away_since: Option<Instant>,
+}
+
+impl Api {
+    /// News if it has come back.
+    pub(super) fn seen(&mut self, now: Instant, health: &Health) -> Option<Happening> {
+        let is_away = health.trouble.is_some()
+            || health.kinds.values().any(|kind| matches!(kind.state, KindState::Away(_)));
+        if is_away {
+            self.away_since.get_or_insert(now);
+            return None;
+        }
+        let away = now.saturating_duration_since(self.away_since.take()?);
+        let note = format!(
+            "the API server answers again after {}; this node went on with what it knew",
+            words(away)
+        );
+        let back = || of_node(Severity::Normal, "APIServerBack", "Watching", "", note);
+        (away >= WORTH_TELLING).then(back)
+    }
+}
+
+/// A time, roughly.
+fn words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::SystemTime;
+
+    use cambric_bgp::peer::LastError;
+    use cambric_bgp::types::PeerKind;
+    use cambric_bgp::{Admin, Asn, PeerConfig, PeerId};
+    use cambric_kube::Trouble;
+
+    use super::*;
+    use crate::objects::ObjectRef;
+
+    fn peer() -> PeerStatus {
+        let address: IpAddr = "192.0.2.2".parse().expect("address");
+        let now = std::time::Instant::now();
+        PeerStatus {
+            id: PeerId(1),
+            address,
+            config: PeerConfig::new("tor1", address, Asn::new(65101).expect("not 0")),
+            kind: PeerKind::External,
+            admin: Admin::Enabled,
+            state: PeerState::Active,
+            since: now,
+            expected_since: now,
+            session: None,
+            last_error: Some(LastError { at: now, what: "hold timer expired".to_owned() }),
+            flawed_updates: 0,
+            last_flaw: None,
+            counts: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_never_up_does_not_go_down() {
+        let (mut sessions, peer) = (Sessions::default(), peer());
+        assert_eq!(sessions.changed(&peer, PeerState::Active), None);
+        let up = sessions.changed(&peer, PeerState::Established).expect("news");
+        assert_eq!(up.note, "BGP session with tor1 (192.0.2.2, AS 65101) is up");
+        let down = sessions.changed(&peer, PeerState::Active).expect("news");
+        assert_eq!(down.note, "BGP session with tor1 (192.0.2.2, AS 65101) is down: hold timer expired");
+        assert_eq!((down.reason, down.severity), ("SessionDown", Severity::Warning));
+        assert_eq!(sessions.changed(&peer, PeerState::Connect), None, "once");
+    }
+
+    #[test]
+    fn a_conflict_is_told_with_its_object_and_names_the_winner() {
+        let winner = ObjectRef { kind: Kind::BGPClusterConfig, name: "old".to_owned() };
+        let what = "spec.nodeSelector: Conflicted: BGPClusterConfig old has the same";
+        let found = Problem::new("BGPClusterConfig new", what).about(Kind::BGPClusterConfig, "new");
+        let told = problem(&found.because(Reason::Conflicted { winner }), "n1");
+        assert_eq!(told.reason, "Conflicted");
+        assert_eq!(told.note, format!("BGPClusterConfig new: {what}"));
+        assert!(matches!(told.about, About::Object(of) if of.name == "new"));
+        let of_own = problem(&Problem::new("Node n1", "spec.podCIDRs: none").about(Kind::Node, "n1"), "n1");
+        assert_eq!((of_own.about, of_own.reason), (About::Node, "Problem"));
+    }
+
+    #[test]
+    fn a_server_that_was_away_for_long_is_told_when_it_is_back() {
+        let (mut api, start) = (Api::default(), Instant::now());
+        let well = Health::default();
+        let trouble = Trouble { what: "connection refused".to_owned(), since: SystemTime::now() };
+        let away = Health { trouble: Some(trouble), ..Health::default() };
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(api.seen(after(0), &well), None);
+        assert_eq!(api.seen(after(1), &away), None);
+        assert_eq!(api.seen(after(5), &well), None, "a moment is not worth a word");
+        assert_eq!(api.seen(after(10), &away), None);
+        assert_eq!(api.seen(after(300), &away), None);
+        let back = api.seen(after(610), &well).expect("news");
+        let says = "the API server answers again after 10 min; this node went on with what it knew";
+        assert_eq!((back.note.as_str(), back.severity), (says, Severity::Normal));
+        assert_eq!(api.seen(after(611), &well), None);
+    }
+
+    #[test]
+    fn own_node_that_goes_is_an_alarm_and_its_return_is_told() {
+        let present = OwnNode::Present { uid: "1".to_owned(), tainted: false };
+        let gone = own_node("n1", &present, &OwnNode::Gone).expect("news");
+        assert_eq!((gone.reason, gone.severity), ("OwnNodeGone", Severity::Warning));
+        assert_eq!(own_node("n1", &OwnNode::Gone, &present).expect("news").reason, "OwnNodeBack");
+        assert_eq!(own_node("n1", &OwnNode::Unknown, &present), None);
+    }
+}
