@@ -24,6 +24,7 @@ pub mod capture;
 pub mod clab;
 pub mod cni;
 pub mod demo;
+pub mod exposition;
 pub mod fabric;
 pub mod flow;
 pub mod frr;
