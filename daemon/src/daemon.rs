@@ -143,7 +143,7 @@ impl Daemon {
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
-            manifests: folder.clone(),
+            manifests: Some(folder.clone()),
             pictures: None,
             log,
             http: http_told,

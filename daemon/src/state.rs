@@ -52,8 +52,8 @@ pub struct Shared {
     pub node: String,
     /// As on the command line.
     pub source: String,
-    /// The folder of manifests that is its source.
-    pub manifests: PathBuf,
+    /// The folder of manifests, where that is the source.
+    pub manifests: Option<PathBuf>,
     /// When the daemon started.
     pub started_at: Instant,
     /// What the API server shows; `None` where a folder is the source.

@@ -69,13 +69,14 @@ async fn to_its_end(
 }
 
 fn set_log(shared: &Shared, filter: &str, operator: &Operator) -> Reply {
-    // Under the filter that was, and under the one that is: one of them lets it through most probably.
-    let tell =
-        |filter: &str| tracing::info!(filter, operator = %operator, "an operator has set what is logged");
-    tell(filter);
+    // Before it is done: the new filter may let nothing through.
+    tracing::info!(filter = %escaped(filter), operator = %operator, "an operator sets what is logged");
     match shared.log.set(filter) {
         Ok(set) => Reply::log_set(set),
-        Err(error) => Reply::bad_filter(error),
+        Err(error) => {
+            tracing::info!(error = %escaped(&error.to_string()), "it is refused");
+            Reply::bad_filter(escaped(&error.to_string()))
+        }
     }
 }
 
@@ -165,8 +166,14 @@ fn session(session: &cambric_bgp::session::Session) -> Session {
 /// who waits for his turn may leave.
 static CHECKING: Semaphore = Semaphore::const_new(1);
 
+/// A folder holds a whole cluster; one beside the API server would be said to take everything else away.
+const NO_FOLDER: &str = "the source is the API server, and a check compares a folder with the folder that is in force; \
+                         `kubectl diff -f` says what manifests would change, `kubectl apply --dry-run=server -f` \
+                         what would be refused";
+
 async fn configure_check(shared: &Shared, path: Option<String>) -> Reply {
-    let folder = path.map_or_else(|| shared.manifests.clone(), Into::into);
+    let Some(own) = shared.manifests.clone() else { return Reply::unavailable(NO_FOLDER) };
+    let folder = path.map_or(own, Into::into);
     let shown = escaped(&folder.display().to_string());
     let (node, intent) = (shared.node.clone(), shared.state.borrow().intent.clone());
     let judged = shared.policy.cluster();
