@@ -22,7 +22,7 @@ use crate::version::CniVersion;
 const ADDRESS_WISHES: [&str; 4] =
     ["runtimeConfig.ips", "runtimeConfig.mac", "runtimeConfig.ipRanges", "args.cni.ips"];
 
-const DEFAULT_RUN_DIR: &str = "/run/cambric";
+pub(crate) const DEFAULT_RUN_DIR: &str = "/run/cambric";
 /// IPv6 does not exist on links with less (RFC 8200 section 5).
 const MIN_MTU_IPV6: u32 = 1280;
 /// Every IPv4 host must take this much (RFC 791 section 3.2).

@@ -64,7 +64,9 @@ pub struct Usage {
     pub range: Range,
     /// Slots that a pod has: an address of each family of the range.
     pub granted: usize,
-    /// Slots that pods may have, granted ones among them; a released one rests for [`COOL_DOWN`].
+    /// Slots that were given back less than [`COOL_DOWN`] ago, and are granted again only when no other is free.
+    pub resting: usize,
+    /// Slots that pods may have, granted and resting ones among them.
     pub grantable: usize,
 }
 
@@ -161,9 +163,11 @@ impl Leases {
             return Ok(Vec::new());
         }
         let boot_id = BootId::current().map_err(in_path(Path::new(table::BOOT_ID_FILE)))?;
+        let now = now();
         let usage = |table: &Table| Usage {
             range: table.range().clone(),
             granted: table.leases().count(),
+            resting: table.range().grantable().filter(|slot| table.slot(*slot).is_resting(now)).count(),
             grantable: table.range().grantable().len(),
         };
         Ok(other_tables(&folder, &[], boot_id)?.iter().map(usage).collect())
@@ -277,7 +281,7 @@ fn choose(tables: &[Table], now: Duration, usable: impl Fn(&Table, u32) -> bool)
     let fresh = tables.iter().enumerate().find_map(|(nth, table)| {
         let is_fresh = |slot: &u32| match table.slot(*slot) {
             Slot::Free => true,
-            Slot::Resting { released_at, .. } => now.saturating_sub(*released_at) >= COOL_DOWN,
+            Slot::Resting { .. } => !table.slot(*slot).is_resting(now),
             Slot::Leased { .. } => false,
         };
         round_robin(table).find(|slot| is_fresh(slot) && usable(table, *slot)).map(|slot| (nth, slot))
@@ -422,8 +426,10 @@ mod tests {
         assert_eq!(Leases::usage(run_dir.path(), "net").expect("no network yet"), []);
         let mut leases = open(&run_dir, &[range("10.0.0.0/29")]);
         leases.grant(&holder("a"), MINUTE).expect("granted");
+        leases.grant(&holder("b"), MINUTE).expect("granted");
+        leases.release(&holder("b"), now()).expect("released");
         let usage = Leases::usage(run_dir.path(), "net").expect("readable");
-        assert_eq!(usage, [Usage { range: range("10.0.0.0/29"), granted: 1, grantable: 6 }]);
+        assert_eq!(usage, [Usage { range: range("10.0.0.0/29"), granted: 1, resting: 1, grantable: 6 }]);
     }
 
     #[test]

@@ -18,8 +18,8 @@
 //! Served are ADD, DEL and VERSION for versions 0.3.1 to 1.1.0, and CHECK from 0.4.0. Not here: STATUS and GC (they
 //! answer with an error), the rules of policy, masquerading, delegation to other plugins.
 //!
-//! Three parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back
-//! that were lost after ADD, [`gate::ready`] is the mark before which no pod starts.
+//! Four parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back
+//! that were lost after ADD, [`gate::ready`] is the mark before which no pod starts, [`requests`] counts calls.
 //!
 //! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
@@ -30,7 +30,9 @@
 //! `/run/cambric/uids`, and members of the daemon's sets that name such a link.
 
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 pub mod attachment;
 pub mod config;
@@ -42,6 +44,7 @@ pub mod lease;
 pub mod previous;
 pub mod range;
 pub mod request;
+pub mod requests;
 pub mod result;
 pub mod version;
 
@@ -63,6 +66,7 @@ pub use endpoints::endpoints;
 use add::Added;
 use error::CniError;
 use request::Request;
+use requests::{Command, Outcome};
 
 /// Serves one call: reads the request, does it, prints the answer.
 ///
@@ -74,7 +78,15 @@ pub fn run(
     mut stdout: impl Write,
     mut stderr: impl Write,
 ) -> ExitCode {
-    let answer = match request::read(variable, stdin).and_then(serve) {
+    let begun = Instant::now();
+    let request = request::read(variable, stdin);
+    let counted = Counted::of(&request, variable);
+    let served = request.and_then(serve);
+    if let Some(counted) = counted {
+        let outcome = Outcome::of(served.as_ref().err().map(|error| error.code));
+        requests::count(&counted.run_dir, counted.command, outcome, begun.elapsed());
+    }
+    let answer = match served {
         Ok(Answer::About) => {
             return exit_code(writeln!(stderr, "{}", version::about()).is_ok());
         }
@@ -94,6 +106,30 @@ pub fn run(
     let text = format!("{json:#}\n");
     let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     exit_code(answer.is_ok() && printed.is_ok())
+}
+
+/// What of a call is needed to count it.
+struct Counted {
+    command: Command,
+    run_dir: PathBuf,
+}
+
+impl Counted {
+    /// A call that could not be read is counted in the usual folder, where that is.
+    fn of(request: &Result<Request, CniError>, variable: &dyn Fn(&str) -> Option<String>) -> Option<Counted> {
+        let counted = |command, run_dir: &Path| Some(Counted { command, run_dir: run_dir.to_owned() });
+        match request {
+            Ok(Request::About | Request::Version) => None,
+            Ok(Request::Add(add)) => counted(Command::Add, &add.network.run_dir),
+            Ok(Request::Del(del)) => counted(Command::Del, &del.network.run_dir),
+            Ok(Request::Check(check)) => counted(Command::Check, &check.add.network.run_dir),
+            Err(_) => {
+                let usual = Path::new(config::DEFAULT_RUN_DIR);
+                let command = Command::named(&variable("CNI_COMMAND")?)?;
+                requests::has_folder(usual).then(|| counted(command, usual)).flatten()
+            }
+        }
+    }
 }
 
 /// What a served request prints.

@@ -17,6 +17,7 @@ use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
 use cambric_bgp::{Family, Prefix, Router};
+use cambric_policy::compile::UnknownPods;
 use cambric_routes::{Change, Routes};
 use cambric_speaker::{Event, Handle, SpeakerConfig};
 use nix::errno::Errno;
@@ -134,8 +135,16 @@ impl Daemon {
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
             .context("watching the host routes of pods")?;
-        let settings =
-            policy::Settings { node: node.clone(), run_dir: args.run_dir.clone(), bgp_port: args.bgp_port };
+        let settings = policy::Settings {
+            node: node.clone(),
+            run_dir: args.run_dir.clone(),
+            bgp_port: args.bgp_port,
+            // Of the cluster's objects none is left out. Folders mostly have no pods: they are judged by their namespaces.
+            unknown_pods: match args.source {
+                SourceArg::Kube => UnknownPods::Closed,
+                SourceArg::Dir(_) => UnknownPods::Unlabelled,
+            },
+        };
         let wired = endpoints::start(args.run_dir.clone(), routes.links());
         let policy = policy::start(args.policy, settings, wired).await.context("starting NetworkPolicy")?;
         let (told_http, http_told) = watch::channel(Http::default());

@@ -38,6 +38,8 @@ pub struct Intent {
     pub choices: BTreeMap<Family, Choice>,
     /// The links over which it speaks with others.
     pub uplinks: BTreeSet<String>,
+    /// Peers that are other nodes of a mesh, with their names; nobody has named them one by one.
+    pub mesh: BTreeMap<IpAddr, String>,
     /// What the operator should mend.
     pub problems: Vec<Problem>,
 }
@@ -156,11 +158,12 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
             wanted.peers.insert(peer.address, config);
         }
     }
-    problems.extend(cluster.add_mesh(&mut wanted, name, &known));
+    let (mesh, of_mesh) = cluster.add_mesh(&mut wanted, name, &known);
+    problems.extend(of_mesh);
     problems.sort();
     problems.dedup();
     let uplinks = own_address::uplinks(&choices, wanted.peers.keys().copied(), links);
-    Ok(Intent { wanted, pod_prefixes, node_addresses, choices, uplinks, problems })
+    Ok(Intent { wanted, pod_prefixes, node_addresses, choices, uplinks, mesh, problems })
 }
 
 /// An address on the subnet of a link is known to the neighbours there; a host route would only hide it.
@@ -263,10 +266,17 @@ impl<'a> Cluster<'a> {
         Some(config)
     }
 
-    /// A session with every other node of the mesh for each family that both have an address of.
-    fn add_mesh(self, wanted: &mut Wanted, own_name: &str, own: &Addresses) -> Vec<Problem> {
+    /// A session with every other node of the mesh for each family that both have an address of. Gives these nodes by
+    /// address, and what is wrong.
+    fn add_mesh(
+        self,
+        wanted: &mut Wanted,
+        own_name: &str,
+        own: &Addresses,
+    ) -> (BTreeMap<IpAddr, String>, Vec<Problem>) {
+        let mut mesh = BTreeMap::new();
         if !self.has_mesh(own_name) {
-            return Vec::new();
+            return (mesh, Vec::new());
         }
         // A node that is told to have no mesh would turn us away.
         let others = self.objects.nodes.iter().filter(|(name, _)| *name != own_name && self.has_mesh(name));
@@ -304,6 +314,7 @@ impl<'a> Cluster<'a> {
                 let mut peer = PeerConfig::new(name, *address, asn);
                 peer.local_address = Some(*local);
                 wanted.peers.insert(*address, peer);
+                mesh.insert(*address, of.to_owned());
             }
         }
         let more = renamed.len().saturating_sub(1);
@@ -317,7 +328,7 @@ impl<'a> Cluster<'a> {
             let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
             problems.push(Problem::new("BGPClusterConfig", what));
         }
-        problems
+        (mesh, problems)
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Pods do not reach it.
     pub bgp_port: u16,
+    /// What becomes of pods that the source does not show.
+    pub unknown_pods: UnknownPods,
 }
 
 /// How it goes.
@@ -292,7 +294,7 @@ impl Keeper {
             node: self.settings.node.clone(),
             bgp_port: self.settings.bgp_port,
             log_group: LOG_GROUP,
-            unknown_pods: UnknownPods::Unlabelled,
+            unknown_pods: self.settings.unknown_pods,
         });
         loop {
             let config = config.clone();

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use cambric_kube::Shared;
+use cambric_kube::{DocumentId, Shared};
 use cambric_policy::change::{Key, PolicyObject};
 use cambric_policy::pod::Pod;
 use k8s_openapi::api::core::v1::Namespace;
+use serde_json::Value;
 
 use crate::objects::{Objects, Problem};
 
@@ -17,6 +18,9 @@ pub struct View {
     pub fabric: Arc<Objects>,
     /// For policies.
     pub workloads: Workloads,
+    /// What an API server shows, and `fabric` was made from; empty where a folder is the source. For the conditions of
+    /// these objects: what is said of one must be about what was read.
+    pub documents: Shared<DocumentId, Arc<Value>>,
 }
 
 /// What policies are made from. Two of them share what they have in common.
@@ -36,7 +40,7 @@ pub struct Workloads {
 impl View {
     /// The same, sharing with `before` what they have in common.
     pub(crate) fn after(self, before: &View) -> View {
-        let View { fabric, workloads: Workloads { pods, namespaces, policies, unknown } } = self;
+        let View { fabric, workloads: Workloads { pods, namespaces, policies, unknown }, documents } = self;
         let fabric = if fabric == before.fabric { Arc::clone(&before.fabric) } else { fabric };
         let Workloads { pods: pods_before, namespaces: namespaces_before, policies: policies_before, .. } =
             &before.workloads;
@@ -46,6 +50,6 @@ impl View {
             policies: policies.after(policies_before),
             unknown,
         };
-        View { fabric, workloads }
+        View { fabric, workloads, documents: documents.after(&before.documents) }
     }
 }

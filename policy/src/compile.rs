@@ -19,10 +19,12 @@ mod cluster;
 mod draft;
 mod frame;
 mod index;
+mod members;
 mod name;
 mod owners;
 mod policies;
 mod sets;
+mod slab;
 pub mod tag;
 mod tiers;
 
@@ -31,12 +33,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::chains::{Chains, Class, Site};
-use self::cluster::{Cluster, Entry, PodId};
+use self::cluster::{Cluster, Entry};
 use self::draft::Draft;
 pub use self::frame::{OPEN, frame, peers_set, prefix, self_set};
+use self::index::Hook;
 pub(crate) use self::name::LETTERS;
 use self::policies::{Policies, PolicyId};
 use self::sets::{Meaning, Sets};
+use self::slab::PodId;
 use crate::change::{Change, Endpoint, Fault, Key, PodRef, PolicyObject};
 use crate::labels::Labels;
 use crate::pod::{Life, Pod};
@@ -135,7 +139,7 @@ impl Compiler {
     /// What changed in the program since this was last asked.
     pub fn take_delta(&mut self) -> Delta {
         let pods = self.cluster.take_touched();
-        let replaced = self.sets.update(&pods, &mut self.cluster, &mut self.draft);
+        let replaced = self.sets.update(&pods, &self.cluster, &mut self.draft);
         for pod in &pods {
             self.select_anew(*pod);
         }
@@ -143,7 +147,7 @@ impl Compiler {
             self.place(&name);
         }
         self.chains.sweep(&mut self.sets, &mut self.draft);
-        self.sets.sweep(&mut self.cluster, &mut self.draft);
+        self.sets.sweep(&mut self.draft);
         self.tell_bgp_peers();
         let is_moved = |address| self.cluster.is_moved(address) || replaced.contains(&address);
         let delta = self.draft.take_delta(is_moved);
@@ -279,7 +283,7 @@ impl Compiler {
 
     fn each_veth(&mut self, pod: PodId, change: impl Fn(&mut Wired)) {
         let Some(entry) = self.cluster.get(pod) else { return };
-        for name in entry.endpoints.keys() {
+        for name in entry.veths() {
             if let Some(wired) = self.endpoints.get_mut(name) {
                 change(wired);
                 self.touched.insert(name.clone());
@@ -289,9 +293,9 @@ impl Compiler {
 
     /// All policies that select a pod, after it or its namespace changed.
     fn select_anew(&mut self, pod: PodId) {
-        let Some(entry) = self.cluster.get(pod).filter(|entry| !entry.endpoints.is_empty()) else { return };
+        let Some(entry) = self.cluster.get(pod).filter(|entry| entry.is_local()) else { return };
         let resident = self.cluster.resident(entry);
-        let selecting = resident.map(|resident| self.policies.selecting(&resident, entry.hooks()));
+        let selecting = resident.map(|resident| self.policies.selecting(&resident, &Hook::of_pod(&resident)));
         let selecting = selecting.unwrap_or_default();
         self.each_veth(pod, |wired| wired.selecting = selecting.clone());
     }
@@ -380,7 +384,7 @@ impl Compiler {
                 options: &self.options,
                 policies: &self.policies,
                 sets: &mut self.sets,
-                cluster: &mut self.cluster,
+                cluster: &self.cluster,
                 draft: &mut self.draft,
             };
             let [ingress, egress] = classes.map(|class| match class {

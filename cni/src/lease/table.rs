@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
-use super::Lease;
+use super::{COOL_DOWN, Lease};
 use crate::attachment::Holder;
 use crate::range::Range;
 
@@ -118,6 +118,11 @@ impl Slot {
             Slot::Free => None,
             Slot::Leased { granted_at, .. } | Slot::Resting { granted_at, .. } => Some(*granted_at),
         }
+    }
+
+    /// Whether it came back so lately that it is not granted again yet. `now`: time since boot.
+    pub(super) fn is_resting(&self, now: Duration) -> bool {
+        matches!(self, Slot::Resting { released_at, .. } if now.saturating_sub(*released_at) < COOL_DOWN)
     }
 
     fn encode(&self) -> [u8; RECORD_BYTES] {

@@ -1,5 +1,6 @@
 //! What the runtime gives us may be wrong in every way: codes, messages, and nothing touched.
 
+use cambric_cni::requests;
 use serde_json::{Value, json};
 
 use crate::host::{Host, Pod, on_a_host};
@@ -115,5 +116,20 @@ fn what_is_no_other_network_namespace_is_code_8() {
         ] {
             host.call("ADD", pod).set("CNI_NETNS", netns).run().expect_error(8, words);
         }
+    });
+}
+
+#[test]
+fn every_call_is_counted_by_what_became_of_it() {
+    on_a_host(|host| {
+        let (pod, _) = host.attached_pod("a1");
+        host.call("ADD", &pod).run().expect_error(100, "exists already");
+        host.call("DEL", &pod).run().expect_success();
+        host.call("DEL", &pod).run().expect_success();
+        host.call("VERSION", &pod).run().expect_success();
+        let counted = requests::read(&host.run_dir()).expect("read");
+        let counted: Vec<_> =
+            counted.iter().map(|calls| (calls.command.name(), calls.outcome.name(), calls.count())).collect();
+        assert_eq!(counted, [("ADD", "success", 1), ("ADD", "refused", 1), ("DEL", "success", 2)]);
     });
 }

@@ -293,8 +293,7 @@ impl ApiServer {
     /// The process starts anew: everything open is cut, watches in the middle; what happened before is forgotten, so that
     /// a watch from any older version is answered with 410. A server that is away has done this when it is back.
     pub fn restart(&self) {
-        self.server.store.write(State::forget_history);
-        self.server.cut();
+        self.cut_with(State::forget_history);
     }
 
     /// What happened before now is forgotten, as by a compaction: 410 for older versions and continue tokens. Watches that
@@ -311,15 +310,13 @@ impl ApiServer {
     /// The storage is replaced by a backup of then: objects, definitions and versions are those of the mark, and versions
     /// of the time after it will be used again for other changes. Everything open is cut.
     pub fn rewind(&self, mark: &Mark) {
-        self.server.store.write(|state| *state = mark.0.backup());
-        self.server.cut();
+        self.cut_with(|state| *state = mark.0.backup());
     }
 
     /// Another cluster at the same address: without objects, definitions, and history; another uid of `kube-system`;
     /// versions from the start. Everything open is cut. Tokens, roles and certificates stay.
     pub fn replace(&self) {
-        self.server.store.write(|state| *state = State::new());
-        self.server.cut();
+        self.cut_with(|state| *state = State::new());
     }
 
     /// All requests since the start or [`ApiServer::forget_requests`], the oldest first, at most a million.
@@ -330,6 +327,14 @@ impl ApiServer {
     /// Counts from here.
     pub fn forget_requests(&self) {
         self.server.requests.forget();
+    }
+
+    /// No watch sees the new state with what it knows of the old one: they are cut before anybody can look.
+    fn cut_with(&self, change: impl FnOnce(&mut State)) {
+        self.server.store.write(|state| {
+            change(state);
+            self.server.cut();
+        });
     }
 
     fn each_door(&self, act: impl Fn(&Door)) {

@@ -224,7 +224,9 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let service = service_fn(move |request| serve(Arc::clone(&server), peer.clone(), request));
+    // Clients keep connections for later; none is closed while one of them begins to use it.
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(None);
     // An error is a client that went away, or a stream that is to be cut: the connection ends with it.
-    let _ =
-        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1.serve_connection(TokioIo::new(stream), service).await;
 }

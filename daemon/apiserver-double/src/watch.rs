@@ -250,9 +250,10 @@ impl Watcher {
             }
             self.changes.mark_unchanged();
             match self.changed_piece() {
-                None => return None,
-                Some(piece) if !piece.is_empty() => return Some(Ok(piece)),
-                Some(_) => {}
+                Err(cut) => return Some(Err(cut.into())),
+                Ok(None) => return None,
+                Ok(Some(piece)) if !piece.is_empty() => return Some(Ok(piece)),
+                Ok(Some(_)) => {}
             }
             let now = Instant::now();
             if now >= self.deadline {
@@ -295,28 +296,37 @@ impl Watcher {
         (!piece.is_empty()).then(|| Bytes::from(piece))
     }
 
-    /// Events of what has changed since the cursor. `None`: the history has overtaken this watch.
-    fn changed_piece(&mut self) -> Option<Bytes> {
+    /// Events of what has changed since the cursor. `None`: there is nothing more to watch, or the history has overtaken
+    /// this watch.
+    fn changed_piece(&mut self) -> Result<Option<Bytes>, Cut> {
         let mut piece = Vec::new();
         let stale = if self.is_behind { self.faults.borrow().stale() } else { None };
         self.is_behind = stale.is_some();
         let state = self.server.store.read();
+        if self.link.has_changed().unwrap_or(true) {
+            // This may be the state of another server.
+            return Err(Cut);
+        }
         let ceiling = stale.map_or(u64::MAX, |mark| mark.version());
         if self.cursor < state.forgotten(self.form.kind.stored_at()) && self.cursor < ceiling {
-            return None;
+            return Ok(None);
         }
         if let Some(collection) = state.collection(self.form.kind.stored_at()) {
             for change in collection.since(self.cursor, ceiling) {
                 self.cursor = change.version();
                 self.push_change(&mut piece, change);
                 if piece.len() >= PIECE {
-                    return Some(Bytes::from(piece));
+                    return Ok(Some(Bytes::from(piece)));
                 }
             }
         }
+        // Its definition was removed, and the end of all objects is told.
+        if piece.is_empty() && state.kind(&self.form.kind.resource).is_none() {
+            return Ok(None);
+        }
         // All is told up to here. A client that named a version of the future stays there.
         self.cursor = self.cursor.max(state.version().min(ceiling));
-        Some(Bytes::from(piece))
+        Ok(Some(Bytes::from(piece)))
     }
 
     fn push_change(&self, piece: &mut Vec<u8>, change: &Change) {

@@ -377,6 +377,19 @@ fn a_replaced_server_is_another_cluster() {
 }
 
 #[test]
+fn a_removed_definition_ends_the_watches_of_its_objects() {
+    let (server, listener) = listening();
+    server.install(raw::THINGS);
+    server.put(json!({"apiVersion": "example.org/v1", "kind": "Thing", "metadata": {"name": "a"}}));
+    let mut watch = Stream::watch(listener.address(), "/apis/example.org/v1/things?watch=1");
+    assert!(watch.told().starts_with("ADDED a"));
+    server.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "things.example.org");
+    assert!(watch.told().starts_with("DELETED a"));
+    assert_eq!(watch.line(), Line::End(End::Whole, String::new()));
+    assert_eq!(get(listener.address(), "/apis/example.org/v1/things").status, 404);
+}
+
+#[test]
 fn a_reader_that_is_too_slow_is_cut_and_misses_nothing_before_that() {
     let (server, listener) = listening();
     server.set_history(50);

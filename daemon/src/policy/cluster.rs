@@ -20,7 +20,7 @@ impl Cluster {
     /// With `peers` as the BGP peers of this node. Nothing while something is hidden: a policy may be what nobody has
     /// seen.
     pub(crate) fn of(view: &View, peers: Arc<BTreeSet<IpAddr>>) -> Option<Cluster> {
-        let View { fabric, workloads } = view;
+        let View { fabric, workloads, .. } = view;
         let is_whole = fabric.unknown.is_empty() && workloads.unknown.is_empty();
         is_whole.then(|| Cluster { workloads: workloads.clone(), peers })
     }

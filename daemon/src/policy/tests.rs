@@ -6,7 +6,12 @@ use crate::objects::Objects;
 use crate::own_node::on_a_node;
 
 fn settings() -> Settings {
-    Settings { node: "n1".to_owned(), run_dir: "/run/cambric".into(), bgp_port: 179 }
+    Settings {
+        node: "n1".to_owned(),
+        run_dir: "/run/cambric".into(),
+        bgp_port: 179,
+        unknown_pods: UnknownPods::Unlabelled,
+    }
 }
 
 #[test]

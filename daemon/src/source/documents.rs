@@ -283,7 +283,7 @@ impl Documents {
         if !self.seen_by_policy {
             workloads.unknown = draft.unknown_to_policy;
         }
-        self.shown = View { fabric: Arc::new(objects), workloads }.after(&self.shown);
+        self.shown = View { fabric: Arc::new(objects), workloads, ..View::default() }.after(&self.shown);
         self.shown.clone()
     }
 

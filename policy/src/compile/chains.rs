@@ -47,7 +47,7 @@ pub(super) struct Site<'a> {
     pub(super) options: &'a Options,
     pub(super) policies: &'a Policies,
     pub(super) sets: &'a mut Sets,
-    pub(super) cluster: &'a mut Cluster,
+    pub(super) cluster: &'a Cluster,
     pub(super) draft: &'a mut Draft,
 }
 

@@ -1,41 +1,49 @@
 //! Pods and namespaces as told, and which pods have to be looked at again.
+//!
+//! A cluster has a hundred thousand pods, and this node a hundred. Of a pod that is elsewhere there is its object, its
+//! place among the pods of its namespace and its addresses among those that are claimed; all else is worked out when it
+//! is asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::index::{Hook, Index};
+use super::members::Members;
 use super::owners::{Claimed, Owners, Weight};
-use super::sets::SetId;
+use super::slab::{PodId, Slab};
 use crate::change::Key;
 use crate::labels::Labels;
-use crate::pod::{Life, NamedPorts, Pod, Uid, is_of_one_pod};
-use crate::policy::{NAME_LABEL, Namespaces, PodSelector};
+use crate::pod::{Life, Pod, is_of_one_pod};
+use crate::policy::{NAME_LABEL, Namespaces, PodSelector, PortName};
 use crate::program::{Family, IfName};
-
-/// A pod by its name, object or not. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PodId(u64);
 
 /// All that is known of pods and namespaces.
 #[derive(Debug)]
 pub(super) struct Cluster {
     /// The name of this node.
     node: String,
-    namespaces: HashMap<Arc<str>, Arc<Labels>>,
-    ids: HashMap<Key, PodId>,
-    pods: HashMap<PodId, Entry>,
-    ids_made: u64,
-    by_namespace: HashMap<Arc<str>, BTreeSet<PodId>>,
+    /// Those that were told, and those that have pods.
+    namespaces: HashMap<Arc<str>, Namespace>,
+    pods: Slab<Entry>,
     /// What a pod is that has an endpoint and no object; `None`: nothing. Then no selector selects a namespace without
     /// an object, either: its labels are still to come, and until then it may be one that is not to be let in.
     stand_in: Option<Arc<Pod>>,
-    /// Pods that selectors can select.
-    all: Index<PodId>,
-    /// Those of them that are on this node.
+    /// Pods of this node that selectors can select.
     local: Index<PodId>,
+    /// What these hang on.
+    hooks: HashMap<PodId, Vec<Hook>>,
     owners: Owners,
     touched: BTreeSet<PodId>,
+}
+
+/// A namespace, with an object or without.
+#[derive(Debug, Default)]
+struct Namespace {
+    is_told: bool,
+    /// `None`: they are not known.
+    labels: Option<Labels>,
+    members: Members,
 }
 
 /// A pod.
@@ -44,31 +52,16 @@ pub(super) struct Entry {
     pub(super) key: Key,
     /// `None`: its object is not known.
     pub(super) pod: Option<Arc<Pod>>,
-    /// Its veths on this node.
-    pub(super) endpoints: BTreeMap<IfName, BTreeSet<IpAddr>>,
-    /// What it does in sets; kept by [`super::sets::Sets`].
-    pub(super) seen: Seen,
-    /// `None`: they are not known.
-    namespace_labels: Option<Arc<Labels>>,
-    claims: Claimed,
-    hooks: Vec<Hook>,
-}
-
-/// What sets were made of.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) uid: Option<Uid>,
-    pub(super) addresses: BTreeSet<IpAddr>,
-    pub(super) ports: NamedPorts,
-    /// Sets that may have members of it, and whether a selector of the set selects it.
-    pub(super) sets: BTreeMap<SetId, bool>,
+    /// Its veths on this node; hardly any pod has some.
+    #[expect(clippy::box_collection, reason = "a word, as hardly any pod has some")]
+    veths: Option<Box<BTreeMap<IfName, BTreeSet<IpAddr>>>>,
 }
 
 /// A pod that selectors can select.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resident<'a> {
     pub(super) key: &'a Key,
-    pub(super) pod: &'a Pod,
+    pub(super) pod: &'a Arc<Pod>,
     /// `None`: they are not known.
     pub(super) namespace_labels: Option<&'a Labels>,
 }
@@ -83,6 +76,10 @@ impl Resident<'_> {
         };
         is_there && selector.pods.matches(&self.pod.labels)
     }
+
+    pub(super) fn names(&self, port: &PortName) -> bool {
+        self.pod.ports.iter().any(|(own, _)| own == port)
+    }
 }
 
 impl Cluster {
@@ -90,46 +87,51 @@ impl Cluster {
         Cluster {
             node,
             namespaces: HashMap::new(),
-            ids: HashMap::new(),
-            pods: HashMap::new(),
-            ids_made: 0,
-            by_namespace: HashMap::new(),
+            pods: Slab::default(),
             stand_in,
-            all: Index::new(),
             local: Index::new(),
+            hooks: HashMap::new(),
             owners: Owners::default(),
             touched: BTreeSet::new(),
         }
     }
 
     pub(super) fn set_namespace(&mut self, name: &Arc<str>, labels: Option<Labels>) {
-        let before = self.namespace_labels(name);
-        match labels {
-            Some(labels) => _ = self.namespaces.insert(name.clone(), labels.with(NAME_LABEL, name).into()),
-            None => _ = self.namespaces.remove(name),
+        let is_told = labels.is_some();
+        let labels = match labels {
+            Some(labels) => Some(labels.with(NAME_LABEL, name)),
+            None => self.labels_untold(name),
+        };
+        let namespace = self.namespaces.entry(name.clone()).or_default();
+        namespace.is_told = is_told;
+        if namespace.labels == labels {
+            self.forget_namespace(name);
+            return;
         }
-        if self.namespace_labels(name) != before {
-            for id in self.by_namespace.get(name).cloned().unwrap_or_default() {
-                self.refresh(id);
-            }
+        namespace.labels = labels;
+        let pods: Vec<PodId> = namespace.members.iter().collect();
+        for &id in &pods {
+            self.hang_local(id);
         }
+        self.touched.extend(pods);
+        self.forget_namespace(name);
     }
 
     pub(super) fn set_pod(&mut self, key: &Key, pod: Option<Arc<Pod>>) {
-        if pod.is_none() && !self.ids.contains_key(key) {
-            return;
-        }
-        let id = self.id(key);
-        let Some(entry) = self.pods.get_mut(&id) else { return };
+        let Some(id) = self.find_id(key).or_else(|| pod.as_ref().map(|_| self.make(key))) else { return };
+        let Some(entry) = self.pods.get(id) else { return };
         if entry.pod == pod {
             return;
         }
-        let is_another = matches!((&entry.pod, &pod), (Some(old), Some(new)) if old.uid != new.uid);
-        entry.pod = pod;
-        if is_another {
-            self.give_up_claims(id);
+        if matches!((&entry.pod, &pod), (Some(old), Some(new)) if old.uid != new.uid) {
+            // Of two equal claims the later one counts: another pod's is made anew.
+            let claims = entry.claimed(&self.node);
+            self.claim(id, &claims, &Claimed::new());
+            self.change(id, Claimed::new(), |entry| entry.pod = pod);
+        } else {
+            let claims = entry.claimed(&self.node);
+            self.change(id, claims, |entry| entry.pod = pod);
         }
-        self.refresh(id);
     }
 
     /// A veth of a pod and its addresses; `None`: it is gone.
@@ -139,64 +141,93 @@ impl Cluster {
         name: &IfName,
         addresses: Option<BTreeSet<IpAddr>>,
     ) -> PodId {
-        let id = self.id(key);
-        if let Some(entry) = self.pods.get_mut(&id) {
-            match addresses {
-                Some(addresses) => _ = entry.endpoints.insert(name.clone(), addresses),
-                None => _ = entry.endpoints.remove(name),
+        let id = self.find_id(key).unwrap_or_else(|| self.make(key));
+        let claims = self.pods.get(id).map(|entry| entry.claimed(&self.node)).unwrap_or_default();
+        self.change(id, claims, |entry| match addresses {
+            Some(addresses) => _ = entry.veths.get_or_insert_default().insert(name.clone(), addresses),
+            None => {
+                let veths = entry.veths.take();
+                entry.veths = veths.filter(|veths| veths.keys().any(|own| own != name)).map(|mut veths| {
+                    veths.remove(name);
+                    veths
+                });
             }
-        }
-        self.refresh(id);
+        });
         id
     }
 
     /// The object of this name, if it is known.
     pub(super) fn object(&self, key: &Key) -> Option<&Pod> {
-        self.pods.get(self.ids.get(key)?)?.pod.as_deref()
+        self.pods.get(self.find_id(key)?)?.pod.as_deref()
     }
 
     pub(super) fn get(&self, id: PodId) -> Option<&Entry> {
-        self.pods.get(&id)
-    }
-
-    pub(super) fn get_mut(&mut self, id: PodId) -> Option<&mut Entry> {
-        self.pods.get_mut(&id)
+        self.pods.get(id)
     }
 
     /// The pod as its object says, or as what it is without one.
-    pub(super) fn known<'a>(&'a self, entry: &'a Entry) -> Option<&'a Pod> {
-        let stand_in = self.stand_in.as_deref().filter(|_| !entry.endpoints.is_empty());
-        entry.pod.as_deref().or(stand_in).filter(|_| !entry.is_nobodys())
+    pub(super) fn known<'a>(&'a self, entry: &'a Entry) -> Option<&'a Arc<Pod>> {
+        let stand_in = self.stand_in.as_ref().filter(|_| entry.is_local());
+        entry.pod.as_ref().or(stand_in).filter(|_| !entry.is_nobodys())
     }
 
     /// The pod, if selectors can select it.
     pub(super) fn resident<'a>(&'a self, entry: &'a Entry) -> Option<Resident<'a>> {
         let pod = self.known(entry).filter(|pod| pod.life == Life::OwnNetwork)?;
-        Some(Resident { key: &entry.key, pod, namespace_labels: entry.namespace_labels.as_deref() })
+        let namespace = self.namespaces.get(&entry.key.namespace);
+        let namespace_labels = namespace.and_then(|namespace| namespace.labels.as_ref());
+        Some(Resident { key: &entry.key, pod, namespace_labels })
     }
 
-    /// Pods that may be selected, among all.
-    pub(super) fn find(&self, hooks: &[Hook]) -> BTreeSet<PodId> {
-        self.all.find(hooks)
+    /// Pods that one of these selectors may select, each once.
+    pub(super) fn candidates<'a>(&self, selectors: impl IntoIterator<Item = &'a PodSelector>) -> Vec<PodId> {
+        let mut found = Vec::new();
+        for selector in selectors {
+            let label = selector.pods.narrowest();
+            match &selector.namespaces {
+                Namespaces::Named(name) => {
+                    found.extend(
+                        self.namespaces.get(name).into_iter().flat_map(|own| own.members.find(label)),
+                    );
+                }
+                Namespaces::Matching(namespaces) => {
+                    let is_selected = |own: &&Namespace| {
+                        own.labels.as_ref().is_some_and(|labels| namespaces.matches(labels))
+                    };
+                    let selected = self.namespaces.values().filter(is_selected);
+                    found.extend(selected.flat_map(|own| own.members.find(label)));
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// All pods with this port: looks at every pod there is.
+    pub(super) fn naming(&self, port: &PortName) -> Vec<PodId> {
+        let names =
+            |&(_, entry): &(PodId, &Entry)| self.resident(entry).is_some_and(|resident| resident.names(port));
+        self.pods.iter().filter(names).map(|(id, _)| id).collect()
     }
 
     /// Pods of this node that a selector selects.
     pub(super) fn local_pods(&self, selector: &PodSelector) -> Vec<PodId> {
         let is_selected = |id: &PodId| {
-            let resident = self.pods.get(id).and_then(|entry| self.resident(entry));
+            let resident = self.pods.get(*id).and_then(|entry| self.resident(entry));
             resident.is_some_and(|resident| resident.is_selected_by(selector))
         };
         self.local.find(&Hook::of_selector(selector)).into_iter().filter(is_selected).collect()
     }
 
     /// Addresses that it claims, and nobody with a better claim.
-    pub(super) fn owned(&self, id: PodId) -> BTreeSet<IpAddr> {
-        let claims = self.pods.get(&id).into_iter().flat_map(|entry| entry.claims.keys());
-        claims.copied().filter(|&address| self.owners.owner(address) == Some(id)).collect()
+    pub(super) fn owned(&self, id: PodId) -> impl Iterator<Item = IpAddr> + '_ {
+        let claims = self.pods.get(id).map(|entry| entry.claimed(&self.node)).unwrap_or_default();
+        claims.into_keys().filter(move |&address| self.owners.owner(address) == Some(id))
     }
 
     pub(super) fn owner(&self, address: IpAddr) -> Option<&Key> {
-        let entry = self.pods.get(&self.owners.owner(address)?)?;
+        let entry = self.pods.get(self.owners.owner(address)?)?;
         (!entry.is_nobodys()).then_some(&entry.key)
     }
 
@@ -209,71 +240,89 @@ impl Cluster {
         std::mem::take(&mut self.touched)
     }
 
-    /// Forgets those of these pods that have neither object nor veth.
+    /// Forgets those of these pods that have neither object nor veth. Their numbers may be another's from now on.
     pub(super) fn settle(&mut self, touched: &BTreeSet<PodId>) {
         self.owners.settle();
-        for id in touched {
-            let Some(entry) = self.pods.get(id).filter(|entry| entry.is_gone()) else { continue };
-            self.ids.remove(&entry.key);
-            if let Some(pods) = self.by_namespace.get_mut(&entry.key.namespace) {
-                pods.remove(id);
-                if pods.is_empty() {
-                    self.by_namespace.remove(&entry.key.namespace);
-                }
+        for &id in touched {
+            let Some(entry) = self.pods.take_if(id, |entry| entry.pod.is_none() && !entry.is_local()) else {
+                continue;
+            };
+            let Key { namespace, name } = &entry.key;
+            if let Some(own) = self.namespaces.get_mut(namespace) {
+                own.members.remove(name);
             }
-            self.pods.remove(id);
+            self.forget_namespace(namespace);
         }
     }
 
-    fn id(&mut self, key: &Key) -> PodId {
-        if let Some(id) = self.ids.get(key) {
-            return *id;
-        }
-        self.ids_made += 1;
-        let id = PodId(self.ids_made);
-        self.ids.insert(key.clone(), id);
-        self.by_namespace.entry(key.namespace.clone()).or_default().insert(id);
-        let entry = Entry {
-            key: key.clone(),
-            pod: None,
-            endpoints: BTreeMap::new(),
-            seen: Seen::default(),
-            namespace_labels: self.namespace_labels(&key.namespace),
-            claims: Claimed::new(),
-            hooks: Vec::new(),
-        };
-        self.pods.insert(id, entry);
+    fn find_id(&self, key: &Key) -> Option<PodId> {
+        self.namespaces.get(&key.namespace)?.members.get(&key.name)
+    }
+
+    fn make(&mut self, key: &Key) -> PodId {
+        let id = self.pods.insert(Entry { key: key.clone(), pod: None, veths: None });
+        let labels = self.labels_untold(&key.namespace);
+        let namespace = || Namespace { labels, ..Namespace::default() };
+        let own = self.namespaces.entry(key.namespace.clone()).or_insert_with(namespace);
+        own.members.insert(key.name.clone(), id);
         id
     }
 
-    fn namespace_labels(&self, name: &Arc<str>) -> Option<Arc<Labels>> {
-        let name_alone = || self.stand_in.is_some().then(|| Labels::default().with(NAME_LABEL, name).into());
-        self.namespaces.get(name).cloned().or_else(name_alone)
+    /// What is known of the labels of a namespace without an object.
+    fn labels_untold(&self, name: &str) -> Option<Labels> {
+        self.stand_in.as_ref().map(|_| Labels::default().with(NAME_LABEL, name))
     }
 
-    fn give_up_claims(&mut self, id: PodId) {
-        let Some(entry) = self.pods.get_mut(&id) else { return };
-        let claims = std::mem::take(&mut entry.claims);
-        self.touched.extend(self.owners.claim(id, &claims, &Claimed::new()));
-    }
-
-    /// Claims, hooks and labels anew, after anything of the pod or of its namespace changed.
-    fn refresh(&mut self, id: PodId) {
-        self.touched.insert(id);
-        let Some(mut entry) = self.pods.remove(&id) else { return };
-        entry.namespace_labels = self.namespace_labels(&entry.key.namespace);
-        let claims = entry.claimed(&self.node);
-        self.touched.extend(self.owners.claim(id, &entry.claims, &claims));
-        entry.claims = claims;
-
-        self.all.take_off(id, &entry.hooks);
-        self.local.take_off(id, &entry.hooks);
-        entry.hooks = self.resident(&entry).map_or_else(Vec::new, |resident| Hook::of_pod(&resident));
-        self.all.hang(id, &entry.hooks);
-        if !entry.endpoints.is_empty() {
-            self.local.hang(id, &entry.hooks);
+    fn forget_namespace(&mut self, name: &str) {
+        if self.namespaces.get(name).is_some_and(|own| !own.is_told && own.members.is_empty()) {
+            self.namespaces.remove(name);
         }
-        self.pods.insert(id, entry);
+    }
+
+    fn claim(&mut self, id: PodId, old: &Claimed, new: &Claimed) {
+        let Cluster { pods, node, owners, touched, .. } = self;
+        let weight = |pod: PodId, address: IpAddr| {
+            let claims = pods.get(pod).map(|entry| entry.claimed(node));
+            claims.and_then(|mut claims| claims.remove(&address)).unwrap_or(Weight::Reported(None))
+        };
+        touched.extend(owners.claim(id, old, new, weight));
+    }
+
+    /// Changes a pod that has made these claims, and all that follows from what it is.
+    fn change(&mut self, id: PodId, claims: Claimed, edit: impl FnOnce(&mut Entry)) {
+        let labels = |cluster: &Cluster| {
+            let resident = cluster.pods.get(id).and_then(|entry| cluster.resident(entry))?;
+            Some(resident.pod.labels.clone())
+        };
+        let before = labels(self);
+        let Some(entry) = self.pods.get_mut(id) else { return };
+        edit(entry);
+        let new = entry.claimed(&self.node);
+        let namespace = entry.key.namespace.clone();
+        self.claim(id, &claims, &new);
+        self.touched.insert(id);
+
+        let after = labels(self);
+        if before != after
+            && let Some(own) = self.namespaces.get_mut(&namespace)
+        {
+            before.iter().for_each(|labels| own.members.take_off(id, labels));
+            after.iter().for_each(|labels| own.members.hang(id, labels));
+        }
+        self.hang_local(id);
+    }
+
+    /// Puts a pod of this node where selectors find it now.
+    fn hang_local(&mut self, id: PodId) {
+        if let Some(hooks) = self.hooks.remove(&id) {
+            self.local.take_off(id, &hooks);
+        }
+        let Some(entry) = self.pods.get(id).filter(|entry| entry.is_local()) else { return };
+        if let Some(resident) = self.resident(entry) {
+            let hooks = Hook::of_pod(&resident);
+            self.local.hang(id, &hooks);
+            self.hooks.insert(id, hooks);
+        }
     }
 }
 
@@ -283,21 +332,22 @@ impl Entry {
         self.key.namespace.is_empty()
     }
 
-    /// What it hangs on in indexes; none: nothing can select it.
-    pub(super) fn hooks(&self) -> &[Hook] {
-        &self.hooks
+    /// Whether it is wired on this node.
+    pub(super) fn is_local(&self) -> bool {
+        self.veths.is_some()
     }
 
-    fn is_gone(&self) -> bool {
-        self.pod.is_none() && self.endpoints.is_empty()
+    /// Its veths on this node.
+    pub(super) fn veths(&self) -> impl Iterator<Item = &IfName> {
+        self.veths.iter().flat_map(|veths| veths.keys())
     }
 
     /// The addresses it says it has. Its veth has them before its status says so, and while the status still tells those
     /// that it had before: of a family that is wired, the veth alone is asked. Unless the pod runs on another node: then
     /// the veth is of one that had its name, and is still to be taken away.
     fn claimed(&self, here: &str) -> Claimed {
-        let wired: BTreeSet<IpAddr> =
-            self.endpoints.values().flatten().copied().filter(|&address| is_of_one_pod(address)).collect();
+        let veths = self.veths.iter().flat_map(|veths| veths.values().flatten().copied());
+        let wired: BTreeSet<IpAddr> = veths.filter(|&address| is_of_one_pod(address)).collect();
         let Some(pod) = &self.pod else {
             return wired.into_iter().map(|address| (address, Weight::New)).collect();
         };
@@ -309,7 +359,7 @@ impl Entry {
         let reported = pod.addresses.iter().filter(|&address| !is_wired(Family::of(address)));
         let reported = reported.map(|address| (address, Weight::Reported(pod.created)));
         let of_veth = if is_elsewhere { Weight::Reported(None) } else { Weight::Wired(pod.created) };
-        let by_veth: Claimed = wired.iter().map(|&address| (address, of_veth.clone())).collect();
-        by_veth.into_iter().chain(reported).collect()
+        let by_veth = wired.iter().map(|&address| (address, of_veth));
+        by_veth.chain(reported).collect()
     }
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::cluster::{Cluster, Entry, PodId, Seen};
+use super::cluster::{Cluster, Entry, Resident};
 use super::draft::Draft;
 use super::frame::prefix;
 use super::index::{Hook, Index};
 use super::name::Content;
+use super::slab::PodId;
 use crate::cidr::Blocks;
-use crate::pod::NamedPorts;
+use crate::pod::{Addresses, NamedPorts, Pod, Uid};
 use crate::policy::{Namespaces, PeerList, Peers, PortName};
 use crate::program::{Family, Member, SetKind, SetName};
 use crate::selector::{Selector, Test};
@@ -18,6 +19,26 @@ use crate::selector::{Selector, Test};
 /// A set's number. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SetId(u64);
+
+/// What sets were made of that a pod has members in.
+#[derive(Debug)]
+struct Seen {
+    pod: Arc<Pod>,
+    addresses: Addresses,
+    /// Sets that may have members of it, and whether a selector of the set selects it; in order.
+    sets: Vec<(SetId, bool)>,
+}
+
+impl Seen {
+    fn new(id: PodId, resident: &Resident<'_>, cluster: &Cluster) -> Seen {
+        Seen { pod: resident.pod.clone(), addresses: cluster.owned(id).collect(), sets: Vec::new() }
+    }
+
+    fn is_selected(&self, id: SetId) -> Option<bool> {
+        let at = self.sets.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.sets.get(at).map(|(_, is_selected)| *is_selected)
+    }
+}
 
 /// What a set stands for, in both families.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +68,8 @@ pub(super) struct Sets {
     sets: HashMap<SetId, LiveSet>,
     ids_made: u64,
     index: Index<SetId>,
+    /// Pods that are in sets, perhaps.
+    seen: HashMap<PodId, Seen>,
     /// Sets that no chain uses, perhaps.
     idle: BTreeSet<SetId>,
 }
@@ -67,6 +90,7 @@ impl Sets {
             sets: HashMap::new(),
             ids_made: 0,
             index: Index::new(),
+            seen: HashMap::new(),
             idle: BTreeSet::new(),
         }
     }
@@ -86,7 +110,7 @@ impl Sets {
     }
 
     /// One more chain uses the set; it is made and filled if there is none.
-    pub(super) fn acquire(&mut self, meaning: &Meaning, cluster: &mut Cluster, draft: &mut Draft) -> SetId {
+    pub(super) fn acquire(&mut self, meaning: &Meaning, cluster: &Cluster, draft: &mut Draft) -> SetId {
         let id = self.ids.get(meaning).copied().unwrap_or_else(|| self.make(meaning, cluster, draft));
         if let Some(set) = self.sets.get_mut(&id) {
             set.chains += 1;
@@ -103,7 +127,7 @@ impl Sets {
     }
 
     /// Drops what no chain uses any more.
-    pub(super) fn sweep(&mut self, cluster: &mut Cluster, draft: &mut Draft) {
+    pub(super) fn sweep(&mut self, draft: &mut Draft) {
         for id in std::mem::take(&mut self.idle) {
             if self.sets.get(&id).is_none_or(|set| set.chains > 0) {
                 continue;
@@ -112,8 +136,10 @@ impl Sets {
             self.ids.remove(&set.meaning);
             self.index.take_off(id, &set.meaning.hooks());
             for pod in set.pods {
-                if let Some(entry) = cluster.get_mut(pod) {
-                    entry.seen.sets.remove(&id);
+                let Some(seen) = self.seen.get_mut(&pod) else { continue };
+                seen.sets.retain(|(set, _)| *set != id);
+                if seen.sets.is_empty() {
+                    self.seen.remove(&pod);
                 }
             }
             for (family, extent) in Family::ALL.into_iter().zip(&set.extents) {
@@ -129,46 +155,58 @@ impl Sets {
     pub(super) fn update(
         &mut self,
         pods: &BTreeSet<PodId>,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         draft: &mut Draft,
     ) -> BTreeSet<IpAddr> {
         let mut joining = Vec::new();
         let mut replaced = BTreeSet::new();
         for &pod in pods {
             let Some(entry) = cluster.get(pod) else { continue };
-            let now = self.look_at(entry, cluster.owned(pod), cluster);
-            let Some(entry) = cluster.get_mut(pod) else { continue };
-            let before = std::mem::replace(&mut entry.seen, now);
-            let now = &entry.seen;
-            if before.uid != now.uid && before.uid.is_some() && now.uid.is_some() {
-                replaced.extend(&before.addresses);
+            let before = self.seen.remove(&pod);
+            let now = self.look_at(pod, entry, cluster);
+            if let Some(before) = &before {
+                let uid = |pod: &Arc<Pod>| pod.uid.clone();
+                if is_another(uid(&before.pod), entry.pod.as_ref().and_then(uid)) {
+                    replaced.extend(before.addresses.iter());
+                }
             }
-            let is_same = before.addresses == now.addresses && before.ports == now.ports;
-            for (&id, &was_selected) in &before.sets {
-                if !is_same || now.sets.get(&id) != Some(&was_selected) {
-                    self.members(id, &before, was_selected, |family, name, member| {
+            let is_same = match (&before, &now) {
+                (Some(before), Some(now)) => {
+                    before.addresses == now.addresses && before.pod.ports == now.pod.ports
+                }
+                _ => false,
+            };
+            for &(id, was_selected) in before.iter().flat_map(|before| &before.sets) {
+                let is_selected = now.as_ref().and_then(|now| now.is_selected(id));
+                if let Some(before) =
+                    before.as_ref().filter(|_| !is_same || is_selected != Some(was_selected))
+                {
+                    self.members(id, before, was_selected, |family, name, member| {
                         draft.leave(family, name, member);
                     });
                 }
-                if !now.sets.contains_key(&id)
+                if is_selected.is_none()
                     && let Some(set) = self.sets.get_mut(&id)
                 {
                     set.pods.remove(&pod);
                 }
             }
-            for (&id, &is_selected) in &now.sets {
-                if !is_same || before.sets.get(&id) != Some(&is_selected) {
+            let Some(now) = now else { continue };
+            for &(id, is_selected) in &now.sets {
+                let was_selected = before.as_ref().and_then(|before| before.is_selected(id));
+                if !is_same || was_selected != Some(is_selected) {
                     joining.push((id, pod, is_selected));
                 }
             }
+            self.seen.insert(pod, now);
         }
         for (id, pod, is_selected) in joining {
-            self.enter(id, pod, is_selected, cluster, draft);
+            self.enter(id, pod, is_selected, draft);
         }
         replaced
     }
 
-    fn make(&mut self, meaning: &Meaning, cluster: &mut Cluster, draft: &mut Draft) -> SetId {
+    fn make(&mut self, meaning: &Meaning, cluster: &Cluster, draft: &mut Draft) -> SetId {
         self.ids_made += 1;
         let id = SetId(self.ids_made);
         let hooks = meaning.hooks();
@@ -186,37 +224,36 @@ impl Sets {
         }
         let set = LiveSet { meaning: meaning.clone(), extents, chains: 0, pods: BTreeSet::new() };
         self.sets.insert(id, set);
-        for pod in cluster.find(&hooks) {
-            let resident = cluster.get(pod).and_then(|entry| cluster.resident(entry));
-            let Some(is_selected) = resident.and_then(|resident| meaning.takes(&resident)) else { continue };
-            if let Some(entry) = cluster.get_mut(pod) {
-                entry.seen.sets.insert(id, is_selected);
-                self.enter(id, pod, is_selected, cluster, draft);
-            }
+        for pod in meaning.candidates(cluster) {
+            let Some(resident) = cluster.get(pod).and_then(|entry| cluster.resident(entry)) else { continue };
+            let Some(is_selected) = meaning.takes(&resident) else { continue };
+            let seen = self.seen.entry(pod).or_insert_with(|| Seen::new(pod, &resident, cluster));
+            // No set is younger.
+            seen.sets.push((id, is_selected));
+            self.enter(id, pod, is_selected, draft);
         }
         id
     }
 
-    fn enter(&mut self, id: SetId, pod: PodId, is_selected: bool, cluster: &Cluster, draft: &mut Draft) {
+    fn enter(&mut self, id: SetId, pod: PodId, is_selected: bool, draft: &mut Draft) {
         if let Some(set) = self.sets.get_mut(&id) {
             set.pods.insert(pod);
         }
-        if let Some(entry) = cluster.get(pod) {
-            self.members(id, &entry.seen, is_selected, |family, name, member| {
-                draft.join(family, name, member)
-            });
+        if let Some(seen) = self.seen.get(&pod) {
+            self.members(id, seen, is_selected, |family, name, member| draft.join(family, name, member));
         }
     }
 
-    /// Which sets a pod belongs to, by what it is now.
-    fn look_at(&self, entry: &Entry, addresses: BTreeSet<IpAddr>, cluster: &Cluster) -> Seen {
-        let uid = entry.pod.as_ref().and_then(|pod| pod.uid.clone());
-        let Some(resident) = cluster.resident(entry) else {
-            return Seen { uid, addresses, ..Seen::default() };
-        };
-        let candidates = self.index.find(entry.hooks()).into_iter();
+    /// Which sets a pod belongs to, by what it is now; `None`: none.
+    fn look_at(&self, pod: PodId, entry: &Entry, cluster: &Cluster) -> Option<Seen> {
+        if self.sets.is_empty() {
+            return None;
+        }
+        let resident = cluster.resident(entry)?;
+        let candidates = self.index.find(&Hook::of_pod(&resident)).into_iter();
         let sets = candidates.filter_map(|id| Some((id, self.sets.get(&id)?.meaning.takes(&resident)?)));
-        Seen { uid, addresses, ports: resident.pod.ports.clone(), sets: sets.collect() }
+        let sets: Vec<(SetId, bool)> = sets.collect();
+        (!sets.is_empty()).then(|| Seen { sets, ..Seen::new(pod, &resident, cluster) })
     }
 
     /// The members of a set that a pod stands for.
@@ -228,7 +265,7 @@ impl Sets {
         mut each: impl FnMut(Family, &SetName, Member),
     ) {
         let Some(set) = self.sets.get(&id) else { return };
-        for &address in &seen.addresses {
+        for address in seen.addresses.iter() {
             let family = Family::of(address);
             let [ipv4, ipv6] = &set.extents;
             let extent = if family == Family::Ipv4 { ipv4 } else { ipv6 };
@@ -244,7 +281,7 @@ impl Sets {
                     if !is_selected && !matches!(peers, Peers::Listed(list) if has(list)) {
                         continue;
                     }
-                    for (_, number) in seen.ports.iter().filter(|(port, _)| port == wanted) {
+                    for (_, number) in seen.pod.ports.iter().filter(|(port, _)| port == wanted) {
                         each(family, name, Member::AddressPort(address, wanted.protocol, *number));
                     }
                 }
@@ -256,16 +293,28 @@ impl Sets {
 
 impl Meaning {
     /// Whether a pod may have members in the set, and if so, whether it is by a selector.
-    fn takes(&self, resident: &super::cluster::Resident<'_>) -> Option<bool> {
+    fn takes(&self, resident: &Resident<'_>) -> Option<bool> {
         let selected =
             |list: &PeerList| list.selectors.iter().any(|selector| resident.is_selected_by(selector));
         match self {
             Meaning::Addresses(list) => selected(list).then_some(true),
+            Meaning::NamedPort(_, port) if !resident.names(port) => None,
             Meaning::NamedPort(Peers::Anyone, _) => Some(true),
             Meaning::NamedPort(Peers::Listed(list), _) => match selected(list) {
                 true => Some(true),
                 false => (!list.ipv4.is_empty() || !list.ipv6.is_empty()).then_some(false),
             },
+        }
+    }
+
+    /// Pods that it may take.
+    fn candidates(&self, cluster: &Cluster) -> Vec<PodId> {
+        match self {
+            Meaning::Addresses(list) => cluster.candidates(&list.selectors),
+            Meaning::NamedPort(Peers::Listed(list), _) if list.ipv4.is_empty() && list.ipv6.is_empty() => {
+                cluster.candidates(&list.selectors)
+            }
+            Meaning::NamedPort(_, port) => cluster.naming(port),
         }
     }
 
@@ -318,6 +367,11 @@ impl Meaning {
         }
         content.letters()
     }
+}
+
+/// Whether both are known, and not the same.
+fn is_another(before: Option<Uid>, now: Option<Uid>) -> bool {
+    before.is_some() && now.is_some() && before != now
 }
 
 fn write_list(content: &mut Content, list: &PeerList) {
