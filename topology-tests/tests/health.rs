@@ -107,6 +107,7 @@ fn metrics_are_written_as_they_must_be(node: &Node) -> Result<()> {
     at_least("cambric_bgp_prefixes", &[("direction", "sent"), ("family", "ipv4")], 1.0)?;
     at_least("cambric_routes", &[("kind", "unreachable"), ("family", "ipv6")], 1.0)?;
     at_least("cambric_policy_apply_seconds_count", &[], 1.0)?;
+    at_least("cambric_cni_request_seconds_count", &[("command", "ADD"), ("result", "success")], 1.0)?;
     at_least("process_resident_memory_bytes", &[], 1e6)?;
     at_least("process_start_time_seconds", &[], 1e9)?;
     at_least("process_cpu_seconds_total", &[], 0.0)
@@ -185,7 +186,8 @@ fn a_port_that_is_taken_is_told_and_tried_again(node: &Node) -> Result<()> {
     let other = node.in_netns(|| TcpListener::bind((Ipv4Addr::LOCALHOST, METRICS)))??;
     node.start()?;
     let problem = poll::until_some("a problem that names flag and address", LIMIT, || {
-        let problems = status(node)?["problems"].as_array().cloned().unwrap_or_default();
+        // It may not listen yet.
+        let problems = status(node).unwrap_or_default()["problems"].as_array().cloned().unwrap_or_default();
         let mut problems = problems.iter().filter_map(Value::as_str);
         let is_told =
             |problem: &&str| problem.contains("--metrics-port: 127.0.0.1:9179 cannot be listened on");
