@@ -499,13 +499,14 @@ impl Write<'_> {
             Some(schema) => unknown.extend(schema.prune(object)),
             None => {
                 let kind = self.kind();
-                unknown = typed::prune(kind, object).map_err(|error| {
+                let of_type = typed::prune(kind, object).map_err(|error| {
                     let message = format!(
                         "{0} in version {1:?} cannot be handled as a {0}: {error}",
                         kind.kind, self.version.name
                     );
                     Status::bad_request(message)
                 })?;
+                unknown.extend(of_type);
             }
         }
         let told: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();

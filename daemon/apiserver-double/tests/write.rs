@@ -186,8 +186,11 @@ async fn unknown_fields_are_refused_told_or_dropped() {
     assert_eq!(ignored.ok()["spec"], json!({"mode": "Plain"}));
     let mut odd = node("n1");
     odd["spec"] = json!({"podCidr": "10.0.0.0/24"});
+    odd["metadata"]["lables"] = json!({});
     let warned = rig.post(NODES, &odd).await;
-    assert_eq!(warned.warnings, ["299 - \"unknown field \\\"spec.podCidr\\\"\""]);
+    let told =
+        ["299 - \"unknown field \\\"metadata.lables\\\"\"", "299 - \"unknown field \\\"spec.podCidr\\\"\""];
+    assert_eq!(warned.warnings, told);
 }
 
 #[tokio::test]
@@ -321,6 +324,16 @@ async fn what_an_object_owned_goes_with_it() {
     assert_eq!(rig.get(THING).await.code, 404);
     rig.post(ALL_THINGS, &owned).await.ok();
     assert_eq!(rig.get(THING).await.code, 404, "its owner is gone already");
+}
+
+#[tokio::test]
+async fn an_owner_of_a_kind_that_is_not_here_counts_as_there() {
+    let rig = Rig::in_process();
+    let mut owned = pod("p", json!({}));
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u"}]);
+    rig.post(PODS, &owned).await.ok();
+    assert_eq!(rig.get(&format!("{PODS}/p")).await.code, 200);
 }
 
 #[tokio::test]

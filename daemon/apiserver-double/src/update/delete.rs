@@ -206,8 +206,9 @@ fn is_orphaned(state: &State, object: &Value) -> bool {
     let owners = owners(object);
     let namespace = text(object, "/metadata/namespace");
     let is_there = |owner: &Value| {
+        // Of kinds that this server does not have, ReplicaSets for one, it cannot know: they count as there.
         let Some(kind) = state.kind_of(text(owner, "/apiVersion"), text(owner, "/kind")) else {
-            return false;
+            return true;
         };
         let key = Key::new(if kind.is_namespaced { namespace } else { "" }, text(owner, "/name"));
         state
