@@ -196,3 +196,6 @@ async fn follow(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
