@@ -1,8 +1,8 @@
-//! The server on a socket: HTTP/1.1, with or without TLS, on a runtime of its own thread.
+//! The server on a socket: HTTP/1.1, with or without TLS, on threads of its own.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ pub struct Listener {
     address: SocketAddr,
     /// The authority's certificate, if this is TLS.
     authority: Option<String>,
-    /// Dropped to stop the thread.
+    /// Dropped to stop the runtime.
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    _door: Arc<Door>,
+    threads: Vec<JoinHandle<()>>,
+    door: Arc<Door>,
 }
 
 impl Listener {
@@ -42,36 +42,43 @@ impl Listener {
         listener: TcpListener,
         certificates: Option<&Certificates>,
     ) -> anyhow::Result<(Listener, Arc<Door>)> {
-        listener.set_nonblocking(true).context("the socket")?;
+        // The thread that accepts blocks on it.
+        listener.set_nonblocking(false).context("the socket")?;
         let address = listener.local_addr().context("the socket")?;
-        let door = Arc::new(Door { socket: Socket::from(listener), address, is_open: Mutex::new(true) });
+        let door = Arc::new(Door {
+            socket: Socket::from(listener),
+            address,
+            state: Mutex::new(DoorState::Open),
+            changed: Condvar::new(),
+        });
         let tls = certificates
             .map(|certificates| {
                 let config = certificates.server_config().context("the certificates")?;
-                Ok::<_, anyhow::Error>(Tls {
+                Ok::<_, anyhow::Error>(Arc::new(Tls {
                     acceptor: TlsAcceptor::from(Arc::new(config)),
                     users: Arc::clone(&certificates.users),
-                })
+                }))
             })
             .transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let connections = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
+        let serving = std::thread::Builder::new().name("apiserver".to_owned()).spawn(move || {
+            // An error: the listener is gone. What is open ends with the runtime.
+            let _ = runtime.block_on(stopped);
+        })?;
         let of_thread = Arc::clone(&door);
-        let thread = std::thread::Builder::new().name("apiserver".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(server, of_thread, tls) => {}
-                    // An error, too: the listener is gone.
-                    _ = stopped => {}
-                }
-            });
+        let accepting = std::thread::Builder::new().name("apiserver-door".to_owned()).spawn(move || {
+            while let Some(stream) = of_thread.accept() {
+                connections.spawn(connection(Arc::clone(&server), stream, tls.clone()));
+            }
         })?;
         let listener = Listener {
             address,
             authority: certificates.map(Certificates::authority),
             stop: Some(stop),
-            thread: Some(thread),
-            _door: Arc::clone(&door),
+            threads: vec![accepting, serving],
+            door: Arc::clone(&door),
         };
         Ok((listener, door))
     }
@@ -117,8 +124,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.door.give_up();
         self.stop.take();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // It has nothing to tell.
             let _ = thread.join();
         }
@@ -131,33 +139,81 @@ fn base64(text: &str) -> Value {
 }
 
 /// The socket that clients come to. It keeps its port while it is shut, and refuses.
+///
+/// It is accepted from by a thread that blocks, not by the runtime: tokio takes the end of a socket for final, and would
+/// turn for ever on one that listens again.
 #[derive(Debug)]
 pub(crate) struct Door {
     socket: Socket,
     address: SocketAddr,
-    is_open: Mutex<bool>,
+    state: Mutex<DoorState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DoorState {
+    Open,
+    Shut,
+    /// The listener is gone.
+    GivenUp,
 }
 
 impl Door {
     /// From now on connections are refused.
     pub(crate) fn shut(&self) -> io::Result<()> {
-        let mut is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::replace(&mut *is_open, false) {
+        self.leave_open(DoorState::Shut)
+    }
+
+    fn give_up(&self) {
+        // The socket is closed soon in any case.
+        let _ = self.leave_open(DoorState::GivenUp);
+    }
+
+    fn leave_open(&self, next: DoorState) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *state, next);
+        self.changed.notify_all();
+        if before != DoorState::Open {
             // To shut down what does not listen is kept, and inherited by connections that are accepted later.
             return Ok(());
         }
-        // Linux: stops to listen (`inet_shutdown`). A port that the kernel chose is given up with it, so it is taken again
-        // at once; one that was asked for stays bound, and binding again says so.
+        // Linux: stops to listen (`inet_shutdown`) and wakes who accepts. A port that the kernel chose is given up with it,
+        // so it is taken again at once; one that was asked for stays bound, and binding again says so.
         self.socket.shutdown(Shutdown::Read)?;
-        let _ = self.socket.bind(&SockAddr::from(self.address));
+        if next == DoorState::Shut {
+            let _ = self.socket.bind(&SockAddr::from(self.address));
+        }
         Ok(())
     }
 
     /// From now on connections are accepted again.
     pub(crate) fn open(&self) -> io::Result<()> {
-        let mut is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
-        *is_open = true;
-        self.socket.listen(BACKLOG)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == DoorState::Shut {
+            self.socket.listen(BACKLOG)?;
+            *state = DoorState::Open;
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// The next connection; waits for it. `None`: the listener is gone.
+    fn accept(&self) -> Option<Socket> {
+        loop {
+            if let Ok((stream, _)) = self.socket.accept() {
+                return Some(stream);
+            }
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            while *state == DoorState::Shut {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if *state == DoorState::GivenUp {
+                return None;
+            }
+            drop(state);
+            // Open, and nothing was accepted: a client that went away, or no file descriptor is left.
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -166,38 +222,12 @@ struct Tls {
     users: Arc<Users>,
 }
 
-async fn accept(server: Arc<Server>, door: Arc<Door>, tls: Option<Tls>) {
+async fn connection(server: Arc<Server>, stream: Socket, tls: Option<Arc<Tls>>) {
     let mut link = server.link();
-    let tls = tls.map(Arc::new);
-    loop {
-        // Anew each time the door was shut: tokio takes the end of a socket for final.
-        let is_away = link.borrow_and_update().is_away;
-        let listener =
-            door.socket.try_clone().map(TcpListener::from).and_then(tokio::net::TcpListener::from_std);
-        let Ok(listener) = listener else { return };
-        loop {
-            tokio::select! {
-                changed = link.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_) => return,
-                },
-                stream = listener.accept(), if !is_away => match stream {
-                    Ok((stream, _)) => {
-                        tokio::spawn(connection(Arc::clone(&server), stream, tls.clone()));
-                    }
-                    // Shut at this moment, or out of files.
-                    Err(_) => tokio::time::sleep(PAUSE).await,
-                },
-            }
-        }
-    }
-}
-
-async fn connection(server: Arc<Server>, stream: TcpStream, tls: Option<Arc<Tls>>) {
-    let mut link = server.link();
-    if link.borrow_and_update().is_away {
+    if link.borrow_and_update().is_away || stream.set_nonblocking(true).is_err() {
         return;
     }
+    let Ok(stream) = TcpStream::from_std(stream.into()) else { return };
     // Small answers and events leave at once.
     let _ = stream.set_nodelay(true);
     tokio::select! {

@@ -269,6 +269,16 @@ fn away_connections_are_cut_and_refused_until_it_is_back_at_the_same_port() {
 }
 
 #[test]
+fn a_server_that_is_away_for_an_instant_is_there_again_each_time() {
+    let (server, listener) = listening();
+    for _ in 0..300 {
+        server.away();
+        server.back();
+        assert_eq!(get(listener.address(), "/healthz").body, "ok");
+    }
+}
+
+#[test]
 fn a_server_that_restarts_while_it_is_away_stays_away() {
     let (server, listener) = listening();
     server.away();
