@@ -203,18 +203,11 @@ impl<'a> Said<'a> {
     fn on_no_link(self, address: IpAddr, from: &From) -> Problem {
         let what = "on no interface of this host, so packets of its own do not come from it";
         let (place, kind, field) = match from {
-            From::Override(place) => {
-                (place, Kind::BGPNodeOverride, format!("spec.addresses[{}]", self.at(address)))
-            }
+            From::Override(place) => (place, Kind::BGPNodeOverride, "spec.addresses".to_owned()),
             _ => (&self.node.place, Kind::Node, self.field_of(address)),
         };
         let problem = Problem::new(place, format!("{field}: {address}: {what}"));
         problem.about(kind, self.name).because(Reason::Invalid)
-    }
-
-    fn at(self, address: IpAddr) -> usize {
-        let of_override = self.overrides.into_iter().flat_map(|shown| shown.says.addresses.values());
-        of_override.take_while(|other| **other != address).count()
     }
 
     fn field_of(self, address: IpAddr) -> String {
@@ -422,7 +415,7 @@ mod tests {
         assert_eq!(problems, [format!("Node n1: status.addresses[0].address: 192.0.2.9: {what}")]);
         let objects = objects.with_override("203.0.113.9");
         let (_, problems) = taken(&objects);
-        assert_eq!(problems, [format!("BGPNodeOverride n1: spec.addresses[0]: 203.0.113.9: {what}")]);
+        assert_eq!(problems, [format!("BGPNodeOverride n1: spec.addresses: 203.0.113.9: {what}")]);
         let (_, problems) = objects.said().choose(&[]);
         assert_eq!(problems, Vec::new(), "nobody knows the links yet");
     }
