@@ -1,18 +1,60 @@
 //! What the API server shows, kept over outages, and the client by which this node tells it something.
+//!
+//! ```text
+//! API server
+//!    |  request: one list, then a watch; what failures mean
+//!    v
+//! list_watch: a task a kind <--- connection: one task asks whether there is a server, and which
+//!    |  wire: of an object what counts
+//!    v
+//! keeper: one task owns all that is known
+//!    |  cache (pure): what a list or an event changes; an older list removes nothing
+//!    |
+//!    +--> journal: a file a kind, from which a daemon works that is started while the server is away
+//!    v
+//! picture: what is known of the cluster, and how
+//! ```
+//!
+//! kube's own watcher is not used: it hides the resourceVersion of a list, and without it nobody can tell an old list from
+//! a new one. Nothing here ends because of what a server or an operator does.
 
+mod backoff;
+mod cache;
+mod connection;
+mod journal;
+mod keeper;
+mod kinds;
+mod kubeconfig;
+mod list_watch;
 pub mod picture;
+mod request;
 pub mod shared;
+mod version;
+mod wire;
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 pub use crate::picture::{DocumentId, Health, KindHealth, KindState, Picture, Trouble};
 pub use crate::shared::Shared;
 
+use crate::backoff::Jitter;
+use crate::connection::{Connection, Origin};
+use crate::keeper::Keeper;
+use crate::kinds::Kind;
+use crate::list_watch::Follower;
+
 /// What is kept of a pod.
-pub type Pod = k8s_openapi::api::core::v1::Pod;
+pub type Pod = cambric_policy::pod::Pod;
+
+/// The folder of the snapshot below that of the state.
+const FOLDER: &str = "cluster";
+/// Messages that wait for the keeper: followers wait with them.
+const INBOX: usize = 64;
 
 /// Where to find the server, and where to keep what it says.
 #[derive(Debug, Clone)]
@@ -25,24 +67,45 @@ pub struct Settings {
     pub node: String,
 }
 
-/// The cluster, as the API server shows it. What is spawned for it ends with it.
+/// The cluster, as the API server shows it. Dropped, it follows nothing any more.
 pub struct Kube {
     pictures: watch::Receiver<Arc<Picture>>,
     clients: watch::Receiver<Option<kube::Client>>,
+    _tasks: JoinSet<()>,
 }
 
 impl Kube {
     /// Starts with what the snapshot says, and follows the server. Never fails: what is wrong is told in
-    /// [`Health`] and tried again.
-    pub fn start(_settings: Settings) -> Kube {
-        let (pictures, clients) = (watch::channel(Arc::default()).1, watch::channel(None).1);
-        Kube { pictures, clients }
+    /// [`Health`] and tried again. Blocks on the disk; within a runtime.
+    pub fn start(settings: Settings) -> Kube {
+        let origin = Origin::Files(settings.kubeconfig.clone());
+        Kube::begin(origin, None, &settings)
     }
 
     /// The same with a client that is never another one.
-    pub fn with_client(client: kube::Client, _settings: Settings) -> Kube {
-        let (pictures, clients) = (watch::channel(Arc::default()).1, watch::channel(Some(client)).1);
-        Kube { pictures, clients }
+    pub fn with_client(client: kube::Client, settings: Settings) -> Kube {
+        Kube::begin(Origin::Given(client.clone()), Some(client), &settings)
+    }
+
+    fn begin(origin: Origin, client: Option<kube::Client>, settings: &Settings) -> Kube {
+        let (told, inbox) = mpsc::channel(INBOX);
+        let (keeper, pictures) = Keeper::new(&settings.state_dir.join(FOLDER), &settings.node, inbox);
+        let (client, clients) = watch::channel(client);
+        // Nodes that start at one moment do not ask at one moment for ever.
+        let seeds = RandomState::new();
+        let jitter = |of: &str| Jitter::new(seeds.hash_one((&settings.node, of)));
+        let (connection, link) =
+            Connection::new(origin, keeper.identity(), client, told.clone(), jitter("connection"));
+        let mut tasks = JoinSet::new();
+        for kind in Kind::ALL {
+            let follower =
+                Follower::new(kind, link.clone(), told.clone(), keeper.paged(), jitter(kind.name()));
+            tasks.spawn(follower.run());
+        }
+        drop(told);
+        tasks.spawn(connection.run());
+        tasks.spawn(keeper.run());
+        Kube { pictures, clients, _tasks: tasks }
     }
 
     /// The latest picture. The first is there at once, with what the snapshot says.

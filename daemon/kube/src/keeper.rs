@@ -1,0 +1,486 @@
+//! The task that owns all that is known: it takes in what the followers tell, publishes pictures, and writes the
+//! journals.
+//!
+//! A picture is published at once when it is quiet, and at most every [`PICTURE_INTERVAL`] when it is busy; none is
+//! published of what changes nothing that counts. Journals are written elsewhere, one batch at a time: what changes
+//! meanwhile is a set of names, whose latest state goes with the next batch.
+
+use std::collections::{BTreeMap, HashSet};
+use std::mem;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cambric_policy::change::Key;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+use crate::cache::{Cache, Change, Verdict};
+use crate::journal::{self, About, Journal, Update};
+use crate::kinds::Kind;
+use crate::list_watch::Paged;
+use crate::picture::{DocumentId, KindHealth, KindState, Picture, Trouble};
+use crate::version::Version;
+use crate::wire::{Found, Line, Says};
+
+/// Pictures follow each other no faster.
+pub(crate) const PICTURE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long changes wait for others before they are written.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(200);
+/// The same, of a version that moved while nothing changed.
+const VERSION_INTERVAL: Duration = Duration::from_secs(10);
+/// After a journal could not be written.
+const JOURNAL_RETRY: Duration = Duration::from_secs(30);
+/// A kind that is gone takes its objects with it when it has been gone so long: a server that starts may say that it
+/// knows none of ours.
+const MISSING_CONFIRMED: Duration = Duration::from_secs(300);
+/// Messages that are taken in before others have their turn.
+const BURST: usize = 64;
+/// Unreadable objects of a kind that are named.
+const MOST_UNREADABLE: usize = 20;
+
+/// What it is told.
+pub(crate) enum Message {
+    /// Which server is spoken with.
+    Server(Option<String>),
+    /// What is wrong with the connection.
+    Trouble(Option<String>),
+    /// The uid of kube-system of the cluster that counts.
+    Identity(String),
+    /// It is another: what was seen counts no longer against what is shown next.
+    AnotherCluster,
+    /// A list begins.
+    Listing(Kind),
+    /// A part of it.
+    Page(Kind, Vec<Found>),
+    /// It has ended.
+    Listed(Kind, Version, oneshot::Sender<Verdict>),
+    /// What a watch told.
+    Events(Kind, Vec<Line>),
+    /// How it goes.
+    State(Kind, KindState),
+    /// There is no such kind, for so long.
+    Missing(Kind, Duration, String),
+}
+
+/// See above.
+pub(crate) struct Keeper {
+    inbox: mpsc::Receiver<Message>,
+    pictures: watch::Sender<Arc<Picture>>,
+    paged: Paged,
+    identity: Option<String>,
+    kinds: Vec<Kept>,
+    picture: Picture,
+    is_dirty: bool,
+    published: Instant,
+    journals: Writer,
+}
+
+/// What is kept of one kind.
+struct Kept {
+    kind: Kind,
+    cache: Cache<Says>,
+    state: KindState,
+    since: SystemTime,
+    unreadable: BTreeMap<Key, String>,
+    /// Those of a list under way.
+    unreadable_listed: Option<BTreeMap<Key, String>>,
+    /// Changed, and not written yet.
+    unwritten: HashSet<Key>,
+    /// What was written last, or is being written.
+    written: Option<Version>,
+    /// Must be written whatever else changed.
+    is_unwritten: bool,
+}
+
+/// The journals, and what is being written.
+enum Writer {
+    /// `next`: not before.
+    Idle {
+        journals: Vec<Journal>,
+        next: Instant,
+    },
+    Busy(JoinHandle<Written>),
+}
+
+/// The journals again, and of which kinds one could not be written, in words.
+type Written = (Vec<Journal>, Vec<(Kind, String)>);
+
+impl Keeper {
+    /// Reads the journals: what they say is known at once. Blocks on the disk.
+    pub(crate) fn new(
+        folder: &Path,
+        node: &str,
+        inbox: mpsc::Receiver<Message>,
+    ) -> (Keeper, watch::Receiver<Arc<Picture>>) {
+        let mut keeper = Keeper {
+            inbox,
+            pictures: watch::channel(Arc::default()).0,
+            paged: Paged::default(),
+            identity: None,
+            kinds: Vec::new(),
+            picture: Picture::default(),
+            is_dirty: false,
+            published: Instant::now(),
+            journals: Writer::Idle { journals: Vec::new(), next: Instant::now() },
+        };
+        let mut journals = Vec::new();
+        let mut paged_until = None;
+        for kind in Kind::ALL {
+            let (journal, found) = Journal::read(folder, node, kind);
+            let mut kept = Kept::new(kind);
+            match found {
+                journal::Found::Nothing => {}
+                journal::Found::State(state) if keeper.is_of_another_cluster(&state.about) => {
+                    let path = journal.path().display();
+                    keeper
+                        .picture
+                        .health
+                        .journal
+                        .push(format!("{path}: is of another cluster than the rest; it is not used"));
+                }
+                journal::Found::State(state) => {
+                    keeper.identity = state.about.server.or(keeper.identity.take());
+                    paged_until = paged_until.max(state.about.paged_until);
+                    kept.written = Some(state.version.clone());
+                    kept.state = KindState::FromSnapshot;
+                    for (key, known) in state.objects.iter() {
+                        keeper.picture.put(kind, key, Some(&known.says));
+                    }
+                    kept.cache = Cache::restored(state.objects, state.version);
+                }
+                journal::Found::Unusable(what) => keeper.picture.health.journal.push(what),
+            }
+            journals.push(journal);
+            keeper.kinds.push(kept);
+        }
+        for what in &keeper.picture.health.journal {
+            tracing::warn!(error = what, "a snapshot is not used");
+        }
+        keeper.paged = Paged::until(paged_until);
+        keeper.journals = Writer::Idle { journals, next: Instant::now() };
+        keeper.publish();
+        let seen = keeper.pictures.subscribe();
+        (keeper, seen)
+    }
+
+    pub(crate) fn identity(&self) -> Option<String> {
+        self.identity.clone()
+    }
+
+    pub(crate) fn paged(&self) -> Paged {
+        self.paged.clone()
+    }
+
+    fn is_of_another_cluster(&self, about: &About) -> bool {
+        self.identity.is_some() && about.server.is_some() && self.identity != about.server
+    }
+
+    /// Ends when nobody tells it anything any more.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let publish_at = self.published + PICTURE_INTERVAL;
+            let write_at = self.write_at();
+            // All branches are cancel-safe: a channel loses nothing, and the handle is kept.
+            tokio::select! {
+                message = self.inbox.recv() => {
+                    let Some(message) = message else { return };
+                    self.handle(message);
+                    for _ in 0..BURST {
+                        let Ok(message) = self.inbox.try_recv() else { break };
+                        self.handle(message);
+                    }
+                }
+                () = sleep_until(publish_at), if self.is_dirty => self.publish(),
+                () = sleep_until(write_at.unwrap_or(publish_at)), if write_at.is_some() => self.write(),
+                done = self.journals.done() => self.note_written(done),
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Server(server) => {
+                self.is_dirty |= self.picture.health.server != server;
+                self.picture.health.server = server;
+            }
+            Message::Trouble(what) => self.note_trouble(what),
+            Message::Identity(uid) => self.identity = Some(uid),
+            Message::AnotherCluster => self.kinds.iter_mut().for_each(|kept| kept.cache.give_history_up()),
+            Message::Listing(kind) => {
+                let kept = &mut self.kinds[kind.index()];
+                kept.cache.begin_list();
+                kept.unreadable_listed = Some(BTreeMap::new());
+            }
+            Message::Page(kind, page) => {
+                let kept = &mut self.kinds[kind.index()];
+                let changes = page.into_iter().filter_map(|found| kept.show(found)).collect();
+                self.take(kind, changes);
+            }
+            Message::Listed(kind, version, answer) => {
+                let kept = &mut self.kinds[kind.index()];
+                let (changes, verdict) = kept.cache.end_list(version, Instant::now().into_std());
+                let unreadable = kept.unreadable_listed.take().unwrap_or_default();
+                let is_first = matches!(verdict, Verdict::Current(_)) && kept.written.is_none();
+                kept.is_unwritten |= is_first;
+                let is_other = kept.unreadable != unreadable;
+                kept.unreadable = unreadable;
+                self.take(kind, changes);
+                self.is_dirty |= is_first || is_other;
+                // Nobody waits for it: the follower has ended.
+                _ = answer.send(verdict);
+            }
+            Message::Events(kind, lines) => {
+                let kept = &mut self.kinds[kind.index()];
+                let before = kept.unreadable.len();
+                let changes = lines.into_iter().filter_map(|line| kept.handle(line)).collect();
+                self.is_dirty |= kept.unreadable.len() != before;
+                self.take(kind, changes);
+            }
+            Message::State(kind, state) => self.note_state(kind, state),
+            Message::Missing(kind, since, what) => self.note_missing(kind, since, &what),
+        }
+    }
+
+    /// Takes changes of one kind over. Before all of it was shown once, nobody is told of a part.
+    fn take(&mut self, kind: Kind, changes: Vec<Change<Says>>) {
+        let kept = &mut self.kinds[kind.index()];
+        self.is_dirty |= kept.cache.is_shown() && !changes.is_empty();
+        for (key, says) in changes {
+            self.picture.put(kind, &key, says.as_ref());
+            kept.unwritten.insert(key);
+        }
+    }
+
+    fn note_trouble(&mut self, what: Option<String>) {
+        let trouble = &mut self.picture.health.trouble;
+        match (&what, trouble.as_ref()) {
+            (None, None) => return,
+            (Some(what), Some(known)) if *what == known.what => return,
+            (Some(what), None) => tracing::warn!(error = what, "the API server is away: what is known stays"),
+            (Some(what), Some(_)) => tracing::debug!(error = what, "the API server is away"),
+            (None, Some(_)) => tracing::info!("the API server answers"),
+        }
+        let since = trouble.as_ref().map_or_else(SystemTime::now, |known| known.since);
+        *trouble = what.map(|what| Trouble { what, since });
+        self.is_dirty = true;
+    }
+
+    fn note_state(&mut self, kind: Kind, state: KindState) {
+        let kept = &mut self.kinds[kind.index()];
+        if kept.state == state {
+            return;
+        }
+        if mem::discriminant(&kept.state) != mem::discriminant(&state) {
+            match &state {
+                KindState::Refused(what) | KindState::Older(what) => {
+                    tracing::warn!(%kind, error = what, "what is known of a kind stays as it is");
+                }
+                state => tracing::info!(%kind, state = ?state, "a kind is followed otherwise"),
+            }
+            kept.since = SystemTime::now();
+        }
+        kept.state = state;
+        self.is_dirty = true;
+    }
+
+    fn note_missing(&mut self, kind: Kind, since: Duration, what: &str) {
+        let kept = &mut self.kinds[kind.index()];
+        let count = kept.cache.objects().len();
+        if count == 0 || since >= MISSING_CONFIRMED {
+            let was_shown = kept.cache.is_shown();
+            let changes = kept.cache.empty();
+            kept.unreadable.clear();
+            self.is_dirty |= !was_shown;
+            self.take(kind, changes);
+            self.note_state(kind, KindState::NotInstalled(format!("{what}; there is none of it")));
+        } else {
+            let what = format!("{what}; {count} objects stay until it has been so for 5 minutes");
+            self.note_state(kind, KindState::NotInstalled(what));
+        }
+    }
+
+    fn publish(&mut self) {
+        self.picture.is_complete = self.kinds.iter().all(|kept| kept.cache.is_shown());
+        let health = self.kinds.iter().map(|kept| (kept.kind.name().to_owned(), kept.health()));
+        self.picture.health.kinds = health.collect();
+        self.pictures.send_replace(Arc::new(self.picture.clone()));
+        (self.is_dirty, self.published) = (false, Instant::now());
+    }
+
+    /// When there is something to write, and somebody to write it.
+    fn write_at(&self) -> Option<Instant> {
+        let Writer::Idle { next, .. } = &self.journals else { return None };
+        let writable = self.kinds.iter().filter(|kept| kept.is_writable());
+        let wait = writable.filter_map(|kept| match kept.is_unwritten || !kept.unwritten.is_empty() {
+            true => Some(Duration::ZERO),
+            false => (kept.written.as_ref() != kept.cache.version()).then_some(VERSION_INTERVAL),
+        });
+        wait.min().map(|wait| *next + wait)
+    }
+
+    fn write(&mut self) {
+        let Writer::Idle { journals, .. } = &mut self.journals else { return };
+        let mut journals = mem::take(journals);
+        let about = About { server: self.identity.clone(), paged_until: self.paged.known() };
+        let mut updates = Vec::new();
+        for kept in &mut self.kinds {
+            let Some(version) = kept.cache.version().filter(|_| kept.is_writable()).cloned() else {
+                continue;
+            };
+            if !kept.is_unwritten && kept.unwritten.is_empty() && kept.written.as_ref() == Some(&version) {
+                continue;
+            }
+            kept.is_unwritten = false;
+            kept.written = Some(version.clone());
+            let changed = mem::take(&mut kept.unwritten).into_iter().collect();
+            let objects = kept.cache.objects().clone();
+            updates.push((kept.kind, Update { about: about.clone(), version, changed, objects }));
+        }
+        self.journals = Writer::Busy(spawn_blocking(move || {
+            let mut failed = Vec::new();
+            for (kind, update) in updates {
+                let journal = &mut journals[kind.index()];
+                if let Err(error) = journal.keep(&update) {
+                    let path = journal.path().display();
+                    failed.push((kind, format!(
+                        "{path}: cannot be written: {error}; a daemon that is started while the API server is away works \
+                         from what is in it"
+                    )));
+                }
+            }
+            (journals, failed)
+        }));
+    }
+
+    fn note_written(&mut self, done: Result<Written, JoinError>) {
+        let now = Instant::now();
+        let (journals, failed) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // A panic in there is a bug of ours: what is written is what was.
+                tracing::error!(error = %error, "the snapshot is not written any more");
+                self.journals = Writer::Busy(tokio::spawn(std::future::pending()));
+                return;
+            }
+        };
+        let next = now + if failed.is_empty() { JOURNAL_INTERVAL } else { JOURNAL_RETRY };
+        for (kind, _) in &failed {
+            self.kinds[kind.index()].is_unwritten = true;
+        }
+        let words: Vec<String> = failed.into_iter().map(|(_, what)| what).collect();
+        if self.picture.health.journal != words {
+            for what in &words {
+                tracing::warn!(error = what, "the snapshot is not kept");
+            }
+            self.picture.health.journal = words;
+            self.is_dirty = true;
+        }
+        self.journals = Writer::Idle { journals, next };
+    }
+}
+
+impl Writer {
+    /// Cancel-safe.
+    async fn done(&mut self) -> Result<Written, JoinError> {
+        match self {
+            Writer::Idle { .. } => std::future::pending().await,
+            Writer::Busy(handle) => handle.await,
+        }
+    }
+}
+
+impl Kept {
+    fn new(kind: Kind) -> Kept {
+        Kept {
+            kind,
+            cache: Cache::new(),
+            state: KindState::Unknown,
+            since: SystemTime::now(),
+            unreadable: BTreeMap::new(),
+            unreadable_listed: None,
+            unwritten: HashSet::new(),
+            written: None,
+            is_unwritten: false,
+        }
+    }
+
+    fn show(&mut self, found: Found) -> Option<Change<Says>> {
+        match found {
+            Found::Object(key, known) => self.cache.show(key, known),
+            Found::Unreadable(key, what) => {
+                self.cache.show_unreadable(key.clone());
+                self.unreadable_listed.get_or_insert_default().insert(key, what);
+                None
+            }
+            Found::Nameless(what) => {
+                self.unreadable_listed.get_or_insert_default().insert(Key::new("", "?"), what);
+                None
+            }
+        }
+    }
+
+    fn handle(&mut self, line: Line) -> Option<Change<Says>> {
+        match line {
+            Line::Event(event) => {
+                if let crate::cache::Event::Shows(key, _) | crate::cache::Event::Gone(key, ..) = &event {
+                    self.unreadable.remove(key);
+                }
+                self.cache.handle(event)
+            }
+            Line::Unreadable(key, what) => {
+                self.unreadable.insert(key, what);
+                None
+            }
+            Line::InitialEnd(version) => self.cache.handle(crate::cache::Event::Reached(version)),
+            Line::Error(_) => None,
+        }
+    }
+
+    /// All of it is known, up to a version.
+    fn is_writable(&self) -> bool {
+        self.cache.is_shown() && self.cache.version().is_some()
+    }
+
+    fn health(&self) -> KindHealth {
+        let unreadable = self.unreadable.iter().take(MOST_UNREADABLE);
+        let name = |key: &Key| if key.namespace.is_empty() { key.name.to_string() } else { key.to_string() };
+        KindHealth {
+            objects: self.cache.objects().len(),
+            version: self.cache.version().map(Version::to_string),
+            is_shown: self.cache.is_shown(),
+            state: self.state.clone(),
+            since: self.since,
+            unreadable: unreadable.map(|(key, what)| (name(key), what.clone())).collect(),
+        }
+    }
+}
+
+impl Picture {
+    /// What an object says from now on; `None`: it is gone.
+    fn put(&mut self, kind: Kind, key: &Key, says: Option<&Says>) {
+        match says {
+            Some(Says::Pod(pod)) => _ = self.pods.insert(key.clone(), pod.clone()),
+            Some(Says::Policy(policy)) => _ = self.policies.insert(key.clone(), policy.clone()),
+            Some(Says::Namespace(namespace)) => {
+                _ = self.namespaces.insert(key.name.clone(), namespace.clone())
+            }
+            Some(Says::Document(value)) => {
+                _ = self.documents.insert(DocumentId::of(kind, key), value.clone())
+            }
+            None => match kind {
+                Kind::Pod => _ = self.pods.remove(key),
+                Kind::NetworkPolicy => _ = self.policies.remove(key),
+                Kind::Namespace => _ = self.namespaces.remove(&key.name),
+                _ => _ = self.documents.remove(&DocumentId::of(kind, key)),
+            },
+        }
+    }
+}
+
+impl DocumentId {
+    fn of(kind: Kind, key: &Key) -> DocumentId {
+        DocumentId { kind: cambric_policy::atoms::text(kind.name()), name: key.name.clone() }
+    }
+}

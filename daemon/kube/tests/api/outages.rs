@@ -1,0 +1,363 @@
+//! What goes wrong with a server and its connections, and what stays known meanwhile. Time is virtual.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cambric_apiserver_double::{ApiServer, Fault};
+use cambric_kube::{KindState, Picture};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::support::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// All is followed, and nothing was asked yet.
+async fn followed(server: &ApiServer, state: &tempfile::TempDir) -> Follows {
+    let mut follows = follow(server, state);
+    follows.until_watching().await;
+    server.forget_requests();
+    follows
+}
+
+/// A heartbeat of some node: what moves versions on in any cluster.
+fn beat(server: &ApiServer) {
+    let mut node = server.get("v1", "Node", "", "n1").expect("it is there");
+    let beat =
+        node["metadata"]["annotations"]["beat"].as_str().unwrap_or("0").parse::<u32>().expect("a number") + 1;
+    node["metadata"]["annotations"] = json!({"beat": beat.to_string()});
+    server.put(node);
+}
+
+fn is_older(picture: &Picture, kind: &str) -> bool {
+    matches!(picture.health.kinds[kind].state, KindState::Older(_))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_away_for_eight_hours_costs_little_and_nothing_is_lost() {
+    let (server, state) = (server(), state_dir());
+    let (mut follows, count) = follow_counted(&server, &state);
+    follows.until_watching().await;
+    server.away();
+    count.store(0, Ordering::Relaxed);
+    let picture = follows.until("it is told", |picture| picture.health.trouble.is_some()).await;
+    assert!(picture.is_complete);
+    sleep(8 * HOUR).await;
+    for kind in KINDS {
+        assert!(matches!(follows.state(kind), KindState::Away(_)), "{kind}: {:?}", follows.state(kind));
+    }
+    assert_eq!(
+        (pods(&follows.now()), follows.now().policies.len()),
+        (vec!["one".to_owned(), "two".to_owned()], 1)
+    );
+    let attempts = count.load(Ordering::Relaxed);
+    // One about every 30 s, of all kinds together.
+    assert!((900..1600).contains(&attempts), "{attempts} attempts");
+
+    server.put(pod("three", "10.244.1.3"));
+    server.forget_requests();
+    server.back();
+    let begun = Instant::now();
+    follows.until_pods(&["one", "three", "two"]).await;
+    follows.until_watching().await;
+    assert!(begun.elapsed() < 35 * SECOND, "{:?}", begun.elapsed());
+    assert_eq!(lists(&server), Default::default(), "it goes on where it was");
+    assert_eq!(follows.now().health.trouble, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_with_faults_for_eight_hours_is_not_asked_without_end() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    server.faults().set(Fault::ServerError);
+    server.restart();
+    sleep(8 * HOUR).await;
+    assert!(server.requests().len() < 1600, "{} requests", server.requests().len());
+    assert_eq!(pods(&follows.now()), ["one", "two"]);
+    server.faults().clear();
+    let begun = Instant::now();
+    follows.until_watching().await;
+    assert!(begun.elapsed() < 40 * SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_forgot_what_happened_is_listed_once_a_kind() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    remove_pod(&server, "one");
+    server.restart();
+    follows.until_pods(&["two"]).await;
+    follows.until_watching().await;
+    sleep(HOUR).await;
+    let lists = lists(&server);
+    assert!(lists.values().all(|count| *count == 1), "{lists:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_expire_again_and_again_are_answered_by_a_list_in_thirty_seconds_at_most() {
+    for fault in [Fault::Expired { resource: "pods" }, Fault::ExpiredOutright { resource: "pods" }] {
+        let (server, state) = (server(), state_dir());
+        let mut follows = followed(&server, &state).await;
+        server.faults().set(fault.clone());
+        server.restart();
+        sleep(HOUR).await;
+        let count = lists(&server)["list pods"];
+        assert!((1..=125).contains(&count), "{count} lists of pods in an hour: {fault:?}");
+        assert_eq!(lists(&server).get("list nodes").copied().unwrap_or(1), 1);
+        server.faults().clear();
+        server.put(pod("three", "10.244.1.3"));
+        follows.until_pods(&["one", "three", "two"]).await;
+        follows.until_watching().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn torn_streams_go_on_from_the_last_version_without_a_list() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    server.faults().set(Fault::TornWatch { after_octets: 900 });
+    for number in 0..60 {
+        server.put(pod(&format!("p{number:02}"), "10.244.2.1"));
+        sleep(SECOND).await;
+    }
+    follows.until("all came", |picture| picture.pods.len() == 62).await;
+    assert_eq!(lists(&server), Default::default());
+    assert!(counts(&server.requests())["watch pods"] > 20, "they were torn");
+    server.faults().clear();
+    follows.until_watching().await;
+}
+
+/// Nothing comes through: what is tried is tried ever more seldom.
+#[tokio::test(start_paused = true)]
+async fn streams_that_are_torn_before_the_first_event_are_asked_for_ever_more_seldom() {
+    let (server, state) = (server(), state_dir());
+    let follows = followed(&server, &state).await;
+    server.faults().set(Fault::TornWatch { after_octets: 10 });
+    server.put(pod("three", "10.244.1.3"));
+    sleep(HOUR).await;
+    assert!(matches!(follows.state("Pod"), KindState::Away(_)), "{:?}", follows.state("Pod"));
+    let count = counts(&server.requests())["watch pods"];
+    assert!(count < 200, "{count} watches");
+    assert_eq!(lists(&server), Default::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_hangs_is_noticed_and_begun_anew() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    for (name, limit) in [("three", 7 * MINUTE), ("zero", 3 * MINUTE)] {
+        server.faults().set(Fault::HangingWatch);
+        server.put(pod(name, "10.244.1.3"));
+        sleep(SECOND).await;
+        server.faults().clear();
+        let begun = Instant::now();
+        let known = |picture: &Picture| pods(picture).iter().any(|pod| pod == name);
+        follows.until("it is noticed", known).await;
+        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        // One that has had bookmarks is missed earlier.
+        server.put(pod("one", "10.244.1.9"));
+        sleep(2 * MINUTE).await;
+    }
+    assert_eq!(lists(&server), Default::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_client_waits_as_long_as_it_is_told() {
+    let (server, state) = (server(), state_dir());
+    server.faults().set(Fault::Throttle { retry_after: 30 * SECOND });
+    let mut follows = follow(&server, &state);
+    sleep(10 * MINUTE).await;
+    let counts = counts(&server.requests());
+    assert!(counts.values().all(|count| *count <= 21), "{counts:?}");
+    let KindState::Away(what) = follows.state("Node") else { panic!("{:?}", follows.state("Node")) };
+    assert!(what.contains("429"), "{what}");
+    server.faults().clear();
+    follows.until_watching().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rights_that_are_taken_away_are_named_and_what_is_known_stays() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    server.faults().set(Fault::Refuse { verb: "*", resource: "pods" });
+    remove_pod(&server, "one");
+    server.restart();
+    let refused = |picture: &Picture| matches!(picture.health.kinds["Pod"].state, KindState::Refused(_));
+    let picture = follows.until("it is refused", refused).await;
+    let KindState::Refused(what) = &picture.health.kinds["Pod"].state else { unreachable!("just looked at") };
+    assert!(
+        what.starts_with("watch pods: 403 Forbidden: ") && what.contains("cannot watch resource"),
+        "{what}"
+    );
+    server.forget_requests();
+    sleep(HOUR).await;
+    assert_eq!(follows.state("Node"), KindState::Watching);
+    assert_eq!(pods(&follows.now()), ["one", "two"]);
+    let count = counts(&server.requests()).values().copied().max().unwrap_or_default();
+    assert!(count <= 90, "{count} attempts in an hour");
+    server.faults().clear();
+    follows.until_pods(&["two"]).await;
+    follows.until_watching().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_ran_out_are_named_and_what_is_known_stays() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    server.faults().set(Fault::Unauthorized);
+    server.restart();
+    let refused = |picture: &Picture| {
+        picture
+            .health
+            .kinds
+            .values()
+            .all(|kind| matches!(&kind.state, KindState::Refused(what) if what.contains("401")))
+    };
+    follows.until("all are refused", refused).await;
+    sleep(HOUR).await;
+    assert_eq!(pods(&follows.now()), ["one", "two"]);
+    server.faults().clear();
+    follows.until_watching().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_is_waited_for() {
+    let (server, state) = (server(), state_dir());
+    server.faults().set(Fault::Latency(20 * SECOND));
+    let mut follows = follow(&server, &state);
+    let begun = Instant::now();
+    let picture = follows.until_watching().await;
+    assert_eq!(pods(&picture), ["one", "two"]);
+    assert!(begun.elapsed() < MINUTE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_list_removes_nothing_until_the_server_has_caught_up() {
+    let (server, state) = (server(), state_dir());
+    let mark = server.mark();
+    for name in ["three", "four"] {
+        server.put(pod(name, "10.244.1.3"));
+    }
+    server.put(json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n2"}, "spec": {"podCIDR": "10.244.2.0/24"},
+    }));
+    remove_pod(&server, "one");
+    let mut follows = followed(&server, &state).await;
+    let all = ["four", "three", "two"];
+    assert_eq!(pods(&follows.now()), all);
+    server.faults().set(Fault::StaleLists(mark));
+    // The history is gone with the restart: watches from what is known are answered by a list.
+    server.faults().set(Fault::Expired { resource: "*" });
+    server.restart();
+    let picture =
+        follows.until("it is an alarm", |picture| KINDS.iter().all(|kind| is_older(picture, kind))).await;
+    assert_eq!((pods(&picture), picture.documents.len()), (all.map(str::to_owned).to_vec(), 3));
+    // A replica that is stuck is never believed.
+    sleep(HOUR).await;
+    let picture = follows.now();
+    assert!(KINDS.iter().all(|kind| is_older(&picture, kind)));
+    assert_eq!((pods(&picture), picture.documents.len()), (all.map(str::to_owned).to_vec(), 3));
+    let lists = lists(&server);
+    assert!(lists.values().all(|count| *count <= 125), "{lists:?}");
+
+    remove_pod(&server, "two");
+    server.faults().clear();
+    let picture = follows.until_watching().await;
+    assert_eq!(pods(&picture), ["four", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_restored_from_a_backup_is_believed_after_five_minutes_in_which_it_moves_on() {
+    let (server, state) = (server(), state_dir());
+    let mark = server.mark();
+    for number in 0..200 {
+        server.put(pod(&format!("p{number:03}"), "10.244.1.3"));
+    }
+    remove_pod(&server, "one");
+    let mut follows = followed(&server, &state).await;
+    assert_eq!(follows.now().pods.len(), 201);
+    server.rewind(&mark);
+    server.compact();
+    let begun = Instant::now();
+    while begun.elapsed() < 5 * MINUTE {
+        sleep(10 * SECOND).await;
+        beat(&server);
+        assert_eq!(follows.now().pods.len(), 201, "after {:?}", begun.elapsed());
+    }
+    let beating = async {
+        loop {
+            sleep(10 * SECOND).await;
+            beat(&server);
+        }
+    };
+    let pods_of_then = async {
+        follows.until_pods(&["one", "two"]).await;
+        follows.until_watching().await;
+    };
+    tokio::select! {
+        () = beating => {}
+        () = pods_of_then => {}
+    }
+    assert!(begun.elapsed() < 20 * MINUTE, "{:?}", begun.elapsed());
+    server.put(pod("three", "10.244.1.3"));
+    follows.until_pods(&["one", "three", "two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_counts_once_it_has_been_there_for_a_minute() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    server.replace();
+    install_kinds(&server);
+    server.put(pod("other", "10.244.1.7"));
+    let begun = Instant::now();
+    let told = |picture: &Picture| {
+        picture.health.trouble.as_ref().is_some_and(|trouble| trouble.what.contains("is another cluster"))
+    };
+    let picture = follows.until("it is told", told).await;
+    assert_eq!((pods(&picture), picture.documents.len()), (vec!["one".to_owned(), "two".to_owned()], 2));
+    follows.until_pods(&["other"]).await;
+    assert!((MINUTE..3 * MINUTE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let picture = follows.until_watching().await;
+    assert_eq!((picture.documents.len(), picture.policies.len(), &picture.health.trouble), (0, 0, &None));
+}
+
+/// An entry in somebody's DNS is wrong for half a minute.
+#[tokio::test(start_paused = true)]
+async fn another_cluster_that_goes_away_again_changes_nothing() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    let mark = server.mark();
+    server.replace();
+    sleep(30 * SECOND).await;
+    server.rewind(&mark);
+    follows.until_watching().await;
+    assert_eq!(
+        (pods(&follows.now()), follows.now().documents.len()),
+        (vec!["one".to_owned(), "two".to_owned()], 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_a_definition_that_is_gone_stay_for_five_minutes() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    let name = "bgpclusterconfigs.cambric.dev";
+    let definition =
+        server.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", name).expect("it is there");
+    server.faults().set(Fault::HangingWatch);
+    server.delete("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", name);
+    server.faults().clear();
+    let gone = |picture: &Picture| {
+        matches!(picture.health.kinds["BGPClusterConfig"].state, KindState::NotInstalled(_))
+    };
+    let picture = follows.until("it is told", gone).await;
+    assert_eq!(picture.documents.len(), 2, "{:?}", picture.health.kinds["BGPClusterConfig"]);
+    let begun = Instant::now();
+    follows.until("they are gone", |picture| picture.documents.len() == 1).await;
+    assert!(begun.elapsed() > 4 * MINUTE, "{:?}", begun.elapsed());
+    server.put(definition);
+    follows.until_watching().await;
+}

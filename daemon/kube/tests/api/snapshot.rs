@@ -1,0 +1,118 @@
+//! A daemon that is started while the server is away works from what the last one knew.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use cambric_apiserver_double::ApiServer;
+use cambric_kube::{KindState, Kube, Settings};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::support::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// All was followed and written down.
+async fn followed_once(server: &ApiServer, state: &TempDir) {
+    let mut follows = follow(server, state);
+    follows.until_watching().await;
+    sleep(5 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_while_the_server_is_away_knows_all_at_once() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = follow(&server, &state);
+    follows.until_watching().await;
+    server.put(pod("three", "10.244.1.3"));
+    remove_pod(&server, "one");
+    follows.until_pods(&["three", "two"]).await;
+    sleep(SECOND).await;
+    let before = follows.now();
+    drop(follows);
+
+    server.away();
+    let mut follows = follow(&server, &state);
+    let picture = follows.now();
+    assert!(picture.is_complete);
+    assert!(picture.pods == before.pods && picture.policies == before.policies);
+    assert!(picture.namespaces == before.namespaces && picture.documents == before.documents);
+    assert!(picture.health.kinds.values().all(|kind| kind.state == KindState::FromSnapshot));
+    sleep(8 * 3600 * SECOND).await;
+    assert_eq!(pods(&follows.now()), ["three", "two"]);
+    assert!(follows.now().is_complete);
+
+    remove_pod(&server, "two");
+    server.forget_requests();
+    server.back();
+    follows.until_watching().await;
+    assert_eq!(pods(&follows.now()), ["three"], "what went meanwhile is gone");
+    assert!(lists(&server).values().all(|count| *count == 1), "{:?}", lists(&server));
+    let folder = state.path().join("cluster");
+    for kind in KINDS {
+        let mode =
+            fs::metadata(folder.join(format!("{kind}.jsonl"))).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_an_older_server_removes_nothing() {
+    let (server, state) = (server(), state_dir());
+    let mark = server.mark();
+    server.put(pod("three", "10.244.1.3"));
+    followed_once(&server, &state).await;
+    server.rewind(&mark);
+    let mut follows = follow(&server, &state);
+    let older =
+        |picture: &cambric_kube::Picture| matches!(picture.health.kinds["Pod"].state, KindState::Older(_));
+    let picture = follows.until("it is an alarm", older).await;
+    assert_eq!(pods(&picture), ["one", "three", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_another_cluster_waits_a_minute() {
+    let (server, state) = (server(), state_dir());
+    followed_once(&server, &state).await;
+    server.replace();
+    install_kinds(&server);
+    let mut follows = follow(&server, &state);
+    sleep(30 * SECOND).await;
+    assert_eq!(pods(&follows.now()), ["one", "two"]);
+    follows.until_pods(&[]).await;
+    follows.until_watching().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_of_another_node_is_not_used_and_says_so() {
+    let (server, state) = (server(), state_dir());
+    followed_once(&server, &state).await;
+    server.away();
+    let other = Settings { node: "n2".to_owned(), ..settings(&state) };
+    let follows = follow_by(Kube::with_client(server.client(), other));
+    let picture = follows.now();
+    assert!(!picture.is_complete && picture.pods.is_empty());
+    assert_eq!(picture.health.journal.len(), KINDS.len());
+    assert!(picture.health.journal[0].contains("node n1"), "{}", picture.health.journal[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_cannot_be_written_is_told_and_nothing_else_suffers() {
+    let (server, state) = (server(), state_dir());
+    // A file in the place of the folder.
+    fs::write(state.path().join("cluster"), "").expect("own folder");
+    let mut follows = follow(&server, &state);
+    follows.until_watching().await;
+    let told = |picture: &cambric_kube::Picture| {
+        picture.health.journal.iter().any(|what| what.contains("Pod.jsonl: cannot be written"))
+    };
+    follows.until("it is told", told).await;
+    server.put(pod("three", "10.244.1.3"));
+    follows.until_pods(&["one", "three", "two"]).await;
+    fs::remove_file(state.path().join("cluster")).expect("own folder");
+    follows.until("it is mended", |picture| picture.health.journal.is_empty()).await;
+    drop(follows);
+    server.away();
+    assert_eq!(pods(&follow(&server, &state).now()), ["one", "three", "two"]);
+}

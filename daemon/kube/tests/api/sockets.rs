@@ -1,0 +1,231 @@
+//! Real connections and real configurations: what is wrong is said with file and field, and what was mended is taken.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use cambric_apiserver_double::{ApiServer, Certificates, Listener};
+use cambric_kube::{Kube, Settings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::*;
+
+fn local() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a port")
+}
+
+/// A server over TLS, and a client's configuration in a file that is not there yet.
+struct Rig {
+    server: ApiServer,
+    listener: Listener,
+    certificates: Certificates,
+    state: TempDir,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let server = server();
+        let certificates = Certificates::make(&["127.0.0.1", "localhost"]).expect("names");
+        let listener = server.listen_tls(local(), &certificates).expect("a socket");
+        Rig { server, listener, certificates, state: state_dir() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.state.path().join("kubeconfig")
+    }
+
+    fn good(&self) -> Value {
+        serde_json::from_str(&self.listener.kubeconfig("cambric")).expect("JSON is YAML")
+    }
+
+    /// Whole or not at all.
+    fn write(&self, text: &str) {
+        let aside = self.path().with_extension("new");
+        fs::write(&aside, text).expect("own folder");
+        fs::rename(aside, self.path()).expect("own folder");
+    }
+
+    fn start(&self) -> Follows {
+        follow_by(Kube::start(Settings { kubeconfig: Some(self.path()), ..settings(&self.state) }))
+            .in_real_time()
+    }
+}
+
+async fn trouble(follows: &mut Follows, wanted: &str) -> String {
+    let what = |picture: &cambric_kube::Picture| {
+        picture.health.trouble.as_ref().map_or(String::new(), |trouble| trouble.what.clone())
+    };
+    let picture = follows.until(wanted, |picture| what(picture).contains(wanted)).await;
+    what(&picture)
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_kubeconfig_is_said_with_file_and_field_and_mended_without_a_restart() {
+    let rig = Rig::new();
+    let mut follows = rig.start();
+    let with = |change: fn(&mut Value)| {
+        let mut config = rig.good();
+        change(&mut config);
+        config.to_string()
+    };
+    let other = Certificates::make(&["127.0.0.1"]).expect("names");
+    let closed = local().local_addr().expect("a port");
+    let other_authority = {
+        let listener = rig.server.listen_tls(local(), &other).expect("a socket");
+        let config: Value = serde_json::from_str(&listener.kubeconfig("cambric")).expect("JSON is YAML");
+        let mut good = rig.good();
+        good["clusters"][0]["cluster"]["certificate-authority-data"] =
+            config["clusters"][0]["cluster"]["certificate-authority-data"].clone();
+        good.to_string()
+    };
+    let refused = {
+        let mut config = rig.good();
+        config["clusters"][0]["cluster"]["server"] = format!("https://{closed}").into();
+        config.to_string()
+    };
+    let file = rig.path().display().to_string();
+    for (text, wanted) in [
+        (None, format!("{file}: cannot be read: No such file or directory")),
+        (Some("{".to_owned()), format!("{file}: is no kubeconfig: ")),
+        (Some("{}".to_owned()), format!("{file}: current-context: not set")),
+        (
+            Some(with(|config| config["current-context"] = "prod".into())),
+            format!("{file}: current-context: \"prod\" is none of contexts"),
+        ),
+        (
+            Some(with(|config| config["contexts"][0]["context"]["cluster"] = "prod".into())),
+            format!("{file}: contexts[double].context.cluster: \"prod\" is none of clusters"),
+        ),
+        (
+            Some(with(|config| config["contexts"][0]["context"]["user"] = "prod".into())),
+            format!("{file}: contexts[double].context.user: \"prod\" is none of users"),
+        ),
+        (
+            Some(with(|config| config["clusters"][0]["cluster"]["server"] = Value::Null)),
+            format!("{file}: clusters[double].cluster.server: not set"),
+        ),
+        (
+            Some(with(|config| config["clusters"][0]["cluster"]["server"] = "not a URL".into())),
+            format!("{file}: clusters[double].cluster.server: "),
+        ),
+        (
+            Some(with(|config| {
+                config["clusters"][0]["cluster"] =
+                    json!({"server": "https://127.0.0.1:1", "certificate-authority": "/does/not/exist"});
+            })),
+            format!(
+                "{file}: clusters[double].cluster.certificate-authority: /does/not/exist: cannot be read"
+            ),
+        ),
+        (
+            Some(with(|config| {
+                config["clusters"][0]["cluster"]["certificate-authority-data"] = "bm90aGluZw==".into();
+            })),
+            format!("{file}: clusters[double].cluster.certificate-authority: there is no certificate in it"),
+        ),
+        (
+            Some(with(|config| config["users"][0]["user"] = json!({"tokenFile": "/does/not/exist"}))),
+            format!("{file}: users[client].user: "),
+        ),
+        (
+            Some(with(|config| {
+                config["users"][0]["user"] =
+                    json!({"client-certificate": "/no/cert", "client-key": "/no/key"});
+            })),
+            format!("{file}: users[client].user.client-certificate: /no/cert: cannot be read"),
+        ),
+        (
+            Some(other_authority),
+            format!("is not of the authority in {file}: clusters[double].cluster.certificate-authority"),
+        ),
+        (Some(refused), format!("https://{closed} ({file}: clusters[double].cluster.server): ")),
+        (
+            Some(with(|config| {
+                config["clusters"][0]["cluster"]["server"] = "https://no-such-host.invalid:6443".into()
+            })),
+            "https://no-such-host.invalid:6443".to_owned(),
+        ),
+    ] {
+        if let Some(text) = text {
+            rig.write(&text);
+        }
+        let what = trouble(&mut follows, &wanted).await;
+        assert!(!what.contains('\n') && what.len() < 500, "{what}");
+    }
+    rig.write(&rig.good().to_string());
+    let picture = follows.until_watching().await;
+    assert_eq!((pods(&picture).len(), &picture.health.trouble), (2, &None));
+    assert_eq!(picture.health.server, Some(rig.listener.url()));
+    assert!(follows.kube.clients().borrow().is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_says_so() {
+    let rig = Rig::new();
+    rig.write(&rig.good().to_string());
+    rig.server.away();
+    let mut follows = rig.start();
+    trouble(&mut follows, "Connection refused").await;
+    rig.server.back();
+    follows.until_watching().await;
+}
+
+#[tokio::test]
+async fn another_configuration_is_taken_while_all_goes_well() {
+    let rig = Rig::new();
+    rig.write(&rig.good().to_string());
+    let mut follows = rig.start();
+    follows.until_watching().await;
+    let mut clients = follows.kube.clients();
+    clients.borrow_and_update();
+    let second = rig.server.listen_tls(local(), &rig.certificates).expect("a socket");
+    rig.write(&second.kubeconfig_with_certificate(rig.certificates.client()));
+    follows.until("it is another", |picture| picture.health.server == Some(second.url())).await;
+    clients.changed().await.expect("it runs");
+    assert!(clients.borrow().is_some());
+    // The first one may go now.
+    let Rig { server, listener, .. } = rig;
+    drop(listener);
+    server.put(pod("three", "10.244.1.3"));
+    follows.until_pods(&["one", "three", "two"]).await;
+    follows.until_watching().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_cut_off_and_comes_back_is_followed_on() {
+    let rig = Rig::new();
+    rig.write(&rig.good().to_string());
+    let mut follows = rig.start();
+    follows.until_watching().await;
+    for round in 0..3 {
+        rig.server.away();
+        trouble(&mut follows, "127.0.0.1").await;
+        let name = format!("p{round}");
+        rig.server.put(pod(&name, "10.244.1.9"));
+        rig.server.back();
+        let known = |picture: &cambric_kube::Picture| pods(picture).contains(&name);
+        follows.until("it is followed on", known).await;
+    }
+    follows.until_watching().await;
+    assert!(lists(&rig.server).values().all(|count| *count == 1), "{:?}", lists(&rig.server));
+}
+
+#[tokio::test]
+async fn a_token_that_is_nobodys_is_refused_and_a_new_one_is_taken() {
+    let rig = Rig::new();
+    let token = rig.state.path().join("token");
+    fs::write(&token, "nobody").expect("own folder");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("own folder");
+    let mut config = rig.good();
+    config["users"][0]["user"] = json!({"tokenFile": token});
+    rig.write(&config.to_string());
+    let mut follows = rig.start();
+    let refused = |picture: &cambric_kube::Picture| matches!(&picture.health.kinds["Pod"].state, cambric_kube::KindState::Refused(what) if what.contains("401"));
+    follows.until("it is refused", refused).await;
+    fs::write(&token, "cambric").expect("own folder");
+    // Written anew, it is another client: the token alone would be read again within a minute.
+    rig.write(&rig.good().to_string());
+    follows.until_watching().await;
+}

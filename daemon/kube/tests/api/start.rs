@@ -1,0 +1,183 @@
+//! How it begins: one list a kind, by whichever way the server knows, and what is followed then.
+
+use std::time::Duration;
+
+use cambric_apiserver_double::{Fault, StreamingLists};
+use cambric_kube::{DocumentId, KindState};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::*;
+
+const RESOURCES: [&str; 9] = [
+    "bgpadvertisements",
+    "bgpclusterconfigs",
+    "bgpfilters",
+    "bgpnodeoverrides",
+    "bgppeerconfigs",
+    "namespaces",
+    "networkpolicies",
+    "nodes",
+    "pods",
+];
+
+fn document(kind: &str, name: &str) -> DocumentId {
+    DocumentId { kind: kind.into(), name: name.into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_is_there_is_shown_by_one_list_a_kind() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = follow(&server, &state);
+    let picture = follows.until_watching().await;
+    assert_eq!(pods(&picture), ["one", "two"]);
+    assert_eq!(address(&picture, "one"), "10.244.1.1");
+    assert_eq!(picture.policies.len(), 1);
+    assert!(picture.namespaces.get("kube-system").is_some());
+    let node = picture.documents.get(&document("Node", "n1")).expect("it is known");
+    assert_eq!(node["spec"]["podCIDR"], "10.244.1.0/24");
+    let config = picture.documents.get(&document("BGPClusterConfig", "default")).expect("it is known");
+    assert_eq!(config["spec"]["mesh"], "Disabled");
+    assert_eq!(picture.health.kinds.keys().map(String::as_str).collect::<Vec<_>>(), KINDS);
+    assert_eq!(picture.health.trouble, None);
+
+    sleep(Duration::from_secs(7200)).await;
+    let wanted = RESOURCES.map(|resource| (format!("list {resource}"), 1));
+    assert_eq!(lists(&server), wanted.into_iter().collect(), "and not one more in two hours");
+    let others = counts(&server.requests()).into_iter().filter(|(what, _)| !what.starts_with("list "));
+    for (what, count) in others {
+        assert!(count <= 27, "{count} times {what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_follow_each_other_and_what_changes_nothing_makes_no_picture() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = follow(&server, &state);
+    follows.until_watching().await;
+    server.put(pod("three", "10.244.1.3"));
+    follows.until_pods(&["one", "three", "two"]).await;
+    server.put(pod("three", "10.244.1.9"));
+    follows.until("it has another address", |picture| address(picture, "three") == "10.244.1.9").await;
+    remove_pod(&server, "one");
+    follows.until_pods(&["three", "two"]).await;
+
+    sleep(Duration::from_secs(60)).await;
+    let before = follows.now();
+    let mut node = server.get("v1", "Node", "", "n1").expect("it is there");
+    for beat in 0..20 {
+        node["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": format!("2026-01-01T00:00:{beat:02}Z")}]);
+        node["metadata"]["annotations"] = json!({"beat": beat.to_string()});
+        server.put(node.clone());
+        sleep(Duration::from_secs(10)).await;
+    }
+    assert!(std::sync::Arc::ptr_eq(&before, &follows.now()), "heartbeats change nothing");
+}
+
+/// As many pictures as fit into the time, and the last of them says all.
+#[tokio::test(start_paused = true)]
+async fn a_busy_cluster_makes_a_picture_every_fifty_milliseconds_at_most() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = follow(&server, &state);
+    follows.until_watching().await;
+    let mut pictures = follows.kube.pictures();
+    let counting = tokio::spawn(async move {
+        let mut count = 0;
+        while pictures.changed().await.is_ok() {
+            count += 1;
+            if pictures.borrow_and_update().pods.len() == 502 {
+                break;
+            }
+        }
+        count
+    });
+    for number in 0..500 {
+        server.put(pod(&format!("p{number:03}"), &format!("10.244.2.{}", number % 250 + 1)));
+        sleep(Duration::from_millis(10)).await;
+    }
+    let count = counting.await.expect("it counts");
+    assert!((20..=102).contains(&count), "{count} pictures of five seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_stream_lists_is_asked_in_pages_and_that_is_remembered() {
+    for way in [StreamingLists::RefusedInStream, StreamingLists::Refused, StreamingLists::Unknown] {
+        let (server, state) = (server(), state_dir());
+        for number in 0..1200 {
+            server.put(pod(&format!("p{number}"), "10.244.2.1"));
+        }
+        server.faults().set(Fault::StreamingLists(way));
+        let mut follows = follow(&server, &state);
+        let picture = follows.until_watching().await;
+        assert_eq!(picture.pods.len(), 1202, "{way:?}");
+        let pages = server.requests().into_iter().filter(|request| request.verb == "list");
+        assert_eq!(pages.filter(|request| request.resource == "pods").count(), 3, "{way:?}");
+        server.put(pod("late", "10.244.2.1"));
+        follows.until("it is followed", |picture| picture.pods.len() == 1203).await;
+
+        // The next run knows, once that was written.
+        sleep(Duration::from_secs(60)).await;
+        drop(follows);
+        server.forget_requests();
+        let mut follows = follow(&server, &state);
+        follows.until_watching().await;
+        let streaming =
+            server.requests().into_iter().filter(|request| request.query.contains("sendInitialEvents"));
+        assert_eq!(streaming.count(), 0, "{way:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_not_installed_is_empty_until_it_is() {
+    let (server, state) = (cambric_apiserver_double::ApiServer::new(), state_dir());
+    let mut follows = follow(&server, &state);
+    let picture = follows.until("it is complete", |picture| picture.is_complete).await;
+    let KindState::NotInstalled(what) = &picture.health.kinds["BGPFilter"].state else {
+        panic!("{:?}", picture.health.kinds["BGPFilter"])
+    };
+    assert!(what.contains("bgpfilters.cambric.dev: 404"), "{what}");
+    install_kinds(&server);
+    server.put(json!({
+        "apiVersion": "cambric.dev/v1alpha1", "kind": "BGPClusterConfig", "metadata": {"name": "late"},
+        "spec": {"mesh": "Disabled"},
+    }));
+    follows.until_watching().await;
+    assert!(follows.now().documents.get(&document("BGPClusterConfig", "late")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_read_is_named_and_counts_as_it_was() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = follow(&server, &state);
+    follows.until_watching().await;
+    let mut broken = pod("two", "10.244.1.99");
+    broken["spec"]["hostNetwork"] = json!("yes");
+    server.put(broken);
+    let named = |picture: &cambric_kube::Picture| !picture.health.kinds["Pod"].unreadable.is_empty();
+    let picture = follows.until("it is named", named).await;
+    let (object, what) = &picture.health.kinds["Pod"].unreadable[0];
+    assert_eq!(object, "default/two");
+    assert!(what.starts_with("spec.hostNetwork: "), "{what}");
+    assert_eq!(address(&picture, "two"), "10.244.1.2");
+    // The same from a list.
+    server.restart();
+    follows.until_watching().await;
+    assert!(named(&follows.now()) && address(&follows.now(), "two") == "10.244.1.2");
+    server.put(pod("two", "10.244.1.5"));
+    let picture = follows.until("it is mended", |picture| !named(picture)).await;
+    assert_eq!(address(&picture, "two"), "10.244.1.5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_with_what_nobody_knows_keeps_its_faults() {
+    let (server, state) = (server(), state_dir());
+    server.put(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "odd", "namespace": "default"}, "spec": {"podSelector": {}, "ingres": []},
+    }));
+    let mut follows = follow(&server, &state);
+    let picture = follows.until_watching().await;
+    let policy =
+        picture.policies.get(&cambric_policy::change::Key::new("default", "odd")).expect("it is known");
+    assert!(policy.faults.iter().any(|fault| fault.field == "spec.ingres"), "{:?}", policy.faults);
+}
