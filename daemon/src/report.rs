@@ -1,8 +1,11 @@
-//! What this node writes to the API server: its taint and condition, and Events.
+//! What this node writes to the API server: its taint and condition, Events, the state of its sessions, and, if it is
+//! its turn, the conditions of objects that people write.
 //!
 //! ```text
 //!   sessions, problems, repairs, the picture --> happenings --> events (pure) --> recorder --> Events
 //!   state, picture --------------------------------------------> node -----------------------> own Node
+//!   state, peers that change ----------------------------------> sessions -------------------> BGPSessionStates
+//!   views -----------------------------------------------------> conditions -----------------> status of our kinds
 //!                                      troubles <--- what the server refuses ---'
 //! ```
 //!
@@ -10,10 +13,13 @@
 //! latest state, after a pause that grows and differs between nodes while the server does not answer; nothing queues.
 //! What the server forbids is a problem that names verb and resource. A folder as source has nobody to report to.
 
+pub(crate) mod budget;
+pub(crate) mod conditions;
 pub(crate) mod events;
 mod looks;
 pub mod node;
 pub(crate) mod recorder;
+pub(crate) mod sessions;
 mod words;
 pub(crate) mod write;
 
@@ -31,12 +37,14 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::conditions::Judge;
 use self::node::{Keeper, Life, OwnNode};
 use self::recorder::{Recorder, Teller};
 use self::words::{Api, Sessions};
 use crate::args::Switch;
 use crate::objects::Problem;
 use crate::policy::Policy;
+use crate::source::Views;
 use crate::state::State;
 
 /// What it needs to know from the start.
@@ -51,6 +59,8 @@ pub struct Inputs {
     pub clients: watch::Receiver<Option<Client>>,
     /// What it shows.
     pub pictures: watch::Receiver<Arc<Picture>>,
+    /// What was made of that.
+    pub views: Views,
     /// What the main loop publishes.
     pub state: watch::Receiver<State>,
 }
@@ -74,6 +84,7 @@ pub struct Report {
 struct On {
     teller: Teller,
     sessions: Sessions,
+    peer_changed: watch::Sender<()>,
     troubles: watch::Receiver<BTreeMap<&'static str, Problem>>,
     state: watch::Receiver<State>,
     tasks: JoinSet<()>,
@@ -87,7 +98,7 @@ impl Report {
 
     /// Starts to write.
     pub fn start(inputs: Inputs) -> Report {
-        let Inputs { node, node_taint, life, clients, pictures, state } = inputs;
+        let Inputs { node, node_taint, life, clients, pictures, views, state } = inputs;
         let (troubles, seen) = Troubles::new();
         let teller = Teller::new(node.clone(), pictures.clone());
         let (own, shown) = watch::channel(OwnNode::of(&pictures.borrow(), &node));
@@ -96,9 +107,31 @@ impl Report {
         let recorder =
             Recorder { teller: teller.clone(), clients: clients.clone(), troubles: troubles.clone() };
         tasks.spawn(recorder.run());
+        let (peer_changed, changed) = watch::channel(());
+        let of_sessions = sessions::Sessions {
+            node: node.clone(),
+            clients: clients.clone(),
+            views: views.clone(),
+            own: shown.clone(),
+            state: state.clone(),
+            peer_changed: changed,
+            troubles: troubles.clone(),
+        };
+        tasks.spawn(of_sessions.run());
+        let judge = Judge { node: node.clone(), clients: clients.clone(), views, troubles: troubles.clone() };
+        tasks.spawn(judge.run());
         let keeper = Keeper { node, node_taint, life, clients, own: shown, state: state.clone(), troubles };
         tasks.spawn(keeper.run());
-        Report { on: Some(On { teller, sessions: Sessions::default(), troubles: seen, state, tasks }) }
+        Report {
+            on: Some(On {
+                teller,
+                sessions: Sessions::default(),
+                peer_changed,
+                troubles: seen,
+                state,
+                tasks,
+            }),
+        }
     }
 
     /// Tells of repairs and of refused routes, too; they are looked at now and then.
@@ -110,9 +143,9 @@ impl Report {
 
     /// A session came up or went down.
     pub fn session(&mut self, peer: &PeerStatus, state: PeerState) {
-        if let Some(on) = &mut self.on
-            && let Some(happening) = on.sessions.changed(peer, state)
-        {
+        let Some(on) = &mut self.on else { return };
+        on.peer_changed.send_replace(());
+        if let Some(happening) = on.sessions.changed(peer, state) {
             on.teller.tell(happening);
         }
     }

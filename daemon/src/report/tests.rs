@@ -40,6 +40,7 @@ impl Rig {
             life,
             clients: client,
             pictures: shown,
+            views: watch::channel(None).1,
             state: published,
         };
         Rig { server: server.clone(), clients, pictures, state, report: Report::start(inputs) }

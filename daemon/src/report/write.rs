@@ -86,6 +86,8 @@ pub(crate) enum Content {
     Merge(Value),
     /// PATCH: a patch that knows the keys of Kubernetes' lists.
     StrategicMerge(Value),
+    /// DELETE: nothing.
+    Delete,
 }
 
 /// Sends one request and gives the object of the answer, after ten seconds at most.
@@ -95,6 +97,7 @@ pub(crate) enum Content {
 pub(crate) async fn request(client: &Client, path: &str, content: Content) -> Result<Value, Refusal> {
     let (method, content_type, body) = match content {
         Content::Read => ("GET", None, None),
+        Content::Delete => ("DELETE", None, None),
         Content::Create(object) => ("POST", Some("application/json"), Some(object)),
         Content::Merge(patch) => ("PATCH", Some("application/merge-patch+json"), Some(patch)),
         Content::StrategicMerge(patch) => {

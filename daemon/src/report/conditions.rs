@@ -1,0 +1,232 @@
+//! The status of the objects that people write, without a leader.
+//!
+//! Every daemon judges every object of ours by the problems of its view ([`verdict`]), and all views of the same objects
+//! have the same problems, but for what nodes remember: an object that counted before it got a fault counts as before
+//! on a node that knew it, and not at all on a new one. So as a rule all nodes want to write the same, and now and then
+//! two nodes want to write different things for ever. One of all should write, and nobody against the others
+//! ([`turn`]):
+//!
+//! ```text
+//!   status is of an older generation ----------------> whose turn it is writes
+//!   own verdict has become another, or is the first --> whose turn it is writes
+//!   somebody else has written since -----------------> nobody; what is there stands
+//! ```
+//!
+//! Whose turn it is comes from a hash of object and node: the first of all nodes waits a second, the next two seconds
+//! longer, and so on. Whoever sees before his turn that it is written has nothing to do. So of 5 000 nodes one writes, or
+//! two if the server is slow to tell.
+//!
+//! Nobody answers what another one has written: only what happens to its own verdict makes a node write. Two nodes that
+//! differ write once each at most for everything that happens, and not in turns.
+//!
+//! *Weak spots.* A node that is behind may write what it thought a moment ago; it corrects that when it comes to know
+//! better, and nobody else does if it dies in that moment: then the status is wrong until the object is edited, or
+//! until any daemon is started anew that thinks otherwise. Faults that only one node has, as an address of its own among
+//! its peers, are no part of the verdict: its log, its CLI and its Events tell of them.
+//!
+//! Before a write the object is read, once; it is written by a merge patch with the resourceVersion that was read.
+
+pub(crate) mod turn;
+pub(crate) mod verdict;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cambric_kube::{DocumentId, Shared};
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use self::turn::{Order, Said, Turn};
+use self::verdict::Verdict;
+use super::Troubles;
+use super::write::{Backoff, Content, Refusal, at, hash, request};
+use crate::kinds::API_VERSION;
+use crate::source::Views;
+use crate::view::{View, Workloads};
+
+/// The shortest time between two looks at all objects.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+/// How many times somebody else may be faster before there is a pause.
+const ATTEMPTS: u32 = 10;
+/// When an object is tried again that the server would not have.
+const LATER: Duration = Duration::from_secs(60);
+
+/// The kinds that are judged, with their names in paths.
+const KINDS: [(&str, &str); 5] = [
+    ("BGPClusterConfig", "bgpclusterconfigs"),
+    ("BGPPeerConfig", "bgppeerconfigs"),
+    ("BGPFilter", "bgpfilters"),
+    ("BGPAdvertisement", "bgpadvertisements"),
+    ("BGPNodeOverride", "bgpnodeoverrides"),
+];
+
+/// Writes verdicts when it is this node's turn.
+pub(crate) struct Judge {
+    /// This node.
+    pub(crate) node: String,
+    pub(crate) clients: watch::Receiver<Option<Client>>,
+    /// What is judged: objects, and what was made of them.
+    pub(crate) views: Views,
+    pub(crate) troubles: Troubles,
+}
+
+impl Judge {
+    /// Ends when the daemon does.
+    pub(crate) async fn run(mut self) {
+        let mut turns = Turns::default();
+        let mut backoff = Backoff::new(hash([self.node.as_str(), "conditions"]));
+        let mut not_before: Option<Instant> = None;
+        let mut seen: Option<View> = None;
+        loop {
+            if let Some(view) = self.another_view(seen.as_ref()) {
+                turns.look(&self.node, &view, Instant::now());
+                seen = Some(view);
+            }
+            let client = self.clients.borrow_and_update().clone();
+            let is_paused = not_before.is_some_and(|until| until > Instant::now());
+            if let Some(client) = client.filter(|_| !is_paused) {
+                not_before = None;
+                match turns.write_what_is_due(&client).await {
+                    Ok(0) => {}
+                    Ok(_) => {
+                        backoff.reset();
+                        self.troubles.set("conditions", None);
+                    }
+                    Err(Failed { what, why }) => {
+                        tracing::debug!(error = %why, what, "a status is not as it should be yet");
+                        self.troubles.set("conditions", why.for_operator(&what));
+                        not_before = Some(Instant::now() + backoff.pause());
+                    }
+                }
+            }
+            let has_client = self.clients.borrow().is_some();
+            let next = not_before.or_else(|| turns.next_due().filter(|_| has_client));
+            // All branches are cancel-safe: watches and a timer.
+            tokio::select! {
+                changed = self.clients.changed() => {
+                    if changed.is_err() { return }
+                    not_before = None;
+                }
+                changed = self.views.changed() => {
+                    if changed.is_err() { return }
+                    // Pods come and go all the time.
+                    sleep(BETWEEN_LOOKS).await;
+                }
+                () = at(next) => {}
+            }
+        }
+    }
+}
+
+impl Judge {
+    /// The latest view, if it is another one than `seen` in what is judged.
+    fn another_view(&mut self, seen: Option<&View>) -> Option<View> {
+        let view = self.views.borrow_and_update();
+        let view = view.as_ref()?;
+        let is_same =
+            |seen: &View| Arc::ptr_eq(&seen.fabric, &view.fabric) && seen.documents == view.documents;
+        (!seen.is_some_and(is_same)).then(|| View { workloads: Workloads::default(), ..view.clone() })
+    }
+}
+
+/// A request that was not served; `what` is its verb and resource.
+struct Failed {
+    what: String,
+    why: Refusal,
+}
+
+/// Of all objects that are judged.
+#[derive(Debug, Default)]
+struct Turns(BTreeMap<DocumentId, Turn>);
+
+impl Turns {
+    fn look(&mut self, node: &str, view: &View, now: Instant) {
+        let order = Order::new(node, nodes(&view.documents));
+        let problems = verdict::by_object(&view.fabric);
+        let mut turns = BTreeMap::new();
+        for (id, document) in view.documents.iter().filter(|(id, _)| plural(&id.kind).is_some()) {
+            let Some(of) = verdict::object_of(&id.kind, &id.name) else { continue };
+            let problems = problems.get(&of).map(Vec::as_slice).unwrap_or_default();
+            let verdict = Verdict::of(generation(document), problems);
+            let before = self.0.remove(id);
+            let after = || order.wait(&of);
+            turns.insert(id.clone(), Turn::look(before, verdict, Said::by(document), now, after));
+        }
+        self.0 = turns;
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.0.values().filter_map(|turn| turn.due).min()
+    }
+
+    /// How many objects it was the turn of. One that the server will not have keeps no other waiting.
+    async fn write_what_is_due(&mut self, client: &Client) -> Result<usize, Failed> {
+        let (mut looked_at, mut failed) = (0, None);
+        let now = Instant::now();
+        for (id, turn) in self.0.iter_mut().filter(|(_, turn)| turn.due.is_some_and(|due| due <= now)) {
+            let Some(plural) = plural(&id.kind) else { continue };
+            match write(client, plural, &id.name, turn).await {
+                Ok(said) => {
+                    (turn.said, turn.due) = (said, None);
+                    looked_at += 1;
+                }
+                Err(why @ Failed { why: Refusal::Conflict | Refusal::Invalid(_), .. }) => {
+                    turn.due = Some(now + LATER);
+                    failed = Some(why);
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        failed.map_or(Ok(looked_at), Err)
+    }
+}
+
+/// Makes the object say the verdict, unless somebody else has written; what it says then.
+async fn write(client: &Client, plural: &str, name: &str, turn: &Turn) -> Result<Said, Failed> {
+    let path = format!("/apis/{API_VERSION}/{plural}/{name}");
+    let failed = |verb: &'static str, subresource: &'static str| {
+        move |why| Failed { what: format!("{verb} {plural}.cambric.dev{subresource}"), why }
+    };
+    for _ in 0..ATTEMPTS {
+        let found = match request(client, &path, Content::Read).await {
+            // It is gone; the next view says so.
+            Err(Refusal::NotFound) => return Ok(turn.said.clone()),
+            found => found.map_err(failed("get", ""))?,
+        };
+        let said = Said::by(&found);
+        if generation(&found) != turn.verdict.generation || !turn.may_write(&said) {
+            return Ok(said);
+        }
+        let patch = turn.verdict.patch(&found, Timestamp::now());
+        match request(client, &format!("{path}/status"), Content::Merge(patch)).await {
+            Err(Refusal::Conflict) => {}
+            Err(Refusal::NotFound) => return Ok(said),
+            written => {
+                let written = written.map_err(failed("patch", "/status"))?;
+                tracing::debug!(kind = plural, name, "the status of an object was written");
+                return Ok(Said::by(&written));
+            }
+        }
+    }
+    Err(failed("patch", "/status")(Refusal::Conflict))
+}
+
+fn plural(kind: &str) -> Option<&'static str> {
+    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, plural)| *plural)
+}
+
+fn nodes(documents: &Shared<DocumentId, Arc<Value>>) -> impl Iterator<Item = &str> {
+    documents.iter().filter(|(id, _)| &*id.kind == "Node").map(|(id, _)| &*id.name)
+}
+
+/// `metadata.generation`; an API server counts it from 1.
+fn generation(document: &Value) -> i64 {
+    document.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Several nodes against one API server.
+
+use cambric_apiserver_double::{ApiServer, Fault};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::objects::{Kind, Objects, Problem, Reason};
+
+/// A cluster with our kinds and so many nodes, in which daemons have no more rights than they need.
+fn server(nodes: usize) -> ApiServer {
+    let server = ApiServer::new();
+    for text in crate::crds::files().expect("schemas").values() {
+        server.install(text);
+    }
+    server.authorize(include_str!("../../../../deploy/rbac/cambricd.yaml"));
+    for at in 0..nodes {
+        server.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("n{at}")}}));
+    }
+    server
+}
+
+fn filter(server: &ApiServer, name: &str, otherwise: &str) {
+    let metadata = json!({"name": name});
+    let spec = json!({"otherwise": otherwise});
+    server.put(json!({"apiVersion": API_VERSION, "kind": "BGPFilter", "metadata": metadata, "spec": spec}));
+}
+
+/// What a daemon sees now, with these problems.
+fn view(server: &ApiServer, problems: Vec<Problem>) -> View {
+    let kinds = KINDS.iter().map(|(kind, _)| (API_VERSION, *kind)).chain([("v1", "Node")]);
+    let documents = kinds.flat_map(|(version, kind)| {
+        server.list(version, kind).into_iter().map(move |object| {
+            let name = object["metadata"]["name"].as_str().expect("a name").into();
+            (DocumentId { kind: kind.into(), name }, Arc::new(object))
+        })
+    });
+    let fabric = Arc::new(Objects { problems, ..Objects::default() });
+    View { documents: documents.collect(), fabric, ..View::default() }
+}
+
+fn problem(of: &str, what: &str, reason: Reason) -> Problem {
+    Problem::new(format!("BGPFilter {of}"), what).about(Kind::BGPFilter, of).because(reason)
+}
+
+fn conditions(server: &ApiServer, name: &str) -> Vec<String> {
+    let object = server.get(API_VERSION, "BGPFilter", "", name).expect("it is there");
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).cloned();
+    let word = |condition: Value| {
+        let text = |name: &str| condition[name].as_str().unwrap_or("-").to_owned();
+        format!("{}={} {}: {}", text("type"), text("status"), text("reason"), text("message"))
+    };
+    conditions.unwrap_or_default().into_iter().map(word).collect()
+}
+
+fn writes(server: &ApiServer) -> usize {
+    server.requests().iter().filter(|request| request.verb == "patch").count()
+}
+
+/// Daemons that see what a watch would show them.
+struct Cluster {
+    server: ApiServer,
+    views: Vec<watch::Sender<Option<View>>>,
+    troubles: Vec<watch::Receiver<BTreeMap<&'static str, Problem>>>,
+    _clients: watch::Sender<Option<Client>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Cluster {
+    fn start(server: ApiServer, nodes: usize) -> Cluster {
+        let (clients, client) = watch::channel(Some(server.client()));
+        let (mut views, mut all_troubles, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
+        for at in 0..nodes {
+            let (sender, receiver) = watch::channel(None);
+            let (troubles, told) = Troubles::new();
+            let node = format!("n{at}");
+            tasks.spawn(Judge { node, clients: client.clone(), views: receiver, troubles }.run());
+            views.push(sender);
+            all_troubles.push(told);
+        }
+        Cluster { server, views, troubles: all_troubles, _clients: clients, _tasks: tasks }
+    }
+
+    /// For so many seconds all of them see what is there; `problems` says what each finds wrong.
+    async fn go_on(&self, seconds: u64, problems: impl Fn(usize) -> Vec<Problem>) {
+        let mut shown = None;
+        for _ in 0..seconds * 2 {
+            let version = self.server.version();
+            if shown != Some(version) {
+                shown = Some(version);
+                for (at, sender) in self.views.iter().enumerate() {
+                    sender.send_replace(Some(view(&self.server, problems(at))));
+                }
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_nodes_one_writes_each_status() {
+    let server = server(40);
+    filter(&server, "a", "Reject");
+    filter(&server, "b", "Accept");
+    server.forget_requests();
+    let cluster = Cluster::start(server, 40);
+    let to_come = || {
+        vec![problem("b", "NotImplemented: this version does not serve this kind", Reason::NotImplemented)]
+    };
+    cluster.go_on(120, |_| to_come()).await;
+    let server = &cluster.server;
+    assert_eq!(conditions(server, "a")[2], "Ready=True InForce: what it says is in force");
+    let says = "Accepted=False NotImplemented: NotImplemented: this version does not serve this kind";
+    assert_eq!(conditions(server, "b")[0], says);
+    assert_eq!(writes(server), 2, "one for each object");
+    assert_eq!(server.requests().len(), 4, "and each was read once before");
+
+    filter(server, "a", "Accept");
+    cluster.go_on(120, |_| to_come()).await;
+    assert_eq!(writes(server), 3, "an edit is judged anew");
+    let object = server.get(API_VERSION, "BGPFilter", "", "a").expect("it is there");
+    assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_differ_do_not_write_in_turns() {
+    let server = server(10);
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    let cluster = Cluster::start(server, 10);
+    // Half of them knew the object as it was before.
+    let memory = |at: usize| {
+        let what =
+            if at.is_multiple_of(2) { "bad; it counts as it was before" } else { "bad; it is left out" };
+        vec![problem("a", what, Reason::Invalid)]
+    };
+    cluster.go_on(600, memory).await;
+    assert_eq!(writes(&cluster.server), 1, "{:?}", conditions(&cluster.server, "a"));
+    // It is mended for all, each way by one of them.
+    cluster.go_on(600, |_| Vec::new()).await;
+    assert_eq!(conditions(&cluster.server, "a")[0], "Accepted=True Accepted: all of it can be served");
+    cluster.go_on(600, memory).await;
+    assert_eq!(writes(&cluster.server), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_gone_is_not_waited_for_long() {
+    let server = server(20);
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    // Of the twenty that are known, two run.
+    let cluster = Cluster::start(server, 2);
+    cluster.go_on(60, |_| Vec::new()).await;
+    assert_eq!(writes(&cluster.server), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_read_again_and_a_refusal_is_told() {
+    let server = server(1);
+    filter(&server, "a", "Reject");
+    let cluster = Cluster::start(server, 1);
+    cluster.server.faults().set(Fault::Refuse { verb: "patch", resource: "bgpfilters/status" });
+    cluster.go_on(20, |_| Vec::new()).await;
+    let told = cluster.troubles[0].borrow().get("conditions").map(Problem::to_string).unwrap_or_default();
+    let says = "API server: patch bgpfilters.cambric.dev/status: the API server forbids it: ";
+    assert!(told.starts_with(says), "{told}");
+    cluster.server.faults().clear();
+    cluster.go_on(120, |_| Vec::new()).await;
+    assert!(cluster.troubles[0].borrow().is_empty());
+    assert_eq!(conditions(&cluster.server, "a").len(), 3);
+
+    // Somebody writes between our read and our write.
+    let server = &cluster.server;
+    filter(server, "a", "Accept");
+    let found = server.get(API_VERSION, "BGPFilter", "", "a").expect("it is there");
+    let verdict = Verdict::of(generation(&found), &[]);
+    let stale = verdict.patch(&found, Timestamp::now());
+    let mut labelled = found.clone();
+    labelled["metadata"]["labels"] = json!({"by": "somebody"});
+    server.put(labelled);
+    let path = format!("/apis/{API_VERSION}/bgpfilters/a/status");
+    let refused = request(&server.client(), &path, Content::Merge(stale)).await.expect_err("it is behind");
+    assert_eq!(refused, Refusal::Conflict);
+    let turn = Turn { verdict, said: Said::by(&found), due: None };
+    let Ok(said) = write(&server.client(), "bgpfilters", "a", &turn).await else { panic!("it is written") };
+    assert!(!turn.may_write(&said));
+}

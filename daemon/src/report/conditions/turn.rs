@@ -1,0 +1,225 @@
+//! Whether this node writes the status of an object, and when. Pure: time is an argument.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::super::write::hash;
+use super::verdict::Verdict;
+use crate::objects::ObjectRef;
+
+/// What the first node waits: several edits at once are one.
+const FIRST: Duration = Duration::from_secs(1);
+/// What each further node waits longer: in this time a write comes back to everybody, as a rule.
+const STEP: Duration = Duration::from_secs(2);
+
+/// The part of a status that is ours, as it stands in an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// `status.observedGeneration`
+    generation: Option<i64>,
+    /// Of each condition type, status, reason, message and generation; those of others among them.
+    conditions: Vec<(String, String, String, String, Option<i64>)>,
+}
+
+impl Said {
+    /// What `object` says.
+    pub(crate) fn by(object: &Value) -> Said {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let condition = |condition: &Value| {
+            let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+            let generation = condition["observedGeneration"].as_i64();
+            (text("type"), text("status"), text("reason"), text("message"), generation)
+        };
+        Said {
+            generation: object.pointer("/status/observedGeneration").and_then(Value::as_i64),
+            conditions: conditions.into_iter().flatten().map(condition).collect(),
+        }
+    }
+
+    fn is(&self, verdict: &Verdict) -> bool {
+        let is_there = |own: &super::verdict::Judgement| {
+            self.conditions.iter().any(|(type_, status, reason, message, generation)| {
+                (type_.as_str(), status.as_str(), reason.as_str())
+                    == (own.type_, own.status_text(), own.reason)
+                    && *message == own.message
+                    && *generation == Some(verdict.generation)
+            })
+        };
+        self.generation == Some(verdict.generation) && verdict.conditions.iter().all(is_there)
+    }
+
+    fn is_of(&self, generation: i64) -> bool {
+        self.generation.is_some_and(|seen| seen >= generation)
+    }
+}
+
+/// How it stands with one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// What this node would say of it.
+    pub(crate) verdict: Verdict,
+    /// What it was last seen to say.
+    pub(crate) said: Said,
+    /// When this node writes, unless somebody else does before; `None`: it does not.
+    pub(crate) due: Option<Instant>,
+}
+
+impl Turn {
+    /// After a look at the object, when it was seen like `before` the last time. `wait` is how long it takes until it is
+    /// this node's turn.
+    pub(crate) fn look(
+        before: Option<Turn>,
+        verdict: Verdict,
+        said: Said,
+        now: Instant,
+        wait: impl Fn() -> Duration,
+    ) -> Turn {
+        let is_another = before.as_ref().is_none_or(|before| before.verdict != verdict);
+        let due = before.as_ref().and_then(|before| before.due);
+        let due = if said.is(&verdict) {
+            None
+        } else if is_another {
+            // Several changes in a row do not put it off.
+            Some(due.unwrap_or_else(|| now + wait()))
+        } else if !said.is_of(verdict.generation) {
+            Some(due.unwrap_or_else(|| now + wait()))
+        } else if before.is_some_and(|before| before.said != said) {
+            // Somebody has written since, and thinks otherwise.
+            None
+        } else {
+            due
+        };
+        Turn { verdict, said, due }
+    }
+
+    /// Whether it is still this node's turn when the object, read again, says this.
+    pub(crate) fn may_write(&self, said: &Said) -> bool {
+        let is_by_another = *said != self.said && said.is_of(self.verdict.generation);
+        !said.is(&self.verdict) && !is_by_another
+    }
+}
+
+/// In which order nodes write: another one for each object, and the same everywhere.
+#[derive(Debug)]
+pub(crate) struct Order {
+    own: u64,
+    all: Vec<u64>,
+}
+
+impl Order {
+    /// Of `node` among all nodes.
+    pub(crate) fn new<'a>(node: &str, nodes: impl Iterator<Item = &'a str>) -> Order {
+        Order { own: hash([node]), all: nodes.map(|name| hash([name])).collect() }
+    }
+
+    /// How long the node waits before it writes the status of this object.
+    pub(crate) fn wait(&self, of: &ObjectRef) -> Duration {
+        let of = hash([of.to_string().as_str()]);
+        let own = mixed(self.own ^ of);
+        let before = self.all.iter().filter(|node| mixed(**node ^ of) < own).count();
+        FIRST + STEP.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX))
+    }
+}
+
+/// The finaliser of SplitMix64: a change of any bit changes half of them.
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::{Kind, Problem, Reason};
+
+    const WAIT: Duration = Duration::from_secs(3);
+
+    fn verdict(generation: i64, what: &str) -> Verdict {
+        let problem = Problem::new("x", what).because(Reason::Invalid);
+        let problems: &[&Problem] = if what.is_empty() { &[] } else { &[&problem] };
+        Verdict::of(generation, problems)
+    }
+
+    /// What an object says after `verdict` was written.
+    fn written(verdict: &Verdict) -> Said {
+        Said::by(&verdict.patch(&json!({}), Timestamp::UNIX_EPOCH))
+    }
+
+    fn look(before: Option<Turn>, verdict: Verdict, said: Said, now: Instant) -> Turn {
+        Turn::look(before, verdict, said, now, || WAIT)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_has_judged_yet_is_written_when_it_is_the_nodes_turn() {
+        let now = Instant::now();
+        let turn = look(None, verdict(1, ""), Said::default(), now);
+        assert_eq!(turn.due, Some(now + WAIT));
+        let later = look(Some(turn), verdict(1, "bad"), Said::default(), now + WAIT / 2);
+        assert_eq!(later.due, Some(now + WAIT), "a change does not put it off");
+        assert!(later.may_write(&Said::default()));
+    }
+
+    #[tokio::test]
+    async fn what_another_node_has_written_meanwhile_stands_even_if_this_one_thinks_otherwise() {
+        let now = Instant::now();
+        for theirs in ["", "bad", "worse"] {
+            let turn = look(None, verdict(1, "bad"), Said::default(), now);
+            assert!(turn.due.is_some());
+            let theirs = written(&verdict(1, theirs));
+            assert!(!turn.may_write(&theirs), "it is seen at the last moment");
+            let turn = look(Some(turn), verdict(1, "bad"), theirs.clone(), now);
+            assert_eq!(turn.due, None, "it is seen before that");
+            assert_eq!(look(Some(turn), verdict(1, "bad"), theirs, now).due, None, "and later");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_edit_and_an_own_change_of_mind_are_written_and_nothing_else_is() {
+        let now = Instant::now();
+        let (one, other) = (verdict(1, ""), verdict(1, "conflict"));
+        let turn = look(None, one.clone(), written(&one), now);
+        assert_eq!(turn.due, None);
+        let changed = look(Some(turn.clone()), other.clone(), written(&one), now);
+        assert!(changed.due.is_some(), "it thinks otherwise now");
+        let back = look(Some(changed), one.clone(), written(&one), now);
+        assert_eq!(back.due, None, "and does not any more");
+        let answered = look(Some(turn.clone()), one.clone(), written(&other), now);
+        assert_eq!(answered.due, None, "what another one thinks is not answered");
+        let edited = look(Some(turn), verdict(2, ""), written(&one), now);
+        assert!(edited.due.is_some() && edited.may_write(&written(&one)));
+        let by_an_older = look(Some(edited), verdict(2, ""), written(&other), now);
+        assert!(by_an_older.due.is_some(), "of an older generation is nothing");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_is_started_anew_says_once_what_it_thinks() {
+        let now = Instant::now();
+        let theirs = written(&verdict(1, "of a version that could less"));
+        let turn = look(None, verdict(1, ""), theirs.clone(), now);
+        assert!(turn.due.is_some() && turn.may_write(&theirs));
+    }
+
+    #[test]
+    fn of_a_thousand_nodes_one_is_the_first_and_each_object_has_another() {
+        let names: Vec<String> = (0..1000).map(|at| format!("node-{at}")).collect();
+        let orders: Vec<Order> =
+            names.iter().map(|own| Order::new(own, names.iter().map(String::as_str))).collect();
+        let mut firsts = std::collections::BTreeSet::new();
+        for at in 0..5 {
+            let of = ObjectRef { kind: Kind::BGPPeerConfig, name: format!("tor-{at}") };
+            let mut waits: Vec<(Duration, usize)> =
+                orders.iter().enumerate().map(|(node, order)| (order.wait(&of), node)).collect();
+            waits.sort();
+            firsts.insert(waits[0].1);
+            assert_eq!(waits[0].0, FIRST);
+            assert!(waits.windows(2).all(|pair| pair[1].0 - pair[0].0 == STEP));
+        }
+        assert!(firsts.len() > 3, "{firsts:?}");
+    }
+}

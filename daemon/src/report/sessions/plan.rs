@@ -1,0 +1,363 @@
+//! What is to be written next of all sessions. Pure: time is an argument, requests are values.
+//!
+//! - An object is made, and its state written, at once.
+//! - After that, a session that comes and goes is written every ten seconds, other reasons and counts every minute: in
+//!   clusters of more than a thousand nodes less often, so that nodes with one session write 17 counts a second together.
+//! - The steps of one attempt after another (Active, Connect, OpenSent, OpenConfirm) are not written: `since` is when the
+//!   session went down.
+//! - All of it comes out of one budget of 40 requests, and one more each second.
+//! - Sessions that a manifest names have an object each; those of a mesh only if it has at most fifty nodes.
+//! - What an earlier daemon left is found by one list, and goes if it is no session any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use cambric_bgp::Admin;
+use cambric_bgp::peer::PeerState;
+use cambric_bgp::router::PeerStatus;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::budget::Budget;
+use super::super::conditions::verdict::shortened;
+use super::super::write::Refusal;
+use super::name;
+use crate::kinds::{API_VERSION, BGPSessionStateSpec, BGPSessionStateStatus, SessionPhase};
+
+/// A mesh of more nodes has no objects: all of them together would be the square of that.
+pub(crate) const LARGEST_MESH: usize = 50;
+/// Requests at once, and between two more.
+const REQUESTS: (u32, Duration) = (40, Duration::from_secs(1));
+/// Between two writes of one session that flaps.
+const BETWEEN_STATES: Duration = Duration::from_secs(10);
+/// Between two writes of one session of which only counts or the reason have changed, in a cluster of a thousand nodes or
+/// less.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(60);
+/// The longest reason in octets.
+const MOST_REASON_OCTETS: usize = 500;
+
+/// How often counts alone are written: together, nodes write as often as a thousand do.
+pub(crate) fn between_counts(nodes: usize) -> Duration {
+    let thousands = u32::try_from(nodes.div_ceil(1000)).unwrap_or(u32::MAX);
+    BETWEEN_COUNTS.saturating_mul(thousands.max(1))
+}
+
+/// One request. Names and objects are those of BGPSessionStates.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Request {
+    /// All of this node.
+    List,
+    /// A new one, without status: an API server takes none with it.
+    Create(Value),
+    /// A merge patch.
+    Patch(String, Value),
+    /// A merge patch of the status.
+    Status(String, Value),
+    /// It goes.
+    Delete(String),
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Next {
+    /// This, and say how it went.
+    Do(Request),
+    /// Nothing before then; nothing at all, if nothing happens.
+    Wait(Option<Instant>),
+}
+
+/// A session as it should be shown.
+#[derive(Debug, Clone, PartialEq)]
+struct Session {
+    spec: BGPSessionStateSpec,
+    status: BGPSessionStateStatus,
+    since: Timestamp,
+}
+
+/// An object as it is there.
+#[derive(Debug, Clone, PartialEq)]
+struct There {
+    spec: Value,
+    status: BGPSessionStateStatus,
+    /// It is of an earlier Node of our name, or cannot be told: it goes.
+    is_foreign: bool,
+    /// When its status was written last, if we did that.
+    written: Option<Instant>,
+}
+
+/// What people want to be told at once when it becomes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Disabled,
+    Down,
+    Up,
+}
+
+impl Stage {
+    fn of(status: &BGPSessionStateStatus) -> Option<Stage> {
+        Some(match status.state? {
+            SessionPhase::Disabled => Stage::Disabled,
+            SessionPhase::Established => Stage::Up,
+            _ => Stage::Down,
+        })
+    }
+}
+
+/// What should be there, and what is.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    node: String,
+    /// The uid of the Node object; nothing is written without.
+    owner: Option<String>,
+    wanted: Option<BTreeMap<String, Session>>,
+    /// `None`: nobody knows.
+    there: Option<BTreeMap<String, There>>,
+    between_counts: Duration,
+    budget: Budget,
+}
+
+impl Plan {
+    pub(crate) fn new(node: &str, now: Instant) -> Plan {
+        Plan {
+            node: node.to_owned(),
+            owner: None,
+            wanted: None,
+            there: None,
+            between_counts: BETWEEN_COUNTS,
+            budget: Budget::new(REQUESTS.0, REQUESTS.1, now),
+        }
+    }
+
+    /// The objects are listed again before anything is written.
+    pub(crate) fn forget_what_is_there(&mut self) {
+        self.there = None;
+    }
+
+    /// After a look at the peers; `mesh` are those among them that are other nodes, with their names. `now` on the three
+    /// clocks.
+    pub(crate) fn look(
+        &mut self,
+        owner: Option<String>,
+        peers: &[PeerStatus],
+        mesh: &BTreeMap<IpAddr, String>,
+        nodes: usize,
+        now: (Instant, std::time::Instant, SystemTime),
+    ) {
+        if self.owner != owner {
+            // Objects of the old Node go with it.
+            self.forget_what_is_there();
+        }
+        self.owner = owner;
+        self.between_counts = between_counts(nodes);
+        let others: BTreeSet<&String> = mesh.values().collect();
+        let is_large = others.len() >= LARGEST_MESH;
+        let shown = peers.iter().filter(|peer| !(is_large && mesh.contains_key(&peer.address)));
+        let session = |peer: &PeerStatus| {
+            let session = Session::of(&self.node, peer, now.1, now.2);
+            (name::object(&self.node, &session.spec.peer), session)
+        };
+        self.wanted = Some(shown.map(session).collect());
+    }
+
+    /// What to do at `now`.
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
+        match self.due(now) {
+            Next::Do(request) => match self.budget.take(now) {
+                Ok(()) => Next::Do(request),
+                Err(until) => Next::Wait(Some(until)),
+            },
+            wait => wait,
+        }
+    }
+
+    /// The same, without a look at the budget.
+    fn due(&self, now: Instant) -> Next {
+        let (Some(wanted), Some(owner)) = (&self.wanted, &self.owner) else { return Next::Wait(None) };
+        let Some(there) = &self.there else { return Next::Do(Request::List) };
+        let leftover = there.iter().find(|(name, there)| there.is_foreign || !wanted.contains_key(*name));
+        if let Some((name, _)) = leftover {
+            return Next::Do(Request::Delete(name.clone()));
+        }
+        let mut next: Option<Instant> = None;
+        for (name, session) in wanted {
+            let Some(there) = there.get(name) else {
+                return Next::Do(Request::Create(session.object(name, owner)));
+            };
+            let spec = json!(session.spec);
+            if there.spec != spec {
+                let labels = session.labels();
+                return Next::Do(Request::Patch(
+                    name.clone(),
+                    json!({"metadata": {"labels": labels}, "spec": spec}),
+                ));
+            }
+            let Some(may_be) = session.may_be_written(there, self.between_counts) else { continue };
+            if may_be.is_none_or(|at| at <= now) {
+                return Next::Do(Request::Status(name.clone(), session.patch(&there.status)));
+            }
+            next = next.min(may_be).or(may_be);
+        }
+        Next::Wait(next)
+    }
+
+    /// It was served with this answer.
+    pub(crate) fn done(&mut self, request: &Request, answer: &Value, now: Instant) {
+        let owner = self.owner.clone().unwrap_or_default();
+        let there_of = |object: &Value, written| There {
+            spec: object["spec"].clone(),
+            status: serde_json::from_value(object["status"].clone()).unwrap_or_default(),
+            is_foreign: object.pointer("/metadata/ownerReferences/0/uid").and_then(Value::as_str)
+                != Some(&owner),
+            written,
+        };
+        let name =
+            |object: &Value| object.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+        match request {
+            Request::List => {
+                let items = answer["items"].as_array().into_iter().flatten();
+                // Two nodes may have one label, if their names are long.
+                let own = items.filter(|item| item["spec"]["node"] == self.node.as_str());
+                self.there = Some(own.filter_map(|item| Some((name(item)?, there_of(item, None)))).collect());
+            }
+            Request::Create(_) | Request::Patch(..) => {
+                if let (Some(there), Some(name)) = (&mut self.there, name(answer)) {
+                    let written = there.get(&name).and_then(|there| there.written);
+                    there.insert(name, there_of(answer, written));
+                }
+            }
+            Request::Status(name, _) => {
+                if let Some(there) = &mut self.there {
+                    there.insert(name.clone(), there_of(answer, Some(now)));
+                }
+            }
+            Request::Delete(name) => {
+                self.there.as_mut().and_then(|there| there.remove(name));
+            }
+        }
+    }
+
+    /// It was not served.
+    pub(crate) fn failed(&mut self, request: &Request, why: &Refusal) {
+        match (request, why) {
+            // Somebody else removed it: it is not there.
+            (
+                Request::Patch(name, _) | Request::Status(name, _) | Request::Delete(name),
+                Refusal::NotFound,
+            ) => {
+                self.there.as_mut().and_then(|there| there.remove(name));
+            }
+            // One of this name is there that the list does not show, for its label or node is another: it is not ours,
+            // but nobody else may have the name.
+            (Request::Create(object), Refusal::Conflict) => {
+                let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                let foreign = There {
+                    spec: Value::Null,
+                    status: BGPSessionStateStatus::default(),
+                    is_foreign: true,
+                    written: None,
+                };
+                self.there.as_mut().and_then(|there| there.insert(name.to_owned(), foreign));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Session {
+    fn of(node: &str, peer: &PeerStatus, now: std::time::Instant, clock: SystemTime) -> Session {
+        let state = match (peer.admin, peer.state) {
+            (Admin::Disabled, _) => SessionPhase::Disabled,
+            (_, PeerState::Idle) => SessionPhase::Idle,
+            (_, PeerState::Active) => SessionPhase::Active,
+            (_, PeerState::Connect) => SessionPhase::Connect,
+            (_, PeerState::OpenSent) => SessionPhase::OpenSent,
+            (_, PeerState::OpenConfirm) => SessionPhase::OpenConfirm,
+            (_, PeerState::Established) => SessionPhase::Established,
+        };
+        // What ended an earlier session says nothing about this one.
+        let error = peer.last_error.as_ref().filter(|_| state != SessionPhase::Established);
+        let since = clock.checked_sub(now.saturating_duration_since(peer.since)).unwrap_or(clock);
+        let since = Timestamp::try_from(since).unwrap_or(Timestamp::UNIX_EPOCH);
+        let sum = |of: fn(&cambric_bgp::rib::Counts) -> usize| {
+            Some(peer.counts.values().map(|counts| of(counts) as u64).sum())
+        };
+        let spec = BGPSessionStateSpec {
+            node: node.to_owned(),
+            peer: peer.config.name.clone(),
+            address: peer.address.to_string(),
+            asn: peer.config.asn.value(),
+        };
+        let status = BGPSessionStateStatus {
+            state: Some(state),
+            since: Some(since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+            reason: error.map(|error| shortened(&printable(&error.what), MOST_REASON_OCTETS)),
+            received: sum(|counts| counts.received),
+            accepted: sum(|counts| counts.accepted),
+            refused: sum(|counts| counts.refused),
+            advertised: sum(|counts| counts.sent),
+        };
+        Session { spec, status, since }
+    }
+
+    fn labels(&self) -> Value {
+        json!({"cambric.dev/node": name::label(&self.spec.node), "cambric.dev/peer": name::label(&self.spec.peer)})
+    }
+
+    fn object(&self, name: &str, owner: &str) -> Value {
+        json!({
+            "apiVersion": API_VERSION,
+            "kind": "BGPSessionState",
+            "metadata": {
+                "name": name,
+                "labels": self.labels(),
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": self.spec.node, "uid": owner}],
+            },
+            "spec": self.spec,
+        })
+    }
+
+    /// When its status may be written: `None`, if it says the same already; `Some(None)`: at once.
+    fn may_be_written(&self, there: &There, between_counts: Duration) -> Option<Option<Instant>> {
+        let (now, there_now) = (Stage::of(&self.status), Stage::of(&there.status));
+        let is_same_session = now != Some(Stage::Up) || self.is_since(&there.status);
+        let details = |status: &BGPSessionStateStatus| {
+            let counts = [status.received, status.accepted, status.refused, status.advertised];
+            (status.reason.clone(), counts)
+        };
+        match (now == there_now && is_same_session, details(&self.status) == details(&there.status)) {
+            (true, true) => None,
+            (true, false) => Some(there.written.map(|at| at + between_counts)),
+            (false, _) => Some(there.written.map(|at| at + BETWEEN_STATES)),
+        }
+    }
+
+    /// Whether it is the same moment: two clocks do not go exactly alike.
+    fn is_since(&self, there: &BGPSessionStateStatus) -> bool {
+        let since = there.since.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+        since.is_some_and(|since| self.since.duration_since(since).abs().as_secs() <= 2)
+    }
+
+    /// What is absent is taken away (RFC 7386).
+    fn patch(&self, there: &BGPSessionStateStatus) -> Value {
+        let mut wanted = self.status.clone();
+        if Stage::of(&wanted) == Stage::of(there) && !matches!(Stage::of(there), Some(Stage::Up)) {
+            // It is down since then, whatever was tried meanwhile.
+            wanted.since.clone_from(&there.since);
+        }
+        let mut status = json!(wanted);
+        if self.status.reason.is_none() && there.reason.is_some() {
+            status["reason"] = Value::Null;
+        }
+        json!({"status": status})
+    }
+}
+
+/// Words of a peer may steer no terminal.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,113 @@
+//! Against an API server.
+
+use std::collections::BTreeMap;
+use std::time::Instant as StdInstant;
+
+use cambric_apiserver_double::{ApiServer, Fault};
+use cambric_bgp::peer::PeerState;
+use cambric_bgp::router::PeerStatus;
+use serde_json::json;
+
+use super::plan::tests::{peers, set};
+use super::*;
+
+/// A cluster with our kinds and one node, in which daemons have no more rights than they need; the node's uid.
+fn server() -> (ApiServer, String) {
+    let server = ApiServer::new();
+    for text in crate::crds::files().expect("schemas").values() {
+        server.install(text);
+    }
+    server.authorize(include_str!("../../../../deploy/rbac/cambricd.yaml"));
+    let node = server.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}));
+    (server, node["metadata"]["uid"].as_str().expect("a uid").to_owned())
+}
+
+fn look(plan: &mut Plan, owner: &str, peers: &[PeerStatus]) {
+    let clocks = (Instant::now(), StdInstant::now(), SystemTime::now());
+    plan.look(Some(owner.to_owned()), peers, &BTreeMap::new(), 1, clocks);
+}
+
+fn sessions(server: &ApiServer) -> Vec<String> {
+    let word = |object: Value| {
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or("-").to_owned();
+        format!("{} {} {}", text("/metadata/name"), text("/status/state"), text("/status/reason"))
+    };
+    server.list(API_VERSION, "BGPSessionState").into_iter().map(word).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_made_written_and_gone_with_few_requests() {
+    let (server, owner) = server();
+    let client = server.client();
+    let mut plan = Plan::new("n1", Instant::now());
+    let mut peers = peers(&["spine:1", "tor"]);
+    set(&mut peers[1], PeerState::Established, None);
+    set(&mut peers[0], PeerState::Active, Some("peer announced AS 65011, configured 65010"));
+    look(&mut plan, &owner, &peers);
+    server.forget_requests();
+    carry_out(&client, &mut plan, "n1")
+        .await
+        .map_err(|(what, why)| format!("{what}: {why}"))
+        .expect("served");
+    let spine = name::object("n1", "spine:1");
+    assert_eq!(
+        sessions(&server),
+        [
+            format!("{spine} Active peer announced AS 65011, configured 65010"),
+            "n1.tor Established -".to_owned()
+        ]
+    );
+    let verbs: Vec<String> = server.requests().iter().map(|request| request.verb.clone()).collect();
+    assert_eq!(verbs, ["list", "create", "patch", "create", "patch"]);
+
+    look(&mut plan, &owner, &peers);
+    carry_out(&client, &mut plan, "n1").await.expect("nothing to do");
+    assert_eq!(server.requests().len(), 5, "nothing is written twice");
+
+    look(&mut plan, &owner, &peers[1..]);
+    carry_out(&client, &mut plan, "n1").await.expect("served");
+    assert_eq!(sessions(&server), ["n1.tor Established -"]);
+    server.delete("v1", "Node", "", "n1");
+    assert_eq!(sessions(&server), [""; 0], "they go with their Node");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forbidden_is_told_with_verb_and_resource_and_done_later() {
+    let (server, owner) = server();
+    let client = server.client();
+    let mut plan = Plan::new("n1", Instant::now());
+    let mut peers = peers(&["tor"]);
+    look(&mut plan, &owner, &peers);
+    server.faults().set(Fault::Refuse { verb: "create", resource: "bgpsessionstates" });
+    let (what, why) = carry_out(&client, &mut plan, "n1").await.expect_err("it is refused");
+    let words = in_words(what, &why).expect("the operator must mend it");
+    assert!(words.starts_with("create bgpsessionstates.cambric.dev: the API server forbids it: "), "{words}");
+    server.faults().clear();
+
+    server.away();
+    assert!(carry_out(&client, &mut plan, "n1").await.is_err());
+    // Much happens meanwhile, and only the last of it is written.
+    for second in 0..100 {
+        let state = if second % 2 == 0 { PeerState::Established } else { PeerState::Active };
+        set(&mut peers[0], state, Some("hold timer expired"));
+        look(&mut plan, &owner, &peers);
+    }
+    server.back();
+    server.forget_requests();
+    carry_out(&client, &mut plan, "n1")
+        .await
+        .map_err(|(what, why)| format!("{what}: {why}"))
+        .expect("served");
+    assert_eq!(sessions(&server), ["n1.tor Active hold timer expired"]);
+    assert_eq!(server.requests().len(), 2, "{:?}", server.requests());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_definition_the_operator_is_told_what_to_install() {
+    let server = ApiServer::new();
+    let mut plan = Plan::new("n1", Instant::now());
+    look(&mut plan, "uid", &peers(&["tor"]));
+    let (what, why) = carry_out(&server.client(), &mut plan, "n1").await.expect_err("nobody knows the kind");
+    let words = in_words(what, &why).expect("the operator must mend it");
+    assert!(words.contains("does not know the kind: install its definition"), "{words}");
+}
