@@ -60,6 +60,8 @@ pub(crate) struct Attachment<'a> {
     /// Kubernetes' word for it.
     pub(crate) namespace: &'a str,
     pub(crate) pod: &'a str,
+    /// `metadata.uid` of its object, if there is one.
+    pub(crate) uid: Option<&'a str>,
 }
 
 impl Conflist {
@@ -129,8 +131,9 @@ impl Attachment<'_> {
             .env("CNI_NETNS", self.netns())
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", PLUGIN_DIRS.join(":"));
+        let uid = self.uid.map(|uid| format!(";K8S_POD_UID={uid}")).unwrap_or_default();
         let arguments =
-            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={}", self.namespace, self.pod);
+            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={}{uid}", self.namespace, self.pod);
         command.env("CNI_ARGS", arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.node.enter(|| command.spawn())?.with_context(context)?;

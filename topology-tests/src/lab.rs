@@ -208,7 +208,15 @@ impl Lab {
     /// # Errors
     /// When a plugin refuses, with [`cni::Refused`]; nothing of the pod is left then.
     pub fn add_pod_in(&self, node: &str, namespace: &str, pod: &str) -> Result<(Pod, Value)> {
-        pods::add(&self.node(node)?, namespace, pod)
+        pods::add(&self.node(node)?, namespace, pod, None)
+    }
+
+    /// As [`Self::add_pod_in`], for a pod that an API server knows: the plugins are told the `uid` of its object.
+    ///
+    /// # Errors
+    /// As [`Self::add_pod_in`].
+    pub fn add_pod_of(&self, node: &str, namespace: &str, pod: &str, uid: &str) -> Result<(Pod, Value)> {
+        pods::add(&self.node(node)?, namespace, pod, Some(uid))
     }
 
     /// All pods of all running nodes.
@@ -462,7 +470,7 @@ impl Drop for Guard {
 fn start_pod(node: &Node, name: &str) -> Result<Pod> {
     let mut last = String::new();
     let added = poll::until_some(&format!("pod {name} to start"), POD_LIMIT, || {
-        match pods::add(node, pods::DEFAULT_NAMESPACE, name) {
+        match pods::add(node, pods::DEFAULT_NAMESPACE, name, None) {
             Ok((pod, _)) => Ok(Some(pod)),
             Err(error) if cni::code_of(&error) == Some(cni::TRY_AGAIN_LATER) => {
                 last = format!("{error:#}");

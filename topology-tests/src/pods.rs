@@ -30,6 +30,8 @@ pub struct Pod {
 struct Record {
     container_id: String,
     namespace: String,
+    #[serde(default)]
+    uid: Option<String>,
     conflist: Conflist,
     /// What ADD answered; none: it did not come to an end.
     result: Option<Value>,
@@ -49,7 +51,7 @@ pub fn list(node: &Node) -> Vec<String> {
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// Makes a pod; returns it with what ADD answered. After a failure nothing of it is left.
-pub(crate) fn add(node: &Node, namespace: &str, name: &str) -> Result<(Pod, Value)> {
+pub(crate) fn add(node: &Node, namespace: &str, name: &str, uid: Option<&str>) -> Result<(Pod, Value)> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(is_plain) {
         bail!("{name:?} cannot name a pod");
@@ -59,8 +61,8 @@ pub(crate) fn add(node: &Node, namespace: &str, name: &str) -> Result<(Pod, Valu
         bail!("pod {name} of {} is there already", node.name());
     }
     let conflist = Conflist::of(node)?;
-    let mut record =
-        Record { container_id: random_id()?, namespace: namespace.to_owned(), conflist, result: None };
+    let (container_id, namespace, uid) = (random_id()?, namespace.to_owned(), uid.map(str::to_owned));
+    let mut record = Record { container_id, namespace, uid, conflist, result: None };
     state::write(&record_path, &serde_json::to_string(&record)?)?;
     let pod = Pod { node: node.clone(), name: name.to_owned() };
     let added = node
@@ -204,8 +206,8 @@ impl Pod {
     }
 
     fn attachment<'a>(&'a self, record: &'a Record) -> Attachment<'a> {
-        let Record { container_id, namespace, .. } = record;
-        Attachment { node: &self.node, container_id, namespace, pod: &self.name }
+        let Record { container_id, namespace, uid, .. } = record;
+        Attachment { node: &self.node, container_id, namespace, pod: &self.name, uid: uid.as_deref() }
     }
 
     fn record(&self) -> Result<Record> {

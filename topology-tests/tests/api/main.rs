@@ -1,0 +1,55 @@
+//! Nodes whose objects come from an API server: `containerlab/two-rack`, driven by a server instead of a folder.
+//!
+//! - `two_rack`  the same matrix as with the folder; pods and policies come by objects; what the server was asked;
+//! - `outages`   the server is away, the daemon restarted meanwhile, answers what is old, torn, late or refused, is
+//!   replaced: packets lost at 1 kHz;
+//! - `node_life` nodes that come, go, change and contradict each other;
+//! - `bad_input` objects that make no sense, wrong kubeconfig, wrong rights, clocks that jump.
+//!
+//! Each prints what it counted. They run one after the other: times are measured, and packets counted.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cluster;
+#[path = "../policy/knock.rs"]
+mod knock;
+mod load;
+mod outages;
+mod two_rack;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use cambric_lab::fabric;
+
+use cluster::{Cluster, Prepared};
+use common::{Need, in_lab, machine_has};
+
+/// How long anything may take that happens by itself.
+const LIMIT: Duration = Duration::from_secs(90);
+
+const CAMBRICD: &str = "cambricd";
+
+/// Uplinks of a node of two-rack.
+const UPLINKS: usize = 2;
+
+/// Brings two-rack up for a test, alone, with an API server in the place of its folder; says so if that cannot be.
+fn in_two_rack(
+    prepare: impl FnOnce(&Prepared) -> Result<()>,
+    work: impl FnOnce(&mut Cluster<'_>) -> Result<()>,
+) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if !machine_has(&[Need::Root, Need::Frr, Need::Cambric, Need::Netfilter]) {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let prepared = Prepared::of("../containerlab/two-rack").expect("a lab for a server");
+    prepare(&prepared).expect("objects for it");
+    in_lab(&prepared.folder, |lab| {
+        let mut cluster = Cluster::reached(lab, &prepared.server)?;
+        fabric::whole_and_spread(lab, UPLINKS, LIMIT)?;
+        work(&mut cluster)
+    });
+}
