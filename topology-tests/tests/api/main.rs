@@ -4,6 +4,7 @@
 //! - `outages`   the server is away, the daemon restarted meanwhile, answers what is old, torn, late or refused, is
 //!   replaced: packets lost at 1 kHz;
 //! - `node_life` nodes that come, go, change and contradict each other;
+//! - `clock`     wall clocks that jump;
 //! - `bad_input` objects that make no sense, wrong kubeconfig, wrong rights, clocks that jump.
 //!
 //! Each prints what it counted. They run one after the other: times are measured, and packets counted.
@@ -11,6 +12,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod clock;
 mod cluster;
 #[path = "../policy/knock.rs"]
 mod knock;
