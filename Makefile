@@ -17,7 +17,7 @@ help:
 	@echo '              KEEP=1 leaves the lab up'
 	@echo 'make test     every test, topologies included (root)'
 	@echo 'make bench    what a packet, a change and a new pod cost the policy engine, beside iptables (root)'
-	@echo '              CASE=path (or sets, compile, gate) runs that one; ARGS=--help says what may be chosen'
+	@echo '              CASE=path (or sets, compile, gate, memory) runs that one; ARGS=--help says what may be chosen'
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
@@ -59,7 +59,7 @@ demo: tools build
 	target/debug/cambric-demo $(if $(KEEP),--keep) $(LAB)
 
 bench: tools-bench
-	$(CARGO) build --locked --release -p cambric-bench
+	$(CARGO) build --locked --release -p cambric-bench -p cambricd -p cambric-cni
 	target/release/cambric-bench $(CASE) $(ARGS)
 
 crds:

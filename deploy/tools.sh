@@ -14,6 +14,7 @@ if [ "${1:-}" = bench ]; then
     package+=(
         [/usr/sbin/iptables-nft]=iptables
         [/usr/sbin/ipset]=ipset
+        [/usr/sbin/bird]=bird2
     )
 else
     package+=(

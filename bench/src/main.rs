@@ -10,12 +10,14 @@ mod compile;
 mod gate;
 mod layouts;
 mod machine;
+mod memory;
 mod namespace;
 mod node;
 mod objects;
 mod path;
 mod sets;
 mod site;
+mod site_objects;
 mod statistics;
 mod table;
 
@@ -49,9 +51,11 @@ enum Case {
     Compile(compile::Options),
     /// How long a new pod waits for its rules.
     Gate(gate::Options),
+    /// Memory of the daemon beside an API server.
+    Memory(memory::Options),
 }
 
-const CASES: [&str; 4] = ["path", "sets", "compile", "gate"];
+const CASES: [&str; 5] = ["path", "sets", "compile", "gate", "memory"];
 /// A case that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -82,6 +86,7 @@ fn run(case: &Case, with_parent: bool) -> Result<()> {
         Case::Sets(options) => sets::run(options),
         Case::Compile(options) => compile::run(options),
         Case::Gate(options) => gate::run(options),
+        Case::Memory(options) => memory::run(options),
     }
 }
 
