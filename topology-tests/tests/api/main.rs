@@ -17,6 +17,7 @@ mod cluster;
 #[path = "../policy/knock.rs"]
 mod knock;
 mod load;
+mod node_life;
 mod outages;
 mod two_rack;
 
@@ -37,8 +38,20 @@ const CAMBRICD: &str = "cambricd";
 /// Uplinks of a node of two-rack.
 const UPLINKS: usize = 2;
 
-/// Brings two-rack up for a test, alone, with an API server in the place of its folder; says so if that cannot be.
+/// Brings two-rack up for a test; waits until it is whole.
 fn in_two_rack(
+    prepare: impl FnOnce(&Prepared) -> Result<()>,
+    work: impl FnOnce(&mut Cluster<'_>) -> Result<()>,
+) {
+    with_server("../containerlab/two-rack", prepare, |cluster| {
+        fabric::whole_and_spread(cluster.lab, UPLINKS, LIMIT)?;
+        work(cluster)
+    });
+}
+
+/// Brings a lab up for a test, alone, with an API server in the place of its folder; says so if that cannot be.
+fn with_server(
+    lab: &str,
     prepare: impl FnOnce(&Prepared) -> Result<()>,
     work: impl FnOnce(&mut Cluster<'_>) -> Result<()>,
 ) {
@@ -47,11 +60,7 @@ fn in_two_rack(
         return;
     }
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let prepared = Prepared::of("../containerlab/two-rack").expect("a lab for a server");
+    let prepared = Prepared::of(lab).expect("a lab for a server");
     prepare(&prepared).expect("objects for it");
-    in_lab(&prepared.folder, |lab| {
-        let mut cluster = Cluster::reached(lab, &prepared.server)?;
-        fabric::whole_and_spread(lab, UPLINKS, LIMIT)?;
-        work(&mut cluster)
-    });
+    in_lab(&prepared.folder, |lab| work(&mut Cluster::reached(lab, &prepared.server)?));
 }
