@@ -49,7 +49,7 @@ fn network_unavailable(cluster: &Cluster<'_>, name: &str) -> Option<String> {
 
 fn node_patches(cluster: &Cluster<'_>) -> usize {
     let is_patch = |request: &&cambric_apiserver_double::Request| {
-        request.verb == "patch" && request.resource == "nodes" && request.subresource.is_none()
+        request.verb == "patch" && request.resource == "nodes" && request.subresource.is_empty()
     };
     cluster.server.requests().iter().filter(is_patch).count()
 }

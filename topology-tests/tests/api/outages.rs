@@ -117,7 +117,7 @@ fn throttled(cluster: &mut Cluster<'_>) -> Result<()> {
 
 fn refused(cluster: &mut Cluster<'_>) -> Result<()> {
     for verb in ["list", "watch"] {
-        cluster.server.faults().set(Fault::Refuse { verb: verb.into(), resource: "pods".into() });
+        cluster.server.faults().set(Fault::Refuse { verb, resource: "pods" });
     }
     cluster.server.restart();
     let told = poll::until_some("the refusal to be told", LIMIT, || {
