@@ -162,7 +162,7 @@ fn measure(case: &Case, bin_dir: &Path, changing: Duration) -> Result<Measured> 
     case.site.fill(&server, PEER)?;
     let node = Namespace::new()?;
     let listener = node.enter(|| TcpListener::bind(SERVER).context("binding the server"))?;
-    let _listening = server.listen(listener);
+    let _listening = server.listen(listener)?;
     let peer = Peer::start(&node, folder.path(), case.routes)?;
     let daemon = Daemon::start(&node, bin_dir, folder.path())?;
     let begin = Instant::now();

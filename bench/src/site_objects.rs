@@ -70,7 +70,7 @@ impl Site {
             let mut object = self.pod(number, 0);
             let [namespace, name] =
                 ["namespace", "name"].map(|key| object["metadata"][key].as_str().unwrap_or("").to_owned());
-            let known = server.get("v1", "Pod", Some(&namespace), &name).context("its object")?;
+            let known = server.get("v1", "Pod", &namespace, &name).context("its object")?;
             let uid = known["metadata"]["uid"].as_str().context("its uid")?;
             let mut command = Command::new(bin_dir.join("cambric-cni"));
             command.env_clear().env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0").env("CNI_PATH", bin_dir);
@@ -119,7 +119,7 @@ impl Site {
                     let object = self.pod(number, 0);
                     let [namespace, name] = ["namespace", "name"]
                         .map(|key| object["metadata"][key].as_str().unwrap_or("").to_owned());
-                    server.delete("v1", "Pod", Some(&namespace), &name);
+                    server.delete("v1", "Pod", &namespace, &name);
                     server.put(object);
                 }
                 _ => drop(server.put(self.pod(number, round))),

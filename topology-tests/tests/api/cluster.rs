@@ -104,7 +104,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn listen(&mut self, node: &Node) -> Result<()> {
         let bound = in_netns(node, || TcpListener::bind(SERVER))?;
         let listener = bound.with_context(|| format!("binding {SERVER} on {}", node.name()))?;
-        self.listeners.insert(node.name().to_owned(), self.server.listen(listener));
+        self.listeners.insert(node.name().to_owned(), self.server.listen(listener)?);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl<'a> Cluster<'a> {
 
     /// What the kubelet writes when the pod runs.
     pub(crate) fn tell_addresses(&self, pod: &Pod) -> Result<()> {
-        let mut object = self.server.get("v1", "Pod", Some("default"), pod.name()).context("its object")?;
+        let mut object = self.server.get("v1", "Pod", "default", pod.name()).context("its object")?;
         let addresses = pod.addresses()?;
         let all: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address.to_string() })).collect();
         object["status"] =
@@ -146,7 +146,7 @@ impl<'a> Cluster<'a> {
     /// Ends a pod as a kubelet does: the runtime first, the object last.
     pub(crate) fn end(&self, pod: &Pod) -> Result<()> {
         pod.del()?;
-        self.server.delete("v1", "Pod", Some("default"), pod.name());
+        self.server.delete("v1", "Pod", "default", pod.name());
         Ok(())
     }
 

@@ -31,7 +31,7 @@ fn nodes_come_go_change_and_contradict_each_other() {
 }
 
 fn object(cluster: &Cluster<'_>, name: &str) -> Result<Value> {
-    cluster.server.get("v1", "Node", None, name).with_context(|| format!("the Node {name}"))
+    cluster.server.get("v1", "Node", "", name).with_context(|| format!("the Node {name}"))
 }
 
 fn has_taint(cluster: &Cluster<'_>, name: &str) -> bool {
@@ -108,9 +108,9 @@ fn a_node_that_goes_leaves_nothing(cluster: &Cluster<'_>, pod: &Pod) -> Result<(
     let address = pod.address(|address| address.is_ipv4())?.to_string();
     poll::until("the pod in a set of n1", LIMIT, || members(&n1, &address).is_ok_and(|count| count > 0))?;
     let node = object(cluster, "n4")?;
-    let of_pod = cluster.server.get("v1", "Pod", Some("default"), pod.name()).context("its object")?;
-    cluster.server.delete("v1", "Pod", Some("default"), pod.name());
-    cluster.server.delete("v1", "Node", None, "n4");
+    let of_pod = cluster.server.get("v1", "Pod", "default", pod.name()).context("its object")?;
+    cluster.server.delete("v1", "Pod", "default", pod.name());
+    cluster.server.delete("v1", "Node", "", "n4");
     poll::until("n1 without route, peer and member of n4", LIMIT, || {
         routes_to(&n1, RANGE_OF_N4) == 0
             && peers(&n1).is_ok_and(|peers| !peers.iter().any(|peer| peer.starts_with("n4")))
@@ -126,7 +126,7 @@ fn a_node_that_goes_leaves_nothing(cluster: &Cluster<'_>, pod: &Pod) -> Result<(
     cluster.server.put(of_pod);
     poll::until("n4 to be back at n1", LIMIT, || routes_to(&n1, RANGE_OF_N4) == 1)?;
     fabric::whole(cluster.lab, LIMIT)?;
-    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", Some("default"), "from-a");
+    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", "default", "from-a");
     cluster.have_policies(0)?;
     cluster.end(&local)
 }
@@ -135,14 +135,14 @@ fn a_node_without_a_range_waits_and_says_so(cluster: &Cluster<'_>) -> Result<()>
     let node = object(cluster, "n4")?;
     let mut without = node.clone();
     without["spec"] = json!({});
-    cluster.server.delete("v1", "Node", None, "n4");
+    cluster.server.delete("v1", "Node", "", "n4");
     cluster.server.put(without);
     let n4 = cluster.node("n4")?;
     let said = poll::until_some("n4 to say what it waits for", LIMIT, || {
         Ok(problems(&n4)?.into_iter().find(|problem| problem.contains("spec.podCIDRs")))
     })?;
     println!("n4 without podCIDR says: {said}");
-    cluster.server.delete("v1", "Node", None, "n4");
+    cluster.server.delete("v1", "Node", "", "n4");
     cluster.server.put(node);
     fabric::whole(cluster.lab, LIMIT)
 }
@@ -166,7 +166,7 @@ fn of_two_nodes_with_one_range_each_keeps_its_own(cluster: &Cluster<'_>) -> Resu
     }
     ensure!(routes_to(&n1, "10.244.3.0/24") == 1, "the older one is reached");
     ensure!(routes_to(&cluster.node("n3")?, "10.244.3.0/24") == 1, "and keeps it");
-    cluster.server.delete("v1", "Node", None, "n5");
+    cluster.server.delete("v1", "Node", "", "n5");
     fabric::whole(cluster.lab, LIMIT)
 }
 
@@ -200,7 +200,7 @@ fn a_renamed_node_is_another(cluster: &Cluster<'_>) -> Result<()> {
     let mut node = object(cluster, "n4")?;
     n4.kill(CAMBRICD, Signal::SIGTERM)?;
     poll::until("the daemon to end", LIMIT, || n4.daemon_pid(CAMBRICD).is_none())?;
-    cluster.server.delete("v1", "Node", None, "n4");
+    cluster.server.delete("v1", "Node", "", "n4");
     node["metadata"] = json!({ "name": "n4-renamed" });
     node["spec"] = json!({ "podCIDR": "10.244.44.0/24", "podCIDRs": ["10.244.44.0/24"] });
     cluster.server.put(node);

@@ -54,7 +54,7 @@ fn follows(cluster: &Cluster<'_>, when: &str) -> Result<()> {
     let spec = json!({ "podSelector": { "matchLabels": { "app": "nobody" } } });
     cluster.server.put(policy("another", spec));
     cluster.have_policies(2).with_context(|| format!("{when}: a new policy"))?;
-    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", Some("default"), "another");
+    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", "default", "another");
     cluster.have_policies(1).with_context(|| format!("{when}: a policy that went"))?;
     let pod = cluster.start(NewPod { node: "n12", name: "visitor", label: "app=a1" })?;
     cluster.end(&pod)
@@ -99,7 +99,7 @@ fn torn(cluster: &mut Cluster<'_>) -> Result<()> {
         std::thread::sleep(WHILE / 20);
     }
     cluster.server.faults().clear();
-    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", Some("default"), "torn");
+    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", "default", "torn");
     all_watch_again(cluster)?;
     cluster.have_policies(1)
 }
@@ -155,7 +155,7 @@ fn stale(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String, Po
 fn replaced(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String, Pod>) -> Result<()> {
     let backup = cluster.server.mark();
     let late = cluster.start(NewPod { node: "n21", name: "late", label: "app=a1" })?;
-    let object = cluster.server.get("v1", "Pod", Some("default"), "late").context("its object")?;
+    let object = cluster.server.get("v1", "Pod", "default", "late").context("its object")?;
     let mut with_late = pods.clone();
     with_late.insert("n11-1".to_owned(), late.clone());
     nothing_is_lost(cluster, &with_late, "API server replaced by one from a backup", |cluster| {

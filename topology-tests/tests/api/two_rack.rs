@@ -78,7 +78,7 @@ fn a_policy_isolates(cluster: &Cluster<'_>, pods: &BTreeMap<String, Pod>) -> Res
         }
     }
     println!("policy: {answered} questions of its peers answered, {denied} of others not");
-    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", Some("default"), "a2-from-a1");
+    cluster.server.delete("networking.k8s.io/v1", "NetworkPolicy", "default", "a2-from-a1");
     cluster.have_policies(0)
 }
 
