@@ -1,6 +1,7 @@
 //! The wall clock of a node jumps, as when somebody sets it; what is timed is not touched by it (reliability of sessions,
 //! watches and back-off rests on the monotonic clock).
 
+use std::cell::OnceCell;
 use std::fs;
 use std::process::Command;
 
@@ -18,19 +19,20 @@ const HOUR: i64 = 3600;
 
 #[test]
 fn a_wall_clock_that_jumps_costs_nothing() {
-    let mut clock = None;
+    let clock = OnceCell::new();
     in_two_rack(
         |prepared| {
-            clock = Some(prepared.folder.path().join("manifests/offset"));
+            let path = prepared.folder.path().join("manifests/offset");
+            clock.set(path).map_err(|path| anyhow::anyhow!("{} twice", path.display()))?;
             give_a_clock(prepared)
         },
         |cluster| {
             let pods = start_pods(cluster)?;
-            let clock = clock.take().context("the lab was prepared")?;
+            let clock = clock.get().context("the lab was prepared")?;
             let runs = runs(cluster)?;
             nothing_is_lost(cluster, &pods, "wall clocks jump by +1 h, -2 h and back", |cluster| {
                 for offset in [HOUR, -HOUR, 0] {
-                    fs::write(&clock, offset.to_string())?;
+                    fs::write(clock, offset.to_string())?;
                     cluster
                         .server
                         .put(crate::cluster::namespace(&format!("at{offset}").replace('-', "minus-")));
