@@ -186,8 +186,8 @@ impl Site {
             "status": {
                 "phase": "Running", "hostIP": node_address(on), "podIP": addresses[0], "startTime": "2026-01-01T00:00:00Z",
                 "podIPs": addresses.iter().map(|address| json!({ "ip": address })).collect::<Vec<_>>(),
-                "conditions": ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(|name| json!({ "type": name, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" })),
-                "containerStatuses": ["main", "sidecar"].map(|name| json!({ "name": name, "ready": true, "restartCount": version, "image": "i", "imageID": format!("registry.example/i@sha256:{number:064x}"), "containerID": format!("containerd://{number:064x}"), "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } } })),
+                "conditions": (["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(|name| json!({ "type": name, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }))),
+                "containerStatuses": (["main", "sidecar"].map(|name| json!({ "name": name, "ready": true, "restartCount": version, "image": "i", "imageID": format!("registry.example/i@sha256:{number:064x}"), "containerID": format!("containerd://{number:064x}"), "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } } }))),
             },
         })
     }
@@ -217,7 +217,7 @@ fn node(number: usize) -> Value {
         "status": {
             "addresses": [{ "type": "InternalIP", "address": address }, { "type": "Hostname", "address": name }],
             "capacity": { "cpu": "64", "memory": "263868488Ki", "pods": "110" },
-            "conditions": ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].map(|name| json!({ "type": name, "status": "False", "lastHeartbeatTime": "2026-01-01T00:00:00Z" })),
+            "conditions": (["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].map(|name| json!({ "type": name, "status": "False", "lastHeartbeatTime": "2026-01-01T00:00:00Z" }))),
             "images": (0..30).map(|number| json!({ "names": [format!("registry.example/image-{number}@sha256:{number:064x}")], "sizeBytes": 123_456_789 })).collect::<Vec<_>>(),
         },
     })

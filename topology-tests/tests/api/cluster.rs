@@ -108,10 +108,6 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// Cuts a node off from the server.
-    pub(crate) fn cut_off(&mut self, node: &str) {
-        self.listeners.remove(node);
-    }
 
     pub(crate) fn node(&self, name: &str) -> Result<Node> {
         self.lab.node(name)
