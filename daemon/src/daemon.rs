@@ -8,15 +8,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
 use cambric_bgp::{Family, Prefix, Router};
+use cambric_kube::Kube;
 use cambric_policy::compile::UnknownPods;
 use cambric_routes::{Change, Routes};
 use cambric_speaker::{Event, Handle, SpeakerConfig};
@@ -38,9 +39,9 @@ use crate::pod_routes::PodRoutes;
 use crate::policy::{self, Policy};
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
-use crate::report::Report;
+use crate::report::{self, Inputs, Report};
 use crate::source::record::{self, Record};
-use crate::source::{Views, dir};
+use crate::source::{Views, dir, kube};
 use crate::state::{Shared, State};
 use crate::view::View;
 use crate::{check, conflist, control, endpoints, fib, forwarding, pod_routes, readiness};
@@ -102,6 +103,37 @@ struct Daemon {
     report: Report,
     /// Shows that the main loop comes round.
     pulse: Pulse,
+    /// The API server, where that is the source.
+    kube: Option<Kube>,
+}
+
+/// Where the objects come from.
+struct Source {
+    views: Views,
+    /// The folder, where that is the source.
+    manifests: Option<PathBuf>,
+    kube: Option<Kube>,
+}
+
+impl Source {
+    fn start(args: &Args, node: &str) -> anyhow::Result<Source> {
+        match &args.source {
+            SourceArg::Dir(folder) => {
+                let record = Record::new(args.state_dir.join(record::FILE_NAME), node);
+                let started = dir::start(folder.clone(), record);
+                let (views, _task) = started.with_context(|| format!("watching {}", folder.display()))?;
+                Ok(Source { views, manifests: Some(folder.clone()), kube: None })
+            }
+            SourceArg::Kube => {
+                let (kubeconfig, state_dir) = (args.kubeconfig().map(Path::to_owned), args.state_dir.clone());
+                let settings = cambric_kube::Settings { kubeconfig, state_dir, node: node.to_owned() };
+                let server = Kube::start(settings);
+                let record = Record::new(args.state_dir.join(kube::FILE_NAME), node);
+                let (views, _task) = kube::start(server.pictures(), record);
+                Ok(Source { views, manifests: None, kube: Some(server) })
+            }
+        }
+    }
 }
 
 type RoutesTask = JoinHandle<Result<(), cambric_routes::Error>>;
@@ -124,13 +156,9 @@ impl Daemon {
             Routes::start(config).await.context("opening the kernel's routing table")?;
         let routes_task = tokio::spawn(task.run());
         forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
-        let folder = match &args.source {
-            SourceArg::Dir(folder) => folder,
-            SourceArg::Kube => anyhow::bail!("--source kube: the API server is no source yet"),
-        };
-        let record = Record::new(args.state_dir.join(record::FILE_NAME), &node);
-        let (views, _task) =
-            dir::start(folder.clone(), record).with_context(|| format!("watching {}", folder.display()))?;
+        let life = report::life(&args.run_dir, &routes.snapshot().await.context("asking for the routes")?);
+        let Source { views, manifests, kube } = Source::start(&args, &node)?;
+        let pictures = kube.as_ref().map(Kube::pictures);
         let (state, published) = watch::channel(State::default());
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
@@ -152,8 +180,8 @@ impl Daemon {
         let shared = Shared {
             node: node.clone(),
             source: args.source.to_string(),
-            manifests: Some(folder.clone()),
-            pictures: None,
+            manifests,
+            pictures: pictures.clone(),
             log,
             http: http_told,
             run_dir: args.run_dir.clone(),
@@ -161,14 +189,24 @@ impl Daemon {
             routes: routes.clone(),
             policy: policy.clone(),
             disabled: Arc::clone(&disabled),
-            state: published,
+            state: published.clone(),
         };
         control::start(&args.run_dir, shared.clone()).context("opening the control socket")?;
         let http = shared.http.clone();
         http::start(http::Settings::from(&args), shared, pulse.clone(), told_http);
+        let report = match (&kube, pictures.clone()) {
+            (Some(kube), Some(pictures)) => {
+                let (node, node_taint, clients) = (node.clone(), args.node_taint, kube.clients());
+                let inputs = Inputs { node, node_taint, life, clients, pictures, state: published };
+                let mut report = Report::start(inputs);
+                report.look_at(routes.clone(), policy.clone());
+                report
+            }
+            _ => Report::off(),
+        };
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
         let mut daemon = Daemon {
-            intent: Err(NoIntent::NodeUnknown(node.clone())),
+            intent: Err(NoIntent::Unseen),
             peers: Arc::default(),
             args,
             node,
@@ -184,8 +222,9 @@ impl Daemon {
             pod_routes,
             policy,
             http,
-            report: Report::off(),
+            report,
             pulse,
+            kube,
         };
         daemon.set_problems(Origin::Policy, daemon.policy.problems());
         Ok((daemon, routes_task))
@@ -236,8 +275,16 @@ impl Daemon {
                 () = self.report.changed() => self.set_problems(Origin::Report, self.report.problems()),
                 Some(_) = self.route_events.recv() => {} // logged where they arise
                 _ = readiness.tick(), if !ready => self.check_readiness().await?,
-                _ = beat.tick() => {}
+                _ = beat.tick() => self.look_at_source(),
             }
+        }
+    }
+
+    /// How it stands with an API server: some of it is a problem only when it lasts.
+    fn look_at_source(&mut self) {
+        if let Some(kube) = &self.kube {
+            let health = kube.pictures().borrow().health.clone();
+            self.set_problems(Origin::Source, kube::problems(&health, SystemTime::now()));
         }
     }
 

@@ -47,6 +47,9 @@ pub struct Intent {
 /// Why there is no intent yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoIntent {
+    /// The source has shown nothing yet.
+    #[error("nothing is known of the cluster yet")]
+    Unseen,
     /// The cluster does not know us.
     #[error("there is no Node object \"{0}\"")]
     NodeUnknown(String),
@@ -77,7 +80,8 @@ impl NoIntent {
                 let problem = Problem::new(place.clone(), self.to_string());
                 Some(problem.about(Kind::Node, node).because(Reason::Missing))
             }
-            NoIntent::Unreadable(_) => None,
+            // The source says why.
+            NoIntent::Unseen | NoIntent::Unreadable(_) => None,
         }
     }
 
@@ -89,6 +93,7 @@ impl NoIntent {
     /// What has to come before there can be one.
     pub fn waits_for(&self) -> Vec<String> {
         match self {
+            NoIntent::Unseen => vec!["the objects of the cluster".to_owned()],
             NoIntent::NodeUnknown(name) => vec![format!("the Node object \"{name}\"")],
             NoIntent::AsnUnknown { place, what, .. } => vec![format!("the AS of {place}: {what}")],
             NoIntent::Unreadable(faults) => {

@@ -76,6 +76,27 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The one that is written so.
+    pub(crate) fn named(name: &str) -> Option<Kind> {
+        Some(match name {
+            "Node" => Kind::Node,
+            "BGPClusterConfig" => Kind::BGPClusterConfig,
+            "BGPPeerConfig" => Kind::BGPPeerConfig,
+            "BGPNodeOverride" => Kind::BGPNodeOverride,
+            "BGPFilter" => Kind::BGPFilter,
+            "BGPAdvertisement" => Kind::BGPAdvertisement,
+            "Pod" => Kind::Pod,
+            "Namespace" => Kind::Namespace,
+            "NetworkPolicy" => Kind::NetworkPolicy,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is of the group `cambric.dev`.
+    pub(crate) fn is_ours(self) -> bool {
+        self != Kind::Node && !self.is_of_policies()
+    }
+
     /// Whether policies are made from it, and nothing else is.
     pub(crate) fn is_of_policies(self) -> bool {
         matches!(self, Kind::Pod | Kind::Namespace | Kind::NetworkPolicy)

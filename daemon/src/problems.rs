@@ -8,6 +8,8 @@ use crate::objects::Problem;
 /// Where problems are found. Each is looked at as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
+    /// Where the objects come from.
+    Source,
     /// The objects of the cluster.
     Objects,
     /// The CNI configuration.

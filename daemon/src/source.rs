@@ -6,6 +6,7 @@ pub mod documents;
 mod files;
 pub mod folder;
 mod folder_watch;
+pub mod kube;
 pub(crate) mod manifest;
 mod network_policy;
 mod pod;

@@ -278,14 +278,7 @@ fn kind_of_kubernetes(api_version: &str, kind: &str) -> Option<Kind> {
 
 /// Which of ours it is.
 fn kind_of_ours(kind: &str) -> Option<Kind> {
-    match kind {
-        "BGPClusterConfig" => Some(Kind::BGPClusterConfig),
-        "BGPPeerConfig" => Some(Kind::BGPPeerConfig),
-        "BGPNodeOverride" => Some(Kind::BGPNodeOverride),
-        "BGPFilter" => Some(Kind::BGPFilter),
-        "BGPAdvertisement" => Some(Kind::BGPAdvertisement),
-        _ => None,
-    }
+    Kind::named(kind).filter(|kind| kind.is_ours())
 }
 
 /// Whether its items may be objects that count.
