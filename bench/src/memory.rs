@@ -190,7 +190,7 @@ fn measure(case: &Case, bin_dir: &Path, changing: Duration) -> Result<Measured> 
 }
 
 fn is_complete(status: &Value, case: &Case) -> bool {
-    let kinds = status["source_status"]["kinds"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let kinds = status["cluster"]["kinds"].as_array().map(Vec::as_slice).unwrap_or_default();
     let objects = |kind: &str| {
         kinds.iter().find(|entry| entry["kind"] == kind).and_then(|entry| entry["objects"].as_u64())
     };

@@ -181,7 +181,7 @@ fn all_watch_again(cluster: &Cluster<'_>) -> Result<()> {
 
 fn watches(node: &Node) -> bool {
     let Ok(status) = status(node) else { return false };
-    let kinds = status["source_status"]["kinds"].as_array().cloned().unwrap_or_default();
+    let kinds = status["cluster"]["kinds"].as_array().cloned().unwrap_or_default();
     !kinds.is_empty()
         && kinds.iter().all(|kind| kind["state"] == "watching")
         && node.daemon_pid(CAMBRICD).is_some()
