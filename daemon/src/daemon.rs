@@ -197,7 +197,8 @@ impl Daemon {
         let report = match (&kube, pictures.clone()) {
             (Some(kube), Some(pictures)) => {
                 let (node, node_taint, clients) = (node.clone(), args.node_taint, kube.clients());
-                let inputs = Inputs { node, node_taint, life, clients, pictures, state: published };
+                let (views, state) = (views.clone(), published);
+                let inputs = Inputs { node, node_taint, life, clients, pictures, views, state };
                 let mut report = Report::start(inputs);
                 report.look_at(routes.clone(), policy.clone());
                 report
