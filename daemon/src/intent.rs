@@ -627,6 +627,27 @@ spec: {}
     }
 
     #[test]
+    fn the_as_is_read_from_a_label_and_a_node_without_it_waits() {
+        let ours = "---
+apiVersion: cambric.dev/v1alpha1
+kind: BGPClusterConfig
+metadata: {name: racks}
+spec: {asnLabel: rack}
+";
+        let objects = objects(&format!("{NODES}{ours}"));
+        let of_n1 = intent(&objects, "n1", &[]).expect("its label says 1");
+        assert_eq!(of_n1.wanted.router.asn.value(), 1);
+        assert!(of_n1.wanted.peers.is_empty(), "nobody knows the AS of n2");
+        let says = "all.yaml, document 2: Node n2: metadata.labels: rack: absent; it is no peer until that says its AS";
+        assert!(of_n1.problems.iter().any(|problem| problem.to_string() == says), "{:?}", of_n1.problems);
+        let of_n2 = intent(&objects, "n2", &[]).expect_err("its label is absent");
+        assert_eq!(
+            of_n2.waits_for(),
+            ["the AS of all.yaml, document 2: Node n2: metadata.labels: rack: absent"]
+        );
+    }
+
+    #[test]
     fn an_unknown_node_has_no_intent() {
         let error = intent(&objects(NODES), "n9", &[]).expect_err("unknown");
         assert_eq!(error.to_string(), "there is no Node object \"n9\"");
