@@ -269,6 +269,14 @@ pub struct ObjectRef {
     pub name: String,
 }
 
+impl ObjectRef {
+    /// The one that is displayed so.
+    pub(crate) fn named(text: &str) -> Option<ObjectRef> {
+        let (kind, name) = text.split_once(' ')?;
+        Some(ObjectRef { kind: Kind::named(kind)?, name: name.to_owned() })
+    }
+}
+
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.name)

@@ -13,7 +13,8 @@
 //! reboot is a reason to let go of what works.
 //!
 //! An object of an API server is known by kind and name, whatever is wrong with it. So a fault in it hides nothing but
-//! itself, and nobody waits for it who does without it.
+//! itself, and nobody waits for it who does without it. Its Nodes are facts and not edits: none counts as before as long
+//! as it can be read; a wrong value in it, or one that another node has, costs that value alone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,7 +26,7 @@ use super::manifest::Manifest;
 use super::record::Counts;
 use crate::contradictions::{self, Age, Claimant, Claims, Entry, Refusal, Settled};
 use crate::intent::NoIntent;
-use crate::objects::{Kind, ObjectRef, Problem, Reason};
+use crate::objects::{Kind, Node, Object, ObjectRef, Problem, Reason};
 use crate::values::Costs;
 use crate::view::View;
 
@@ -135,6 +136,19 @@ impl Document {
         Document { manifest, of: Some(of), created, text: Text::Json(object) }
     }
 
+    /// Whether it is what an API server says of a node: its addresses and ranges are facts, and not what somebody wishes.
+    fn is_node(&self) -> bool {
+        self.of.as_ref().is_some_and(|of| of.kind == Kind::Node)
+    }
+
+    /// The Node that it shows, if it is one and can be read.
+    fn shown_node(&self) -> Option<&Node> {
+        match &self.manifest.entries.first()?.object {
+            Object::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
     /// Whether it was read from this text.
     pub(super) fn is_of(&self, text: &str) -> bool {
         matches!(&self.text, Text::Yaml(own) if own == text)
@@ -183,25 +197,34 @@ impl Documents {
 
     /// Goes on from what counted for an earlier daemon; whether it can. A text that another version of this daemon has
     /// taken, and this one cannot read, is no state to go back to: then nothing is known. If it is only what policies
-    /// are made of, only they know nothing.
+    /// are made of, only they know nothing. Of objects only those count for that which this node needs: it waits until
+    /// they can be read, rather than do the opposite of what they say.
     pub(super) fn go_on_from(&mut self, Counts { files, broken, claims }: Counts) -> bool {
-        let decoded = |(id, text): (String, String)| {
+        let mut taken = Set::new();
+        let mut hides_needed = false;
+        for (id, text) in files {
             let document = match self.form {
-                Form::File => Document::file(&id, text),
-                Form::Object => recorded_object(&text)?,
+                Form::File => Some(Document::file(&id, text)),
+                Form::Object => recorded_object(&text),
             };
-            Some((Arc::from(id), Arc::new(document)))
-        };
-        let taken: Set = files.into_iter().filter_map(decoded).collect();
-        let mut of_another_version =
+            let Some(document) = document else {
+                hides_needed |= ObjectRef::named(&id).is_some_and(|of| self.is_needed(&of));
+                continue;
+            };
+            let is_needed = document.of.as_ref().is_none_or(|of| self.is_needed(of));
+            hides_needed |= is_needed && document.manifest.hides_all() && !broken.contains(&id);
+            taken.insert(Arc::from(id), Arc::new(document));
+        }
+        let of_another_version =
             taken.iter().filter(|(id, _)| !broken.contains(&***id)).map(|(_, document)| &document.manifest);
         let is_readable_to_policy = !of_another_version.clone().any(Manifest::hides_something);
-        if self.form == Form::File && of_another_version.any(Manifest::hides_all) {
+        if self.form == Form::File && hides_needed {
             return false;
         }
+        // Of objects, what can be read is still what counted.
         (self.taken, self.claims) = (taken, claims);
-        (self.seen_whole, self.seen_by_policy) = (true, is_readable_to_policy);
-        true
+        (self.seen_whole, self.seen_by_policy) = (!hides_needed, !hides_needed && is_readable_to_policy);
+        !hides_needed
     }
 
     /// What a daemon that is started anew should go on from; nothing as long as nobody acts on what is shown.
@@ -311,7 +334,10 @@ impl Documents {
             }
         };
         for (id, document) in documents {
-            self.take(&mut draft, id, document);
+            match self.with_what_this_node_had(&mut draft, id, document) {
+                Some(document) => self.take(&mut draft, id, &document),
+                None => self.take(&mut draft, id, document),
+            }
         }
         if self.form == Form::Object {
             self.keep_own_node(&mut draft);
@@ -332,12 +358,54 @@ impl Documents {
         draft.problems.extend(problem.map(|problem| problem.and(GOES_ON)));
     }
 
+    /// The Node object of this node, if it shows no range or no address, with those that it had. A kubelet that registers
+    /// the node anew shows neither at first: pods that run keep their addresses meanwhile, and sessions theirs. Another
+    /// range or address is another matter.
+    fn with_what_this_node_had(
+        &self,
+        draft: &mut Draft,
+        id: &Arc<str>,
+        document: &Arc<Document>,
+    ) -> Option<Arc<Document>> {
+        let of = document.of.as_ref().filter(|of| of.kind == Kind::Node && of.name == self.own)?;
+        let before = self.taken.get(id)?;
+        let (now, had) = (document.shown_node()?, before.shown_node()?);
+        let (Text::Json(object), Text::Json(object_before)) = (&document.text, &before.text) else {
+            return None;
+        };
+        let mut merged = Value::clone(object);
+        let mut tell = |field: &str, what: &str, had: Vec<String>| {
+            let what = format!("{field}: {what}; this node goes on with {}", had.join(" and "));
+            let problem = Problem::new(of.to_string(), what).about(of.kind, &of.name);
+            draft.problems.push(problem.because(Reason::Missing));
+        };
+        if now.pod_ranges.is_empty() && !had.pod_ranges.is_empty() {
+            let ranges = had.pod_ranges.iter().map(|(_, range)| range.to_string());
+            tell("spec.podCIDRs", "none can be used", ranges.collect());
+            for field in ["podCIDR", "podCIDRs"] {
+                merged["spec"][field] = object_before["spec"][field].clone();
+            }
+        }
+        if now.internal_addresses.is_empty() && !had.internal_addresses.is_empty() {
+            let addresses = had.internal_addresses.iter().map(|(_, address)| address.to_string());
+            tell("status.addresses", "no InternalIP can be used", addresses.collect());
+            merged["status"]["addresses"] = object_before["status"]["addresses"].clone();
+        }
+        if merged == **object {
+            return None;
+        }
+        let faults = document.manifest.faults.iter().map(|(fault, _)| fault);
+        draft.problems.extend(faults.map(|fault| fault.clone().and("it is left out")));
+        Some(Arc::new(Document::object(of.clone(), Arc::new(merged))))
+    }
+
     /// Decides what counts of one document by itself.
     fn take(&self, draft: &mut Draft, id: &Arc<str>, document: &Arc<Document>) {
         let now = &document.manifest;
         let is_state =
             |before: &Manifest| before != now && !before.entries.is_empty() && !now.is_no_worse_than(before);
         let before = self.taken.get(id).filter(|before| !Arc::ptr_eq(before, document));
+        let before = before.filter(|_| !document.is_node() || now.hides_all());
         if let Some(before) = before.filter(|before| is_state(&before.manifest)) {
             if now.is_empty && !before.manifest.is_empty {
                 let what = "there is nothing in it; remove the file to remove its objects";
@@ -351,7 +419,7 @@ impl Documents {
                 return;
             }
         }
-        let is_needed = self.is_needed(document);
+        let is_needed = document.of.as_ref().is_none_or(|of| self.is_needed(of));
         for (fault, costs) in &now.faults {
             draft.problems.push(match costs {
                 Costs::Only(what) => fault.clone().and(&format!("this {what} is left out")),
@@ -373,12 +441,12 @@ impl Documents {
     /// Whether this node could do the opposite of what is meant, if it did without this document. Of another node's
     /// Node or BGPNodeOverride it only does without a session; so it does where a BGPPeerConfig is missing, which the
     /// peers name that refer to it.
-    fn is_needed(&self, document: &Document) -> bool {
-        document.of.as_ref().is_none_or(|of| match of.kind {
+    fn is_needed(&self, of: &ObjectRef) -> bool {
+        match of.kind {
             Kind::Node | Kind::BGPNodeOverride => of.name == self.own,
             Kind::BGPClusterConfig => true,
             _ => false,
-        })
+        }
     }
 
     /// Lets documents that contradict others count as they were before, until nothing is left that could.
@@ -488,12 +556,9 @@ impl Documents {
         !draft.documents.get(id).is_some_and(|now| says_the_same(before, now))
     }
 
-    /// Whether it has changed, and may count as it was before. What an API server says of this node itself is so: its
-    /// addresses and ranges are not what somebody wishes.
+    /// Whether it has changed, and may count as it was before. What an API server says of nodes is so.
     fn may_go_back(&self, draft: &Draft, id: &str) -> bool {
-        let is_own = |of: &ObjectRef| of.kind == Kind::Node && of.name == self.own;
-        let of_before = self.taken.get(id).and_then(|before| before.of.as_ref());
-        self.is_changed(draft, id) && !of_before.is_some_and(is_own)
+        self.is_changed(draft, id) && !self.taken.get(id).is_some_and(|before| before.is_node())
     }
 }
 

@@ -284,7 +284,7 @@ fn a_renamed_node_announces_nothing_of_the_old_one() {
 }
 
 #[test]
-fn a_node_without_range_serves_and_says_so() {
+fn a_node_that_never_had_a_range_serves_without_and_says_so() {
     let mut server = Server::of_three();
     server.node(1, "n1", &[]);
     let intent = server.intent().expect("it is there");
@@ -296,6 +296,106 @@ fn a_node_without_range_serves_and_says_so() {
     );
     server.node(1, "n1", &["10.1.0.0/24"]);
     assert_eq!(server.intent().map(|intent| intent.problems), Ok(Vec::new()));
+}
+
+/// A kubelet registers its node without range, and with a cloud's help without addresses.
+#[test]
+fn a_node_that_is_registered_anew_keeps_range_and_addresses_until_it_shows_others() {
+    let mut server = Server::of_three();
+    let before = server.intent().expect("it is there");
+    server.delete("Node n1");
+    server.view();
+    server.show(Kind::Node, "n1", object(9, "v1", Kind::Node, "n1", json!({})));
+    for _ in 0..2 {
+        let intent = server.intent().expect("it is there");
+        assert_eq!(intent.wanted, before.wanted);
+        let told: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "Node n1: spec.podCIDRs: none can be used; this node goes on with 10.1.0.0/24",
+                "Node n1: status.addresses: no InternalIP can be used; this node goes on with 192.0.2.1",
+            ]
+        );
+        server.start_anew_as("n1");
+    }
+    let mut garbled = object(9, "v1", Kind::Node, "n1", json!({"podCIDR": "10.1.0.0"}));
+    garbled["status"] = json!({"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]});
+    server.show(Kind::Node, "n1", garbled);
+    let intent = server.intent().expect("it is there");
+    assert_eq!((&intent.wanted, intent.problems.len()), (&before.wanted, 2), "{:?}", intent.problems);
+    server.node_at(9, "n1", &["10.9.0.0/24"], "192.0.2.9");
+    let intent = server.intent().expect("it is there");
+    assert_eq!((ranges(&intent.pod_prefixes), intent.problems), (vec!["10.9.0.0/24".to_owned()], Vec::new()));
+    assert!(intent.wanted.originated.contains_key(&"192.0.2.9/32".parse().expect("prefix")));
+}
+
+/// Kubernetes shows link-local addresses, too, on some hosts.
+#[test]
+fn a_node_with_a_lasting_fault_is_followed_all_the_same() {
+    for name in ["n1", "n2"] {
+        let mut server = Server::of_three();
+        let node = |spec: Value| {
+            let address = |address: &str| json!({"type": "InternalIP", "address": address});
+            let mut node = object(1, "v1", Kind::Node, name, spec);
+            let own = name.replace('n', "192.0.2.");
+            node["status"] = json!({"addresses": [address(&own), address("fe80::1")]});
+            node
+        };
+        let told = format!("Node {name}: status.addresses[1].address: fe80::1: ");
+        server.show(Kind::Node, name, node(json!({})));
+        assert!(problems(&server.view())[0].starts_with(&told));
+        for range in ["10.21.0.0/24", "10.22.0.0/24"] {
+            server.show(Kind::Node, name, node(json!({"podCIDR": range})));
+            let view = server.view();
+            assert_eq!(view.fabric.nodes[name].says.pod_ranges[0].1.to_string(), range);
+            assert!(problems(&view)[0].starts_with(&told) && problems(&view).len() == 1);
+            server.start_anew_as("n1");
+        }
+    }
+}
+
+#[test]
+fn of_a_node_that_contradicts_another_only_the_claim_is_refused() {
+    let mut server = Server::of_three();
+    server.view();
+    server.node_at(2, "n2", &["10.3.0.0/24"], "192.0.2.22");
+    let intent = server.intent().expect("it is there");
+    let says =
+        "Node n2: spec.podCIDRs[0]: 10.3.0.0/24: Conflicted: overlaps 10.3.0.0/24 of Node n3; it is left out";
+    assert_eq!(intent.problems.iter().map(Problem::to_string).collect::<Vec<_>>(), [says]);
+    assert!(intent.wanted.peers.contains_key(&"192.0.2.22".parse().expect("address")), "{intent:?}");
+    assert!(!intent.wanted.declared.pods.contains(&"10.2.0.0/24".parse().expect("prefix")));
+}
+
+/// After a rollback: a newer version has taken what this one cannot read.
+#[test]
+fn a_record_that_hides_what_is_needed_is_no_reason_to_do_without_it() {
+    let newer = json!({"asn": 65001, "mesh": "Disabled", "colour": "red"});
+    for (kind, name, is_waited_for) in [
+        (Kind::BGPClusterConfig, "all", true),
+        (Kind::BGPNodeOverride, "n1", true),
+        (Kind::BGPNodeOverride, "n2", false),
+        (Kind::BGPPeerConfig, "other", false),
+    ] {
+        let id = format!("{kind} {name}");
+        let mut server = Server::of_three();
+        server.put(6, Kind::BGPClusterConfig, "all", json!({"asn": 65001}));
+        server.view();
+        server.put(6, kind, name, newer.clone());
+        for text in [server.objects[&*id].text().expect("JSON"), "{".to_owned()] {
+            let mut counts = server.documents.counts(Some(&server.objects)).expect("somebody acts on it");
+            counts.files.insert(id.clone(), text);
+            let mut anew = Documents::of_objects("n1");
+            assert_eq!(anew.go_on_from(counts), !is_waited_for, "{id}");
+            let view = anew.view(&Look::All(server.objects.clone()));
+            assert_eq!(intent(&view.fabric, "n1", &[]).is_err(), is_waited_for, "{id}");
+            assert_eq!(anew.counts(None).is_none(), is_waited_for, "{id}: the record stands");
+            let mended = Server::of_three();
+            let view = anew.view(&Look::All(mended.objects));
+            assert!(intent(&view.fabric, "n1", &[]).is_ok(), "{id}");
+        }
+    }
 }
 
 #[test]
@@ -369,9 +469,9 @@ fn the_record_has_what_a_server_does_not_show_again() {
         counts.files.into_keys().collect()
     };
     assert_eq!(recorded(&server), ["BGPNodeOverride n1", "BGPPeerConfig tor", "Node n1"]);
-    server.node(2, "n2", &["10.3.0.0/24"]);
+    server.show(Kind::Node, "n2", object(2, "v1", Kind::Node, "n2", json!({"podCIDRs": "none"})));
     let view = server.view();
-    assert_eq!(problems(&view).len(), 1, "it counts as it was before");
+    assert!(problems(&view)[0].ends_with("it counts as it was before"), "{:?}", problems(&view));
     assert_eq!(recorded(&server), ["BGPNodeOverride n1", "BGPPeerConfig tor", "Node n1", "Node n2"]);
     server.start_anew_as("n1");
     assert_eq!(server.view().fabric, view.fabric);
