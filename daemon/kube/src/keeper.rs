@@ -4,6 +4,11 @@
 //! A picture is published at once when it is quiet, and at most every [`PICTURE_INTERVAL`] when it is busy; none is
 //! published of what changes nothing that counts. Journals are written elsewhere, one batch at a time: what changes
 //! meanwhile is a set of names, whose latest state goes with the next batch.
+//!
+//! **What a picture shows is in the journals before.** A pod whose ADD has ended because a picture showed its object
+//! would else be unknown, and closed, when the process ends right then and the next one finds no server. A picture does
+//! not wait for a journal that was never written, as nothing is enforced of what is not complete, for one that cannot
+//! be written, nor longer than [`JOURNAL_PATIENCE`] for a disk that hangs: policy comes first.
 
 use std::collections::{BTreeMap, HashSet};
 use std::mem;
@@ -26,7 +31,9 @@ use crate::wire::{Found, Line, Says};
 
 /// Pictures follow each other no faster.
 pub(crate) const PICTURE_INTERVAL: Duration = Duration::from_millis(50);
-/// How long changes wait for others before they are written.
+/// How long a picture waits for the journals. A large one that is written anew takes about a second.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long changes that no picture waits for wait for others before they are written.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(200);
 /// The same, of a version that moved while nothing changed.
 const VERSION_INTERVAL: Duration = Duration::from_secs(10);
@@ -96,12 +103,25 @@ struct Kept {
 
 /// The journals, and what is being written.
 enum Writer {
-    /// `next`: not before.
-    Idle {
-        journals: Vec<Journal>,
-        next: Instant,
-    },
-    Busy(JoinHandle<Written>),
+    /// `next`: not before, unless a picture waits.
+    Idle { journals: Vec<Journal>, next: Instant, last: Last },
+    /// `picture`: what is published when it is written.
+    Busy { written: JoinHandle<Written>, begun: Instant, picture: Option<Picture> },
+    /// It failed by a bug of ours: what is written is what was.
+    Broken,
+}
+
+/// How the last writing went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Kept,
+    Failed,
+}
+
+/// What is to be done with what changed.
+enum Turn {
+    Publish,
+    Write,
 }
 
 /// The journals again, and of which kinds one could not be written, in words.
@@ -123,7 +143,7 @@ impl Keeper {
             picture: Picture::default(),
             is_dirty: false,
             published: Instant::now(),
-            journals: Writer::Idle { journals: Vec::new(), next: Instant::now() },
+            journals: Writer::idle(Vec::new()),
         };
         let mut journals = Vec::new();
         let mut paged_until = None;
@@ -159,7 +179,7 @@ impl Keeper {
             tracing::warn!(error = what, "a snapshot is not used");
         }
         keeper.paged = Paged::until(paged_until);
-        keeper.journals = Writer::Idle { journals, next: Instant::now() };
+        keeper.journals = Writer::idle(journals);
         keeper.publish();
         let seen = keeper.pictures.subscribe();
         (keeper, seen)
@@ -180,8 +200,8 @@ impl Keeper {
     /// Ends when nobody tells it anything any more.
     pub(crate) async fn run(mut self) {
         loop {
-            let publish_at = self.published + PICTURE_INTERVAL;
-            let write_at = self.write_at();
+            let turn = self.turn();
+            let at = turn.as_ref().map_or(self.published, |(at, _)| *at);
             // All branches are cancel-safe: a channel loses nothing, and the handle is kept.
             tokio::select! {
                 message = self.inbox.recv() => {
@@ -192,8 +212,10 @@ impl Keeper {
                         self.handle(message);
                     }
                 }
-                () = sleep_until(publish_at), if self.is_dirty => self.publish(),
-                () = sleep_until(write_at.unwrap_or(publish_at)), if write_at.is_some() => self.write(),
+                () = sleep_until(at), if turn.is_some() => match turn {
+                    Some((_, Turn::Write)) => self.write(),
+                    _ => self.publish(),
+                },
                 done = self.journals.done() => self.note_written(done),
             }
         }
@@ -301,23 +323,60 @@ impl Keeper {
         }
     }
 
+    /// What is to be done next if nothing is told, and when.
+    fn turn(&self) -> Option<(Instant, Turn)> {
+        let soon = self.published + PICTURE_INTERVAL;
+        match &self.journals {
+            Writer::Busy { begun, picture, .. } => {
+                let waits = self.is_dirty || picture.is_some();
+                waits.then(|| (soon.max(*begun + JOURNAL_PATIENCE), Turn::Publish))
+            }
+            Writer::Idle { last: Last::Kept, .. } if self.is_dirty && self.shows_unwritten() => {
+                Some((soon, Turn::Write))
+            }
+            Writer::Idle { next, .. } if !self.is_dirty => Some((*next + self.write_after()?, Turn::Write)),
+            _ => self.is_dirty.then_some((soon, Turn::Publish)),
+        }
+    }
+
+    /// Whether a picture shows now what is to be in a journal first.
+    fn shows_unwritten(&self) -> bool {
+        let mut waiting =
+            self.kinds.iter().filter(|kept| kept.written.is_some() && !kept.unwritten.is_empty());
+        waiting.any(Kept::is_writable)
+    }
+
+    /// Publishes all that is known, be it in the journals or not.
     fn publish(&mut self) {
+        let picture = self.shown();
+        if let Writer::Busy { picture: older, .. } = &mut self.journals {
+            *older = None;
+        }
+        self.send(picture);
+    }
+
+    /// What is known now, as it is to be published.
+    fn shown(&mut self) -> Picture {
         self.picture.is_complete = self.kinds.iter().all(|kept| kept.cache.is_shown());
         let health = self.kinds.iter().map(|kept| (kept.kind.name().to_owned(), kept.health()));
         self.picture.health.kinds = health.collect();
-        self.pictures.send_replace(Arc::new(self.picture.clone()));
-        (self.is_dirty, self.published) = (false, Instant::now());
+        self.is_dirty = false;
+        self.picture.clone()
     }
 
-    /// When there is something to write, and somebody to write it.
-    fn write_at(&self) -> Option<Instant> {
-        let Writer::Idle { next, .. } = &self.journals else { return None };
+    fn send(&mut self, picture: Picture) {
+        self.pictures.send_replace(Arc::new(picture));
+        self.published = Instant::now();
+    }
+
+    /// How long to wait for other changes, if there is something to write.
+    fn write_after(&self) -> Option<Duration> {
         let writable = self.kinds.iter().filter(|kept| kept.is_writable());
         let wait = writable.filter_map(|kept| match kept.is_unwritten || !kept.unwritten.is_empty() {
             true => Some(Duration::ZERO),
             false => (kept.written.as_ref() != kept.cache.version()).then_some(VERSION_INTERVAL),
         });
-        wait.min().map(|wait| *next + wait)
+        wait.min()
     }
 
     fn write(&mut self) {
@@ -338,7 +397,8 @@ impl Keeper {
             let objects = kept.cache.objects().clone();
             updates.push((kept.kind, Update { about: about.clone(), version, changed, objects }));
         }
-        self.journals = Writer::Busy(spawn_blocking(move || {
+        let picture = self.is_dirty.then(|| self.shown());
+        let written = spawn_blocking(move || {
             let mut failed = Vec::new();
             for (kind, update) in updates {
                 let journal = &mut journals[kind.index()];
@@ -351,21 +411,28 @@ impl Keeper {
                 }
             }
             (journals, failed)
-        }));
+        });
+        self.journals = Writer::Busy { written, begun: Instant::now(), picture };
     }
 
     fn note_written(&mut self, done: Result<Written, JoinError>) {
-        let now = Instant::now();
+        if let Writer::Busy { picture, .. } = &mut self.journals
+            && let Some(picture) = picture.take()
+        {
+            self.send(picture);
+        }
         let (journals, failed) = match done {
             Ok(done) => done,
             Err(error) => {
-                // A panic in there is a bug of ours: what is written is what was.
                 tracing::error!(error = %error, "the snapshot is not written any more");
-                self.journals = Writer::Busy(tokio::spawn(std::future::pending()));
+                self.journals = Writer::Broken;
                 return;
             }
         };
-        let next = now + if failed.is_empty() { JOURNAL_INTERVAL } else { JOURNAL_RETRY };
+        let (last, wait) = match failed.is_empty() {
+            true => (Last::Kept, JOURNAL_INTERVAL),
+            false => (Last::Failed, JOURNAL_RETRY),
+        };
         for (kind, _) in &failed {
             self.kinds[kind.index()].is_unwritten = true;
         }
@@ -377,16 +444,20 @@ impl Keeper {
             self.picture.health.journal = words;
             self.is_dirty = true;
         }
-        self.journals = Writer::Idle { journals, next };
+        self.journals = Writer::Idle { journals, next: Instant::now() + wait, last };
     }
 }
 
 impl Writer {
+    fn idle(journals: Vec<Journal>) -> Writer {
+        Writer::Idle { journals, next: Instant::now(), last: Last::Kept }
+    }
+
     /// Cancel-safe.
     async fn done(&mut self) -> Result<Written, JoinError> {
         match self {
-            Writer::Idle { .. } => std::future::pending().await,
-            Writer::Busy(handle) => handle.await,
+            Writer::Busy { written, .. } => written.await,
+            Writer::Idle { .. } | Writer::Broken => std::future::pending().await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A daemon that is started while the server is away works from what the last one knew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -54,6 +55,30 @@ async fn a_start_while_the_server_is_away_knows_all_at_once() {
         let mode =
             fs::metadata(folder.join(format!("{kind}.jsonl"))).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{kind}");
+    }
+}
+
+/// Who saw it in a picture, as a plugin whose pod was let through, counts on it.
+#[tokio::test(start_paused = true)]
+async fn what_a_picture_shows_is_known_after_a_kill_right_then() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = follow(&server, &state);
+    follows.until_watching().await;
+    let mut wanted = BTreeSet::from(["one", "two"]);
+    for name in ["u", "v", "w", "x", "y"] {
+        server.put(pod(name, "10.244.1.3"));
+        wanted.insert(name);
+        follows.until_pods(&wanted.iter().copied().collect::<Vec<_>>()).await;
+        let at_kill = state_dir();
+        fs::create_dir(at_kill.path().join("cluster")).expect("own folder");
+        for file in fs::read_dir(state.path().join("cluster")).expect("it is there") {
+            let file = file.expect("it can be listed");
+            fs::copy(file.path(), at_kill.path().join("cluster").join(file.file_name())).expect("room");
+        }
+        let away = ApiServer::new();
+        away.away();
+        let restarted = follow(&away, &at_kill).now();
+        assert!(restarted.is_complete && restarted.pods == follows.now().pods, "{:?}", pods(&restarted));
     }
 }
 
