@@ -106,7 +106,7 @@ enum Writer {
     /// `next`: not before, unless a picture waits.
     Idle { journals: Vec<Journal>, next: Instant, last: Last },
     /// `picture`: what is published when it is written.
-    Busy { written: JoinHandle<Written>, begun: Instant, picture: Option<Picture> },
+    Busy { written: JoinHandle<Written>, begun: Instant, picture: Option<Arc<Picture>> },
     /// It failed by a bug of ours: what is written is what was.
     Broken,
 }
@@ -356,16 +356,16 @@ impl Keeper {
     }
 
     /// What is known now, as it is to be published.
-    fn shown(&mut self) -> Picture {
+    fn shown(&mut self) -> Arc<Picture> {
         self.picture.is_complete = self.kinds.iter().all(|kept| kept.cache.is_shown());
         let health = self.kinds.iter().map(|kept| (kept.kind.name().to_owned(), kept.health()));
         self.picture.health.kinds = health.collect();
         self.is_dirty = false;
-        self.picture.clone()
+        Arc::new(self.picture.clone())
     }
 
-    fn send(&mut self, picture: Picture) {
-        self.pictures.send_replace(Arc::new(picture));
+    fn send(&mut self, picture: Arc<Picture>) {
+        self.pictures.send_replace(picture);
         self.published = Instant::now();
     }
 
