@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use cambric_bgp::config::{Declared, Link};
 use cambric_bgp::{PeerConfig, Prefix};
 
-use crate::intent::{Intent, intent};
+use crate::intent::{Intent, intent_while_running};
 use crate::objects::Problem;
 use crate::policy::Cluster;
 use crate::source::folder::Folder;
@@ -50,7 +50,8 @@ fn check_view(
     judged: Option<&Cluster>,
 ) -> Report {
     let objects = &view.fabric;
-    match intent(objects, node, links) {
+    let running = current.map(|current| current.wanted.router.router_id);
+    match intent_while_running(objects, node, links, running) {
         Err(error) => {
             let known = objects.problems.iter().chain(&objects.notices).cloned();
             Report { problems: known.chain(error.problem()).collect(), ..Report::default() }
@@ -191,7 +192,7 @@ spec:
         let folder = tempfile::tempdir().expect("temporary folder");
         fs::write(folder.path().join("all.yaml"), BEFORE).expect("own folder");
         let view = Folder::new(folder.path().to_owned(), "n1").view();
-        intent(&view.fabric, "n1", &[]).expect("node is known")
+        intent_while_running(&view.fabric, "n1", &[], None).expect("node is known")
     }
 
     #[test]

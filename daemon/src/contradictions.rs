@@ -18,10 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cambric_bgp::Prefix;
+use cambric_bgp::{Asn, Prefix};
 
 use self::claims::{Claim, Precedence, Standing};
 pub(crate) use self::claims::{Claimant, Claims};
+use crate::asn;
 use crate::objects::{Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, Problem, Reason, Shown};
 use crate::view::Workloads;
 
@@ -84,6 +85,7 @@ pub(crate) fn settle(entries: &[&Entry], held: &Claims, own: &str, age: Age) -> 
     court.addresses();
     court.ranges();
     court.configurations();
+    court.asns();
     court.peers();
     court.references();
     court.settled
@@ -363,6 +365,27 @@ impl<'a> Court<'a> {
             let what = format!("spec.nodeSelector: Conflicted: {winner} selects {}, too", listed(&nodes));
             let claims = nodes.into_iter().map(|node| Claim::Configures(node.to_owned()));
             self.refuse(index, claims, why, what);
+        }
+    }
+
+    /// A node whose label says no AS has the one that it had.
+    fn asns(&mut self) {
+        for (_, entry, _) in self.shown(node) {
+            let name = &entry.name;
+            let found = match asn::said(&self.settled.objects, name) {
+                Ok(asn) => asn,
+                Err(what) => {
+                    let held = self.held.asns.get(name).copied().and_then(Asn::new);
+                    // Whoever has none waits, and says so.
+                    let Some(held) = held else { continue };
+                    self.settled.objects.kept_asns.insert(name.clone(), held);
+                    let what = format!("{what}; its AS counts as it was before: {held}");
+                    let notice = Problem::new(entry.place.clone(), what).because(Reason::CountsAsBefore);
+                    self.settled.objects.notices.push(notice.about(Kind::Node, name.clone()));
+                    held
+                }
+            };
+            self.settled.claims.asns.insert(name.clone(), found.value());
         }
     }
 

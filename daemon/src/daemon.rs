@@ -32,7 +32,7 @@ use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
 use crate::health::Pulse;
 use crate::http::{self, Http};
-use crate::intent::{Intent, NoIntent, intent};
+use crate::intent::{Intent, NoIntent, intent_while_running};
 use crate::log::Log;
 use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
@@ -306,7 +306,8 @@ impl Daemon {
         let Some(View { fabric: objects, .. }) = self.view.clone() else { return Ok(()) };
         self.state.send_if_modified(|state| !std::mem::replace(&mut state.source_seen, true));
         let links = fib::links(&self.routes.links().borrow().clone());
-        let found = intent(&objects, &self.node, &links);
+        let running = self.intent.as_ref().ok().map(|intent| intent.wanted.router.router_id);
+        let found = intent_while_running(&objects, &self.node, &links, running);
         let problems = match &found {
             Ok(intent) => intent.problems.clone(),
             Err(error) => {

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cambric_bgp::config::{Declared, Link};
-use cambric_bgp::{Asn, Family, Originated, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
+use cambric_bgp::{Family, Originated, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
 
+use crate::asn;
 use crate::kinds::Mesh;
 use crate::objects::{
     ClusterConfig, Kind, Node, NodeOverride, Objects, Peer, PeerOptions, Problem, Reason, Shown,
@@ -18,8 +19,6 @@ use crate::objects::{
 use crate::own_address::{self, Addresses, Choice, Said};
 use crate::values::is_no_name;
 
-/// AS of a mesh for which nobody chose one.
-pub const DEFAULT_ASN: u32 = 64512;
 /// BGP identifier of a node without an IPv4 address whose name makes 0.
 const LAST_RESORT: RouterId = RouterId::new(1).expect("1 is not 0, as the compiler finds out");
 /// Above this many nodes a mesh is warned about: reflectors or switches serve better.
@@ -103,11 +102,28 @@ impl NoIntent {
     }
 }
 
-/// The intent of node `name`, whose links are `links`.
+/// The intent of node `name`, whose links are `links`, when it starts.
 ///
 /// # Errors
 /// [`NoIntent`]
 pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, NoIntent> {
+    intent_while_running(objects, name, links, None)
+}
+
+/// The intent of node `name`, whose links are `links`, and whose sessions run with the identifier `running`, if it has any.
+///
+/// Another identifier ends every session. It need only be unique (RFC 6286 section 2.1): one that was made from an
+/// address stays when the address goes, until the daemon is started anew, a BGPNodeOverride says another, or another
+/// node has that address.
+///
+/// # Errors
+/// [`NoIntent`]
+pub fn intent_while_running(
+    objects: &Objects,
+    name: &str,
+    links: &[Link],
+    running: Option<RouterId>,
+) -> Result<Intent, NoIntent> {
     if !objects.unknown.is_empty() {
         return Err(NoIntent::Unreadable(objects.unknown.clone()));
     }
@@ -127,8 +143,10 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
     let known = said.known();
     let (choices, wrong) = said.choose(links);
     problems.extend(wrong);
-    let router_id = router_id.unwrap_or_else(|| router_id_of(name, &known));
-    let asn = cluster.asn(name, node);
+    let router_id = router_id
+        .or_else(|| running.filter(|running| !cluster.is_of_another(*running, name)))
+        .unwrap_or_else(|| router_id_of(name, &known));
+    let asn = asn::of(objects, name);
     let asn =
         asn.map_err(|what| NoIntent::AsnUnknown { node: name.to_owned(), place: place.clone(), what })?;
     let mut wanted = Wanted::new(RouterConfig::new(asn, router_id));
@@ -197,22 +215,13 @@ impl<'a> Cluster<'a> {
         Said { name, node, config, overrides: self.objects.node_overrides.get(name) }
     }
 
-    /// Or what is wrong with the label that should say it.
-    fn asn(self, name: &str, node: &Node) -> Result<Asn, String> {
-        if let Some(asn) = self.overrides(name).and_then(|overrides| overrides.asn) {
-            return Ok(asn);
-        }
-        let config = self.config(name).map(|config| &config.says);
-        if let Some(label) = config.and_then(|config| config.asn_label.as_ref()) {
-            let value = node.labels.get(label);
-            let value = value.ok_or_else(|| format!("metadata.labels: {label}: absent"))?;
-            let number = value.parse().ok().filter(|number: &u32| number.to_string() == *value);
-            return number.and_then(Asn::new).ok_or_else(|| {
-                format!("metadata.labels: {label}: {value:?}: not a number from 1 to 4294967295")
-            });
-        }
-        let common = config.and_then(|config| config.asn);
-        Ok(common.or(Asn::new(DEFAULT_ASN)).unwrap_or(Asn::TRANS))
+    /// Whether a node other than `own` would have this identifier.
+    fn is_of_another(self, id: RouterId, own: &str) -> bool {
+        let mut others = self.objects.nodes.iter().filter(|(name, _)| *name != own);
+        others.any(|(name, node)| {
+            let said = self.overrides(name).and_then(|overrides| overrides.router_id);
+            said.unwrap_or_else(|| router_id_of(name, &self.said(name, node).known())) == id
+        })
     }
 
     fn has_mesh(self, node: &str) -> bool {
@@ -290,7 +299,7 @@ impl<'a> Cluster<'a> {
         let (mut renamed, mut problems) = (Vec::new(), Vec::new());
         for (name, node) in &others {
             let of = name.as_str();
-            let asn = match self.asn(name, &node.says) {
+            let asn = match asn::of(self.objects, name) {
                 Ok(asn) => asn,
                 Err(what) => {
                     let what = format!("{what}; it is no peer until that says its AS");
@@ -401,7 +410,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}, {type: InternalIP, 
         let links = links(&[("192.0.2.1", 24), ("fd00::1", 64)]);
         let intent = intent(&objects(NODES), "n1", &links).expect("node is known");
         assert_eq!(intent.problems, Vec::new());
-        assert_eq!(intent.wanted.router.asn.value(), DEFAULT_ASN);
+        assert_eq!(intent.wanted.router.asn.value(), asn::DEFAULT);
         assert_eq!(intent.wanted.router.router_id.to_string(), "192.0.2.1");
         let peers: Vec<String> = intent.wanted.peers.values().map(|peer| peer.name.clone()).collect();
         assert_eq!(peers, ["n2", "n2-v6"]);
@@ -463,6 +472,25 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
         assert!(n1.wanted.originated.contains_key(&Prefix::host(loopback)));
         assert_eq!(n1.node_addresses[&Family::Ipv4], loopback);
         assert_eq!(n1.problems, Vec::new());
+    }
+
+    #[test]
+    fn a_running_identifier_outlives_the_address_it_was_made_from() {
+        let running = intent(&objects(NODES), "n1", &[]).expect("node is known").wanted.router.router_id;
+        let of = |manifests: &str| {
+            let intent = intent_while_running(&objects(manifests), "n1", &[], Some(running));
+            intent.expect("node is known").wanted.router.router_id.to_string()
+        };
+        let moved = NODES.replace("address: 192.0.2.1}", "address: 192.0.2.7}");
+        assert_eq!(of(&moved), "192.0.2.1");
+        assert_eq!(
+            of(&moved.replace("address: 192.0.2.2}", "address: 192.0.2.1}")),
+            "192.0.2.7",
+            "it is n2's"
+        );
+        let ours = "---\napiVersion: cambric.dev/v1alpha1\nkind: BGPNodeOverride\nmetadata: {name: n1}\n\
+                    spec: {routerID: 192.0.2.99}\n";
+        assert_eq!(of(&format!("{NODES}{ours}")), "192.0.2.99");
     }
 
     /// Commands on peers take a name or an address; each must mean one.

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod asn;
 pub mod check;
 pub mod conflist;
 pub mod contradictions;

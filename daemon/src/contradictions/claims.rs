@@ -55,6 +55,9 @@ pub(crate) struct Claims {
     pub(super) granted: BTreeMap<Claim, Claimant>,
     /// What does not count; with the file it is from.
     pub(super) refused: BTreeSet<(String, Claimant, Claim)>,
+    /// The AS of each node that has one, by name: no claim, but as little to be lost.
+    #[serde(default)]
+    pub(super) asns: BTreeMap<String, u32>,
     /// How many views there were that had something new.
     pub(super) views: u64,
 }

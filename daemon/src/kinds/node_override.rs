@@ -29,7 +29,7 @@ pub struct BGPNodeOverrideSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = u32::MAX))]
     pub asn: Option<u32>,
-    /// BGP identifier; the node's IPv4 address if absent.
+    /// BGP identifier; if absent, the IPv4 address that the node has when its daemon starts.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::router_id")]
     pub router_id: Option<String>,

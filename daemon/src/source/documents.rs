@@ -420,6 +420,12 @@ impl Documents {
             }
         }
         let is_needed = document.of.as_ref().is_none_or(|of| self.is_needed(of));
+        if let Some(fault) = self.half_a_configuration(id, document) {
+            let and = if self.seen_whole { "it is left out" } else { "this node waits until it is mended" };
+            draft.problems.extend(now.faults.iter().map(|(fault, _)| fault.clone().and(and)));
+            draft.unknown.push(fault);
+            return;
+        }
         for (fault, costs) in &now.faults {
             draft.problems.push(match costs {
                 Costs::Only(what) => fault.clone().and(&format!("this {what} is left out")),
@@ -436,6 +442,16 @@ impl Documents {
             }
         }
         draft.documents.insert(Arc::clone(id), Arc::clone(document));
+    }
+
+    /// The first fault of a new BGPClusterConfig of an API server. It speaks to many nodes, and those that know it from
+    /// before go on with all of it as it was. One that took the half of it that has no fault could have another AS than
+    /// they; so none does.
+    fn half_a_configuration(&self, id: &Arc<str>, document: &Document) -> Option<Problem> {
+        let is_config = document.of.as_ref().is_some_and(|of| of.kind == Kind::BGPClusterConfig);
+        let stands = || self.taken.get(id).is_some_and(|before| before.manifest == document.manifest);
+        let (fault, _) = document.manifest.faults.first().filter(|_| is_config && !stands())?;
+        Some(fault.clone())
     }
 
     /// Whether this node could do the opposite of what is meant, if it did without this document. Of another node's

@@ -368,6 +368,80 @@ fn of_a_node_that_contradicts_another_only_the_claim_is_refused() {
     assert!(!intent.wanted.declared.pods.contains(&"10.2.0.0/24".parse().expect("prefix")));
 }
 
+#[test]
+fn a_node_whose_label_says_no_as_has_the_one_it_had() {
+    let mut server = Server::of_three();
+    server.put(6, Kind::BGPClusterConfig, "all", json!({"asnLabel": "asn"}));
+    let show = |server: &mut Server, number: usize, label: Option<&str>| {
+        let name = format!("n{number}");
+        let mut node =
+            object(number, "v1", Kind::Node, &name, json!({"podCIDR": format!("10.{number}.0.0/24")}));
+        let address = format!("192.0.2.{number}");
+        node["status"] = json!({"addresses": [{"type": "InternalIP", "address": address}]});
+        node["metadata"]["labels"] = label.map_or(json!({}), |label| json!({"asn": label}));
+        server.show(Kind::Node, &name, node);
+    };
+    for number in 1..=3 {
+        show(&mut server, number, Some(&format!("6500{number}")));
+    }
+    let before = server.intent().expect("each has an AS");
+    show(&mut server, 1, Some("sixty"));
+    show(&mut server, 2, None);
+    show(&mut server, 4, None);
+    for _ in 0..2 {
+        let intent = server.intent().expect("it had one");
+        assert_eq!(
+            (&intent.wanted.router, &intent.wanted.peers),
+            (&before.wanted.router, &before.wanted.peers)
+        );
+        assert!(intent.wanted.declared.pods.contains(&"10.4.0.0/24".parse().expect("prefix")), "it goes on");
+        let told: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "Node n1: metadata.labels: asn: \"sixty\": not a number from 1 to 4294967295; its AS counts as it was \
+                 before: 65001",
+                "Node n2: metadata.labels: asn: absent; its AS counts as it was before: 65002",
+                "Node n4: metadata.labels: asn: absent; it is no peer until that says its AS",
+            ]
+        );
+        server.start_anew_as("n1");
+    }
+    show(&mut server, 2, Some("65022"));
+    let intent = server.intent().expect("it had one");
+    let n2 = &intent.wanted.peers[&"192.0.2.2".parse().expect("address")];
+    assert_eq!(n2.asn.value(), 65022);
+}
+
+/// Nodes that run go on with all of it as it was: one that took half of it would have another AS.
+#[test]
+fn of_a_configuration_with_a_fault_nobody_takes_half() {
+    let half = json!({"asn": 65002, "peers": [{"name": "a", "interface": "eth1", "asn": 1}]});
+    let mut running = Server::of_three();
+    let alone = running.intent().expect("it is there");
+    running.put(6, Kind::BGPClusterConfig, "all", half.clone());
+    let says = "BGPClusterConfig all: spec.peers[0].interface: NotImplemented: this version cannot serve it; leave it out";
+    for _ in 0..2 {
+        let intent = running.intent().expect("nothing is hidden");
+        assert_eq!(intent.wanted, alone.wanted);
+        assert_eq!(intent.problems[0].to_string(), format!("{says}; it is left out"));
+        running.start_anew_as("n1");
+    }
+    running.put(6, Kind::BGPClusterConfig, "all", json!({"asn": 65001}));
+    running.view();
+    running.put(6, Kind::BGPClusterConfig, "all", half.clone());
+    let intent = running.intent().expect("it counts as before");
+    assert_eq!(intent.wanted.router.asn.value(), 65001);
+    let mut fresh = Server::of_three();
+    fresh.put(6, Kind::BGPClusterConfig, "all", half);
+    let waits = fresh.intent().expect_err("it waits");
+    assert_eq!(waits.waits_for(), [format!("manifests that can be read: {says}")]);
+    let told = problems(&fresh.view());
+    assert_eq!(told, [format!("{says}; this node waits until it is mended")]);
+    fresh.put(6, Kind::BGPClusterConfig, "all", json!({"asn": 65002}));
+    assert_eq!(fresh.intent().map(|intent| intent.wanted.router.asn.value()), Ok(65002));
+}
+
 /// After a rollback: a newer version has taken what this one cannot read.
 #[test]
 fn a_record_that_hides_what_is_needed_is_no_reason_to_do_without_it() {
