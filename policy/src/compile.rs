@@ -43,7 +43,7 @@ use self::sets::{Meaning, Sets};
 use self::slab::PodId;
 use crate::change::{Change, Endpoint, Fault, Key, PodRef, PolicyObject};
 use crate::labels::Labels;
-use crate::pod::{Life, Pod};
+use crate::pod::{Life, Pod, Uid};
 use crate::policy::{Direction, Peers, Port};
 use crate::program::{ChainName, Delta, Family, IfName, Member, Placement, Program};
 
@@ -79,6 +79,8 @@ pub struct Compiler {
     endpoints: BTreeMap<IfName, Wired>,
     /// Veths by the names of the pods that they were made for.
     veths: HashMap<Key, BTreeSet<IfName>>,
+    /// Static pods that run and whose objects are gone: they are judged by these still.
+    bereft: BTreeSet<Key>,
     bgp_peers: BTreeSet<IpAddr>,
     sets: Sets,
     chains: Chains,
@@ -113,6 +115,7 @@ impl Compiler {
             policies: Policies::new(),
             endpoints: BTreeMap::new(),
             veths: HashMap::new(),
+            bereft: BTreeSet::new(),
             bgp_peers: BTreeSet::new(),
             sets: Sets::new(),
             chains: Chains::default(),
@@ -302,6 +305,11 @@ impl Compiler {
 
     /// With its object a veth may come to its pod, or to that of nobody.
     fn set_pod(&mut self, key: &Key, object: Option<Arc<Pod>>) {
+        if object.is_none() && self.runs_without_object(key) {
+            self.bereft.insert(key.clone());
+            return;
+        }
+        self.bereft.remove(key);
         self.cluster.set_pod(key, object);
         for name in self.veths.get(key).cloned().unwrap_or_default() {
             let Some(wired) = self.endpoints.get(&name) else { continue };
@@ -313,8 +321,23 @@ impl Compiler {
         }
     }
 
+    /// Whether a pod goes on when its object goes. The kubelet runs a static pod whatever the API says: its object, the
+    /// mirror pod, is only shown there. The kubelet replaces it when it changes, and some seconds after somebody deleted
+    /// it; with the Node it goes for as long as there is none (kubernetes, pkg/kubelet/kubelet.go,
+    /// `tryReconcileMirrorPods`). Until the veth goes, or there is another object, the last one counts.
+    fn runs_without_object(&self, key: &Key) -> bool {
+        let uid = self.cluster.object(key).and_then(|object| object.static_uid.as_deref());
+        let is_of = |uid: &Uid, name: &IfName| {
+            let told = self.endpoints.get(name).and_then(|wired| wired.told.as_ref());
+            told.and_then(|told| told.pod.as_ref()).is_some_and(|pod| pod.uid.as_ref() == Some(uid))
+        };
+        let is_wired = |uid| self.veths.get(key).into_iter().flatten().any(|name| is_of(uid, name));
+        self.options.unknown_pods == UnknownPods::Closed && uid.is_some_and(is_wired)
+    }
+
     fn set_endpoint(&mut self, name: &IfName, endpoint: Option<Endpoint>) {
         let told = self.endpoints.get(name).and_then(|wired| wired.told.as_ref());
+        let before = told.and_then(|told| told.pod.as_ref()).map(|pod| pod.key.clone());
         if told == endpoint.as_ref() {
             return;
         }
@@ -340,6 +363,9 @@ impl Compiler {
                 }
                 self.touched.insert(name.clone());
             }
+        }
+        if let Some(pod) = before.filter(|pod| self.bereft.contains(pod) && !self.runs_without_object(pod)) {
+            self.set_pod(&pod, None);
         }
     }
 
@@ -488,7 +514,7 @@ pub struct PodReport {
     pub pod: Option<Key>,
     /// Its addresses.
     pub addresses: BTreeSet<IpAddr>,
-    /// `None`: closed, since no object is known, or the pod has ended.
+    /// `None`: closed, since no object of this pod is known, or the pod has ended.
     pub placement: Option<Placement>,
     /// Policies that isolate it, for what it is sent; empty: not isolated.
     pub ingress: Vec<Key>,

@@ -26,7 +26,8 @@ impl Node {
     }
 }
 
-/// Everybody of the namespace may reach everybody: members are all of its pods that are known.
+/// Pods `app: web` of the namespace may reach all of it, a client among them: the members of the one set are those of
+/// them that are known.
 fn node() -> Node {
     let mut node = Node::new();
     node.namespace("ns", json!({}));
@@ -88,6 +89,54 @@ fn a_static_pod_is_known_by_the_uid_of_its_kubelet() {
     node.wire_to("camM", "web", "mirror", &["10.0.0.2"]);
     node.wire_to("camX", "web", "other", &["10.0.0.3"]);
     assert_eq!(node.judged(&["camM", "camS", "camX"]), (vec!["camM", "camS"], vec!["camX"]));
+}
+
+fn mirror(node: &mut Node, uid: &str, hash: &str) {
+    let annotations = json!({"kubernetes.io/config.mirror": hash});
+    let metadata = json!({"uid": uid, "labels": {"app": "web"}, "annotations": annotations});
+    node.object("web", json!({"metadata": metadata, "status": {"podIPs": [{"ip": "10.0.0.1"}]}}));
+}
+
+#[test]
+fn a_static_pod_is_judged_by_its_last_object_until_it_goes_or_another_one_comes() {
+    let mut node = node();
+    mirror(&mut node, "mirror", "hash");
+    node.wire_to("camS", "web", "hash", &["10.0.0.1"]);
+    node.wire_to("camM", "web", "mirror", &["10.0.0.2"]);
+    assert_eq!(node.judged(&["camM", "camS"]), (vec!["camM", "camS"], vec![]));
+    node.no_pod("web");
+    assert_eq!(node.judged(&["camS"]), (vec!["camS"], vec![]), "its mirror pod alone is gone");
+    assert_eq!(node.set(), ["10.0.0.1", "10.0.0.2"]);
+    node.unwire("camM");
+    assert_eq!(node.judged(&["camS"]), (vec!["camS"], vec![]));
+
+    mirror(&mut node, "again", "hash");
+    assert_eq!(node.judged(&["camS"]), (vec!["camS"], vec![]));
+    node.no_pod("web");
+    mirror(&mut node, "another", "other hash");
+    assert_eq!(
+        node.judged(&["camS"]),
+        (vec![], vec!["camS"]),
+        "it runs no more, and is still to be taken away"
+    );
+
+    mirror(&mut node, "again", "hash");
+    node.no_pod("web");
+    assert_eq!(node.judged(&["camS"]), (vec!["camS"], vec![]));
+    node.unwire("camS");
+    assert_eq!((node.judged(&["camS"]), node.set()), ((vec![], vec![]), vec![]));
+    node.wire_to("camS", "web", "hash", &["10.0.0.1"]);
+    assert_eq!(node.judged(&["camS"]), (vec![], vec![]), "its object is forgotten");
+}
+
+#[test]
+fn a_pod_whose_object_goes_is_closed_if_it_is_no_static_one() {
+    let mut node = node();
+    node.pod_of("web", "a", json!({"app": "web"}), "10.0.0.1");
+    node.wire_to("camA", "web", "a", &["10.0.0.1"]);
+    assert_eq!(node.judged(&["camA"]), (vec!["camA"], vec![]));
+    node.no_pod("web");
+    assert_eq!((node.judged(&["camA"]), node.set()), ((vec![], vec![]), vec![]));
 }
 
 #[test]
