@@ -304,7 +304,9 @@ impl Daemon {
     /// The wishes of the operator or the links of the host have changed.
     async fn update_intent(&mut self) -> anyhow::Result<()> {
         let Some(View { fabric: objects, .. }) = self.view.clone() else { return Ok(()) };
-        self.state.send_if_modified(|state| !std::mem::replace(&mut state.source_seen, true));
+        if objects.unknown.is_empty() {
+            self.state.send_if_modified(|state| !std::mem::replace(&mut state.source_seen, true));
+        }
         let links = fib::links(&self.routes.links().borrow().clone());
         let running = self.intent.as_ref().ok().map(|intent| intent.wanted.router.router_id);
         let found = intent_while_running(&objects, &self.node, &links, running);

@@ -63,7 +63,7 @@ pub enum NoIntent {
         what: String,
     },
     /// What we do not know yet may say the opposite of what we would do without it.
-    #[error("manifests cannot be read, so nothing is done yet")]
+    #[error("objects cannot be read, so nothing is done yet")]
     Unreadable(Vec<Problem>),
 }
 
@@ -96,7 +96,7 @@ impl NoIntent {
             NoIntent::NodeUnknown(name) => vec![format!("the Node object \"{name}\"")],
             NoIntent::AsnUnknown { place, what, .. } => vec![format!("the AS of {place}: {what}")],
             NoIntent::Unreadable(faults) => {
-                faults.iter().map(|fault| format!("manifests that can be read: {fault}")).collect()
+                faults.iter().map(|fault| format!("objects that can be read: {fault}")).collect()
             }
         }
     }
@@ -692,7 +692,7 @@ spec: {mesh: Disabled, colour: red}
         let error = intent(&objects(&format!("{NODES}{ours}")), "n1", &[]).expect_err("a config is hidden");
         let waits_for = error.waits_for();
         let start =
-            "manifests that can be read: all.yaml, document 3: BGPClusterConfig default: spec.colour: ";
+            "objects that can be read: all.yaml, document 3: BGPClusterConfig default: spec.colour: ";
         assert!(waits_for[0].starts_with(start), "{waits_for:?}");
         assert!(waits_for[0].contains("unknown field `colour`"), "{waits_for:?}");
     }

@@ -1,17 +1,19 @@
 //! The API server: a view whenever what it shows has changed, by the same rules as those of a folder.
 //!
-//! What is followed, and kept over outages, is `cambric-kube`'s matter: from here it is a picture after another one. The
-//! documents of a picture, Nodes and our kinds, are settled when one of them has changed; pods, namespaces and policies go
-//! through as they are. There is no view before each kind was shown once, by the server or by the snapshot.
+//! What is followed, and kept over outages, is the matter of [`cambric_kube`]: from here it is a picture after another.
+//! Nodes and our kinds are settled when one of them has changed; pods, namespaces and policies go through as they are.
+//! A kind that nobody has shown yet, neither the server nor the snapshot, is unknown: BGP waits for Nodes and our kinds,
+//! policies for theirs.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cambric_kube::{DocumentId, Health, KindState, Picture, Shared};
+use cambric_kube::{DocumentId, Health, KindHealth, KindState, Picture, Shared};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::Views;
 use super::documents::{Document, Documents, Look, Set};
@@ -21,30 +23,57 @@ use crate::view::{View, Workloads};
 
 /// What the record says it is about.
 const ABOUT: &str = "kubernetes";
-/// Name of the file in the folder of the last known state: who has what. The objects are in the snapshot.
+/// Name of the file in the folder of the last known state. The objects of others are in the snapshot.
 pub(crate) const FILE_NAME: &str = "claims.json";
 /// How long a server may be away, as for its own upgrade, before somebody should know.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon it is tried again to write a record that could not be written.
+const RETRY: Duration = Duration::from_secs(30);
+/// What becomes of what is known.
+const STAYS: &str = "what is known stays in force";
 
-/// Follows the pictures, and keeps in `record` what counts of them for the daemon that comes after this one. The task
-/// ends when nobody looks at the views any more.
-pub fn start(mut pictures: watch::Receiver<Arc<Picture>>, mut record: Record) -> (Views, JoinHandle<()>) {
+/// Follows the pictures, and keeps in `record` what counts of them, for the daemon that comes after this one. The task
+/// ends when nobody looks at the views any more, or with the pictures.
+pub fn start(mut pictures: watch::Receiver<Arc<Picture>>, record: Record) -> (Views, JoinHandle<()>) {
     let (views, latest) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let mut documents = Documents::of_objects(record.node());
-        if let Some(counts) = record.read(Path::new(ABOUT)) {
-            documents.go_on_from(counts);
-        }
-        let mut settled = Settled { documents, set: Set::new(), from: None, view: View::default(), record };
+        // A panic in there is a bug of ours: the task ends, and the daemon with it.
+        let Ok(mut settler) = spawn_blocking(|| Settler::new(record)).await else { return };
         while !views.is_closed() {
             let picture = Arc::clone(&pictures.borrow_and_update());
-            if picture.is_complete {
-                // A panic in there is a bug of ours: the task ends, and the daemon with it.
-                let Ok(now) = settled.settle(&picture.documents).await else { return };
-                settled = now;
-                views.send_if_modified(|latest| settled.show(latest, &picture));
+            if settler.is_to_settle(&picture) {
+                let of = Arc::clone(&picture);
+                let settle = move || {
+                    settler.settle(&of);
+                    settler
+                };
+                match spawn_blocking(settle).await {
+                    Ok(settled) => settler = settled,
+                    Err(_) => return,
+                }
             }
-            if pictures.changed().await.is_err() {
+            let view = settler.view(&picture);
+            views.send_if_modified(|latest| {
+                let is_modified = latest.as_ref() != Some(&view);
+                *latest = Some(view);
+                is_modified
+            });
+            // After the view: the disk may take its time.
+            if !settler.is_recorded {
+                let keep = move || {
+                    settler.keep_record();
+                    settler
+                };
+                match spawn_blocking(keep).await {
+                    Ok(kept) => settler = kept,
+                    Err(_) => return,
+                }
+            }
+            let changed = match settler.is_recorded {
+                true => pictures.changed().await,
+                false => timeout(RETRY, pictures.changed()).await.unwrap_or(Ok(())),
+            };
+            if changed.is_err() {
                 return;
             }
         }
@@ -52,107 +81,153 @@ pub fn start(mut pictures: watch::Receiver<Arc<Picture>>, mut record: Record) ->
     (latest, task)
 }
 
-/// What the documents of the last picture come to.
-struct Settled {
+/// What Nodes and our kinds come to.
+struct Settler {
     documents: Documents,
     set: Set,
-    /// What they were made from; `None`: nothing yet.
-    from: Option<Shared<DocumentId, Arc<Value>>>,
-    view: View,
+    /// What was settled last, and what nobody had shown then.
+    from: Option<(Shared<DocumentId, Arc<Value>>, Vec<String>)>,
+    settled: View,
     record: Record,
+    is_recorded: bool,
 }
 
-impl Settled {
-    /// With thousands of Nodes it takes its time, and so does the disk: nobody waits for it on a thread of the others.
-    async fn settle(
-        mut self,
-        now: &Shared<DocumentId, Arc<Value>>,
-    ) -> Result<Settled, tokio::task::JoinError> {
-        let differences = match &self.from {
-            Some(from) => from.differences(now),
-            None => now.iter().map(|(id, value)| (id.clone(), Some(Arc::clone(value)))).collect(),
-        };
-        if differences.is_empty() && self.from.is_some() {
-            return Ok(self);
+impl Settler {
+    fn new(mut record: Record) -> Settler {
+        let mut documents = Documents::of_objects(record.node());
+        if let Some(counts) = record.read(Path::new(ABOUT))
+            && !documents.go_on_from(counts)
+        {
+            tracing::warn!("another version has taken these objects: starting from nothing");
         }
-        self.from = Some(now.clone());
-        spawn_blocking(move || {
-            for (id, object) in differences {
-                let Some(kind) = Kind::named(&id.kind) else { continue };
-                let of = ObjectRef { kind, name: id.name.to_string() };
-                let place: Arc<str> = of.to_string().into();
-                match object {
-                    Some(object) => _ = self.set.insert(place, Arc::new(Document::object(of, object))),
-                    None => _ = self.set.remove(&place),
-                }
-            }
-            let view = self.documents.view(&Look::All(self.set.clone()));
-            if !Arc::ptr_eq(&view.fabric, &self.view.fabric)
-                && let Some(counts) = self.documents.counts(Some(&self.set))
-                && let Err(error) = self.record.keep(Path::new(ABOUT), counts)
-            {
-                // With the next change it is tried again. The snapshot, on the same disk, tells the operator.
-                tracing::warn!(path = %self.record.path().display(), %error, "who has what cannot be written");
-            }
-            self.view = view;
-            self
-        })
-        .await
+        let settled = View::default();
+        Settler { documents, set: Set::new(), from: None, settled, record, is_recorded: true }
     }
 
-    /// Makes the view of the picture; whether it is another one.
-    fn show(&self, latest: &mut Option<View>, picture: &Picture) -> bool {
-        let Picture { pods, namespaces, policies, documents, .. } = picture;
-        let (pods, namespaces, policies) = (pods.clone(), namespaces.clone(), policies.clone());
-        let workloads = Workloads { pods, namespaces, policies, unknown: Vec::new() };
-        let fabric = Arc::clone(&self.view.fabric);
-        let now = View { fabric, workloads, documents: documents.clone() };
-        let is_modified = latest.as_ref() != Some(&now);
-        *latest = Some(now);
-        is_modified
+    fn is_to_settle(&self, picture: &Picture) -> bool {
+        match &self.from {
+            None => true,
+            Some((from, unseen)) => {
+                *unseen != unseen_of_fabric(&picture.health)
+                    || !from.differences(&picture.documents).is_empty()
+            }
+        }
     }
+
+    /// With thousands of Nodes it takes some time.
+    fn settle(&mut self, picture: &Picture) {
+        let (now, unseen) = (picture.documents.clone(), unseen_of_fabric(&picture.health));
+        let differences = match &self.from {
+            Some((from, _)) => from.differences(&now),
+            None => now.iter().map(|(id, value)| (id.clone(), Some(Arc::clone(value)))).collect(),
+        };
+        for (id, object) in differences {
+            let Some(kind) = Kind::named(&id.kind) else { continue };
+            let of = ObjectRef { kind, name: id.name.to_string() };
+            let place: Arc<str> = of.to_string().into();
+            match object {
+                Some(object) => _ = self.set.insert(place, Arc::new(Document::object(of, object))),
+                None => _ = self.set.remove(&place),
+            }
+        }
+        let look = match unseen.is_empty() {
+            true => Look::All(self.set.clone()),
+            false => Look::Lost(unseen_problem(&picture.health, &unseen)),
+        };
+        let before = Arc::clone(&self.settled.fabric);
+        self.settled = self.documents.view(&look);
+        self.is_recorded &= Arc::ptr_eq(&before, &self.settled.fabric);
+        self.from = Some((now, unseen));
+    }
+
+    fn view(&self, picture: &Picture) -> View {
+        let Picture { pods, namespaces, policies, documents, health, .. } = picture;
+        let unseen = health.kinds.iter().filter(|(name, kind)| is_of_policies(name) && !kind.is_shown);
+        let unknown = unseen.map(|(name, _)| unseen_problem(health, std::slice::from_ref(name))).collect();
+        let (pods, namespaces, policies) = (pods.clone(), namespaces.clone(), policies.clone());
+        let workloads = Workloads { pods, namespaces, policies, unknown };
+        View { fabric: Arc::clone(&self.settled.fabric), workloads, documents: documents.clone() }
+    }
+
+    /// Tried again until it can be written. The snapshot, on the same disk, tells the operator.
+    fn keep_record(&mut self) {
+        let Some(counts) = self.documents.counts(Some(&self.set)) else {
+            self.is_recorded = true;
+            return;
+        };
+        let kept = self.record.keep(Path::new(ABOUT), counts);
+        if let Err(error) = &kept {
+            tracing::warn!(path = %self.record.path().display(), error = %error, "who has what cannot be written");
+        }
+        self.is_recorded = kept.is_ok();
+    }
+}
+
+fn is_of_policies(name: &str) -> bool {
+    Kind::named(name).is_some_and(Kind::is_of_policies)
+}
+
+/// Kinds that BGP is made from and that nobody has shown.
+fn unseen_of_fabric(health: &Health) -> Vec<String> {
+    let unseen = health.kinds.iter().filter(|(name, kind)| !is_of_policies(name) && !kind.is_shown);
+    unseen.map(|(name, _)| name.clone()).collect()
+}
+
+fn unseen_problem(health: &Health, kinds: &[String]) -> Problem {
+    let why = kinds.iter().filter_map(|kind| why(health.kinds.get(kind)?)).next();
+    let why = why.or_else(|| health.trouble.as_ref().map(|trouble| trouble.what.as_str()));
+    let what =
+        format!("{}: not seen yet: {}", kinds.join(", "), why.unwrap_or("the server has not answered"));
+    Problem::new(place(health), what).because(Reason::Unreadable)
+}
+
+fn why(kind: &KindHealth) -> Option<&str> {
+    match &kind.state {
+        KindState::Away(what)
+        | KindState::Refused(what)
+        | KindState::Older(what)
+        | KindState::NotInstalled(what) => Some(what),
+        KindState::Unknown | KindState::FromSnapshot | KindState::Watching => None,
+    }
+}
+
+fn place(health: &Health) -> String {
+    format!("API server {}", health.server.as_deref().unwrap_or("of unknown address"))
 }
 
 /// What is wrong with the source itself, in words that name what the operator can look at.
 pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
     let lasts = |since: SystemTime| now.duration_since(since).is_ok_and(|since| since >= PATIENCE);
-    let server = health.server.as_deref().unwrap_or("of unknown address");
-    let place = format!("API server {server}");
-    let mut problems = Vec::new();
-    if let Some(trouble) =
-        health.trouble.as_ref().filter(|trouble| health.server.is_none() || lasts(trouble.since))
-    {
-        problems.push(Problem::new(place.clone(), trouble.what.clone()).and("what is known stays in force"));
-    }
-    for (kind, health) in &health.kinds {
-        let what = match &health.state {
+    let place = place(health);
+    let trouble = health.trouble.as_ref();
+    // A configuration that cannot be used is nothing that passes by itself.
+    let trouble = trouble.filter(|trouble| health.server.is_none() || lasts(trouble.since));
+    let mut problems: Vec<Problem> = Vec::new();
+    problems.extend(trouble.map(|trouble| {
+        Problem::new(place.clone(), trouble.what.clone()).and(STAYS).because(Reason::Unreadable)
+    }));
+    for (name, kind) in &health.kinds {
+        let place = || format!("{place}: {name}");
+        match &kind.state {
             // Of what concerns all kinds one line is enough.
-            KindState::Away(what) if problems.is_empty() && lasts(health.since) => what,
-            KindState::Refused(what) | KindState::Older(what) => what,
-            KindState::NotInstalled(what) => {
-                let what = format!("{what}; there is none of it until then");
-                problems.push(Problem::new(format!("{place}: {kind}"), what).because(Reason::Missing));
-                continue;
+            KindState::Away(_) if health.trouble.is_some() || !lasts(kind.since) => {}
+            KindState::Away(what) | KindState::Refused(what) | KindState::Older(what) => {
+                problems.push(Problem::new(place(), what.clone()).and(STAYS).because(Reason::Unreadable));
             }
-            _ => continue,
-        };
-        problems
-            .push(Problem::new(format!("{place}: {kind}"), what.clone()).and("what is known stays in force"));
-    }
-    for (kind, health) in &health.kinds {
-        for (name, what) in &health.unreadable {
-            let problem =
-                Problem::new(format!("{kind} {name}"), what.clone()).and("it counts as it was before");
-            let problem = problem.because(Reason::Unreadable);
-            problems.push(match Kind::named(kind) {
-                Some(kind) => problem.about(kind, name),
-                None => problem,
-            });
+            KindState::NotInstalled(what) => {
+                problems.push(Problem::new(place(), what.clone()).because(Reason::Missing));
+            }
+            KindState::Unknown | KindState::FromSnapshot | KindState::Watching => {}
         }
+        problems.extend(kind.unreadable.iter().map(|(object, what)| {
+            let problem = Problem::new(format!("{name} {object}"), what.clone());
+            let problem = problem.and("it counts as it was before").because(Reason::CountsAsBefore);
+            match Kind::named(name) {
+                Some(kind) => problem.about(kind, object),
+                None => problem,
+            }
+        }));
     }
-    let of_journal = health.journal.iter().map(|what| {
-        Problem::new("snapshot", what.clone()).and("a daemon that is started anew goes on from what is in it")
-    });
-    problems.extend(of_journal);
+    problems.extend(health.journal.iter().map(|what| Problem::new("snapshot of the cluster", what.clone())));
     problems
 }
