@@ -138,6 +138,8 @@ fn stale(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String, Po
     with_late.insert("n11-1".to_owned(), late.clone());
     nothing_is_lost(cluster, &with_late, "lists of a server that has fallen behind", |cluster| {
         cluster.server.faults().set(Fault::StaleLists(before.clone()));
+        // So that everybody asks for lists.
+        cluster.server.faults().set(Fault::Expired { resource: "*" });
         cluster.server.restart();
         let told = poll::until_some("the old list to be told", LIMIT, || {
             let all = problems(&cluster.node("n22")?)?;
