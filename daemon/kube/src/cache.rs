@@ -251,13 +251,19 @@ impl<T: Clone + PartialEq> Cache<T> {
         }
     }
 
-    /// What is the same but for its version is no change.
-    fn take(&mut self, key: Key, found: Known<T>) -> Option<Change<T>> {
+    /// What is the same but for its version is no change, and stays the copy that others have.
+    fn take(&mut self, key: Key, mut found: Known<T>) -> Option<Change<T>> {
         self.newest = self.newest.max(found.created);
         raise(&mut self.seen, &found.version);
+        let known = self.objects.get(&key).filter(|known| known.says == found.says);
+        if let Some(known) = known {
+            found.says = known.says.clone();
+            self.objects.insert(key, found);
+            return None;
+        }
         let says = found.says.clone();
-        let before = self.objects.insert(key.clone(), found);
-        before.is_none_or(|before| before.says != says).then_some((key, Some(says)))
+        self.objects.insert(key.clone(), found);
+        Some((key, Some(says)))
     }
 
     fn take_from_older(&mut self, key: Key, found: Known<T>) -> Option<Change<T>> {

@@ -85,13 +85,23 @@ impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
         self.parts.iter().flat_map(|part| part.iter())
     }
 
-    /// The same, with the parts of `before` in place of those that say the same.
+    /// The same, with the parts of `before` in place of those that say the same, and in others its values: whoever
+    /// has a value of `before`, and is told of what differs alone, has the same copy.
     pub fn after(mut self, before: &Self) -> Self
     where
         V: PartialEq,
     {
-        for (part, before) in self.parts.iter_mut().zip(&before.parts).filter(|(now, before)| now == before) {
-            *part = Arc::clone(before);
+        let parts = self.parts.iter_mut().zip(&before.parts);
+        for (part, before) in parts.filter(|(now, before)| !Arc::ptr_eq(now, before)) {
+            if part == before {
+                *part = Arc::clone(before);
+                continue;
+            }
+            for (key, value) in Arc::make_mut(part) {
+                if let Some(same) = before.get(key).filter(|before| *before == value) {
+                    value.clone_from(same);
+                }
+            }
         }
         self
     }
@@ -184,6 +194,20 @@ mod tests {
         fn eq(&self, other: &Self) -> bool {
             self.1.set(self.1.get() + 1);
             self.0 == other.0
+        }
+    }
+
+    #[test]
+    fn what_is_read_anew_and_is_equal_is_the_copy_of_before() {
+        let read = |changed: u32| -> Shared<u32, Arc<u32>> {
+            (0..10_000).map(|key| (key, Arc::new(if key == changed { 1 } else { 0 }))).collect()
+        };
+        let before = read(7);
+        let now = read(8).after(&before);
+        assert_eq!(before.differences(&now), [(7, Some(Arc::new(0))), (8, Some(Arc::new(1)))]);
+        let own = |key: &u32| *key != 7 && *key != 8;
+        for (key, value) in before.iter().filter(|(key, _)| own(key)) {
+            assert!(now.get(key).is_some_and(|now| Arc::ptr_eq(now, value)), "two copies of {key}");
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -61,6 +62,28 @@ fn what_changes_nothing_that_counts_is_no_change() {
     assert_eq!(cache.version(), Some(&Version::Number(15)));
     let rows = [("a", "u1", 16, 100, 1), ("b", "u2", 7, 101, 2)];
     assert_eq!(list(&mut cache, &rows, 16, Instant::now()), (Vec::new(), current(16)));
+}
+
+#[test]
+fn what_changes_nothing_that_counts_is_not_kept_twice() {
+    let object = |version| Known {
+        uid: Uid::new("u1"),
+        version: Version::Number(version),
+        created: None,
+        says: Arc::new("long".to_owned()),
+    };
+    let mut cache = Cache::new();
+    cache.begin_list();
+    let (_, told) = cache.show(key("a"), object(5)).expect("it is new");
+    let told = told.expect("it is there");
+    cache.end_list(Version::Number(10), Instant::now());
+    assert_eq!(cache.handle(Event::Shows(key("a"), object(11))), None);
+    cache.begin_list();
+    assert_eq!(cache.show(key("a"), object(12)), None);
+    cache.end_list(Version::Number(13), Instant::now());
+    let kept = cache.objects().get(&key("a")).expect("it is there");
+    assert_eq!(kept.version, Version::Number(12));
+    assert!(Arc::ptr_eq(&kept.says, &told), "whoever was told has another copy");
 }
 
 #[test]
