@@ -7,8 +7,11 @@
 //! old they are go by their age alone. What is refused is the claim and not the whole object: a node whose range
 //! overlaps another's is still a node.
 //!
-//! **Local wins locally**: addresses and pod ranges of this node itself go before those of all others, whatever went
-//! before. Its pods live there, and it can serve nobody else's.
+//! **Local wins locally**: addresses and pod ranges of this node's own Node object go before those of all others,
+//! whatever went before. Its pods live there, and it can serve nobody else's. What a BGPNodeOverride says is a wish like
+//! others, and has to be free.
+//!
+//! Of an API server's objects, peers are looked at for this node alone: what others are told of is theirs to judge.
 //!
 //! A reference to what is not there is no claim, but is treated like one that is refused.
 
@@ -151,8 +154,9 @@ impl<'a> Court<'a> {
     }
 
     fn precedence(&self, claim: &Claim, index: usize) -> Precedence {
-        let Entry { file, name, .. } = self.entries[index];
-        let is_local = matches!(claim, Claim::Address(_) | Claim::Range(_)) && name == self.own;
+        let Entry { file, name, object, .. } = self.entries[index];
+        let is_own_node = matches!(object, Object::Node(_)) && name == self.own;
+        let is_local = is_own_node && matches!(claim, Claim::Address(_) | Claim::Range(_));
         let precedence = self.held.precedence(claim, self.claimant(index), file, is_local);
         match self.age {
             Age::SinceSeen => precedence,
@@ -274,26 +278,47 @@ impl<'a> Court<'a> {
         entries.filter_map(|(index, entry)| Some((index, entry, pick(&entry.object)?))).collect()
     }
 
-    /// Sessions and host routes to an address of two nodes would go to one of them.
+    /// Sessions and host routes to an address of two nodes would go to one of them. What a node's two objects say alike
+    /// is no contradiction.
     fn addresses(&mut self) {
         let mut claims = Vec::new();
-        for (index, _, node) in self.shown(node) {
-            let all = node.internal_addresses.iter().map(|(_, address)| *address);
-            claims.extend(all.map(|address| (Claim::Address(address), index, address)));
+        for (index, entry, object) in self.shown(Some) {
+            let mut claim = |field: &'static str, address: IpAddr| {
+                claims.push((Claim::Address(address), index, (field, address)));
+            };
+            match object {
+                Object::Node(node) => {
+                    node.internal_addresses
+                        .iter()
+                        .for_each(|(_, address)| claim("status.addresses", *address));
+                }
+                Object::NodeOverride(says) if self.settled.objects.nodes.contains_key(&entry.name) => {
+                    says.addresses.values().for_each(|address| claim("spec.addresses", *address));
+                }
+                _ => {}
+            }
         }
-        for (claim, index, address) in self.in_order(claims) {
-            let Some(winner) = self.granted.get(&claim) else {
-                self.grant(claim, index);
+        for (claim, index, (field, address)) in self.in_order(claims) {
+            let Entry { name, object, .. } = self.entries[index];
+            let winner = self.granted.get(&claim).copied();
+            let Some(winner) = winner.filter(|winner| self.entries[*winner].name != *name) else {
+                // The Node outlives what overrides it.
+                if winner.is_none() || matches!(object, Object::Node(_)) {
+                    self.grant(claim, index);
+                }
                 continue;
             };
-            let (winner, why) = (*winner, self.conflicted(*winner));
-            let what =
-                format!("status.addresses: {address}: Conflicted: {} has the same", self.place(winner));
+            let why = self.conflicted(winner);
+            let what = format!("{field}: {address}: Conflicted: {} has the same", self.place(winner));
             self.refuse(index, [claim.clone()], why, what);
             self.because_of_winner(index, &claim, winner);
-            if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
-                node.says.addresses.retain(|_, own| *own != address);
-                node.says.internal_addresses.retain(|(_, own)| *own != address);
+            let Objects { nodes, node_overrides, .. } = &mut self.settled.objects;
+            if let Object::NodeOverride(_) = object {
+                let shown = node_overrides.get_mut(name);
+                shown.into_iter().for_each(|shown| shown.says.addresses.retain(|_, own| *own != address));
+            } else if let Some(shown) = nodes.get_mut(name) {
+                shown.says.addresses.retain(|_, own| *own != address);
+                shown.says.internal_addresses.retain(|(_, own)| *own != address);
             }
         }
     }
@@ -412,17 +437,27 @@ impl<'a> Court<'a> {
         self.refuse_peers(left_out);
     }
 
+    /// Whether what `node` is told of is looked at. In a folder all of it is: who writes it has all nodes before him. An
+    /// API server has thousands of them, and each judges its own peers.
+    fn is_judged(&self, node: &str) -> bool {
+        self.age == Age::SinceSeen || node == self.own
+    }
+
     /// What nodes are told of, but for their own addresses.
     fn peer_claims(&mut self, left_out: &mut LeftOut<'a>) -> Vec<PeerClaim<'a>> {
         let mut claims = Vec::new();
         for (index, entry, overrides) in self.shown(node_override) {
-            let Some(own) = self.addresses_of(&entry.name) else {
+            if !self.settled.objects.nodes.contains_key(&entry.name) {
                 let what = format!("metadata.name: {}: there is no such Node", entry.name);
                 let notice = Problem::new(entry.place.clone(), what).because(Reason::Missing);
                 let notice = notice.about(Kind::BGPNodeOverride, entry.name.clone());
                 self.settled.objects.notices.push(notice);
                 continue;
-            };
+            }
+            if !self.is_judged(&entry.name) {
+                continue;
+            }
+            let own = self.addresses_of(&entry.name);
             for peer in &overrides.peers {
                 if own.contains(&peer.address) {
                     self.leave_out(left_out, index, &entry.name, peer, Why::Own);
@@ -432,7 +467,10 @@ impl<'a> Court<'a> {
             }
         }
         for (_, entry, _) in self.shown(node) {
-            let own = self.addresses_of(&entry.name).unwrap_or_default();
+            if !self.is_judged(&entry.name) {
+                continue;
+            }
+            let own = self.addresses_of(&entry.name);
             for (index, peer) in self.peers_of_all(&entry.name) {
                 let claim = Claim::Peer(entry.name.clone(), peer.address);
                 if !own.contains(&peer.address) {
@@ -476,9 +514,11 @@ impl<'a> Court<'a> {
     }
 
     /// Those that the node was granted.
-    fn addresses_of(&self, node: &str) -> Option<Vec<IpAddr>> {
-        let node = self.settled.objects.nodes.get(node)?;
-        Some(node.says.internal_addresses.iter().map(|(_, address)| *address).collect())
+    fn addresses_of(&self, node: &str) -> Vec<IpAddr> {
+        let Objects { nodes, node_overrides, .. } = &self.settled.objects;
+        let internal = nodes.get(node).into_iter().flat_map(|node| &node.says.internal_addresses);
+        let particular = node_overrides.get(node).into_iter().flat_map(|shown| shown.says.addresses.values());
+        internal.map(|(_, address)| *address).chain(particular.copied()).collect()
     }
 
     fn is_held(&self, claim: &Claim, index: usize) -> bool {
@@ -689,9 +729,9 @@ mod tests {
         };
         let (a, y) = ("{name: a, address: 192.0.2.1, asn: 1}", "{name: y, address: 192.0.2.2, asn: 1}");
         let before = entries("", a);
-        let before = settle(&before.iter().collect::<Vec<_>>(), &Claims::default(), "", Age::SinceSeen);
+        let before = settle(&before.iter().collect::<Vec<_>>(), &Claims::default(), "n1", Age::SinceSeen);
         let after = entries("{name: a, address: 192.0.2.2, asn: 1}", &format!("{a}, {y}"));
-        let after = settle(&after.iter().collect::<Vec<_>>(), &before.claims, "", Age::SinceSeen);
+        let after = settle(&after.iter().collect::<Vec<_>>(), &before.claims, "n1", Age::SinceSeen);
         let left_out: Vec<Kind> = after.objects.left_out.iter().map(|(kind, ..)| *kind).collect();
         assert_eq!(left_out, [Kind::BGPClusterConfig], "{:#?}", after.refused);
         assert_eq!(after.refused.len(), 1, "{:#?}", after.refused);
@@ -699,7 +739,7 @@ mod tests {
         assert_eq!(after.claims.granted.get(&free), Some(&(Kind::BGPNodeOverride, "n1".to_owned())));
     }
 
-    /// Each node by itself sees to it that its own pods are reached; of others, all nodes think the same.
+    /// Each node by itself sees to it that its own pods are reached.
     #[test]
     fn ranges_and_addresses_of_this_node_go_first_whatever_was_before() {
         let range: Prefix = "10.1.0.0/24".parse().expect("prefix");

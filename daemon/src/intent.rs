@@ -143,6 +143,7 @@ pub fn intent_while_running(
     let known = said.known();
     let (choices, wrong) = said.choose(links);
     problems.extend(wrong);
+    problems.extend(cluster.outside(name));
     let router_id = router_id
         .or_else(|| running.filter(|running| !cluster.is_of_another(*running, name)))
         .unwrap_or_else(|| router_id_of(name, &known));
@@ -195,6 +196,11 @@ fn lies_on_link(address: IpAddr, links: &[Link]) -> bool {
     subnets.any(|subnet| !subnet.is_host() && subnet.contains(address))
 }
 
+/// Whether an address is where `ranges` say that addresses are; without any, it may be anywhere.
+fn lies_in(ranges: &[Prefix], address: IpAddr) -> bool {
+    ranges.is_empty() || ranges.iter().any(|range| range.contains(address))
+}
+
 /// Looks up what belongs to a node.
 #[derive(Clone, Copy)]
 struct Cluster<'a> {
@@ -228,21 +234,40 @@ impl<'a> Cluster<'a> {
         self.config(node).is_none_or(|config| config.says.mesh == Mesh::Enabled)
     }
 
+    /// One that no node has, because others are older, declares nothing.
+    fn configs_in_use(self) -> impl Iterator<Item = &'a ClusterConfig> {
+        let in_use: BTreeSet<&String> = self.objects.config_of.values().collect();
+        in_use.into_iter().filter_map(move |name| Some(&self.objects.cluster_configs.get(name)?.says))
+    }
+
+    /// Those in which addresses of nodes lie; without any, everywhere.
+    fn node_ranges(self) -> Vec<Prefix> {
+        self.configs_in_use().flat_map(|says| &says.nodes).copied().collect()
+    }
+
+    /// Addresses that a node was given, and that others take no route to.
+    fn outside(self, node: &str) -> Vec<Problem> {
+        let Some(Shown { place, says }) = self.objects.node_overrides.get(node) else { return Vec::new() };
+        let ranges = self.node_ranges();
+        let outside = says.addresses.values().filter(|address| !lies_in(&ranges, **address));
+        let problem = |address: &IpAddr| {
+            let what = format!(
+                "spec.addresses: {address}: in none of the ranges of nodeCIDRs, so other nodes take no route to it"
+            );
+            Problem::new(place, what).about(Kind::BGPNodeOverride, node).because(Reason::Invalid)
+        };
+        outside.map(problem).collect()
+    }
+
     /// What routers of the fabric may tell us.
     fn declared(self) -> Declared {
         let mut declared = Declared::default();
-        let mut node_ranges: Vec<Prefix> = Vec::new();
-        // One that no node has, because others are older, declares nothing.
-        let in_use: BTreeSet<&String> = self.objects.config_of.values().collect();
-        for Shown { says, .. } in in_use.into_iter().filter_map(|name| self.objects.cluster_configs.get(name))
-        {
+        for says in self.configs_in_use() {
             declared.pods.extend(&says.pods);
             declared.services.extend(&says.services);
-            node_ranges.extend(&says.nodes);
         }
-        let inside = |address: &IpAddr| {
-            node_ranges.is_empty() || node_ranges.iter().any(|range| range.contains(*address))
-        };
+        let node_ranges = self.node_ranges();
+        let inside = |address: &IpAddr| lies_in(&node_ranges, *address);
         // Ranges of nodes do not overlap each other.
         let configured = declared.pods.clone();
         for (name, node) in &self.objects.nodes {

@@ -109,7 +109,7 @@ impl<'a> Said<'a> {
         let known = self.known();
         for (family, known) in &known {
             let (address, from) = self.choose_of(*family, *known, links, &mut problems);
-            let interface = holder(address, links).map(|link| link.name.clone());
+            let interface = self.holder(address, links).map(|link| link.name.clone());
             if interface.is_none() && !links.is_empty() {
                 problems.push(self.on_no_link(address, &from));
             }
@@ -137,7 +137,8 @@ impl<'a> Said<'a> {
         let Some((_, Shown { place, says })) = self.config else { return of_node() };
         match &says.node_address {
             Rule::Interface(name) => {
-                let has = |address: IpAddr| holder(address, links).is_some_and(|link| link.name == *name);
+                let has =
+                    |address: IpAddr| links.iter().any(|link| link.name == *name && holds(link, address));
                 if let Some((_, address)) = self.internal(family).find(|(_, address)| has(*address)) {
                     return (address, From::Interface(place.clone()));
                 }
@@ -210,6 +211,13 @@ impl<'a> Said<'a> {
         problem.about(kind, self.name).because(Reason::Invalid)
     }
 
+    /// Of several links that have an address, as loopbacks often do, the one that the rule names.
+    fn holder(self, address: IpAddr, links: &[Link]) -> Option<&Link> {
+        let named = |link: &&Link| matches!(self.rule(), Some(Rule::Interface(name)) if *name == link.name);
+        let mut holders = links.iter().filter(|link| holds(link, address));
+        holders.clone().find(named).or_else(|| holders.next())
+    }
+
     fn field_of(self, address: IpAddr) -> String {
         let mut listed = self.node.says.internal_addresses.iter();
         let field = listed.find(|(_, other)| *other == address).map(|(field, _)| field.clone());
@@ -231,7 +239,8 @@ pub fn uplinks(
 ) -> BTreeSet<String> {
     let is_subnet = |entry: &LinkAddress| !entry.subnet.is_host() && !entry.address.is_loopback();
     let leads_somewhere = |link: &&Link| link.addresses.iter().any(is_subnet);
-    let holders = choices.values().filter_map(|choice| holder(choice.address, links)).filter(leads_somewhere);
+    let names: Vec<&String> = choices.values().filter_map(|choice| choice.interface.as_ref()).collect();
+    let holders = links.iter().filter(|link| names.contains(&&link.name)).filter(leads_somewhere);
     let reaches = |link: &Link, peer: IpAddr| {
         let mut subnets = link.addresses.iter().map(|entry| entry.subnet);
         subnets.any(|subnet| !subnet.is_host() && subnet.contains(peer))
@@ -240,8 +249,8 @@ pub fn uplinks(
     holders.chain(towards).map(|link| link.name.clone()).collect()
 }
 
-fn holder(address: IpAddr, links: &[Link]) -> Option<&Link> {
-    links.iter().find(|link| link.addresses.iter().any(|entry| entry.address == address))
+fn holds(link: &Link, address: IpAddr) -> bool {
+    link.addresses.iter().any(|entry| entry.address == address)
 }
 
 fn contains(ranges: &[Prefix], address: IpAddr) -> bool {
@@ -345,6 +354,18 @@ mod tests {
             ip("192.0.2.1"),
             "nobody else sees the links of this host"
         );
+    }
+
+    #[test]
+    fn of_two_links_with_one_address_the_one_that_the_rule_names_counts() {
+        let objects = Objects::new(&["192.0.2.1"]);
+        let objects = objects.with_rule(Rule::Interface("eth1".to_owned()));
+        let links = [link("dummy0", &[("192.0.2.1", 32)]), link("eth1", &[("192.0.2.1", 24)])];
+        let (choices, problems) = objects.said().choose(&links);
+        let choice = &choices[&Family::Ipv4];
+        assert_eq!(choice.from, From::Interface("BGPClusterConfig c".to_owned()), "{problems:?}");
+        assert_eq!(choice.interface.as_deref(), Some("eth1"));
+        assert_eq!(uplinks(&choices, [], &links), BTreeSet::from(["eth1".to_owned()]));
     }
 
     #[test]

@@ -247,7 +247,9 @@ impl Fields {
             let field = format!("spec.addresses[{at}]");
             let Some(address) = self.spelt_address(Costs::All, &field, text) else { continue };
             let family = Family::of(address);
-            if let Some(first) = found.get(&family) {
+            if let Some(reason) = not_of_one_node(address) {
+                self.refuse(Costs::All, field, address, reason);
+            } else if let Some(first) = found.get(&family) {
                 self.refuse(Costs::All, field, address, format!("{first} is of this family, too"));
             } else {
                 found.insert(family, address);
@@ -551,6 +553,17 @@ fn not_of_one_router(address: IpAddr) -> Option<&'static str> {
         IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
         _ if link_local => Some("a link-local address needs an interface, which cannot be named yet"),
         _ if mapped => Some("an IPv4 address in IPv6 form"),
+        _ => None,
+    }
+}
+
+/// Why no other node could reach a node there.
+fn not_of_one_node(address: IpAddr) -> Option<&'static str> {
+    match address {
+        _ if address.is_loopback() => Some("a loopback address, which every host has"),
+        IpAddr::V4(v4) if v4.is_link_local() => Some(
+            "a link-local address, which no router passes on; all pods have 169.254.1.1 for their gateway",
+        ),
         _ => None,
     }
 }

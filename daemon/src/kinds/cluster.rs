@@ -81,8 +81,9 @@ pub enum Mesh {
     Disabled,
 }
 
-/// Which of a node's addresses is that of the fabric: sessions with other nodes are between these, packets of
-/// the node itself to pods come from it, and it is announced where no link has it.
+/// Which of a node's addresses is that of the fabric: packets of the node itself to pods come from it, sessions with
+/// other nodes are between these, and it is announced where it lies in no link's subnet. Interfaces are known to their
+/// node alone: with from: Interface, sessions stay between the first InternalIPs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{

@@ -31,13 +31,20 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Addresses of one node.
-pub(super) fn own_addresses(generator: &mut SchemaGenerator) -> Schema {
+/// Addresses of one node, at which others reach it.
+pub(super) fn own_addresses(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": 1,
         "maxItems": 2,
-        "items": address(generator),
+        "items": {
+            "type": "string",
+            "maxLength": ADDRESS_LENGTH,
+            "x-kubernetes-validations": [{
+                "rule": "isIP(self) && ip.isCanonical(self) && ip(self).isGlobalUnicast()",
+                "message": "must be the IP address of one node, as RFC 5952 writes it; no loopback or link-local address",
+            }],
+        },
         "x-kubernetes-validations": [{
             "rule": "self.size() < 2 || !isIP(self[0]) || !isIP(self[1]) || ip(self[0]).family() != ip(self[1]).family()",
             "message": "one address of each family",

@@ -500,6 +500,35 @@ fn changed_addresses_are_followed_here_and_elsewhere() {
 }
 
 #[test]
+fn an_overriding_address_has_to_be_free_and_is_told_where_nobody_takes_it() {
+    let mut server = Server::of_three();
+    server.view();
+    server.put(6, Kind::BGPNodeOverride, "n2", json!({"addresses": ["203.0.113.2"]}));
+    let before = server.intent().expect("it is there");
+    for (address, owner) in [("203.0.113.2", "BGPNodeOverride n2"), ("192.0.2.3", "Node n3")] {
+        server.put(5, Kind::BGPNodeOverride, "n1", json!({"addresses": [address]}));
+        let intent = server.intent().expect("it is there");
+        let says = format!(
+            "BGPNodeOverride n1: spec.addresses: {address}: Conflicted: {owner} has the same; it counts as it was before"
+        );
+        assert_eq!(intent.problems.iter().map(Problem::to_string).collect::<Vec<_>>(), [says]);
+        assert_eq!(intent.wanted, before.wanted);
+        let mut fresh = Server { documents: Documents::of_objects("n1"), objects: server.objects.clone() };
+        let told = problems(&fresh.view());
+        assert_eq!(told.len(), 1, "{told:?}");
+        let wanted = fresh.intent().expect("it is there").wanted;
+        assert_eq!(wanted.peers.len(), 2, "{wanted:?}");
+    }
+    server.put(5, Kind::BGPNodeOverride, "n1", json!({"addresses": ["192.0.2.1"]}));
+    assert_eq!(server.intent().map(|intent| intent.problems), Ok(Vec::new()), "what its Node says, too");
+    server.put(7, Kind::BGPClusterConfig, "all", json!({"nodeCIDRs": ["203.0.113.0/24"]}));
+    let told = server.intent().expect("it is there").problems;
+    let says = "BGPNodeOverride n1: spec.addresses: 192.0.2.1: in none of the ranges of nodeCIDRs, so other nodes take \
+                no route to it";
+    assert_eq!(told.iter().map(Problem::to_string).collect::<Vec<_>>(), [says]);
+}
+
+#[test]
 fn a_label_that_nobody_asks_for_changes_nothing() {
     let mut server = Server::of_three();
     let selector = json!({"matchLabels": {"rack": "1"}});
@@ -522,7 +551,7 @@ fn a_label_that_nobody_asks_for_changes_nothing() {
 }
 
 #[test]
-fn of_two_other_nodes_with_one_range_all_think_the_same() {
+fn of_two_other_nodes_with_one_range_the_older_has_it_or_the_one_that_had_it() {
     let mut server = Server::of_three();
     server.node(2, "n2", &["10.3.0.0/24"]);
     let has_it = |view: &View| ["n2", "n3"].map(|name| view.fabric.nodes[name].says.pod_ranges.len());
@@ -560,7 +589,14 @@ fn a_cluster_of_five_thousand_nodes_is_looked_at_without_squares() {
     };
     let figures = |nodes: usize| {
         let mut server = Server::new();
-        server.put(1, Kind::BGPClusterConfig, "all", json!({"asn": 65001, "mesh": "Disabled"}));
+        let peer = |number: usize| json!({"name": format!("tor{number}"), "address": format!("192.0.2.{number}"), "asn": 1});
+        let peers: Vec<Value> = (1..=16).map(peer).collect();
+        server.put(
+            1,
+            Kind::BGPClusterConfig,
+            "all",
+            json!({"asn": 65001, "mesh": "Disabled", "peers": peers}),
+        );
         let before = resident();
         let started = Instant::now();
         for number in 1..=nodes {
@@ -581,6 +617,8 @@ fn a_cluster_of_five_thousand_nodes_is_looked_at_without_squares() {
         let intent = intent(&second.fabric, "n1", &[]).expect("it is there");
         let meant = started.elapsed();
         assert_eq!(intent.wanted.declared.pods.len(), nodes);
+        let recorded = serde_json::to_vec(&server.documents.counts(Some(&server.objects))).expect("JSON");
+        assert!(recorded.len() < nodes * 1024, "{} bytes: peers of this node alone", recorded.len());
         drop(first);
         let kept = resident().saturating_sub(before);
         println!(
