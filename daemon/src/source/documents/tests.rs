@@ -435,7 +435,7 @@ fn of_a_configuration_with_a_fault_nobody_takes_half() {
     let mut fresh = Server::of_three();
     fresh.put(6, Kind::BGPClusterConfig, "all", half);
     let waits = fresh.intent().expect_err("it waits");
-    assert_eq!(waits.waits_for(), [format!("manifests that can be read: {says}")]);
+    assert_eq!(waits.waits_for(), [format!("objects that can be read: {says}")]);
     let told = problems(&fresh.view());
     assert_eq!(told, [format!("{says}; this node waits until it is mended")]);
     fresh.put(6, Kind::BGPClusterConfig, "all", json!({"asn": 65002}));
