@@ -33,7 +33,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::chains::{Chains, Class, Site};
-use self::cluster::{Cluster, Entry};
+use self::cluster::{Cluster, Entry, Veth};
 use self::draft::Draft;
 pub use self::frame::{OPEN, frame, peers_set, prefix, self_set};
 use self::index::Hook;
@@ -41,7 +41,7 @@ pub(crate) use self::name::LETTERS;
 use self::policies::{Policies, PolicyId};
 use self::sets::{Meaning, Sets};
 use self::slab::PodId;
-use crate::change::{Change, Endpoint, Fault, Key, PodRef, PolicyObject};
+use crate::change::{Change, Endpoint, Fault, Key, PolicyObject};
 use crate::labels::Labels;
 use crate::pod::{Life, Pod, Uid};
 use crate::policy::{Direction, Peers, Port};
@@ -94,6 +94,7 @@ pub struct Compiler {
 struct Wired {
     /// `None`: it is gone, and its place is still to be cleared.
     told: Option<Endpoint>,
+    home: Home,
     pod: PodId,
     /// Policies that select the pod.
     selecting: BTreeMap<Key, PolicyId>,
@@ -101,6 +102,14 @@ struct Wired {
     owned: BTreeSet<IpAddr>,
     /// Where it is; the chains are held.
     placement: Option<Placement>,
+}
+
+/// Whose a veth is in the cluster.
+#[derive(Debug, PartialEq, Eq)]
+struct Home {
+    key: Key,
+    /// It is nobody's, and the pod of its name runs on another node.
+    is_left: bool,
 }
 
 impl Compiler {
@@ -314,7 +323,7 @@ impl Compiler {
         for name in self.veths.get(key).cloned().unwrap_or_default() {
             let Some(wired) = self.endpoints.get(&name) else { continue };
             let Some(told) = &wired.told else { continue };
-            if self.cluster.get(wired.pod).is_some_and(|entry| entry.key != self.home(&name, told)) {
+            if wired.home != self.home(&name, told) {
                 let told = told.clone();
                 self.put(&name, told);
             }
@@ -372,11 +381,12 @@ impl Compiler {
     /// Whose a veth is in the cluster. What is no pod of Kubernetes has a name in no namespace: its veth's. So has a pod
     /// while the object of its name is another's: that of the pod before it, not yet gone, or of the one after it, whose
     /// policies must not open what is left of this one.
-    fn home(&self, name: &IfName, endpoint: &Endpoint) -> Key {
-        let is_own = |pod: &&PodRef| self.cluster.object(&pod.key).is_none_or(|object| pod.may_be(object));
-        match endpoint.pod.as_ref().filter(is_own) {
-            Some(pod) => pod.key.clone(),
-            None => Key::new("", name),
+    fn home(&self, name: &IfName, endpoint: &Endpoint) -> Home {
+        let nobodys = |is_left| Home { key: Key::new("", name), is_left };
+        let Some(pod) = &endpoint.pod else { return nobodys(false) };
+        match self.cluster.object(&pod.key).filter(|object| !pod.may_be(object)) {
+            Some(other) => nobodys(self.cluster.is_elsewhere(other)),
+            None => Home { key: pod.key.clone(), is_left: false },
         }
     }
 
@@ -384,10 +394,11 @@ impl Compiler {
     fn put(&mut self, name: &IfName, told: Endpoint) {
         self.take_off(name);
         let home = self.home(name, &told);
-        let pod = self.cluster.set_endpoint(&home, name, Some(told.addresses.clone()));
+        let veth = Veth { addresses: told.addresses.clone(), is_left: home.is_left };
+        let pod = self.cluster.set_endpoint(&home.key, name, Some(veth));
         let gone = self.endpoints.remove(name);
         let (owned, placement) = gone.map(|wired| (wired.owned, wired.placement)).unwrap_or_default();
-        let wired = Wired { told: Some(told), pod, selecting: BTreeMap::new(), owned, placement };
+        let wired = Wired { told: Some(told), home, pod, selecting: BTreeMap::new(), owned, placement };
         self.endpoints.insert(name.clone(), wired);
         self.touched.insert(name.clone());
     }
@@ -395,8 +406,7 @@ impl Compiler {
     /// Its pod, as the cluster knows it, has it no more.
     fn take_off(&mut self, name: &IfName) {
         let wired = self.endpoints.get(name).filter(|wired| wired.told.is_some());
-        if let Some(key) = wired.and_then(|wired| self.cluster.get(wired.pod)).map(|entry| entry.key.clone())
-        {
+        if let Some(key) = wired.map(|wired| wired.home.key.clone()) {
             self.cluster.set_endpoint(&key, name, None);
         }
     }

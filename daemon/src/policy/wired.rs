@@ -95,10 +95,19 @@ impl Wired {
         changes
     }
 
-    /// What is at the end of a link, or was when that could be told.
+    /// What is at the end of a link, or was when that could be told. A uid that was told stays: DEL forgets it before the
+    /// link is gone, and by its name alone what is left of a pod may be judged as the one after it.
     fn known(&self, interface: &IfName, Wire { index, endpoint }: Wire) -> Option<Endpoint> {
         let is_same = self.indexes.get(interface).is_none_or(|before| *before == index);
-        endpoint.ok().or_else(|| self.told.get(interface).filter(|_| is_same).cloned())
+        let told = self.told.get(interface).filter(|_| is_same);
+        let Ok(mut endpoint) = endpoint else { return told.cloned() };
+        if let Some(pod) = &mut endpoint.pod
+            && pod.uid.is_none()
+            && let Some(told) = told.and_then(|told| told.pod.as_ref()).filter(|told| told.key == pod.key)
+        {
+            pod.uid.clone_from(&told.uid);
+        }
+        Some(endpoint)
     }
 
     fn note_strange(&mut self, begun: Instant, found: &Endpoints) {
@@ -138,7 +147,8 @@ impl Wired {
 mod tests {
     use std::net::IpAddr;
 
-    use cambric_policy::change::Key;
+    use cambric_policy::change::{Key, PodRef};
+    use cambric_policy::pod::Uid;
 
     use super::*;
 
@@ -178,6 +188,29 @@ mod tests {
             words(&wired.look(begun, second)),
             ["cama is gone", "camb: default/b {10.244.1.3}", "camc: default/c {10.244.1.1}"]
         );
+    }
+
+    #[test]
+    fn a_link_keeps_the_uid_that_was_told_of_it() {
+        let of = |uid: &str, pod: &str| {
+            let pod = PodRef { key: Key::new("default", pod), uid: Uid::new(uid) };
+            Endpoint { pod: Some(pod), ..endpoint("a", 1) }
+        };
+        let found = |index, endpoint| [("cama".into(), Wire { index, endpoint: Ok(endpoint) })].into();
+        let mut wired = Wired::default();
+        let begun = Instant::now();
+        assert_eq!(wired.look(begun, found(7, of("u", "a"))).len(), 1);
+        assert_eq!(words(&wired.look(begun, found(7, of("", "a")))), [""; 0], "the file of its uid is gone");
+        assert_eq!(wired.told["cama"], of("u", "a"));
+        wired.look(begun, found(7, of("", "b")));
+        assert_eq!(wired.told["cama"], of("", "b"), "it is another pod's");
+        wired.look(begun, found(7, of("u", "a")));
+        wired.look(begun, found(8, of("", "a")));
+        assert_eq!(wired.told["cama"], of("", "a"), "it is another link");
+
+        wired.place(begun, "cama".into(), of("v", "a"));
+        wired.look(begun + Duration::from_secs(1), found(9, of("", "a")));
+        assert_eq!(wired.told["cama"], of("v", "a"), "the plugin told it");
     }
 
     #[test]

@@ -54,7 +54,15 @@ pub(super) struct Entry {
     pub(super) pod: Option<Arc<Pod>>,
     /// Its veths on this node; hardly any pod has some.
     #[expect(clippy::box_collection, reason = "a word, as hardly any pod has some")]
-    veths: Option<Box<BTreeMap<IfName, BTreeSet<IpAddr>>>>,
+    veths: Option<Box<BTreeMap<IfName, Veth>>>,
+}
+
+/// A veth of a pod.
+#[derive(Debug)]
+pub(super) struct Veth {
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// The pod that has the name of its pod runs on another node: most likely it is a leftover.
+    pub(super) is_left: bool,
 }
 
 /// A pod that selectors can select.
@@ -134,17 +142,12 @@ impl Cluster {
         }
     }
 
-    /// A veth of a pod and its addresses; `None`: it is gone.
-    pub(super) fn set_endpoint(
-        &mut self,
-        key: &Key,
-        name: &IfName,
-        addresses: Option<BTreeSet<IpAddr>>,
-    ) -> PodId {
+    /// A veth of a pod; `None`: it is gone.
+    pub(super) fn set_endpoint(&mut self, key: &Key, name: &IfName, veth: Option<Veth>) -> PodId {
         let id = self.find_id(key).unwrap_or_else(|| self.make(key));
         let claims = self.pods.get(id).map(|entry| entry.claimed(&self.node)).unwrap_or_default();
-        self.change(id, claims, |entry| match addresses {
-            Some(addresses) => _ = entry.veths.get_or_insert_default().insert(name.clone(), addresses),
+        self.change(id, claims, |entry| match veth {
+            Some(veth) => _ = entry.veths.get_or_insert_default().insert(name.clone(), veth),
             None => {
                 let veths = entry.veths.take();
                 entry.veths = veths.filter(|veths| veths.keys().any(|own| own != name)).map(|mut veths| {
@@ -159,6 +162,11 @@ impl Cluster {
     /// The object of this name, if it is known.
     pub(super) fn object(&self, key: &Key) -> Option<&Pod> {
         self.pods.get(self.find_id(key)?)?.pod.as_deref()
+    }
+
+    /// Whether an object says that its pod runs on another node.
+    pub(super) fn is_elsewhere(&self, object: &Pod) -> bool {
+        is_elsewhere(object, &self.node)
     }
 
     pub(super) fn get(&self, id: PodId) -> Option<&Entry> {
@@ -326,6 +334,16 @@ impl Cluster {
     }
 }
 
+impl Veth {
+    fn own(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().copied().filter(|&address| is_of_one_pod(address))
+    }
+}
+
+fn is_elsewhere(pod: &Pod, here: &str) -> bool {
+    pod.node.as_ref().is_some_and(|node| **node != *here)
+}
+
 impl Entry {
     /// Pods of Kubernetes have a namespace; what stands for another container has none.
     pub(super) fn is_nobodys(&self) -> bool {
@@ -346,15 +364,19 @@ impl Entry {
     /// that it had before: of a family that is wired, the veth alone is asked. Unless the pod runs on another node: then
     /// the veth is of one that had its name, and is still to be taken away.
     fn claimed(&self, here: &str) -> Claimed {
-        let veths = self.veths.iter().flat_map(|veths| veths.values().flatten().copied());
-        let wired: BTreeSet<IpAddr> = veths.filter(|&address| is_of_one_pod(address)).collect();
+        let veths = || self.veths.iter().flat_map(|veths| veths.values());
         let Some(pod) = &self.pod else {
-            return wired.into_iter().map(|address| (address, Weight::New)).collect();
+            let weighed = |veth: &'_ Veth| {
+                let weight = if veth.is_left { Weight::Reported(None) } else { Weight::New };
+                veth.own().map(move |address| (address, weight)).collect::<Vec<_>>()
+            };
+            return veths().flat_map(weighed).collect();
         };
+        let wired: BTreeSet<IpAddr> = veths().flat_map(Veth::own).collect();
         if pod.life != Life::OwnNetwork {
             return Claimed::new();
         }
-        let is_elsewhere = pod.node.as_ref().is_some_and(|node| **node != *here);
+        let is_elsewhere = is_elsewhere(pod, here);
         let is_wired = |family| !is_elsewhere && wired.iter().any(|&address| Family::of(address) == family);
         let reported = pod.addresses.iter().filter(|&address| !is_wired(Family::of(address)));
         let reported = reported.map(|address| (address, Weight::Reported(pod.created)));

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::change::PodRef;
 use crate::policy::decode;
 use crate::program::Table;
 

@@ -67,6 +67,30 @@ fn what_is_left_of_the_pod_before_is_not_opened_by_the_new_object() {
 }
 
 #[test]
+fn what_is_left_of_a_pod_that_runs_elsewhere_now_takes_no_address_from_another_pod() {
+    for told_first in [true, false] {
+        let mut node = node();
+        if told_first {
+            node.wire_to("camO", "web", "old", &["10.0.0.1"]);
+        }
+        let metadata = json!({"uid": "new", "labels": {"app": "web"}});
+        node.object("web", json!({"metadata": metadata, "spec": {"nodeName": "node2"}}));
+        let metadata =
+            json!({"uid": "n", "labels": {"app": "web"}, "creationTimestamp": "2026-01-01T00:00:00Z"});
+        node.object("next", json!({"metadata": metadata, "status": {"podIPs": [{"ip": "10.0.0.1"}]}}));
+        if !told_first {
+            node.wire_to("camO", "web", "old", &["10.0.0.1"]);
+        }
+        assert_eq!(node.judged(&["camO"]), (vec![], vec!["camO"]));
+        assert_eq!(node.compiler.owner(address("10.0.0.1")), Some(&key("next")).cloned());
+        assert_eq!(node.set(), ["10.0.0.1"]);
+        node.wire_to("camN", "next", "n", &["10.0.0.1"]);
+        assert_eq!(node.judged(&["camN", "camO"]), (vec!["camN"], vec!["camO"]));
+        assert_eq!(node.set(), ["10.0.0.1"]);
+    }
+}
+
+#[test]
 fn between_two_objects_both_veths_are_closed() {
     let mut node = node();
     node.pod_of("web", "old", json!({"app": "web"}), "10.0.0.1");
