@@ -57,7 +57,7 @@ pub enum Command {
 pub enum Outcome {
     /// As wanted.
     Success,
-    /// The runtime or the configuration asked for what cannot be: codes 1 to 8 and 100.
+    /// The runtime or the configuration asked for what cannot be: codes 1 to 8, save 5, and 100.
     Refused,
     /// Code 11: the node or the pod's policy is not ready; the runtime tries again.
     NotReady,
