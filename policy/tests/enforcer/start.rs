@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use cambric_policy::change::Change;
+use cambric_policy::change::{Change, Endpoint, PodRef};
 use cambric_policy::enforcer::NotPlaced;
 use cambric_policy::kernel::Kernel;
+use cambric_policy::pod::Uid;
 use cambric_policy::program::Member;
 use serde_json::json;
 
@@ -110,6 +111,26 @@ fn a_place_is_answered_when_all_of_the_pod_is_in_the_kernel_and_waits_for_its_ob
         assert!(run("nft list map ip6 cambric ingress").contains("camtest3"));
         apply(&enforcer, vec![crate::node::unwired("camtest3")]).await;
         assert!(!run("nft list map ip cambric egress").contains("camtest3"));
+    });
+}
+
+#[test]
+fn a_place_waits_for_the_object_of_its_own_pod_and_says_so() {
+    in_namespace(|| async {
+        let enforcer = start_with(config(), cluster()).await;
+        // Objects of these tests have their name for a uid.
+        let of = |uid| Endpoint {
+            pod: Some(PodRef { key: crate::node::key("far"), uid: Uid::new(uid) }),
+            ..endpoint("far", &["10.0.3.2"])
+        };
+        let mut place = std::pin::pin!(enforcer.place("camtest3".into(), of("far-again")));
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(300), &mut place).await.is_err());
+        let status = reaches(&enforcer, "waiting", |status| !status.waiting.is_empty()).await;
+        assert_eq!(
+            status.waiting["camtest3"].to_string(),
+            "no Pod object default/far of uid far-again yet: the one there is is of another pod of that name"
+        );
+        soon(enforcer.place("camtest4".into(), of("far"))).await.expect("its object is there");
     });
 }
 
