@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::cache::{Cache, Change, Verdict};
 use crate::journal::{self, About, Journal, Update};
 use crate::kinds::Kind;
-use crate::list_watch::Paged;
+use crate::list_watch::{Crowd, Paged};
 use crate::picture::{DocumentId, KindHealth, KindState, Picture, Trouble};
 use crate::version::Version;
 use crate::wire::{Found, Line, Says};
@@ -76,6 +76,7 @@ pub(crate) struct Keeper {
     inbox: mpsc::Receiver<Message>,
     pictures: watch::Sender<Arc<Picture>>,
     paged: Paged,
+    crowd: Crowd,
     identity: Option<String>,
     kinds: Vec<Kept>,
     picture: Picture,
@@ -138,6 +139,7 @@ impl Keeper {
             inbox,
             pictures: watch::channel(Arc::default()).0,
             paged: Paged::default(),
+            crowd: Crowd::default(),
             identity: None,
             kinds: Vec::new(),
             picture: Picture::default(),
@@ -179,6 +181,7 @@ impl Keeper {
             tracing::warn!(error = what, "a snapshot is not used");
         }
         keeper.paged = Paged::until(paged_until);
+        keeper.crowd.is_of(keeper.kinds[Kind::Node.index()].cache.objects().len());
         keeper.journals = Writer::idle(journals);
         keeper.publish();
         let seen = keeper.pictures.subscribe();
@@ -191,6 +194,10 @@ impl Keeper {
 
     pub(crate) fn paged(&self) -> Paged {
         self.paged.clone()
+    }
+
+    pub(crate) fn crowd(&self) -> Crowd {
+        self.crowd.clone()
     }
 
     fn is_of_another_cluster(&self, about: &About) -> bool {
@@ -269,6 +276,9 @@ impl Keeper {
     fn take(&mut self, kind: Kind, changes: Vec<Change<Says>>) {
         let kept = &mut self.kinds[kind.index()];
         self.is_dirty |= kept.cache.is_shown() && !changes.is_empty();
+        if kind == Kind::Node {
+            self.crowd.is_of(kept.cache.objects().len());
+        }
         for (key, says) in changes {
             self.picture.put(kind, &key, says.as_ref());
             kept.unwritten.insert(key);

@@ -98,8 +98,8 @@ impl Kube {
             Connection::new(origin, keeper.identity(), client, told.clone(), jitter("connection"));
         let mut tasks = JoinSet::new();
         for kind in Kind::ALL {
-            let follower =
-                Follower::new(kind, link.clone(), told.clone(), keeper.paged(), jitter(kind.name()));
+            let (paged, crowd) = (keeper.paged(), keeper.crowd());
+            let follower = Follower::new(kind, link.clone(), told.clone(), paged, crowd, jitter(kind.name()));
             tasks.spawn(follower.run());
         }
         drop(told);

@@ -1,9 +1,15 @@
 //! Follows one kind: one list, then watches from the last version that was told.
 //!
 //! A list is a *streaming* one where the server can (KEP-3157: a watch that begins with what is there), or else one in
-//! pages. Servers say in three ways that they cannot: by 400 or 422, by an ERROR event inside a 200, and the oldest by
-//! passing over what they do not know. That is remembered, here and over a restart. All lists are consistent reads
-//! (resourceVersion unset), which the rule for older ones rests on (see [`cache`](crate::cache)).
+//! pages. Servers say in two ways that they cannot: by 400 or 422, and by an ERROR event inside a 200. That is remembered,
+//! here and over a restart. Silence and 5xx are no such word, as a server with too much to do says that, too: lists of
+//! that kind are then in pages for [`PAGED_HERE`]. So are they after two streams in a row that were cut off. All lists
+//! are consistent reads (resourceVersion unset), which the rule for older ones rests on (see
+//! [`cache`](crate::cache)).
+//!
+//! Nodes lose their watches at one moment when a server starts anew, and all list when it is restored. What is known
+//! stays in force meanwhile, so all lists but the first wait for a part of a time that grows with the cluster
+//! ([`Crowd`]).
 //!
 //! | what happens | what is done |
 //! | --- | --- |
@@ -12,7 +18,7 @@
 //! | silence for longer than [`SILENCE`] | the same; the third in a row is answered by a list |
 //! | the server is older than the last version | a list, which says by how much |
 //! | 410, as an answer or an event | a list, within the [`Allowance`] |
-//! | 429, 503 with a pause | the same again after that pause |
+//! | 429, 503 with a pause | the same again after that pause, or after the back-off if that is longer |
 //! | 401, 403 | what is known stays; again after 10 s to 60 s |
 //! | 404 of a kind of ours | there is none of it; again after half a minute to one |
 //! | 504, too large resource version | again with back-off; the third is answered by a list |
@@ -22,7 +28,7 @@
 //! "Again" is always jittered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
@@ -69,6 +75,29 @@ const ENOUGH: u32 = 3;
 /// How long it is remembered that the server does not stream lists.
 const PAGED: Duration = Duration::from_secs(24 * 3600);
 
+/// The same, of one kind, by a server that did not say so.
+const PAGED_HERE: Duration = Duration::from_secs(600);
+/// Lists a second of a kind that all nodes together ask for when they list for one reason.
+const LISTS_A_SECOND: f64 = 100.0;
+/// They wait at least for a part of that, and at most for one of this.
+const CROWD: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+
+/// How many nodes are known: so many list at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Crowd(Arc<AtomicUsize>);
+
+impl Crowd {
+    pub(crate) fn is_of(&self, nodes: usize) {
+        self.0.store(nodes, Ordering::Relaxed);
+    }
+
+    /// Over how long their lists are spread.
+    fn window(&self) -> Duration {
+        let nodes = u32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        Duration::from_secs_f64(f64::from(nodes) / LISTS_A_SECOND).clamp(CROWD.0, CROWD.1)
+    }
+}
+
 /// Until when lists are asked for in pages, in seconds since 1970; all kinds share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Paged(Arc<AtomicU64>);
@@ -108,6 +137,11 @@ pub(crate) struct Follower {
     link: Link,
     keeper: mpsc::Sender<Message>,
     paged: Paged,
+    /// Lists of this kind are in pages until then, whatever others do.
+    paged_here: Option<Instant>,
+    crowd: Crowd,
+    /// A list came to its end since this began.
+    has_listed: bool,
     jitter: Jitter,
     /// All that changed up to here was handed on; `None`: it has to be listed.
     from: Option<Version>,
@@ -153,6 +187,7 @@ impl Follower {
         link: Link,
         keeper: mpsc::Sender<Message>,
         paged: Paged,
+        crowd: Crowd,
         jitter: Jitter,
     ) -> Follower {
         Follower {
@@ -160,6 +195,9 @@ impl Follower {
             link,
             keeper,
             paged,
+            paged_here: None,
+            crowd,
+            has_listed: false,
             jitter,
             from: None,
             told: Instant::now(),
@@ -176,7 +214,13 @@ impl Follower {
     /// Ends with the keeper.
     pub(crate) async fn run(mut self) {
         loop {
-            let Ok(up) = self.ready().await else { return };
+            let Ok(mut up) = self.ready().await else { return };
+            if self.from.is_none() {
+                self.wait_to_list().await;
+                // It may be another by now.
+                let Ok(now) = self.ready().await else { return };
+                up = now;
+            }
             let done = match self.from.clone() {
                 None => self.list(&up).await,
                 Some(from) => self.watch(&up, &from).await,
@@ -225,18 +269,42 @@ impl Follower {
         }
     }
 
+    /// Waits until a list may be asked for.
+    async fn wait_to_list(&mut self) {
+        let wait = self.allowance.take(Instant::now().into_std());
+        // Nothing waits for a kind that may be there again: it is asked for at times of its own.
+        let spread = match self.has_listed && self.missing.is_none() {
+            true => self.jitter.up_to(self.crowd.window()),
+            false => Duration::ZERO,
+        };
+        sleep(wait + self.jitter.up_to(wait / 2) + spread).await;
+    }
+
     async fn list(&mut self, up: &Up) -> Result<(), Stop> {
-        sleep(self.allowance.take(Instant::now().into_std())).await;
-        if !self.paged.is_now() {
-            match self.list_streaming(up).await {
-                Err(Stop::Failed(Failure::Invalid(what))) => {
-                    tracing::info!(kind = %self.kind, error = what, "the server does not stream lists");
-                    self.paged.remember();
-                }
-                done => return done,
-            }
+        let is_paged_here = self.paged_here.is_some_and(|until| Instant::now() < until);
+        if self.paged.is_now() || is_paged_here {
+            return self.list_in_pages(up).await;
         }
-        self.list_in_pages(up).await
+        let done = self.list_streaming(up).await;
+        // Later it is a watch that fails.
+        let (Err(Stop::Failed(failure)), None) = (&done, &self.from) else { return done };
+        match failure {
+            Failure::Invalid(what) => {
+                tracing::info!(kind = %self.kind, error = what, "the server does not stream lists");
+                self.paged.remember();
+                self.list_in_pages(up).await
+            }
+            Failure::Silent | Failure::Faulty(_) => {
+                self.paged_here = Some(Instant::now() + PAGED_HERE);
+                done
+            }
+            // The time of a watch is that of what it begins with, too: there may be more than comes through in it.
+            Failure::Torn(_) if self.torn > 0 => {
+                self.paged_here = Some(Instant::now() + PAGED_HERE);
+                done
+            }
+            _ => done,
+        }
     }
 
     /// The stream goes on as a watch.
@@ -249,18 +317,12 @@ impl Follower {
         let begun = Instant::now();
         let mut lines = request::watch(&up.configured, self.kind, &query).await?;
         self.tell(Message::Listing(self.kind)).await?;
-        let invalid = |what: &str| Stop::Failed(Failure::Invalid(what.to_owned()));
         loop {
             let told = match lines.next(STREAM_SILENCE).await {
                 Ok(Some(told)) => told,
                 Ok(None) => {
                     return Err(Failure::Torn(format!("list {}: it ended too early", self.kind)).into());
                 }
-                Err(Failure::Silent) => {
-                    return Err(invalid("it tells what is there, and not where that ends"));
-                }
-                // Older storage says that it cannot by an ERROR event: whatever its code, it is about this.
-                Err(Failure::Faulty(what)) => return Err(Failure::Invalid(what).into()),
                 Err(failure) => return Err(failure.into()),
             };
             let mut told = told.into_iter();
@@ -275,7 +337,8 @@ impl Follower {
                         break;
                     }
                     Line::Event(Event::Gone(..) | Event::Reached(_)) | Line::Error(_) => {
-                        return Err(invalid("it tells changes before it told where the list ends"));
+                        let what = format!("list {}: changes came before the end of the list", self.kind);
+                        return Err(Failure::Faulty(what).into());
                     }
                 }
             }
@@ -313,7 +376,9 @@ impl Follower {
     async fn judge(&mut self, version: Version) -> Result<(), Stop> {
         let (answer, verdict) = oneshot::channel();
         self.tell(Message::Listed(self.kind, version, answer)).await?;
-        match verdict.await.map_err(|_| Ended)? {
+        let verdict = verdict.await.map_err(|_| Ended)?;
+        self.has_listed = true;
+        match verdict {
             Verdict::Current(version) => {
                 (self.from, self.told) = (Some(version), Instant::now());
                 self.works();
@@ -406,6 +471,7 @@ impl Follower {
             }
             Failure::Throttled(what, pause) => {
                 self.tell_state(KindState::Away(what)).await?;
+                let pause = pause.max(self.backoff.failed(&mut self.jitter));
                 sleep(pause + self.jitter.up_to(Duration::from_secs(1))).await;
             }
             Failure::Behind(what) => {
@@ -470,5 +536,19 @@ impl Follower {
 
     async fn tell(&self, message: Message) -> Result<(), Ended> {
         self.keeper.send(message).await.map_err(|_| Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_of_many_nodes_are_spread_over_a_longer_time() {
+        let crowd = Crowd::default();
+        for (nodes, milliseconds) in [(0, 200), (1, 200), (100, 1000), (5000, 50_000), (usize::MAX, 60_000)] {
+            crowd.is_of(nodes);
+            assert_eq!(crowd.window().as_millis(), milliseconds, "{nodes}");
+        }
     }
 }

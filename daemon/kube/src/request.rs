@@ -27,6 +27,10 @@ const MOST_OF_A_LINE: usize = 16 << 20;
 /// A buffer that has grown beyond that for one line is given back.
 const MUCH: usize = 1 << 20;
 
+/// What a refusal to stream lists says, whatever its code: of the request, and of the storage (kubernetes, `Cacher.Watch`:
+/// "a watch stream was requested by the client but the required storage feature RequestWatchProgress is disabled").
+const NO_STREAM: [&str; 2] = ["sendInitialEvents", "a watch stream was requested by the client but"];
+
 /// Why there is no answer, or not the one that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Failure {
@@ -134,6 +138,10 @@ fn failure(verb: &str, code: u16, status: &Status, pause: Option<Duration>) -> F
         410 => Failure::Gone(words),
         429 => Failure::Throttled(words, pause.unwrap_or(PAUSE)),
         400 | 422 => Failure::Invalid(words),
+        // Storage that cannot stream lists says so inside of the stream, with a code of its own.
+        _ if status.reason == "Invalid" || NO_STREAM.iter().any(|words| status.message.contains(words)) => {
+            Failure::Invalid(words)
+        }
         503 if pause.is_some() => Failure::Throttled(words, pause.unwrap_or(PAUSE)),
         _ => Failure::Faulty(words),
     }

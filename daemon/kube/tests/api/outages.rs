@@ -178,6 +178,38 @@ async fn a_throttled_client_waits_as_long_as_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_throttled_again_and_again_asks_ever_more_seldom() {
+    let (server, state) = (server(), state_dir());
+    let mut follows = followed(&server, &state).await;
+    server.faults().set(Fault::Throttle { retry_after: SECOND });
+    server.restart();
+    sleep(HOUR).await;
+    let count = counts(&server.requests())["watch pods"];
+    assert!((60..=160).contains(&count), "{count} watches in an hour");
+    server.faults().clear();
+    follows.until_watching().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_of_a_large_cluster_do_not_list_at_one_moment() {
+    let (server, state) = (server(), state_dir());
+    for number in 0..3000 {
+        server.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("x{number}")}}));
+    }
+    let mut follows = followed(&server, &state).await;
+    remove_pod(&server, "one");
+    server.faults().set(Fault::Expired { resource: "*" });
+    server.restart();
+    sleep(SECOND).await;
+    let listed = lists(&server).len();
+    assert!(listed < KINDS.len() / 2, "{listed} kinds were listed within a second, of 30");
+    follows.until_pods(&["two"]).await;
+    sleep(40 * SECOND).await;
+    follows.until_watching().await;
+    assert!(lists(&server).values().all(|count| *count == 1), "{:?}", lists(&server));
+}
+
+#[tokio::test(start_paused = true)]
 async fn rights_that_are_taken_away_are_named_and_what_is_known_stays() {
     let (server, state) = (server(), state_dir());
     let mut follows = followed(&server, &state).await;

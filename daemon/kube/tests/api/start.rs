@@ -127,6 +127,46 @@ async fn a_server_that_does_not_stream_lists_is_asked_in_pages_and_that_is_remem
     }
 }
 
+/// A server with too much to do is silent, and that is no reason to give it more to do for a day.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_silent_is_asked_in_pages_and_soon_asked_to_stream_again() {
+    let (server, state) = (server(), state_dir());
+    server.faults().set(Fault::HangingWatch);
+    let mut follows = follow(&server, &state);
+    follows.until("it is listed in pages", |picture| picture.is_complete).await;
+    let pages = server.requests().into_iter().filter(|request| request.verb == "list");
+    assert!(pages.filter(|request| request.resource == "pods").count() == 1);
+    server.faults().clear();
+    follows.until_watching().await;
+    sleep(Duration::from_secs(700)).await;
+    let streaming = || {
+        let requests = server.requests().into_iter();
+        requests.filter(|request| request.query.contains("sendInitialEvents")).count()
+    };
+    server.forget_requests();
+    server.faults().set(Fault::Expired { resource: "*" });
+    server.restart();
+    sleep(Duration::from_secs(60)).await;
+    follows.until_watching().await;
+    assert_eq!(streaming(), RESOURCES.len());
+    server.faults().clear();
+    // And the next run knows nothing of it.
+    drop(follows);
+    server.forget_requests();
+    follow(&server, &state).until_watching().await;
+    assert_eq!(streaming(), RESOURCES.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_does_not_come_through_as_a_stream_is_asked_for_in_pages() {
+    let (server, state) = (server(), state_dir());
+    server.faults().set(Fault::TornWatch { after_octets: 10 });
+    let mut follows = follow(&server, &state);
+    let picture = follows.until("it is listed in pages", |picture| picture.is_complete).await;
+    assert_eq!(pods(&picture), ["one", "two"]);
+    assert_eq!(lists(&server)["list pods"], 3, "two streams and a page");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_installed_is_empty_until_it_is() {
     let (server, state) = (cambric_apiserver_double::ApiServer::new(), state_dir());
