@@ -341,7 +341,9 @@ impl<'a> Court<'a> {
             let what = format!("{field}: {prefix}: Conflicted: overlaps {first} of {}", self.place(winner));
             self.refuse(index, [claim.clone()], why, what);
             self.because_of_winner(index, &claim, winner);
-            if let Some(node) = self.settled.objects.nodes.get_mut(&self.entries[index].name) {
+            let name = &self.entries[index].name;
+            self.settled.objects.disputed.entry(name.clone()).or_default().push(prefix);
+            if let Some(node) = self.settled.objects.nodes.get_mut(name) {
                 node.says.pod_ranges.retain(|(_, range)| *range != prefix);
             }
         }

@@ -353,6 +353,10 @@ impl<'a> Cluster<'a> {
                 let mut peer = PeerConfig::new(name, *address, asn);
                 peer.local_address = Some(*local);
                 wanted.peers.insert(*address, peer);
+                // It announces them all the same: its pods live there.
+                if let Some(disputed) = self.objects.disputed.get(of) {
+                    wanted.declared.disputed.insert(*address, disputed.clone());
+                }
                 mesh.insert(*address, of.to_owned());
             }
         }
@@ -716,8 +720,7 @@ spec: {mesh: Disabled, colour: red}
 ";
         let error = intent(&objects(&format!("{NODES}{ours}")), "n1", &[]).expect_err("a config is hidden");
         let waits_for = error.waits_for();
-        let start =
-            "objects that can be read: all.yaml, document 3: BGPClusterConfig default: spec.colour: ";
+        let start = "objects that can be read: all.yaml, document 3: BGPClusterConfig default: spec.colour: ";
         assert!(waits_for[0].starts_with(start), "{waits_for:?}");
         assert!(waits_for[0].contains("unknown field `colour`"), "{waits_for:?}");
     }

@@ -32,6 +32,8 @@ pub struct Objects {
     pub node_overrides: BTreeMap<String, Shown<NodeOverride>>,
     /// The name of the one BGPClusterConfig that each node has, if any selects it.
     pub config_of: BTreeMap<String, String>,
+    /// By node, ranges that it claims and that another one has.
+    pub disputed: BTreeMap<String, Vec<Prefix>>,
     /// Of nodes whose label should say their AS, and says none: the one that they had. See [`asn`](crate::asn).
     pub kept_asns: BTreeMap<String, Asn>,
     /// Peers that a node is told of by an object, but that contradict another.

@@ -190,6 +190,9 @@ pub struct Declared {
     pub services: Vec<Prefix>,
     /// Addresses of the nodes that exist; only these are accepted as host routes.
     pub nodes: BTreeSet<IpAddr>,
+    /// By address of a peer, ranges that it claims and that are another's: what it originates in them is refused. What
+    /// it passes on is not.
+    pub disputed: BTreeMap<IpAddr, Vec<Prefix>>,
 }
 
 /// A link of this host.

@@ -444,7 +444,7 @@ impl Rib {
     fn verdict(&self, peer: PeerId, prefix: &Prefix, attributes: &Attributes) -> Option<Result<(), Refusal>> {
         let tables = self.peers.get(&peer)?;
         let accepted = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.accepted);
-        let verdict = judge(prefix, attributes, tables.policy.import, &self.view);
+        let verdict = judge(prefix, attributes, tables.address, tables.policy.import, &self.view);
         let has_place = accepted < tables.max_prefixes;
         Some(if has_place { verdict } else { verdict.and(Err(Refusal::OverMaxPrefixes)) })
     }

@@ -276,6 +276,7 @@ fn declared_ranges_come_and_go_with_their_routes() {
             pods: vec![prefix("10.244.0.0/15")],
             services: vec![prefix("10.96.0.0/16")],
             nodes: [ip("10.255.0.9")].into(),
+            ..Declared::default()
         };
     });
     let mut more = all([pods, service, node]);

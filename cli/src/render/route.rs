@@ -36,6 +36,7 @@ const REASONS: &[(&str, &str)] = &[
     ("OwnPrefix", "it lies inside our own pod prefix"),
     ("LinkSubnet", "it lies inside the subnet of a link of ours"),
     ("OwnAddress", "it is an address of this node"),
+    ("Disputed", "two nodes claim this range, and it is not the peer's"),
     ("NotDeclared", "the cluster declares no such prefix, and no filter accepts it"),
     ("OverMaxPrefixes", "the peer told more routes than it may"),
 ];

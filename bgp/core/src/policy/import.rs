@@ -32,6 +32,8 @@ pub enum Refusal {
     LinkSubnet,
     /// An address of this node.
     OwnAddress,
+    /// A range that is another node's, told by one that claims it, too.
+    Disputed,
     /// The cluster declares nothing of the sort.
     NotDeclared,
     /// The peer has more routes accepted than it may.
@@ -52,6 +54,7 @@ impl Refusal {
             Refusal::OwnPrefix => "OwnPrefix",
             Refusal::LinkSubnet => "LinkSubnet",
             Refusal::OwnAddress => "OwnAddress",
+            Refusal::Disputed => "Disputed",
             Refusal::NotDeclared => "NotDeclared",
             Refusal::OverMaxPrefixes => "OverMaxPrefixes",
         }
@@ -117,14 +120,22 @@ impl View {
     }
 }
 
-/// Looks at a route in the order in which an operator would want to hear of its faults.
+/// Looks at a route of the peer at `from` in the order in which an operator would want to hear of its faults.
 pub(crate) fn judge(
     prefix: &Prefix,
     attributes: &Attributes,
+    from: IpAddr,
     import: Import,
     view: &View,
 ) -> Result<(), Refusal> {
     sound(prefix, attributes, view)?;
+    // Of its own it has at most its AS in the path: a longer one has come from elsewhere, perhaps from the other one.
+    let is_disputed = |range: &Prefix| range.covers(prefix);
+    if attributes.as_path.len() <= 1
+        && view.declared.disputed.get(&from).into_iter().flatten().any(is_disputed)
+    {
+        return Err(Refusal::Disputed);
+    }
     match import {
         Import::All => Ok(()),
         Import::Declared => declared(prefix, view),
@@ -231,7 +242,29 @@ mod tests {
     fn verdict(prefix: &str, next_hop: &str, path: &[u32], import: Import) -> Result<(), Refusal> {
         let mut attributes = Attributes::originated(next_hop.parse().expect("address"));
         attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
-        judge(&prefix.parse().expect("test prefix"), &attributes, import, &view())
+        let from = IpAddr::from([172, 16, 11, 0]);
+        judge(&prefix.parse().expect("test prefix"), &attributes, from, import, &view())
+    }
+
+    #[test]
+    fn what_a_peer_originates_in_a_range_of_another_is_refused_and_what_it_passes_on_is_not() {
+        let (mut view, from) = (view(), IpAddr::from([10, 255, 2, 1]));
+        let range: Prefix = "10.244.2.0/24".parse().expect("test prefix");
+        view.declared.disputed.insert(from, vec![range]);
+        let verdict = |prefix: &str, from: IpAddr, path: &[u32]| {
+            let mut attributes = Attributes::originated(IpAddr::from([172, 16, 11, 0]));
+            attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
+            let prefix = prefix.parse().expect("test prefix");
+            judge(&prefix, &attributes, from, Import::Declared, &view)
+        };
+        for (prefix, path) in
+            [("10.244.2.0/24", &[][..]), ("10.244.2.0/24", &[65102]), ("10.244.2.128/25", &[65102])]
+        {
+            assert_eq!(verdict(prefix, from, path), Err(Refusal::Disputed), "{prefix} {path:?}");
+        }
+        assert_eq!(verdict("10.244.2.0/24", from, &[65101, 65103]), Ok(()));
+        assert_eq!(verdict("10.244.3.0/24", from, &[]), Ok(()));
+        assert_eq!(verdict("10.244.2.0/24", IpAddr::from([10, 255, 3, 1]), &[]), Ok(()));
     }
 
     #[test]

@@ -366,6 +366,8 @@ fn of_a_node_that_contradicts_another_only_the_claim_is_refused() {
     assert_eq!(intent.problems.iter().map(Problem::to_string).collect::<Vec<_>>(), [says]);
     assert!(intent.wanted.peers.contains_key(&"192.0.2.22".parse().expect("address")), "{intent:?}");
     assert!(!intent.wanted.declared.pods.contains(&"10.2.0.0/24".parse().expect("prefix")));
+    let disputed = [("192.0.2.22".parse().expect("address"), vec!["10.3.0.0/24".parse().expect("prefix")])];
+    assert_eq!(intent.wanted.declared.disputed, disputed.into(), "n2 announces it all the same");
 }
 
 #[test]
