@@ -141,11 +141,12 @@ fn stale(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String, Po
         // So that everybody asks for lists.
         cluster.server.faults().set(Fault::Expired { resource: "*" });
         cluster.server.restart();
+        let n22 = cluster.node("n22")?;
         let told = poll::until_some("the old list to be told", LIMIT, || {
-            let all = problems(&cluster.node("n22")?)?;
-            Ok(all.into_iter().find(|problem| problem.contains("older")))
+            let kinds = status(&n22)?["cluster"]["kinds"].as_array().cloned().unwrap_or_default();
+            Ok(kinds.into_iter().find(|kind| kind["kind"] == "Pod" && kind["state"] == "older"))
         })?;
-        println!("  n22 says: {told}");
+        println!("  n22 says: Pod: {}", told["why"]);
         std::thread::sleep(WHILE);
         cluster.server.faults().clear();
         all_watch_again(cluster)
