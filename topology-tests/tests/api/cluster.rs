@@ -108,7 +108,6 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-
     pub(crate) fn node(&self, name: &str) -> Result<Node> {
         self.lab.node(name)
     }

@@ -12,6 +12,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_input;
 mod clock;
 mod cluster;
 #[path = "../policy/knock.rs"]
