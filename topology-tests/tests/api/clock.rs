@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use cambric_lab::{fabric, poll};
 
 use crate::cluster::{Cluster, Prepared, status};
-use crate::load::nothing_is_lost;
+use crate::load::{a2_from_a1, nothing_is_lost};
 use crate::two_rack::start_pods;
 use crate::{LIMIT, in_two_rack};
 
@@ -24,10 +24,12 @@ fn a_wall_clock_that_jumps_costs_nothing() {
         |prepared| {
             let path = prepared.folder.path().join("manifests/offset");
             clock.set(path).map_err(|path| anyhow::anyhow!("{} twice", path.display()))?;
+            prepared.server.put(a2_from_a1());
             give_a_clock(prepared)
         },
         |cluster| {
             let pods = start_pods(cluster)?;
+            cluster.have_policies(1)?;
             let clock = clock.get().context("the lab was prepared")?;
             let runs = runs(cluster)?;
             nothing_is_lost(cluster, &pods, "wall clocks jump by +1 h, -2 h and back", |cluster| {

@@ -9,7 +9,9 @@ use cambric_lab::flow::Report;
 use cambric_lab::reach::{Echo, PORT};
 use cambric_lab::{Pod, fabric};
 
-use crate::cluster::Cluster;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, policy};
 use crate::knock::{Knocking, Knocks};
 
 /// How long is watched when all is as it was, so that a late loss is seen.
@@ -61,6 +63,12 @@ pub(crate) fn nothing_is_lost(
         ensure!(knocks.answered == 0, "{what}: {}", knocks.in_words(start));
     }
     Ok(())
+}
+
+/// The policy that this is judged by.
+pub(crate) fn a2_from_a1() -> Value {
+    let from = json!([{ "from": [{ "podSelector": { "matchLabels": { "app": "a1" } } }] }]);
+    policy("a2-from-a1", json!({ "podSelector": { "matchLabels": { "app": "a2" } }, "ingress": from }))
 }
 
 fn losing(reports: &[Report]) -> Vec<&Report> {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cambric_apiserver_double::Fault;
+use cambric_lab::reach::{Echo, Protocol, ask};
 use cambric_lab::{Node, Pod, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cluster::{Cluster, NewPod, policy, problems, status};
-use crate::load::nothing_is_lost;
+use crate::load::{a2_from_a1, nothing_is_lost};
 use crate::two_rack::start_pods;
 use crate::{CAMBRICD, LIMIT, in_two_rack};
 
@@ -23,9 +24,7 @@ const WHILE: Duration = Duration::from_secs(3);
 fn what_the_api_server_does_costs_no_packet() {
     in_two_rack(
         |prepared| {
-            let from = json!([{ "from": [{ "podSelector": { "matchLabels": { "app": "a1" } } }] }]);
-            let spec = json!({ "podSelector": { "matchLabels": { "app": "a2" } }, "ingress": from });
-            prepared.server.put(policy("a2-from-a1", spec));
+            prepared.server.put(a2_from_a1());
             Ok(())
         },
         |cluster| {
@@ -136,6 +135,7 @@ fn stale(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String, Po
     let mut with_late = pods.clone();
     // The one that flows and new flows start from: the old list does not know it.
     with_late.insert("n11-1".to_owned(), late.clone());
+    is_known(&late, &pods["n22-2"])?;
     nothing_is_lost(cluster, &with_late, "lists of a server that has fallen behind", |cluster| {
         cluster.server.faults().set(Fault::StaleLists(before.clone()));
         // So that everybody asks for lists.
@@ -161,6 +161,7 @@ fn replaced(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String,
     let object = cluster.server.get("v1", "Pod", "default", "late").context("its object")?;
     let mut with_late = pods.clone();
     with_late.insert("n11-1".to_owned(), late.clone());
+    is_known(&late, &pods["n22-2"])?;
     nothing_is_lost(cluster, &with_late, "API server replaced by one from a backup", |cluster| {
         cluster.server.rewind(&backup);
         std::thread::sleep(WHILE);
@@ -172,6 +173,17 @@ fn replaced(cluster: &mut Cluster<'_>, pods: &std::collections::BTreeMap<String,
         Ok(())
     })?;
     cluster.end(&late)
+}
+
+/// Waits until a pod that has just come is let in by the other one's node.
+fn is_known(late: &Pod, far: &Pod) -> Result<()> {
+    for address in far.addresses()? {
+        let echo = Echo::start(far, address)?;
+        poll::until(&format!("{} to be let in at {address}", late.name()), LIMIT, || {
+            ask(late, Protocol::Udp, echo.address(), WHILE).is_ok()
+        })?;
+    }
+    Ok(())
 }
 
 /// Waits until every daemon watches every kind, and tells no problem of its source.

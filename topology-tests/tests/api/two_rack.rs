@@ -7,9 +7,9 @@ use cambric_apiserver_double::Request;
 use cambric_lab::place::Place;
 use cambric_lab::reach::{Echo, Protocol, ask};
 use cambric_lab::{Pod, fabric};
-use serde_json::json;
 
-use crate::cluster::{Cluster, NewPod, policy};
+use crate::cluster::{Cluster, NewPod};
+use crate::load::a2_from_a1;
 use crate::{UPLINKS, in_two_rack};
 
 /// An answer takes less than a millisecond; one that has not come by now does not.
@@ -61,9 +61,7 @@ pub(crate) fn start_pods(cluster: &Cluster<'_>) -> Result<BTreeMap<String, Pod>>
 }
 
 fn a_policy_isolates(cluster: &Cluster<'_>, pods: &BTreeMap<String, Pod>) -> Result<()> {
-    let from = json!([{ "from": [{ "podSelector": { "matchLabels": { "app": "a1" } } }] }]);
-    let spec = json!({ "podSelector": { "matchLabels": { "app": "a2" } }, "ingress": from });
-    cluster.server.put(policy("a2-from-a1", spec));
+    cluster.server.put(a2_from_a1());
     cluster.have_policies(1)?;
     let target = &pods["n22-2"];
     let (mut answered, mut denied) = (0, 0);
