@@ -81,12 +81,15 @@ pub fn start(mut pictures: watch::Receiver<Arc<Picture>>, record: Record) -> (Vi
     (latest, task)
 }
 
+/// Nodes and our kinds, as a picture has them.
+type Shown = Shared<DocumentId, Arc<Value>>;
+
 /// What Nodes and our kinds come to.
 struct Settler {
     documents: Documents,
     set: Set,
     /// What was settled last, and what nobody had shown then.
-    from: Option<(Shared<DocumentId, Arc<Value>>, Vec<String>)>,
+    from: Option<(Shown, Vec<String>)>,
     settled: View,
     record: Record,
     is_recorded: bool,
