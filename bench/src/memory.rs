@@ -73,9 +73,13 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Where the daemon finds the server.
 const SERVER: &str = "127.0.0.1:6443";
 const BIRD: &str = "/usr/sbin/bird";
+/// Of the node's own pods, one a family: unreachable but for those that are there.
+const OWN_RANGES: u64 = 2;
 /// The link to BIRD.
 const OWN: &str = "192.0.2.1";
 const PEER: &str = "192.0.2.2";
+/// Where its routes are.
+const LEARNED: &str = "10.96.0.0/11";
 
 /// Measures and prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -100,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "RSS start",
         "RSS peak",
         "changes/s",
+        "heard in",
         "RSS",
         "CPU",
     ]);
@@ -108,7 +113,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(!cases.is_empty(), "no cluster is called so: small, large");
     for case in cases {
         let measured = measure(case, &bin_dir, Duration::from_secs(options.changing))?;
-        let Measured { complete, in_place, at_start, peak, at_end, cpu } = &measured;
+        let Measured { complete, in_place, at_start, peak, changes_per_second, heard, at_end, cpu } =
+            &measured;
         table.line([
             case.name.to_owned(),
             case.site.nodes.to_string(),
@@ -119,7 +125,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             format!("{:.2} s", in_place.as_secs_f64()),
             format!("{at_start:.1} MB"),
             format!("{peak:.1} MB"),
-            case.changes_per_second.to_string(),
+            format!("{changes_per_second:.0}"),
+            format!("{:.0} ms", heard.as_secs_f64() * 1000.0),
             format!("{at_end:.1} MB"),
             format!("{:.1} %", cpu * 100.0),
         ]);
@@ -151,6 +158,9 @@ struct Measured {
     /// MB (1 000 000 octets), as all here.
     at_start: f64,
     peak: f64,
+    changes_per_second: f64,
+    /// From the last change until the kernel has what it alters: all before it have come, too.
+    heard: Duration,
     at_end: f64,
     /// Share of one CPU while pods change.
     cpu: f64,
@@ -170,23 +180,43 @@ fn measure(case: &Case, bin_dir: &Path, changing: Duration) -> Result<Measured> 
     let complete_at = complete.duration_since(begin);
     daemon.until("routes and policies to be in the kernel", |status| is_in_place(status, case))?;
     let in_place = complete.elapsed();
+    let found = node.run("ip", &format!("route show root {LEARNED}"), "")?.lines().count();
+    ensure!(found == case.routes, "{found} routes of {} are in the kernel", case.routes);
     daemon.until("pods to be taken", |status| status["ready"] == true)?;
     let pods = case.site.wire(&node, &server, bin_dir, folder.path())?;
-    daemon
-        .until("local pods to be judged", |status| status["policy"]["pods"].as_u64() == Some(pods as u64))?;
+    daemon.until("local pods to be judged", |status| {
+        let count = |of: &str| status["policy"][of].as_u64();
+        count("pods") == Some(pods as u64) && count("closed") == Some(0)
+    })?;
     sleep(SETTLE); // the allocator gives back late
     let (at_start, _) = daemon.resident()?;
     let cpu_before = daemon.cpu()?;
     let churn = Instant::now();
+    let mut changes = 0;
     if case.changes_per_second > 0 {
-        case.site.change(&server, case.changes_per_second, changing);
+        changes = case.site.change(&server, case.changes_per_second, changing);
     } else {
         sleep(SETTLE); // a quiet cluster is watched, too
     }
-    let cpu = (daemon.cpu()? - cpu_before).as_secs_f64() / churn.elapsed().as_secs_f64();
+    let lasted = churn.elapsed().as_secs_f64();
+    let cpu = (daemon.cpu()? - cpu_before).as_secs_f64() / lasted;
     let (at_end, peak) = daemon.resident()?;
+    let members = |status: &Value| status["policy"]["members"].as_u64();
+    let before = members(&daemon.status()?);
+    let last = Instant::now();
+    case.site.add(&server);
+    let heard = daemon.until("one more pod to be in the sets", |status| members(status) > before)?;
     drop(peer);
-    Ok(Measured { complete: complete_at, in_place, at_start, peak, at_end, cpu })
+    Ok(Measured {
+        complete: complete_at,
+        in_place,
+        at_start,
+        peak,
+        changes_per_second: changes as f64 / lasted,
+        heard: heard.duration_since(last),
+        at_end,
+        cpu,
+    })
 }
 
 fn is_complete(status: &Value, case: &Case) -> bool {
@@ -203,7 +233,7 @@ fn is_in_place(status: &Value, case: &Case) -> bool {
     let kernel = status["kernel"].as_array().map(Vec::as_slice).unwrap_or_default();
     let installed: u64 = kernel.iter().filter_map(|family| family["installed"].as_u64()).sum();
     let written = kernel.iter().all(|family| family["wanted"] == family["installed"]);
-    written && installed > case.routes as u64 && status["policy"]["written"] == true
+    written && installed == case.routes as u64 + OWN_RANGES && status["policy"]["written"] == true
 }
 
 /// The daemon under test; it ends with this value.

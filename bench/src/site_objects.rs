@@ -98,18 +98,20 @@ impl Site {
                     ip["address"].as_str()?.split('/').next().map(|address| json!({ "ip": address }))
                 })
                 .collect();
+            object["status"]["phase"] = "Running".into();
             object["status"]["podIP"] =
                 addresses.first().map(|first| first["ip"].clone()).unwrap_or_default();
             object["status"]["podIPs"] = json!(addresses);
             server.put(object);
-            // The namespace lives as long as somebody has it open: the link in it keeps the pod wired no longer.
+            // It lives as long as this process has it open.
             std::mem::forget(pod);
         }
         Ok(self.local)
     }
 
-    /// Pods of other nodes change so often: labels, then addresses, then they are made anew.
-    pub(crate) fn change(&self, server: &ApiServer, per_second: u32, lasting: Duration) {
+    /// Pods of other nodes change so often: of four, three have other labels, and one goes and comes again. Gives how
+    /// many have changed.
+    pub(crate) fn change(&self, server: &ApiServer, per_second: u32, lasting: Duration) -> usize {
         let begin = Instant::now();
         let mut round = 0_usize;
         while begin.elapsed() < lasting {
@@ -128,12 +130,21 @@ impl Site {
             let due = Duration::from_secs(1) * round as u32 / per_second;
             std::thread::sleep(due.saturating_sub(begin.elapsed()));
         }
+        round
+    }
+
+    /// One more pod on another node, in the namespace of a local pod.
+    pub(crate) fn add(&self, server: &ApiServer) {
+        server.put(self.pod(self.pods.next_multiple_of(self.namespaces), 0));
     }
 
     fn policy(&self, number: usize) -> Value {
-        let selector = json!({ "matchLabels": { "app": format!("app-{}", number % APPS) } });
-        let from =
-            json!([{ "podSelector": { "matchLabels": { "app": format!("app-{}", (number + 1) % APPS) } } }]);
+        let of_app = |app: usize| json!({ "matchLabels": { "app": format!("app-{}", app % APPS) } });
+        // First each namespace keeps to itself; then one app lets in another.
+        let (selector, from) = match number < self.namespaces {
+            true => (json!({}), json!([{ "podSelector": {} }])),
+            false => (of_app(number), json!([{ "podSelector": of_app(number + 1) }])),
+        };
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": { "namespace": self.namespace_of(number), "name": format!("policy-{number}") },
@@ -145,12 +156,12 @@ impl Site {
         format!("team-{}", number % self.namespaces)
     }
 
-    /// With all that a pod carries: some 4 KB.
+    /// With all that a pod carries: some 4 KB. Those of the node under test have no addresses before they are wired.
     fn pod(&self, number: usize, version: usize) -> Value {
         let on = if number < self.local { 0 } else { 1 + number % (self.nodes - 1) };
         let app = format!("app-{}", (number / self.namespaces) % APPS);
         let addresses = [
-            format!("10.{}.{}.{}", 128 + on / 256 % 100, on % 256, 1 + number / self.nodes % 250),
+            format!("10.{}.{}.{}", 128 + on / 256 % 100, on % 256, 1 + number / (self.nodes - 1) % 250),
             format!("fd00:{on:x}::{number:x}"),
         ];
         let container = |name: &str| {
@@ -165,7 +176,7 @@ impl Site {
                 "terminationMessagePath": "/dev/termination-log", "imagePullPolicy": "IfNotPresent",
             })
         };
-        json!({
+        let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "namespace": self.namespace_of(number), "name": format!("{app}-6d4cf56db6-{number:06x}"),
@@ -189,7 +200,11 @@ impl Site {
                 "conditions": (["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(|name| json!({ "type": name, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }))),
                 "containerStatuses": (["main", "sidecar"].map(|name| json!({ "name": name, "ready": true, "restartCount": version, "image": "i", "imageID": format!("registry.example/i@sha256:{number:064x}"), "containerID": format!("containerd://{number:064x}"), "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } } }))),
             },
-        })
+        });
+        if number < self.local {
+            pod["status"] = json!({ "phase": "Pending", "hostIP": node_address(on) });
+        }
+        pod
     }
 }
 
