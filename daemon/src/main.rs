@@ -1,11 +1,13 @@
 //! Reads the command line and runs the daemon.
-#![forbid(unsafe_code)]
+
+mod heap;
 
 use anyhow::Context;
 use cambricd::{args::Args, daemon, log};
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
+    heap::keep_small();
     let args = Args::parse();
     let log = log::start(&args.log, args.log_format)?;
     // Two: while one makes system calls for many routes, the other goes on answering peers. Which task runs
