@@ -60,27 +60,48 @@ pub(crate) enum Reach {
 #[derive(Clone)]
 pub(crate) struct Up {
     pub(crate) configured: Configured,
-    /// Another number after each doubt.
-    pub(crate) epoch: u64,
-    /// Another number for another cluster.
-    pub(crate) cluster: u64,
+    /// Another number for another cluster, and for another configuration.
+    pub(crate) place: Place,
     /// The version it had come to when it was asked, which was then.
     pub(crate) version: Option<(Version, Instant)>,
+}
+
+/// Which cluster is spoken with, and by which configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) cluster: u64,
+    configuration: u64,
 }
 
 /// What those hold who speak with the server.
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) reach: watch::Receiver<Reach>,
-    doubts: mpsc::Sender<u64>,
+    doubts: mpsc::Sender<Instant>,
 }
 
 impl Link {
+    /// Waits until what is spoken with is elsewhere; for ever if it stays. Cancel-safe.
+    pub(crate) async fn moved(&self, from: Place) {
+        let mut reach = self.reach.clone();
+        let is_elsewhere = |reach: &Reach| matches!(reach, Reach::Up(up) if up.place != from);
+        if reach.wait_for(is_elsewhere).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether what was asked there still counts; waits while that is being asked.
+    pub(crate) async fn is_at(&self, place: Place) -> bool {
+        let mut reach = self.reach.clone();
+        let known = reach.wait_for(|reach| !matches!(reach, Reach::Asking)).await;
+        matches!(known.as_deref(), Ok(Reach::Up(up)) if up.place == place)
+    }
+
     /// The server did not answer, or a stream of it broke off: it is asked again before anybody else speaks with it.
     /// One doubt of many about the same time counts.
-    pub(crate) fn doubt(&self, epoch: u64) {
+    pub(crate) fn doubt(&self) {
         // When there is no room, others have doubts enough.
-        _ = self.doubts.try_send(epoch);
+        _ = self.doubts.try_send(Instant::now());
     }
 }
 
@@ -89,13 +110,13 @@ pub(crate) struct Connection {
     origin: Origin,
     reach: watch::Sender<Reach>,
     clients: watch::Sender<Option<Client>>,
-    doubts: mpsc::Receiver<u64>,
+    doubts: mpsc::Receiver<Instant>,
     keeper: mpsc::Sender<Message>,
     /// The uid of kube-system whose objects are known.
     identity: Option<String>,
     jitter: Jitter,
-    epoch: u64,
-    cluster: u64,
+    has_asked: bool,
+    place: Place,
 }
 
 impl Connection {
@@ -108,8 +129,9 @@ impl Connection {
     ) -> (Connection, Link) {
         let (reach, seen) = watch::channel(Reach::Asking);
         let (doubt, doubts) = mpsc::channel(32);
+        let (has_asked, place) = (false, Place::default());
         let connection =
-            Connection { origin, reach, clients, doubts, keeper, identity, jitter, epoch: 0, cluster: 0 };
+            Connection { origin, reach, clients, doubts, keeper, identity, jitter, has_asked, place };
         (connection, Link { reach: seen, doubts: doubt })
     }
 
@@ -117,6 +139,7 @@ impl Connection {
     pub(crate) async fn run(mut self) {
         while !self.keeper.is_closed() {
             let (configured, stamps) = self.configured().await;
+            self.place.configuration += 1;
             self.clients.send_replace(Some(configured.client.clone()));
             self.tell(Message::Server(Some(configured.server.clone()))).await;
             tokio::select! {
@@ -162,7 +185,7 @@ impl Connection {
         self.reach.send_replace(Reach::Asking);
         while !self.keeper.is_closed() {
             let asked = Instant::now();
-            let Answer { uid: identity, version } = match ask(configured, self.epoch == 0).await {
+            let Answer { uid: identity, version } = match ask(configured, !self.has_asked).await {
                 Ok(answer) => answer,
                 Err(what) => {
                     self.fail(what).await;
@@ -190,7 +213,7 @@ impl Connection {
                     continue;
                 }
                 tracing::warn!(from = known, to = found, "another cluster counts from now on");
-                self.cluster += 1;
+                self.place.cluster += 1;
                 self.tell(Message::AnotherCluster).await;
             }
             another = None;
@@ -200,13 +223,13 @@ impl Connection {
             }
             self.tell(Message::Trouble(None)).await;
             backoff.reset();
-            self.epoch += 1;
+            self.has_asked = true;
             let version = version.map(|version| (version, asked));
-            let up = Up { configured: configured.clone(), epoch: self.epoch, cluster: self.cluster, version };
+            let up = Up { configured: configured.clone(), place: self.place, version };
             self.reach.send_replace(Reach::Up(Box::new(up)));
             loop {
                 match self.doubts.recv().await {
-                    Some(epoch) if epoch == self.epoch => break,
+                    Some(at) if at > asked => break,
                     // What was doubted before it was asked last.
                     Some(_) => {}
                     None => return,

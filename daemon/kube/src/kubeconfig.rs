@@ -6,7 +6,7 @@
 
 use std::error::Error as _;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,12 +36,13 @@ pub(crate) struct Fields {
     pub(crate) user: String,
 }
 
-/// The files a configuration is made of, and how they were.
+/// The files a configuration is made of, and what was in them. Not when they were written: kubelet writes all of a volume
+/// anew when a token of it is renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 
-/// Inode, length and time of the last change, with its nanoseconds.
-type Stamp = (u64, u64, i64, i64);
+/// Length and hash. Nothing secret is kept for it.
+type Stamp = (usize, u64);
 
 impl Stamps {
     fn of(paths: impl IntoIterator<Item = PathBuf>) -> Stamps {
@@ -55,8 +56,10 @@ impl Stamps {
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    let content = fs::read(path).ok()?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&content);
+    Some((content.len(), hasher.finish()))
 }
 
 /// Reads the configuration: `None` for the service account. Blocks on the disk; within a runtime.
@@ -132,13 +135,20 @@ impl Named {
         authority.chain(of_user.flatten()).map(PathBuf::from).collect()
     }
 
-    fn configured(&self, path: &Path, kubeconfig: Kubeconfig) -> Result<Configured, String> {
+    fn configured(&self, path: &Path, mut kubeconfig: Kubeconfig) -> Result<Configured, String> {
         let cluster = format!("clusters[{}].cluster", self.cluster);
+        let own = kubeconfig.clusters.iter_mut().find(|named| named.name == self.cluster);
+        if let Some(own) = own.and_then(|named| named.cluster.as_mut()) {
+            if own.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
+                return Err(format!("{cluster}.proxy-url: a proxy is not supported: remove the field"));
+            }
+            // Or else kube reads HTTPS_PROXY: a node reaches its API server by its own routes. It goes again in `client`.
+            own.proxy_url = Some("http://not-used.invalid".to_owned());
+        }
         let user = format!("users[{}].user", self.user.as_deref().unwrap_or_default());
         let config = Config::try_from(kubeconfig).map_err(|error| match error {
             KubeconfigError::MissingClusterUrl => format!("{cluster}.server: not set"),
             KubeconfigError::ParseClusterUrl(error) => format!("{cluster}.server: no URL: {error}"),
-            KubeconfigError::ParseProxyUrl(error) => format!("{cluster}.proxy-url: no URL: {error}"),
             KubeconfigError::LoadCertificateAuthority(error) => {
                 format!("{cluster}.certificate-authority{}", of_data(&error))
             }
@@ -152,7 +162,7 @@ impl Named {
         {
             return Err(format!(
                 "{cluster}.server: {:?} is no URL as https://HOST:PORT",
-                config.cluster_url.to_string()
+                shown(&config.cluster_url)
             ));
         }
         if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
@@ -220,8 +230,19 @@ fn client(mut config: Config, fields: Fields) -> Result<Configured, kube::Error>
     // A watch may be silent: its own limit is in list_watch. What is tried again is tried again there, too.
     config.read_timeout = None;
     config.default_retry = false;
-    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    config.proxy_url = None;
+    let server = shown(&config.cluster_url);
     Ok(Configured { client: Client::try_from(config)?, server, fields })
+}
+
+/// A URL without the user and the password that it may hold.
+fn shown(url: &http::Uri) -> String {
+    let text = url.to_string();
+    let text = text.trim_end_matches('/');
+    match url.authority().and_then(|authority| authority.as_str().rsplit_once('@')) {
+        Some((credentials, _)) => text.replacen(&format!("{credentials}@"), "", 1),
+        None => text.to_owned(),
+    }
 }
 
 /// An error with all that it is from, each said once.
@@ -262,6 +283,37 @@ impl Configured {
         match fields.server.is_empty() {
             true => what,
             false => format!("{server} ({}): {what}", fields.server),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_written_anew_with_the_same_content_are_the_same() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (path, aside) = (folder.path().join("ca.crt"), folder.path().join("new"));
+        fs::write(&path, "one").expect("own folder");
+        let stamps = Stamps::of([path.clone()]);
+        for (content, is_current) in [("one", true), ("two", false)] {
+            fs::write(&aside, content).expect("own folder");
+            fs::rename(&aside, &path).expect("own folder");
+            assert_eq!(stamps.are_current(), is_current, "{content}");
+        }
+        fs::remove_file(&path).expect("own folder");
+        assert!(!stamps.are_current());
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_not_shown() {
+        for (url, wanted) in [
+            ("https://admin:secret@192.0.2.1:6443/", "https://192.0.2.1:6443"),
+            ("https://192.0.2.1:6443", "https://192.0.2.1:6443"),
+            ("https://[2001:db8::1]:6443/a", "https://[2001:db8::1]:6443/a"),
+        ] {
+            assert_eq!(shown(&url.parse().expect("a URL")), wanted);
         }
     }
 }

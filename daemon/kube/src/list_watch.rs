@@ -36,7 +36,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::backoff::{Allowance, Backoff, Jitter};
 use crate::cache::{Event, Verdict};
-use crate::connection::{LONGEST, Link, Reach, Up};
+use crate::connection::{LONGEST, Link, Place, Reach, Up};
 use crate::keeper::Message;
 use crate::kinds::Kind;
 use crate::picture::KindState;
@@ -229,7 +229,7 @@ impl Follower {
                 Ok(()) => {}
                 Err(Stop::Ended) => return,
                 Err(Stop::Failed(failure)) => {
-                    if self.recover(failure, up.epoch).await.is_err() {
+                    if self.recover(failure).await.is_err() {
                         return;
                     }
                 }
@@ -248,8 +248,8 @@ impl Follower {
                         self.backoff.reset();
                         sleep(self.jitter.up_to(Duration::from_secs(1))).await;
                     }
-                    if up.cluster != self.cluster {
-                        (self.cluster, self.from) = (up.cluster, None);
+                    if up.place.cluster != self.cluster {
+                        (self.cluster, self.from) = (up.place.cluster, None);
                     }
                     if let (Some((version, asked)), Some(from)) = (&up.version, &self.from)
                         && self.told <= *asked
@@ -347,9 +347,9 @@ impl Follower {
             }
             if let Some(version) = end {
                 self.paged.forget();
-                self.judge(version).await?;
+                self.judge(version, up.place).await?;
                 let rest = told.collect();
-                return self.follow(lines, rest, begun, duration).await;
+                return self.follow(up.place, lines, rest, begun, duration).await;
             }
         }
     }
@@ -369,11 +369,14 @@ impl Follower {
                 break page.version;
             }
         };
-        self.judge(version).await
+        self.judge(version, up.place).await
     }
 
     /// Whether what was listed is what is known now. A watch goes on from it.
-    async fn judge(&mut self, version: Version) -> Result<(), Stop> {
+    async fn judge(&mut self, version: Version, place: Place) -> Result<(), Stop> {
+        if !self.link.is_at(place).await {
+            return Err(Failure::Torn(format!("list {}: the server is another by now", self.kind)).into());
+        }
         let (answer, verdict) = oneshot::channel();
         self.tell(Message::Listed(self.kind, version, answer)).await?;
         let verdict = verdict.await.map_err(|_| Ended)?;
@@ -395,12 +398,13 @@ impl Follower {
         let begun = Instant::now();
         let query = format!("resourceVersion={from}&timeoutSeconds={}", duration.as_secs());
         let lines = request::watch(&up.configured, self.kind, &query).await?;
-        self.follow(lines, Vec::new(), begun, duration).await
+        self.follow(up.place, lines, Vec::new(), begun, duration).await
     }
 
     /// Hands on what a watch tells, until it ends.
     async fn follow(
         &mut self,
+        place: Place,
         mut lines: Lines,
         told: Vec<Line>,
         begun: Instant,
@@ -418,7 +422,12 @@ impl Follower {
                 self.hand_on(lines_told).await?;
             }
             let rest = (duration + EARLY).saturating_sub(begun.elapsed());
-            told = lines.next(if had_bookmark { rest.min(SILENCE) } else { rest }).await?;
+            tokio::select! {
+                biased;
+                // Go on there.
+                () = self.link.moved(place) => return Ok(()),
+                next = lines.next(if had_bookmark { rest.min(SILENCE) } else { rest }) => told = next?,
+            }
         }
         if begun.elapsed() + EARLY < duration {
             let what = format!("watch {}: it ended before its time", self.kind.resource_and_group());
@@ -452,12 +461,12 @@ impl Follower {
     }
 
     /// Says what is wrong, and waits as long as it takes until it may go on.
-    async fn recover(&mut self, failure: Failure, epoch: u64) -> Result<(), Ended> {
+    async fn recover(&mut self, failure: Failure) -> Result<(), Ended> {
         tracing::debug!(kind = %self.kind, failure = ?failure, "what the server shows is interrupted");
         match failure {
             Failure::Unreachable(what) => {
                 self.tell_state(KindState::Away(what)).await?;
-                self.link.doubt(epoch);
+                self.link.doubt();
                 self.pause().await;
             }
             Failure::Refused(what) => {
@@ -481,7 +490,7 @@ impl Follower {
             }
             Failure::Silent => {
                 self.note_stuck();
-                self.link.doubt(epoch);
+                self.link.doubt();
                 self.pause().await;
             }
             Failure::Torn(what) => {
@@ -489,7 +498,7 @@ impl Follower {
                 if self.torn > 1 {
                     self.tell_state(KindState::Away(what)).await?;
                 }
-                self.link.doubt(epoch);
+                self.link.doubt();
                 self.pause().await;
             }
             Failure::Older(what) => {

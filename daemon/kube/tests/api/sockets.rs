@@ -107,6 +107,12 @@ async fn what_is_wrong_with_a_kubeconfig_is_said_with_file_and_field_and_mended_
             format!("{file}: clusters[double].cluster.server: not set"),
         ),
         (
+            Some(with(|config| {
+                config["clusters"][0]["cluster"]["proxy-url"] = "http://a:secret@192.0.2.9:3128".into()
+            })),
+            format!("{file}: clusters[double].cluster.proxy-url: a proxy is not supported"),
+        ),
+        (
             Some(with(|config| config["clusters"][0]["cluster"]["server"] = "not a URL".into())),
             format!("{file}: clusters[double].cluster.server: "),
         ),
@@ -152,7 +158,7 @@ async fn what_is_wrong_with_a_kubeconfig_is_said_with_file_and_field_and_mended_
             rig.write(&text);
         }
         let what = trouble(&mut follows, &wanted).await;
-        assert!(!what.contains('\n') && what.len() < 500, "{what}");
+        assert!(!what.contains('\n') && what.len() < 500 && !what.contains("secret"), "{what}");
     }
     rig.write(&rig.good().to_string());
     let picture = follows.until_watching().await;
@@ -181,10 +187,20 @@ async fn another_configuration_is_taken_while_all_goes_well() {
     let mut clients = follows.kube.clients();
     clients.borrow_and_update();
     let second = rig.server.listen_tls(local(), &rig.certificates).expect("a socket");
+    rig.server.forget_requests();
     rig.write(&second.kubeconfig_with_certificate(rig.certificates.client()));
     follows.until("it is another", |picture| picture.health.server == Some(second.url())).await;
     clients.changed().await.expect("it runs");
     assert!(clients.borrow().is_some());
+    // Watches by the former one are ended, though they would go on.
+    let is_watched = || counts(&rig.server.requests()).contains_key("watch pods");
+    let watched = async {
+        while !is_watched() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), watched).await.expect("they are begun anew");
+    assert_eq!(lists(&rig.server), Default::default(), "from where they were");
     // The first one may go now.
     let Rig { server, listener, .. } = rig;
     drop(listener);
