@@ -124,10 +124,10 @@ impl<T: Clone + PartialEq> Cache<T> {
         Cache { objects, version, seen, is_shown: false, newest, listing: None, older: None }
     }
 
-    /// What an earlier run knew, all of it, up to `version`.
-    pub(crate) fn restored(objects: Shared<Key, Known<T>>, version: Version) -> Cache<T> {
+    /// What an earlier run knew, all of it, up to `version`; `seen` is the highest that it saw.
+    pub(crate) fn restored(objects: Shared<Key, Known<T>>, version: Version, seen: Version) -> Cache<T> {
         let newest = objects.iter().filter_map(|(_, known)| known.created).max();
-        let (version, seen) = (Some(version.clone()), Some(version));
+        let (version, seen) = (Some(version), Some(seen));
         Cache { objects, version, seen, is_shown: true, newest, listing: None, older: None }
     }
 
@@ -167,10 +167,11 @@ impl<T: Clone + PartialEq> Cache<T> {
         self.note_shown(key.clone());
         let seen = self.listing.as_ref().and_then(|listing| listing.seen.as_ref());
         let is_sure = match (self.objects.get(&key), seen) {
+            // What is known counts no longer: after a restored backup an equal version may say something else.
+            (known, None) => known.is_none(),
             (Some(known), _) if found.uid == known.uid && found.version == known.version => return None,
             (Some(known), _) if found.uid == known.uid => found.version.is_newer_than(&known.version),
             (_, Some(seen)) => found.version.is_newer_than(seen),
-            (known, None) => known.is_none(),
         };
         if is_sure {
             return self.take(key, found);
@@ -298,7 +299,7 @@ impl<T: Clone + PartialEq> Cache<T> {
     }
 }
 
-fn raise(highest: &mut Option<Version>, version: &Version) {
+pub(crate) fn raise(highest: &mut Option<Version>, version: &Version) {
     if highest.as_ref().is_none_or(|highest| !version.is_older_than(highest)) {
         *highest = Some(version.clone());
     }

@@ -11,7 +11,9 @@
 //! Changes are appended as they come, and the file is written anew (aside, to the disk, and moved into place) when what
 //! was appended has grown to what it began with. A last line that was cut off is dropped: what is before it is a state
 //! that was. Appending is not waited for to reach the disk: after a loss of power the file may say less than was known,
-//! or be none, and the server is asked anyway.
+//! or have zeros where something was appended. What stands up to the last `version` before a line that cannot be read is
+//! used, as it is what was written anew, to the disk, at least; the highest version of all that can be read says how old
+//! a server's answer may be. The server is asked anyway.
 //!
 //! **Versions.** A file of an older format is read. One of a newer format was written by a later release before
 //! somebody went back to this one: it is moved aside as `Pod.format-2.jsonl` and not used; the later release finds the
@@ -27,7 +29,7 @@ use cambric_policy::change::Key;
 use cambric_policy::pod::Uid;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Known;
+use crate::cache::{Known, raise};
 use crate::kinds::Kind;
 use crate::shared::Shared;
 use crate::version::Version;
@@ -74,7 +76,11 @@ pub(crate) struct About {
 pub(crate) struct State {
     pub(crate) about: About,
     pub(crate) version: Version,
+    /// The highest version it names.
+    pub(crate) seen: Version,
     pub(crate) objects: Shared<Key, Known<Says>>,
+    /// Why what comes after that version is not used, if something does, in words.
+    pub(crate) torn: Option<String>,
 }
 
 /// What was found at a start.
@@ -101,6 +107,12 @@ enum Line {
     Put(Put),
     Gone(Name),
     Version(String),
+}
+
+/// The same, read.
+enum Change {
+    Object(Key, Option<Known<Says>>),
+    Version(Version),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -209,25 +221,54 @@ impl Journal {
     }
 
     fn state(&self, about: About, mut lines: Lines) -> Result<Option<State>, String> {
-        let (mut objects, mut version) = (Shared::default(), None);
-        let mut number = 1;
-        loop {
-            number += 1;
-            let fault = |what: String| format!("line {number}: {what}");
-            let Some(line) = lines.next().map_err(|error| fault(error.to_string()))? else { break };
-            match serde_json::from_slice(&line).map_err(|error| fault(error.to_string()))? {
-                Line::Put(put) => {
-                    let key = put.of.key();
-                    let says = put.says.read(self.kind, &put.of.name);
-                    let says = says.ok_or_else(|| fault(format!("{key} is no {}", self.kind)))?;
-                    let (uid, version) = (put.uid.as_deref().and_then(Uid::new), Version::new(&put.version));
-                    objects.insert(key, Known { uid, version, created: put.created, says });
+        let mut objects = Shared::default();
+        let (mut version, mut seen, mut torn) = (None, None, None);
+        let mut unsettled = Vec::new();
+        for number in 2.. {
+            match self.change(&mut lines) {
+                Ok(Some(Change::Object(key, known))) => {
+                    if let Some(known) = &known {
+                        raise(&mut seen, &known.version);
+                    }
+                    unsettled.push((key, known));
                 }
-                Line::Gone(name) => _ = objects.remove(&name.key()),
-                Line::Version(reached) => version = Some(Version::new(&reached)),
+                Ok(Some(Change::Version(reached))) => {
+                    raise(&mut seen, &reached);
+                    version = Some(reached);
+                    apply(&mut objects, &mut unsettled);
+                }
+                Ok(None) => {
+                    apply(&mut objects, &mut unsettled);
+                    break;
+                }
+                Err(what) if version.is_none() => return Err(format!("line {number}: {what}")),
+                Err(what) => {
+                    torn = Some(format!(
+                        "{}: line {number}: {what}; what is before it is used",
+                        self.path.display()
+                    ));
+                    break;
+                }
             }
         }
-        Ok(version.map(|version| State { about, version, objects }))
+        Ok(version.zip(seen).map(|(version, seen)| State { about, version, seen, objects, torn }))
+    }
+
+    /// What the next line says; `None`: there is no other.
+    fn change(&self, lines: &mut Lines) -> Result<Option<Change>, String> {
+        let Some(line) = lines.next().map_err(|error| error.to_string())? else { return Ok(None) };
+        let change = match serde_json::from_slice(&line).map_err(|error| error.to_string())? {
+            Line::Put(put) => {
+                let key = put.of.key();
+                let says = put.says.read(self.kind, &put.of.name);
+                let says = says.ok_or_else(|| format!("{key} is no {}", self.kind))?;
+                let (uid, version) = (put.uid.as_deref().and_then(Uid::new), Version::new(&put.version));
+                Change::Object(key, Some(Known { uid, version, created: put.created, says }))
+            }
+            Line::Gone(name) => Change::Object(name.key(), None),
+            Line::Version(reached) => Change::Version(Version::new(&reached)),
+        };
+        Ok(Some(change))
     }
 
     fn write_anew(&self, update: &Update) -> io::Result<Open> {
@@ -285,6 +326,15 @@ impl Name {
     fn key(&self) -> Key {
         let namespace = atoms::text(self.namespace.as_deref().unwrap_or_default());
         Key { namespace, name: self.name.as_str().into() }
+    }
+}
+
+fn apply(objects: &mut Shared<Key, Known<Says>>, changes: &mut Vec<(Key, Option<Known<Says>>)>) {
+    for (key, known) in changes.drain(..) {
+        match known {
+            Some(known) => _ = objects.insert(key, known),
+            None => _ = objects.remove(&key),
+        }
     }
 }
 

@@ -98,6 +98,8 @@ struct Kept {
     unwritten: HashSet<Key>,
     /// What was written last, or is being written.
     written: Option<Version>,
+    /// How far it was known when the server had no such kind any more: of that there is none, also for the next run.
+    emptied: Option<Version>,
     /// Must be written whatever else changed.
     is_unwritten: bool,
 }
@@ -170,7 +172,11 @@ impl Keeper {
                     for (key, known) in state.objects.iter() {
                         keeper.picture.put(kind, key, Some(&known.says));
                     }
-                    kept.cache = Cache::restored(state.objects, state.version);
+                    // It is written anew with what is known next.
+                    if let Some(what) = state.torn {
+                        tracing::warn!(error = what, "a snapshot is used in part");
+                    }
+                    kept.cache = Cache::restored(state.objects, state.version, state.seen);
                 }
                 journal::Found::Unusable(what) => keeper.picture.health.journal.push(what),
             }
@@ -236,7 +242,12 @@ impl Keeper {
             }
             Message::Trouble(what) => self.note_trouble(what),
             Message::Identity(uid) => self.identity = Some(uid),
-            Message::AnotherCluster => self.kinds.iter_mut().for_each(|kept| kept.cache.give_history_up()),
+            Message::AnotherCluster => {
+                for kept in &mut self.kinds {
+                    kept.cache.give_history_up();
+                    kept.emptied = None;
+                }
+            }
             Message::Listing(kind) => {
                 let kept = &mut self.kinds[kind.index()];
                 kept.cache.begin_list();
@@ -251,6 +262,9 @@ impl Keeper {
                 let kept = &mut self.kinds[kind.index()];
                 let (changes, verdict) = kept.cache.end_list(version, Instant::now().into_std());
                 let unreadable = kept.unreadable_listed.take().unwrap_or_default();
+                if matches!(verdict, Verdict::Current(_)) {
+                    kept.emptied = None;
+                }
                 let is_first = matches!(verdict, Verdict::Current(_)) && kept.written.is_none();
                 kept.is_unwritten |= is_first;
                 let is_other = kept.unreadable != unreadable;
@@ -322,6 +336,7 @@ impl Keeper {
         let count = kept.cache.objects().len();
         if count == 0 || since >= MISSING_CONFIRMED {
             let was_shown = kept.cache.is_shown();
+            kept.emptied = kept.cache.version().cloned().or(kept.emptied.take());
             let changes = kept.cache.empty();
             kept.unreadable.clear();
             self.is_dirty |= !was_shown;
@@ -384,7 +399,7 @@ impl Keeper {
         let writable = self.kinds.iter().filter(|kept| kept.is_writable());
         let wait = writable.filter_map(|kept| match kept.is_unwritten || !kept.unwritten.is_empty() {
             true => Some(Duration::ZERO),
-            false => (kept.written.as_ref() != kept.cache.version()).then_some(VERSION_INTERVAL),
+            false => (kept.written.as_ref() != kept.version()).then_some(VERSION_INTERVAL),
         });
         wait.min()
     }
@@ -395,7 +410,7 @@ impl Keeper {
         let about = About { server: self.identity.clone(), paged_until: self.paged.known() };
         let mut updates = Vec::new();
         for kept in &mut self.kinds {
-            let Some(version) = kept.cache.version().filter(|_| kept.is_writable()).cloned() else {
+            let Some(version) = kept.version().filter(|_| kept.is_writable()).cloned() else {
                 continue;
             };
             if !kept.is_unwritten && kept.unwritten.is_empty() && kept.written.as_ref() == Some(&version) {
@@ -483,6 +498,7 @@ impl Kept {
             unreadable_listed: None,
             unwritten: HashSet::new(),
             written: None,
+            emptied: None,
             is_unwritten: false,
         }
     }
@@ -519,9 +535,14 @@ impl Kept {
         }
     }
 
+    /// Up to where all of it is known.
+    fn version(&self) -> Option<&Version> {
+        self.cache.version().or(self.emptied.as_ref())
+    }
+
     /// All of it is known, up to a version.
     fn is_writable(&self) -> bool {
-        self.cache.is_shown() && self.cache.version().is_some()
+        self.cache.is_shown() && self.version().is_some()
     }
 
     fn health(&self) -> KindHealth {
@@ -540,7 +561,7 @@ impl Kept {
 
 impl Picture {
     /// What an object says from now on; `None`: it is gone.
-    fn put(&mut self, kind: Kind, key: &Key, says: Option<&Says>) {
+    pub(crate) fn put(&mut self, kind: Kind, key: &Key, says: Option<&Says>) {
         match says {
             Some(Says::Pod(pod)) => _ = self.pods.insert(key.clone(), pod.clone()),
             Some(Says::Policy(policy)) => _ = self.policies.insert(key.clone(), policy.clone()),

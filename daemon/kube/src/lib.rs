@@ -39,7 +39,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use crate::picture::{DocumentId, Health, KindHealth, KindState, Picture, Trouble};
+pub use crate::picture::{
+    DocumentId, Health, KindHealth, KindState, NETWORK_UNAVAILABLE, NOT_READY_TAINT, Picture, Trouble,
+};
 pub use crate::shared::Shared;
 
 use crate::backoff::Jitter;

@@ -9,7 +9,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde_json::Value;
 
 use crate::Pod;
+use crate::kinds::Kind;
 use crate::shared::Shared;
+use crate::wire::{self, Found};
+
+/// The taint that keeps pods away from a node that has no routes yet.
+pub const NOT_READY_TAINT: &str = "cambric.dev/not-ready";
+/// The condition of a Node whose pods cannot be reached.
+pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 
 /// All that is known. Two pictures share what they have in common: a clone is cheap, and so is looking for what they
 /// differ in.
@@ -21,13 +28,34 @@ pub struct Picture {
     pub namespaces: Shared<Arc<str>, Arc<Namespace>>,
     /// Those with faults among them.
     pub policies: Shared<Key, Arc<PolicyObject>>,
-    /// Nodes, of which only labels, uid, creationTimestamp, ranges of pods and addresses are kept, and our kinds, whole
-    /// but for `metadata.managedFields` and `metadata.resourceVersion`. `apiVersion` and `kind` are always there.
+    /// Nodes, of which only labels, uid, creationTimestamp, ranges of pods and addresses are kept, and, if they are
+    /// there, [`NOT_READY_TAINT`] (key and effect) and a true [`NETWORK_UNAVAILABLE`] (type and status); and our kinds,
+    /// whole but for `metadata.managedFields` and `metadata.resourceVersion`. `apiVersion` and `kind` are always there.
     pub documents: Shared<DocumentId, Arc<Value>>,
     /// Every kind was shown once, by the server or by the snapshot.
     pub is_complete: bool,
     /// How it is known.
     pub health: Health,
+}
+
+impl Picture {
+    /// Takes an object in as if the server had shown it: what is kept of it is what is kept of all. For tests of those
+    /// who look at pictures.
+    ///
+    /// # Errors
+    /// It is of no kind that is watched, or cannot be read; in words.
+    pub fn show(&mut self, object: &Value) -> Result<(), String> {
+        let named = object["kind"].as_str().unwrap_or_default();
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == named);
+        let kind = kind.ok_or_else(|| format!("kind: {named:?} is not watched"))?;
+        match wire::read(kind, &object.to_string()) {
+            Found::Object(key, known) => {
+                self.put(kind, &key, Some(&known.says));
+                Ok(())
+            }
+            Found::Unreadable(_, what) | Found::Nameless(what) => Err(what),
+        }
+    }
 }
 
 /// Which object a document is of; all of these kinds are the cluster's.

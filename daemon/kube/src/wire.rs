@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::cache::{Event, Known};
 use crate::kinds::Kind;
+use crate::picture::{NETWORK_UNAVAILABLE, NOT_READY_TAINT};
 use crate::version::Version;
 
 /// What an object says that counts. Clones are cheap.
@@ -364,14 +365,37 @@ fn node(object: &str) -> Read {
         range: Option<Value>,
         #[serde(rename = "podCIDRs", skip_serializing_if = "Option::is_none")]
         ranges: Option<Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        taints: Option<Vec<Taint>>,
+    }
+    #[derive(Deserialize, Serialize)]
+    struct Taint {
+        #[serde(default)]
+        key: String,
+        #[serde(default)]
+        effect: String,
     }
     #[derive(Default, Deserialize, Serialize)]
     #[serde(default)]
     struct Status {
         #[serde(skip_serializing_if = "Option::is_none")]
         addresses: Option<Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        conditions: Option<Vec<Condition>>,
     }
-    let NodeWire { mut metadata, spec, status } = typed(object)?;
+    #[derive(Deserialize, Serialize)]
+    struct Condition {
+        #[serde(default)]
+        r#type: String,
+        #[serde(default)]
+        status: String,
+    }
+    let NodeWire { mut metadata, mut spec, mut status } = typed(object)?;
+    // Of these lists what this node answers: others change with every heartbeat, and there are thousands of nodes.
+    retain(&mut spec.taints, |taint| taint.key == NOT_READY_TAINT);
+    let is_said =
+        |condition: &Condition| condition.r#type == NETWORK_UNAVAILABLE && condition.status == "True";
+    retain(&mut status.conditions, is_said);
     let kept = json!({
         "name": metadata.name,
         "uid": metadata.uid,
@@ -383,6 +407,14 @@ fn node(object: &str) -> Read {
         "apiVersion": kind.api_version(), "kind": kind.name(), "metadata": kept, "spec": spec, "status": status,
     });
     Ok((metadata, Says::Document(Arc::new(value))))
+}
+
+/// A list of which nothing is left is none.
+fn retain<T>(list: &mut Option<Vec<T>>, is_kept: impl FnMut(&T) -> bool) {
+    if let Some(entries) = list {
+        entries.retain(is_kept);
+    }
+    *list = list.take().filter(|entries| !entries.is_empty());
 }
 
 fn document(kind: Kind, object: &str) -> Read {

@@ -63,7 +63,7 @@ fn what_is_kept_is_read_by_the_next_run_and_by_root_alone() {
     objects.insert(key("b"), document(6, 2));
     objects.remove(&key("a"));
     journal.keep(&update(&objects, &["a", "b"], 7)).expect("room");
-    let State { about: read, version, objects: known } = state(&below);
+    let State { about: read, version, objects: known, .. } = state(&below);
     assert_eq!((read, version, &known), (about(), Version::Number(7), &objects));
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     assert_eq!((mode(&below), mode(journal.path())), (0o700, 0o600));
@@ -173,7 +173,6 @@ fn what_is_no_journal_is_told() {
     let text = fs::read_to_string(journal.path()).expect("it is there");
     for (broken, why) in [
         (text.replacen("\"put\"", "\"pot\"", 1), "line 2"),
-        (format!("{text}nonsense\n"), "line 4"),
         ("nonsense\n".to_owned(), "the first line"),
         (String::new(), "no first line"),
         ("\0".repeat(10), "no first line"),
@@ -185,6 +184,37 @@ fn what_is_no_journal_is_told() {
     fs::remove_file(journal.path()).expect("own folder");
     fs::create_dir(journal.path()).expect("own folder");
     assert!(unusable(folder.path()).contains("cannot be read"));
+}
+
+#[test]
+fn what_is_torn_after_a_loss_of_power_costs_what_came_after_the_last_whole_state() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (mut journal, objects) = one(folder.path());
+    let text = fs::read_to_string(journal.path()).expect("it is there");
+    let mut more = objects.clone();
+    more.insert(key("b"), document(9, 2));
+    journal.keep(&update(&more, &["b"], 10)).expect("room");
+    let longer = fs::read_to_string(journal.path()).expect("it is there");
+    let last = longer.rfind("{\"version\"").expect("it is there");
+    let zeros = "\0".repeat(300);
+    for (broken, version, seen, known) in [
+        (format!("{text}{zeros}\n"), 5, 5, &objects),
+        (format!("{text}{zeros}{{\"version\":\"815\"}}\n"), 5, 5, &objects),
+        // The object of the torn update was seen, and is not used.
+        (format!("{}{zeros}\n", &longer[..last]), 5, 9, &objects),
+        (format!("{longer}nonsense\n{{\"version\":\"11\"}}\n"), 10, 10, &more),
+    ] {
+        fs::write(journal.path(), &broken).expect("own folder");
+        let state = state(folder.path());
+        assert_eq!((state.version, state.seen), (Version::Number(version), Version::Number(seen)));
+        assert_eq!(&state.objects, known);
+        let torn = state.torn.expect("it is told");
+        assert!(torn.contains("Node.jsonl: line ") && torn.ends_with("what is before it is used"), "{torn}");
+    }
+    let (mut journal, _) = read(folder.path());
+    journal.keep(&update(&more, &[], 12)).expect("room");
+    let state = state(folder.path());
+    assert_eq!((state.version, state.torn), (Version::Number(12), None), "it is written anew");
 }
 
 /// Nobody can write to it, and then somebody can again.

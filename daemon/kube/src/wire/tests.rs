@@ -91,6 +91,28 @@ fn a_heartbeat_of_a_node_says_nothing_new() {
 }
 
 #[test]
+fn of_taints_and_conditions_of_a_node_those_that_are_answered_are_kept() {
+    let node = |taints: Value, network: &str| {
+        let conditions = json!([{"type": "Ready", "status": "True"},
+            {"type": "NetworkUnavailable", "status": network, "reason": "r", "lastHeartbeatTime": "t"}]);
+        let (_, known) = shown(
+            Kind::Node,
+            json!({"metadata": metadata(), "spec": {"taints": taints}, "status": {"conditions": conditions}}),
+        );
+        let document = document(&known.says);
+        (document["spec"].clone(), document["status"].clone())
+    };
+    let ours = json!({"key": "cambric.dev/not-ready", "effect": "NoSchedule"});
+    let timed =
+        json!({"key": "cambric.dev/not-ready", "effect": "NoSchedule", "value": "x", "timeAdded": "t"});
+    let (spec, status) = node(json!([{"key": "other", "effect": "NoExecute"}, timed]), "True");
+    assert_eq!(spec, json!({"taints": [ours]}));
+    assert_eq!(status, json!({"conditions": [{"type": "NetworkUnavailable", "status": "True"}]}));
+    assert_eq!(node(json!([{"key": "other"}]), "False"), (json!({}), json!({})));
+    assert_eq!(node(Value::Null, "False"), (json!({}), json!({})));
+}
+
+#[test]
 fn our_kinds_are_whole_and_say_what_they_are() {
     let (_, known) =
         shown(Kind::BGPFilter, json!({"metadata": metadata(), "spec": {"rules": []}, "status": {}}));
