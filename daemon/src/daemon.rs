@@ -345,7 +345,7 @@ impl Daemon {
             tracing::warn!(problem = %problem, "a problem for the operator");
         }
         if origin != Origin::Report {
-            self.report.found(&new);
+            self.report.found(origin, &new);
         }
         self.state.send_modify(|state| state.problems = self.problems.in_words());
     }

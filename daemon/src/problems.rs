@@ -29,11 +29,18 @@ pub enum Origin {
 pub struct Problems(BTreeMap<Origin, BTreeSet<Problem>>);
 
 impl Problems {
-    /// Says what is wrong at `origin` now; gives what was not before.
+    /// Says what is wrong at `origin` now; gives what was not before. What is wrong with the source itself is the same
+    /// for as long as place and reason are: its words carry versions, times and the server's own.
     pub fn set(&mut self, origin: Origin, now: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
         let now: BTreeSet<Problem> = now.into_iter().collect();
         let before = self.0.insert(origin, now.clone()).unwrap_or_default();
-        now.difference(&before).cloned().collect()
+        let is_known = |problem: &Problem| {
+            let same = |known: &Problem| {
+                known.of.is_none() && known.place == problem.place && known.reason == problem.reason
+            };
+            origin == Origin::Source && problem.of.is_none() && before.iter().any(same)
+        };
+        now.difference(&before).filter(|problem| !is_known(problem)).cloned().collect()
     }
 
     /// For people, in a steady order.
@@ -45,6 +52,23 @@ impl Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_words_of_the_source_are_no_new_problem() {
+        let older = |kind: &str, version: u32| {
+            Problem::new(format!("API server x: {kind}"), format!("a list of version {version}"))
+        };
+        let mut problems = Problems::default();
+        assert_eq!(problems.set(Origin::Source, [older("Pod", 1)]), [older("Pod", 1)]);
+        let both = [older("Pod", 2), older("Node", 2)];
+        assert_eq!(problems.set(Origin::Source, both), [older("Node", 2)]);
+        assert_eq!(problems.in_words().len(), 2, "the latest words are shown");
+        assert!(problems.in_words().iter().all(|words| words.ends_with("version 2")));
+        assert_eq!(problems.set(Origin::Source, None), []);
+        assert_eq!(problems.set(Origin::Source, [older("Pod", 2)]), [older("Pod", 2)]);
+        problems.set(Origin::Objects, [older("Pod", 1)]);
+        assert_eq!(problems.set(Origin::Objects, [older("Pod", 2)]), [older("Pod", 2)], "others are");
+    }
 
     #[test]
     fn a_problem_is_new_once_until_it_is_gone() {

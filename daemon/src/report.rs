@@ -44,6 +44,7 @@ use self::words::{Api, Sessions};
 use crate::args::Switch;
 use crate::objects::Problem;
 use crate::policy::Policy;
+use crate::problems::Origin;
 use crate::source::Views;
 use crate::state::State;
 
@@ -151,10 +152,13 @@ impl Report {
     }
 
     /// These problems are new.
-    pub fn found<'a>(&self, problems: impl IntoIterator<Item = &'a Problem>) {
+    pub fn found<'a>(&self, origin: Origin, problems: impl IntoIterator<Item = &'a Problem>) {
         if let Some(on) = &self.on {
             for problem in problems {
-                on.teller.tell(words::problem(problem, on.teller.node()));
+                on.teller.tell(match origin {
+                    Origin::Source if problem.of.is_none() => words::source(problem),
+                    _ => words::problem(problem, on.teller.node()),
+                });
             }
         }
     }

@@ -8,6 +8,8 @@
 //! read at: a list that has become another in between is read again, and no taint of others is lost. Whatever is
 //! written is compared first: what is as it should be costs one GET.
 
+use std::time::Duration;
+
 use cambric_kube::{DocumentId, Picture};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -21,9 +23,12 @@ use crate::args::Switch;
 use crate::state::State;
 
 /// Keeps pods away from a node that has no routes yet.
-pub const TAINT: &str = "cambric.dev/not-ready";
+pub const TAINT: &str = cambric_kube::NOT_READY_TAINT;
 const EFFECT: &str = "NoSchedule";
-const CONDITION: &str = "NetworkUnavailable";
+const CONDITION: &str = cambric_kube::NETWORK_UNAVAILABLE;
+/// What somebody else says once this node is ready is answered no faster: the view may be behind, and others may go on
+/// saying it.
+const BETWEEN_ANSWERS: Duration = Duration::from_secs(10);
 /// How many times somebody else may be faster before there is a pause.
 const ATTEMPTS: u32 = 10;
 
@@ -49,6 +54,8 @@ pub(crate) enum OwnNode {
         uid: String,
         /// It has our taint.
         tainted: bool,
+        /// It says that pods on it cannot be reached.
+        unavailable: bool,
     },
     /// There is none.
     Gone,
@@ -58,7 +65,11 @@ impl OwnNode {
     pub(crate) fn of(picture: &Picture, name: &str) -> OwnNode {
         let id = DocumentId { kind: "Node".into(), name: name.into() };
         match picture.documents.get(&id) {
-            Some(node) => OwnNode::Present { uid: uid(node).to_owned(), tainted: is_tainted(node) },
+            Some(node) => OwnNode::Present {
+                uid: uid(node).to_owned(),
+                tainted: is_tainted(node),
+                unavailable: condition(node).is_some_and(|condition| condition["status"] == "True"),
+            },
             None if picture.health.kinds.get("Node").is_some_and(|kind| kind.is_shown) => OwnNode::Gone,
             None => OwnNode::Unknown,
         }
@@ -104,8 +115,7 @@ impl Wish {
             Wish::NotReady => ("True", "CambricNotReady", "routes and policies are not in place yet"),
             Wish::Ready => ("False", "CambricIsReady", "routes and policies are in place"),
         };
-        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-        let present = conditions.into_iter().flatten().find(|condition| condition["type"] == CONDITION);
+        let present = condition(node);
         let has = |field: &str, value: &str| present.is_some_and(|present| present[field] == value);
         if has("status", status) && has("reason", reason) && has("message", message) {
             return None;
@@ -125,6 +135,12 @@ impl Wish {
 
 fn uid(node: &Value) -> &str {
     node.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `NetworkUnavailable`, if `node` has it.
+fn condition(node: &Value) -> Option<&Value> {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().find(|condition| condition["type"] == CONDITION)
 }
 
 fn is_ours(taint: &Value) -> bool {
@@ -157,19 +173,23 @@ impl Keeper {
         let mut backoff = Backoff::new(hash([self.node.as_str(), "node"]));
         let mut done: Option<(String, Wish)> = None;
         let mut not_before: Option<Instant> = None;
+        let mut answered: Option<Instant> = None;
         loop {
+            let now = Instant::now();
+            answered = answered.filter(|at| now.saturating_duration_since(*at) < BETWEEN_ANSWERS);
             if self.state.borrow_and_update().ready {
                 self.life = Life::Serving;
             }
             let client = self.clients.borrow_and_update().clone();
             let own = self.own.borrow_and_update().clone();
-            let may_try = not_before.is_none_or(|until| until <= Instant::now());
-            if let (true, Some(client), Some((uid, wish))) = (may_try, client, self.to_do(own, done.as_ref()))
-            {
+            let may_try = not_before.is_none_or(|until| until <= now);
+            let to_do = self.to_do(own, done.as_ref(), answered);
+            if let (true, Some(client), Some((uid, wish))) = (may_try, client, to_do) {
                 not_before = None;
                 match self.reconcile(&client, &uid, wish).await {
                     Ok(()) => {
                         done = Some((uid, wish));
+                        answered = Some(Instant::now());
                         backoff.reset();
                         self.troubles.set("node", None);
                     }
@@ -192,17 +212,23 @@ impl Keeper {
                 }
                 // Changes all the time, and is no reason to try again sooner.
                 changed = self.state.changed() => if changed.is_err() { return },
-                () = at(not_before) => {}
+                () = at(not_before.or(answered.map(|at| at + BETWEEN_ANSWERS))) => {}
             }
         }
     }
 
-    /// Which object should say what, unless it does.
-    fn to_do(&self, own: OwnNode, done: Option<&(String, Wish)>) -> Option<(String, Wish)> {
-        let OwnNode::Present { uid, tainted } = own else { return None };
+    /// Which object should say what, unless it does; what was `answered` just now is not looked at again.
+    fn to_do(
+        &self,
+        own: OwnNode,
+        done: Option<&(String, Wish)>,
+        answered: Option<Instant>,
+    ) -> Option<(String, Wish)> {
+        let OwnNode::Present { uid, tainted, unavailable } = own else { return None };
         let wish = Wish::of(self.life)?;
         let is_done = done.is_some_and(|(of, what)| *of == uid && *what == wish);
-        let is_undone = wish == Wish::Ready && tainted && self.node_taint == Switch::On;
+        let is_said = (tainted && self.node_taint == Switch::On) || unavailable;
+        let is_undone = wish == Wish::Ready && is_said && answered.is_none();
         (!is_done || is_undone).then_some((uid, wish))
     }
 
@@ -345,7 +371,7 @@ mod tests {
         assert_eq!(OwnNode::of(&picture, "n1"), OwnNode::Gone);
         let id = DocumentId { kind: "Node".into(), name: "n1".into() };
         picture.documents.insert(id, Arc::new(node(&[ours()], &[])));
-        let present = OwnNode::Present { uid: "1".to_owned(), tainted: true };
+        let present = OwnNode::Present { uid: "1".to_owned(), tainted: true, unavailable: false };
         assert_eq!(OwnNode::of(&picture, "n1"), present);
     }
 }

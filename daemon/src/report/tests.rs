@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use cambric_apiserver_double::{ApiServer, Fault};
-use cambric_kube::{DocumentId, KindHealth, KindState};
+use cambric_kube::{KindHealth, KindState};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -92,9 +92,7 @@ async fn a_while() {
 fn picture(server: &ApiServer) -> Picture {
     let mut picture = Picture::default();
     for node in server.list("v1", "Node") {
-        let name = node["metadata"]["name"].as_str().expect("a name");
-        let id = DocumentId { kind: "Node".into(), name: name.into() };
-        picture.documents.insert(id, Arc::new(node));
+        picture.show(&node).expect("a Node");
     }
     let nodes = KindHealth {
         objects: picture.documents.len(),
@@ -213,6 +211,30 @@ async fn taint_of_a_kubelet_is_lifted_also_if_it_comes_later() {
     server.put(node);
     rig.see();
     until("lifted", || taints(&server).is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_somebody_else_calls_unavailable_later_is_called_available_again() {
+    let server = server_with(json!([]));
+    let rig = Rig::start(&server, Life::Adopted, Switch::Off);
+    rig.become_ready();
+    until("ready", || network(&server) == says("False", "CambricIsReady")).await;
+    rig.see();
+    a_while().await;
+    let of_another = json!([{ "type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated" }]);
+    let mut node = node(&server);
+    node["status"]["conditions"] = of_another;
+    server.put(node);
+    server.forget_requests();
+    rig.see();
+    until("answered", || network(&server) == says("False", "CambricIsReady")).await;
+    assert_eq!(rig.asked(), ["get nodes", "patch nodes/status"]);
+    // A view that stays behind is looked at now and then, and not each time that anything happens.
+    for _ in 0..300 {
+        rig.state.send_modify(|_| {});
+        sleep(TICK).await;
+    }
+    assert!(rig.asked().len() < 8, "{:?}", rig.asked());
 }
 
 #[tokio::test(start_paused = true)]

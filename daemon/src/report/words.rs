@@ -65,6 +65,21 @@ pub(super) fn problem(problem: &Problem, own: &str) -> Happening {
     Happening { about, severity: Severity::Warning, reason, action: "Configuring", subject, note }
 }
 
+/// Something is wrong with the source itself. All nodes see it, for each kind and with other numbers each time: one Event
+/// a node says that it is so, and whoever reads it asks the node for the rest.
+pub(super) fn source(problem: &Problem) -> Happening {
+    let (reason, note) = match &problem.reason {
+        Reason::Missing => ("Missing", "kinds of cambric.dev are not installed: there is none of them"),
+        Reason::Unreadable => (
+            "Unreadable",
+            "the API server does not answer, refuses, or shows an older state than is known: what is known stays in force",
+        ),
+        _ => return of_node(Severity::Warning, "Problem", "Watching", "source", problem.to_string()),
+    };
+    let note = format!("{note}; the log and the status of cambricd on this node say which");
+    of_node(Severity::Warning, reason, "Watching", "source", note)
+}
+
 /// The own Node has come or gone.
 pub(super) fn own_node(name: &str, before: &OwnNode, now: &OwnNode) -> Option<Happening> {
     match (before, now) {
@@ -181,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_the_source_is_one_happening_whatever_kind_and_numbers_it_names() {
+        let of = |kind: &str, version: u32| {
+            let what = format!("a list of version {version} came after version 9");
+            source(&Problem::new(format!("API server x: {kind}"), what).because(Reason::Unreadable))
+        };
+        assert_eq!(of("Pod", 1), of("Node", 2));
+        assert_eq!((of("Pod", 1).about, of("Pod", 1).reason), (About::Node, "Unreadable"));
+        let missing = source(&Problem::new("x", "404").because(Reason::Missing));
+        assert_eq!((missing.reason, missing.severity), ("Missing", Severity::Warning));
+    }
+
+    #[test]
     fn a_server_that_was_away_for_long_is_told_when_it_is_back() {
         let (mut api, start) = (Api::default(), Instant::now());
         let well = Health::default();
@@ -200,7 +227,7 @@ mod tests {
 
     #[test]
     fn own_node_that_goes_is_an_alarm_and_its_return_is_told() {
-        let present = OwnNode::Present { uid: "1".to_owned(), tainted: false };
+        let present = OwnNode::Present { uid: "1".to_owned(), tainted: false, unavailable: false };
         let gone = own_node("n1", &present, &OwnNode::Gone).expect("news");
         assert_eq!((gone.reason, gone.severity), ("OwnNodeGone", Severity::Warning));
         assert_eq!(own_node("n1", &OwnNode::Gone, &present).expect("news").reason, "OwnNodeBack");
