@@ -25,6 +25,8 @@ const SERIES: Duration = Duration::from_secs(600);
 const BETWEEN_COUNTS: Duration = Duration::from_secs(60);
 /// How often any series of the node moves at most.
 const BETWEEN_AGAINS: Duration = Duration::from_secs(15);
+/// How long a series waits that the server forbids.
+const BETWEEN_REFUSALS: Duration = Duration::from_secs(300);
 /// How long it must be quiet before what was not told one by one is told as a number,
 const QUIET: Duration = Duration::from_secs(10);
 /// and how long that waits at most, if it does not get quiet.
@@ -132,6 +134,8 @@ pub(crate) enum Outcome {
     Written(String),
     /// The Event is gone: another one is made.
     Gone,
+    /// We may not, now: it is tried again later.
+    Deferred,
     /// The server does not want it; the words are for the operator, and it is not tried again.
     Refused,
 }
@@ -235,6 +239,10 @@ impl Events {
         }
         series.due = None;
         match outcome {
+            Outcome::Deferred => {
+                series.due = Some(now + BETWEEN_REFUSALS);
+                return;
+            }
             // Its words may have become others while it was written.
             Outcome::Written(name) if note.is_none_or(|note| *note == series.new.note) => {
                 series.told = Some((name, count));
@@ -618,6 +626,19 @@ mod tests {
         rig.events.handle_outcome(rig.now.steady, &key, &write, Outcome::Refused);
         rig.pass(600 * SECOND);
         assert_eq!(rig.written.len(), 2);
+    }
+
+    #[test]
+    fn an_event_that_is_forbidden_waits_alone_and_is_tried_again() {
+        let mut rig = Rig::new();
+        rig.note("SessionUp", "tor1", "tor1 is up");
+        let (key, write) = rig.events.poll_write(rig.now).expect("the event");
+        rig.events.handle_outcome(rig.now.steady, &key, &write, Outcome::Deferred);
+        rig.note("SessionUp", "tor2", "tor2 is up");
+        rig.pass(SECOND);
+        assert_eq!(rig.words(), ["SessionUp tor2 is up"], "others go on");
+        rig.pass(BETWEEN_REFUSALS);
+        assert_eq!(rig.words(), ["SessionUp tor2 is up", "SessionUp tor1 is up"]);
     }
 
     #[test]

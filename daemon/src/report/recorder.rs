@@ -3,6 +3,8 @@
 //! An Event about what all nodes see, as a BGPClusterConfig with a fault, is written by three of them, and all three
 //! give it one name: the server keeps one. An object of one node is that node's matter.
 
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -11,9 +13,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Troubles;
+use super::conditions::turn::Order;
 use super::events::{About, Events, Happening, Key, Moment, New, Outcome, Severity, Write};
 use super::write::{Backoff, Content, Refusal, at, hash, request};
 use crate::objects::{Kind, ObjectRef};
@@ -21,16 +25,23 @@ use crate::objects::{Kind, ObjectRef};
 const CONTROLLER: &str = "cambric.dev/cambricd";
 /// How many nodes speak of what all of them see: one of them may be off.
 const SPEAKERS: usize = 3;
+/// Happenings that wait to be looked at: more than there are objects with faults on a bad day.
+const MOST_WAITING: usize = 8192;
+/// So many are looked at before others have their turn.
+const BETWEEN_YIELDS: usize = 64;
 /// Where Events about what is in no namespace are.
 const DEFAULT_NAMESPACE: &str = "default";
 /// The longest name of an object, less what is put behind it.
 const MOST_NAME_OCTETS: usize = 253 - 17;
 
-/// Whom everybody on the node tells; clones speak of the same. Telling never waits.
+/// Whom everybody on the node tells; clones speak of the same. Telling never waits, and costs little: whether this node
+/// speaks of an object is found out by the task.
 #[derive(Debug, Clone)]
 pub(crate) struct Teller {
     node: String,
     events: Arc<Mutex<Events>>,
+    /// Told of objects, and not looked at yet: the latest of each.
+    waiting: Arc<Mutex<BTreeMap<Key, Happening>>>,
     changed: Arc<Notify>,
     pictures: watch::Receiver<Arc<Picture>>,
 }
@@ -38,7 +49,7 @@ pub(crate) struct Teller {
 impl Teller {
     pub(crate) fn new(node: String, pictures: watch::Receiver<Arc<Picture>>) -> Teller {
         let events = Arc::new(Mutex::new(Events::new(Instant::now())));
-        Teller { node, events, changed: Arc::default(), pictures }
+        Teller { node, events, waiting: Arc::default(), changed: Arc::default(), pictures }
     }
 
     /// This node.
@@ -48,38 +59,69 @@ impl Teller {
 
     /// It has happened.
     pub(crate) fn tell(&self, happening: Happening) {
-        let is_ours = match &happening.about {
-            About::Node => true,
-            About::Object(of) => speaks_for(of, &self.node, &self.pictures.borrow()),
-        };
-        if is_ours {
-            self.events().note(Moment::now(), happening);
-            self.changed.notify_one();
+        match &happening.about {
+            About::Node => lock(&self.events).note(Moment::now(), happening),
+            About::Object(_) => {
+                let (about, reason) = (happening.about.clone(), happening.reason);
+                let key = Key { about, reason, subject: happening.subject.clone() };
+                let mut waiting = lock(&self.waiting);
+                // What is over it is in the log, and among the problems.
+                if waiting.len() < MOST_WAITING || waiting.contains_key(&key) {
+                    waiting.insert(key, happening);
+                }
+            }
         }
+        self.changed.notify_one();
     }
 
-    fn events(&self) -> MutexGuard<'_, Events> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes what was told of objects, where it is this node that speaks of them.
+    async fn sort_out(&self) {
+        let waiting = mem::take(&mut *lock(&self.waiting));
+        if waiting.is_empty() {
+            return;
+        }
+        let picture = Arc::clone(&self.pictures.borrow());
+        let speakers = Speakers::new(&self.node, &picture);
+        for (at, happening) in waiting.into_values().enumerate() {
+            if at % BETWEEN_YIELDS == 0 {
+                yield_now().await;
+            }
+            if let About::Object(of) = &happening.about
+                && speakers.are_we(of)
+            {
+                lock(&self.events).note(Moment::now(), happening);
+            }
+        }
     }
 }
 
-/// Whether `own` is one of the nodes that speak of an object: its own one, or three that all nodes choose alike.
-pub(crate) fn speaks_for(of: &ObjectRef, own: &str, picture: &Picture) -> bool {
-    let is_of_one = matches!(of.kind, Kind::Node | Kind::BGPNodeOverride);
-    if is_of_one && of.name == own {
-        return true;
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who speaks of an object: the node whose it is, or three that all nodes choose alike.
+struct Speakers<'a> {
+    own: &'a str,
+    picture: &'a Picture,
+    order: Order,
+}
+
+impl<'a> Speakers<'a> {
+    /// Ranks all nodes of a picture.
+    fn new(own: &'a str, picture: &'a Picture) -> Speakers<'a> {
+        let nodes = picture.documents.iter().filter(|(id, _)| &*id.kind == "Node");
+        Speakers { own, picture, order: Order::new(own, nodes.map(|(id, _)| &*id.name)) }
     }
-    let nodes = picture.documents.iter().filter(|(id, _)| &*id.kind == "Node").map(|(id, _)| &*id.name);
-    let rank = |node: &str| (hash([node, &of.to_string()]), node.to_owned());
-    let own_rank = rank(own);
-    let mut before = 0;
-    for node in nodes {
-        if is_of_one && node == of.name {
-            return false;
+
+    fn are_we(&self, of: &ObjectRef) -> bool {
+        if matches!(of.kind, Kind::Node | Kind::BGPNodeOverride) {
+            let node = DocumentId { kind: "Node".into(), name: of.name.as_str().into() };
+            if of.name == self.own || self.picture.documents.get(&node).is_some() {
+                return of.name == self.own;
+            }
         }
-        before += usize::from(rank(node) < own_rank);
+        self.order.is_among(SPEAKERS, of)
     }
-    before < SPEAKERS
 }
 
 /// The task that writes.
@@ -96,12 +138,13 @@ impl Recorder {
         let mut not_before: Option<Instant> = None;
         loop {
             let client = self.clients.borrow_and_update().clone();
+            self.teller.sort_out().await;
             let may_write = not_before.is_none_or(|until| until <= Instant::now());
-            let next = if may_write { self.teller.events().poll_write(Moment::now()) } else { None };
+            let next = if may_write { lock(&self.teller.events).poll_write(Moment::now()) } else { None };
             if let (Some(client), Some((key, write))) = (client.as_ref(), next) {
                 match self.write(client, &key, &write).await {
                     Ok(outcome) => {
-                        self.teller.events().handle_outcome(Instant::now(), &key, &write, outcome);
+                        lock(&self.teller.events).handle_outcome(Instant::now(), &key, &write, outcome);
                         backoff.reset();
                         not_before = None;
                     }
@@ -112,7 +155,7 @@ impl Recorder {
                 }
                 continue;
             }
-            let due = self.teller.events().poll_timeout();
+            let due = lock(&self.teller.events).poll_timeout();
             let due =
                 due.filter(|_| client.is_some()).map(|due| not_before.map_or(due, |until| until.max(due)));
             // All branches are cancel-safe: a watch, a permit and a timer.
@@ -155,6 +198,10 @@ impl Recorder {
             // Another node that speaks of the same was faster, or an answer was lost.
             (Err(Refusal::Conflict), Write::Create(_)) => Ok(Outcome::Written(name)),
             (Err(Refusal::NotFound), Write::Count { .. }) => Ok(Outcome::Gone),
+            // Nothing is made in a namespace that goes, and nobody will look for it there.
+            (Err(Refusal::Terminating), _) => Ok(Outcome::Refused),
+            // Rights may differ between namespaces: others go on.
+            (Err(Refusal::Forbidden(_)), _) => Ok(Outcome::Deferred),
             // There is no such namespace, or the Event is not as the server wants it.
             (Err(Refusal::NotFound | Refusal::Invalid(_)), _) => Ok(Outcome::Refused),
             (Err(why), _) => Err(why),
@@ -253,7 +300,7 @@ mod tests {
     fn speakers(of: &ObjectRef, nodes: usize) -> BTreeSet<String> {
         let picture = picture(nodes);
         let names = (0..nodes).map(|node| format!("n{node}"));
-        names.filter(|name| speaks_for(of, name, &picture)).collect()
+        names.filter(|name| Speakers::new(name, &picture).are_we(of)).collect()
     }
 
     #[test]
@@ -270,6 +317,28 @@ mod tests {
         let of = |name: &str| ObjectRef { kind: Kind::BGPNodeOverride, name: name.to_owned() };
         assert_eq!(speakers(&of("n7"), 100), BTreeSet::from(["n7".to_owned()]));
         assert_eq!(speakers(&of("elsewhere"), 100).len(), SPEAKERS);
+    }
+
+    #[tokio::test]
+    async fn what_thousands_of_problems_come_to_is_found_out_by_the_task_and_not_where_they_are_told() {
+        let (_pictures, shown) = watch::channel(Arc::new(picture(5000)));
+        let teller = Teller::new("n7".to_owned(), shown);
+        for at in 0..2 * MOST_WAITING {
+            let of = ObjectRef { kind: Kind::BGPPeerConfig, name: format!("p{at}") };
+            teller.tell(Happening {
+                about: About::Object(of),
+                severity: Severity::Warning,
+                reason: "Invalid",
+                action: "Configuring",
+                subject: "s".to_owned(),
+                note: "n".to_owned(),
+            });
+        }
+        assert_eq!(lock(&teller.waiting).len(), MOST_WAITING, "no more wait");
+        assert_eq!(lock(&teller.events).poll_timeout(), None, "nobody has looked yet");
+        teller.sort_out().await;
+        assert!(lock(&teller.waiting).is_empty());
+        assert!(lock(&teller.events).poll_timeout().is_some(), "some of so many are this node's to tell");
     }
 
     #[test]

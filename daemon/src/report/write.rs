@@ -24,6 +24,8 @@ pub(crate) enum Refusal {
     NotFound,
     /// We may not (401, 403), in the server's words.
     Forbidden(String),
+    /// The namespace is going: nothing can be made in it (403 with the cause `NamespaceTerminating`).
+    Terminating,
     /// The server wants less of us (429), or has no time (503).
     Throttled,
     /// It will not be better for being tried again (other 4xx), in the server's words.
@@ -52,6 +54,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Conflict => f.write_str("somebody else was faster"),
             Refusal::NotFound => f.write_str("there is no such object"),
+            Refusal::Terminating => f.write_str("the namespace is going"),
             Refusal::Throttled => f.write_str("the API server is too busy"),
             Refusal::Forbidden(words) | Refusal::Invalid(words) | Refusal::Away(words) => f.write_str(words),
         }
@@ -64,7 +67,10 @@ impl From<kube::Error> for Refusal {
             kube::Error::Api(status) => status,
             error => return Refusal::Away(error.to_string()),
         };
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
         match status.code {
+            // admission/plugin/namespace/lifecycle of Kubernetes.
+            403 if causes.any(|cause| cause.reason == "NamespaceTerminating") => Refusal::Terminating,
             401 | 403 => Refusal::Forbidden(status.message),
             404 => Refusal::NotFound,
             409 => Refusal::Conflict,
@@ -185,6 +191,18 @@ mod tests {
             let whole = Duration::from_secs(1 << at.min(6)).min(LONGEST_PAUSE);
             assert!((whole / 2..=whole).contains(pause), "{at}: {pause:?}");
         }
+    }
+
+    #[test]
+    fn a_namespace_that_goes_is_no_lack_of_rights() {
+        let status = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "unable to create new content in namespace x because it is being terminated",
+            "details": { "causes": [{ "reason": "NamespaceTerminating", "message": "m", "field": "f" }] },
+        });
+        let status = serde_json::from_value(status).expect("a Status");
+        let refusal = Refusal::from(kube::Error::Api(Box::new(status)));
+        assert_eq!((refusal.for_operator("create events"), refusal), (None, Refusal::Terminating));
     }
 
     #[test]

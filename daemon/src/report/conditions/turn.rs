@@ -114,12 +114,20 @@ impl Order {
         Order { own: hash([node]), all: nodes.map(|name| hash([name])).collect() }
     }
 
+    /// Whether fewer than `most` nodes come before this one. Of many nodes only the first look at all others.
+    pub(crate) fn is_among(&self, most: usize, of: &ObjectRef) -> bool {
+        self.before(of).nth(most.saturating_sub(1)).is_none()
+    }
+
     /// How long the node waits before it writes the status of this object.
     pub(crate) fn wait(&self, of: &ObjectRef) -> Duration {
+        FIRST + STEP.saturating_mul(u32::try_from(self.before(of).count()).unwrap_or(u32::MAX))
+    }
+
+    fn before(&self, of: &ObjectRef) -> impl Iterator<Item = u64> {
         let of = hash([of.to_string().as_str()]);
         let own = mixed(self.own ^ of);
-        let before = self.all.iter().filter(|node| mixed(**node ^ of) < own).count();
-        FIRST + STEP.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX))
+        self.all.iter().map(move |node| mixed(*node ^ of)).filter(move |node| *node < own)
     }
 }
 
