@@ -201,6 +201,8 @@ impl Connection {
                     _ => Instant::now(),
                 };
                 another = Some((found.clone(), since));
+                // Nobody writes to a cluster that is not the one whose objects are known.
+                self.clients.send_if_modified(|client| client.take().is_some());
                 if since.elapsed() < ANOTHER_STAYS {
                     let what = format!(
                         "{} is another cluster: the uid of namespace kube-system is {found}, not {known}; what is known \
@@ -216,7 +218,9 @@ impl Connection {
                 self.place.cluster += 1;
                 self.tell(Message::AnotherCluster).await;
             }
-            another = None;
+            if another.take().is_some() {
+                self.clients.send_replace(Some(configured.client.clone()));
+            }
             if let Some(identity) = identity {
                 self.identity = Some(identity.clone());
                 self.tell(Message::Identity(identity)).await;

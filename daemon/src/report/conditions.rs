@@ -141,7 +141,14 @@ struct Failed {
 
 /// Of all objects that are judged.
 #[derive(Debug, Default)]
-struct Turns(BTreeMap<DocumentId, Turn>);
+struct Turns(BTreeMap<DocumentId, Judged>);
+
+/// One object, and not another of its name: that may be of another cluster behind the same address.
+#[derive(Debug)]
+struct Judged {
+    uid: Option<String>,
+    turn: Turn,
+}
 
 impl Turns {
     fn look(&mut self, node: &str, view: &View, now: Instant) {
@@ -152,24 +159,28 @@ impl Turns {
             let Some(of) = verdict::object_of(&id.kind, &id.name) else { continue };
             let problems = problems.get(&of).map(Vec::as_slice).unwrap_or_default();
             let verdict = Verdict::of(generation(document), problems);
-            let before = self.0.remove(id);
-            let after = || order.wait(&of);
-            turns.insert(id.clone(), Turn::look(before, verdict, Said::by(document), now, after));
+            let uid = uid(document).map(str::to_owned);
+            let before = self.0.remove(id).filter(|before| before.uid == uid).map(|before| before.turn);
+            let turn = Turn::look(before, verdict, Said::by(document), now, || order.wait(&of));
+            turns.insert(id.clone(), Judged { uid, turn });
         }
         self.0 = turns;
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.0.values().filter_map(|turn| turn.due).min()
+        self.0.values().filter_map(|judged| judged.turn.due).min()
     }
 
     /// How many objects it was the turn of. One that the server will not have keeps no other waiting.
     async fn write_what_is_due(&mut self, client: &Client) -> Result<usize, Failed> {
         let (mut looked_at, mut failed) = (0, None);
         let now = Instant::now();
-        for (id, turn) in self.0.iter_mut().filter(|(_, turn)| turn.due.is_some_and(|due| due <= now)) {
+        let is_due = |judged: &Judged| judged.turn.due.is_some_and(|due| due <= now);
+        for (id, judged) in self.0.iter_mut().filter(|(_, judged)| is_due(judged)) {
             let Some(plural) = plural(&id.kind) else { continue };
-            match write(client, plural, &id.name, turn).await {
+            let written = write(client, plural, &id.name, judged).await;
+            let turn = &mut judged.turn;
+            match written {
                 Ok(said) => {
                     (turn.said, turn.due) = (said, None);
                     looked_at += 1;
@@ -186,7 +197,8 @@ impl Turns {
 }
 
 /// Makes the object say the verdict, unless somebody else has written; what it says then.
-async fn write(client: &Client, plural: &str, name: &str, turn: &Turn) -> Result<Said, Failed> {
+async fn write(client: &Client, plural: &str, name: &str, judged: &Judged) -> Result<Said, Failed> {
+    let turn = &judged.turn;
     let path = format!("/apis/{API_VERSION}/{plural}/{name}");
     let failed = |verb: &'static str, subresource: &'static str| {
         move |why| Failed { what: format!("{verb} {plural}.cambric.dev{subresource}"), why }
@@ -197,6 +209,10 @@ async fn write(client: &Client, plural: &str, name: &str, turn: &Turn) -> Result
             Err(Refusal::NotFound) => return Ok(turn.said.clone()),
             found => found.map_err(failed("get", ""))?,
         };
+        if uid(&found) != judged.uid.as_deref() {
+            // Another object than was judged: a view that is behind, or another cluster. Looked at again later.
+            return Err(failed("get", "")(Refusal::Conflict));
+        }
         let said = Said::by(&found);
         if generation(&found) != turn.verdict.generation || !turn.may_write(&said) {
             return Ok(said);
@@ -221,6 +237,10 @@ fn plural(kind: &str) -> Option<&'static str> {
 
 fn nodes(documents: &Shared<DocumentId, Arc<Value>>) -> impl Iterator<Item = &str> {
     documents.iter().filter(|(id, _)| &*id.kind == "Node").map(|(id, _)| &*id.name)
+}
+
+fn uid(document: &Value) -> Option<&str> {
+    document.pointer("/metadata/uid").and_then(Value::as_str)
 }
 
 /// `metadata.generation`; an API server counts it from 1.

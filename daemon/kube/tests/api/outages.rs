@@ -364,8 +364,10 @@ async fn another_cluster_that_goes_away_again_changes_nothing() {
     let mark = server.mark();
     server.replace();
     sleep(30 * SECOND).await;
+    assert!(follows.kube.clients().borrow().is_none(), "nobody writes to it");
     server.rewind(&mark);
     follows.until_watching().await;
+    assert!(follows.kube.clients().borrow().is_some());
     assert_eq!(
         (pods(&follows.now()), follows.now().documents.len()),
         (vec!["one".to_owned(), "two".to_owned()], 2)
@@ -390,6 +392,13 @@ async fn objects_of_a_definition_that_is_gone_stay_for_five_minutes() {
     let begun = Instant::now();
     follows.until("they are gone", |picture| picture.documents.len() == 1).await;
     assert!(begun.elapsed() > 4 * MINUTE, "{:?}", begun.elapsed());
+    sleep(MINUTE).await;
+    drop(follows);
+    server.away();
+    let mut follows = follow(&server, &state);
+    assert_eq!(follows.now().documents.len(), 1, "they do not come back with the next run");
+    assert!(follows.now().is_complete);
+    server.back();
     server.put(definition);
     follows.until_watching().await;
 }

@@ -182,6 +182,14 @@ async fn a_conflict_is_read_again_and_a_refusal_is_told() {
     let refused = request(&server.client(), &path, Content::Merge(stale)).await.expect_err("it is behind");
     assert_eq!(refused, Refusal::Conflict);
     let turn = Turn { verdict, said: Said::by(&found), due: None };
-    let Ok(said) = write(&server.client(), "bgpfilters", "a", &turn).await else { panic!("it is written") };
-    assert!(!turn.may_write(&said));
+    let mut judged = Judged { uid: Some("of another cluster".to_owned()), turn };
+    let other = write(&server.client(), "bgpfilters", "a", &judged).await;
+    assert!(matches!(other, Err(Failed { why: Refusal::Conflict, .. })), "another object of that name");
+    assert_eq!(
+        server.get(API_VERSION, "BGPFilter", "", "a").map(|now| Said::by(&now)),
+        Some(Said::by(&found))
+    );
+    judged.uid = uid(&found).map(str::to_owned);
+    let Ok(said) = write(&server.client(), "bgpfilters", "a", &judged).await else { panic!("it is written") };
+    assert!(!judged.turn.may_write(&said));
 }
