@@ -166,6 +166,7 @@ impl Daemon {
         let settings = policy::Settings {
             node: node.clone(),
             run_dir: args.run_dir.clone(),
+            source_tells_faults: matches!(args.source, SourceArg::Dir(_)),
             bgp_port: args.bgp_port,
             // Of the cluster's objects none is left out. Folders mostly have no pods: they are judged by their namespaces.
             unknown_pods: match args.source {

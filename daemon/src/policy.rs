@@ -41,7 +41,7 @@ use self::off::Leaving;
 use self::wired::Wired;
 use crate::args::PolicyArg;
 use crate::endpoints::Look;
-use crate::objects::Problem;
+use crate::objects::{Kind, Problem, Reason};
 use crate::view::View;
 
 /// The NFLOG group that denied packets are told to.
@@ -60,6 +60,8 @@ pub struct Settings {
     pub node: String,
     /// Where the mark stands.
     pub run_dir: PathBuf,
+    /// The source tells by itself which policies have faults, with file and field.
+    pub source_tells_faults: bool,
     /// Pods do not reach it.
     pub bgp_port: u16,
     /// What becomes of pods that the source does not show.
@@ -454,9 +456,17 @@ impl Progress {
     }
 
     fn state(&self, enforcer: Status, settings: &Settings) -> PolicyState {
-        let told = |what: &str| closed_policy(what).is_some_and(|key| self.faulty.contains(key));
+        let told = |what: &str| {
+            settings.source_tells_faults && closed_policy(what).is_some_and(|key| self.faulty.contains(key))
+        };
         let of_enforcer = enforcer.problems.iter().filter(|what| !told(what));
-        let of_enforcer = of_enforcer.map(|what| Problem::new(PLACE, what.clone()));
+        let of_enforcer = of_enforcer.map(|what| {
+            let problem = Problem::new(PLACE, what.clone());
+            match closed_policy(what) {
+                Some(key) => problem.about(Kind::NetworkPolicy, key).because(Reason::Invalid),
+                None => problem,
+            }
+        });
         let of_looks =
             self.look_failed.iter().chain(&self.strange).map(|what| Problem::new(PLACE, what.clone()));
         let mark = settings.run_dir.join(ready::FILE).display().to_string();

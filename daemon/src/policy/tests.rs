@@ -8,6 +8,7 @@ use crate::own_node::on_a_node;
 fn settings() -> Settings {
     Settings {
         node: "n1".to_owned(),
+        source_tells_faults: true,
         run_dir: "/run/cambric".into(),
         bgp_port: 179,
         unknown_pods: UnknownPods::Unlabelled,
