@@ -294,7 +294,7 @@ impl Rig {
 
     /// Packets that this processor threw away because its queue was full, since ever. What was sent while this number
     /// grew says nothing.
-    pub(super) fn overflowed(&self) -> u64 {
+    pub fn overflowed(&self) -> u64 {
         let own = sched_getcpu().expect("a processor") as u64;
         let text = fs::read_to_string("/proc/net/softnet_stat").expect("numbers of the processors");
         let numbers = text.lines().map(|line| {
