@@ -354,7 +354,7 @@ impl Daemon {
     async fn apply(&mut self, intent: Intent) -> anyhow::Result<()> {
         if let Ok(before) = &self.intent {
             for change in check::changes(Some(before), &intent) {
-                tracing::info!(change, "the manifests have changed");
+                tracing::info!(change, "what is wanted of this node has changed");
             }
         }
         let sources_changed =

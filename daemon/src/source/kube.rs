@@ -53,8 +53,8 @@ pub fn start(mut pictures: watch::Receiver<Arc<Picture>>, record: Record) -> (Vi
                 }
             }
             let view = settler.view(&picture);
-            views.send_if_modified(|latest| {
-                let is_modified = latest.as_ref() != Some(&view);
+            views.send_if_modified(|latest: &mut Option<View>| {
+                let is_modified = latest.as_ref().is_none_or(|latest| !latest.shares_all_with(&view));
                 *latest = Some(view);
                 is_modified
             });
@@ -111,8 +111,7 @@ impl Settler {
         match &self.from {
             None => true,
             Some((from, unseen)) => {
-                *unseen != unseen_of_fabric(&picture.health)
-                    || !from.differences(&picture.documents).is_empty()
+                *unseen != unseen_of_fabric(&picture.health) || *from != picture.documents
             }
         }
     }
