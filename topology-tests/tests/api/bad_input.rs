@@ -150,7 +150,7 @@ fn a_kubeconfig_is_broken_and_mended(cluster: &Cluster<'_>, node: &Node, path: &
     for (broken, says) in [
         (good.replace("\"current-context\":\"lab\"", "\"current-context\":\"moon\""), "moon"),
         (good.replace("http://127.0.0.1:6443", "not a url"), "clusters[lab].cluster.server"),
-        ("{".to_owned(), "kubeconfig"),
+        ("{".to_owned(), "is no kubeconfig"),
     ] {
         ensure!(broken != good, "nothing was broken");
         fs::write(path, broken)?;
