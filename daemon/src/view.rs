@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use cambric_kube::{DocumentId, Shared};
+use cambric_kube::{DocumentId, Json, Shared};
 use cambric_policy::change::{Key, PolicyObject};
 use cambric_policy::pod::Pod;
 use k8s_openapi::api::core::v1::Namespace;
-use serde_json::Value;
 
 use crate::objects::{Objects, Problem};
 
@@ -20,7 +19,7 @@ pub struct View {
     pub workloads: Workloads,
     /// What an API server shows, and `fabric` was made from; empty where a folder is the source. For the conditions of
     /// these objects: what is said of one must be about what was read.
-    pub documents: Shared<DocumentId, Arc<Value>>,
+    pub documents: Shared<DocumentId, Json>,
 }
 
 /// What policies are made from. Two of them share what they have in common.

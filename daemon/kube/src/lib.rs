@@ -22,6 +22,7 @@ mod backoff;
 mod cache;
 mod connection;
 mod journal;
+mod json;
 mod keeper;
 mod kinds;
 mod kubeconfig;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use crate::json::Json;
 pub use crate::picture::{
     DocumentId, Health, KindHealth, KindState, NETWORK_UNAVAILABLE, NOT_READY_TAINT, Picture, Trouble,
 };

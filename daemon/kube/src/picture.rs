@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde_json::Value;
 
 use crate::Pod;
+use crate::json::Json;
 use crate::kinds::Kind;
 use crate::shared::Shared;
 use crate::wire::{self, Found};
@@ -31,7 +32,7 @@ pub struct Picture {
     /// Nodes, of which only labels, uid, creationTimestamp, ranges of pods and addresses are kept, and, if they are
     /// there, [`NOT_READY_TAINT`] (key and effect) and a true [`NETWORK_UNAVAILABLE`] (type and status); and our kinds,
     /// whole but for `metadata.managedFields` and `metadata.resourceVersion`. `apiVersion` and `kind` are always there.
-    pub documents: Shared<DocumentId, Arc<Value>>,
+    pub documents: Shared<DocumentId, Json>,
     /// Every kind was shown once, by the server or by the snapshot.
     pub is_complete: bool,
     /// How it is known.

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::cache::{Event, Known};
+use crate::json::Json;
 use crate::kinds::Kind;
 use crate::picture::{NETWORK_UNAVAILABLE, NOT_READY_TAINT};
 use crate::version::Version;
@@ -27,7 +28,7 @@ pub(crate) enum Says {
     Pod(Arc<Pod>),
     Namespace(Arc<core::Namespace>),
     Policy(Arc<PolicyObject>),
-    Document(Arc<Value>),
+    Document(Json),
 }
 
 /// An object that was sent.
@@ -406,7 +407,7 @@ fn node(object: &str) -> Read {
     let value = json!({
         "apiVersion": kind.api_version(), "kind": kind.name(), "metadata": kept, "spec": spec, "status": status,
     });
-    Ok((metadata, Says::Document(Arc::new(value))))
+    Ok((metadata, Says::Document(Json::new(&value))))
 }
 
 /// A list of which nothing is left is none.
@@ -431,7 +432,7 @@ fn document(kind: Kind, object: &str) -> Read {
     // Those of a list say it nowhere.
     value["apiVersion"] = kind.api_version().into();
     value["kind"] = kind.name().into();
-    Ok((metadata, Says::Document(Arc::new(value))))
+    Ok((metadata, Says::Document(Json::new(&value))))
 }
 
 /// As it is written down for the next run.
@@ -453,7 +454,7 @@ impl Says {
                 object: Box::new(policy.object.clone()),
                 faults: policy.faults.iter().map(|fault| (fault.field.clone(), fault.what.clone())).collect(),
             },
-            Says::Document(value) => Written::Document(Value::clone(value)),
+            Says::Document(value) => Written::Document(value.value()),
         }
     }
 }
@@ -472,7 +473,7 @@ impl Written {
                 drop(value);
                 None
             }
-            (Written::Document(value), _) => Some(Says::Document(Arc::new(value))),
+            (Written::Document(value), _) => Some(Says::Document(Json::new(&value))),
             _ => None,
         }
     }

@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cambric_kube::{DocumentId, Shared};
+use cambric_kube::{DocumentId, Json, Shared};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
@@ -157,11 +157,12 @@ impl Turns {
         let mut turns = BTreeMap::new();
         for (id, document) in view.documents.iter().filter(|(id, _)| plural(&id.kind).is_some()) {
             let Some(of) = verdict::object_of(&id.kind, &id.name) else { continue };
+            let document = document.value();
             let problems = problems.get(&of).map(Vec::as_slice).unwrap_or_default();
-            let verdict = Verdict::of(generation(document), problems);
-            let uid = uid(document).map(str::to_owned);
+            let verdict = Verdict::of(generation(&document), problems);
+            let uid = uid(&document).map(str::to_owned);
             let before = self.0.remove(id).filter(|before| before.uid == uid).map(|before| before.turn);
-            let turn = Turn::look(before, verdict, Said::by(document), now, || order.wait(&of));
+            let turn = Turn::look(before, verdict, Said::by(&document), now, || order.wait(&of));
             turns.insert(id.clone(), Judged { uid, turn });
         }
         self.0 = turns;
@@ -235,7 +236,7 @@ fn plural(kind: &str) -> Option<&'static str> {
     KINDS.iter().find(|(known, _)| *known == kind).map(|(_, plural)| *plural)
 }
 
-fn nodes(documents: &Shared<DocumentId, Arc<Value>>) -> impl Iterator<Item = &str> {
+fn nodes(documents: &Shared<DocumentId, Json>) -> impl Iterator<Item = &str> {
     documents.iter().filter(|(id, _)| &*id.kind == "Node").map(|(id, _)| &*id.name)
 }
 

@@ -65,11 +65,14 @@ impl OwnNode {
     pub(crate) fn of(picture: &Picture, name: &str) -> OwnNode {
         let id = DocumentId { kind: "Node".into(), name: name.into() };
         match picture.documents.get(&id) {
-            Some(node) => OwnNode::Present {
-                uid: uid(node).to_owned(),
-                tainted: is_tainted(node),
-                unavailable: condition(node).is_some_and(|condition| condition["status"] == "True"),
-            },
+            Some(node) => {
+                let node = node.value();
+                OwnNode::Present {
+                    uid: uid(&node).to_owned(),
+                    tainted: is_tainted(&node),
+                    unavailable: condition(&node).is_some_and(|condition| condition["status"] == "True"),
+                }
+            }
             None if picture.health.kinds.get("Node").is_some_and(|kind| kind.is_shown) => OwnNode::Gone,
             None => OwnNode::Unknown,
         }
@@ -273,8 +276,6 @@ struct Failed {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const OTHER: &str = "node.cloudprovider.kubernetes.io/uninitialized";
@@ -370,7 +371,7 @@ mod tests {
         picture.health.kinds.insert("Node".to_owned(), shown);
         assert_eq!(OwnNode::of(&picture, "n1"), OwnNode::Gone);
         let id = DocumentId { kind: "Node".into(), name: "n1".into() };
-        picture.documents.insert(id, Arc::new(node(&[ours()], &[])));
+        picture.documents.insert(id, cambric_kube::Json::new(&node(&[ours()], &[])));
         let present = OwnNode::Present { uid: "1".to_owned(), tainted: true, unavailable: false };
         assert_eq!(OwnNode::of(&picture, "n1"), present);
     }

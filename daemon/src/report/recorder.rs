@@ -220,14 +220,17 @@ impl Recorder {
         };
         let id = DocumentId { kind: of.kind.to_string().into(), name: name.into() };
         let picture = self.teller.pictures.borrow();
-        let uid = picture.documents.get(&id).and_then(|object| object.pointer("/metadata/uid"));
+        let uid = picture
+            .documents
+            .get(&id)
+            .and_then(|object| object.value().pointer_mut("/metadata/uid").map(Value::take));
         let mut regarding =
             json!({ "apiVersion": api_version(of.kind), "kind": of.kind.to_string(), "name": name });
         if let Some(namespace) = namespace {
             regarding["namespace"] = namespace.into();
         }
         if let Some(uid) = uid.filter(|_| namespace.is_none()) {
-            regarding["uid"] = uid.clone();
+            regarding["uid"] = uid;
         }
         regarding
     }
@@ -292,7 +295,7 @@ mod tests {
         let mut picture = Picture::default();
         for node in 0..nodes {
             let id = DocumentId { kind: "Node".into(), name: format!("n{node}").into() };
-            picture.documents.insert(id, Arc::new(json!({})));
+            picture.documents.insert(id, cambric_kube::Json::new(&json!({})));
         }
         picture
     }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use cambric_kube::Json;
 use serde_json::Value;
 
 use super::manifest::Manifest;
@@ -68,7 +69,7 @@ enum Text {
     #[default]
     None,
     Yaml(String),
-    Json(Arc<Value>),
+    Json(Json),
 }
 
 /// What a source finds when it looks.
@@ -129,11 +130,12 @@ impl Document {
     }
 
     /// An object as an API server shows it, with `apiVersion` and `kind`.
-    pub fn object(of: ObjectRef, object: Arc<Value>) -> Document {
+    pub fn object(of: ObjectRef, json: Json) -> Document {
+        let object = json.value();
         let created = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
         let created = created.unwrap_or_default().to_owned();
         let manifest = Manifest::of_object(&of, &object);
-        Document { manifest, of: Some(of), created, text: Text::Json(object) }
+        Document { manifest, of: Some(of), created, text: Text::Json(json) }
     }
 
     /// Whether it is what an API server says of a node: its addresses and ranges are facts, and not what somebody wishes.
@@ -158,7 +160,7 @@ impl Document {
         match &self.text {
             Text::None => None,
             Text::Yaml(text) => Some(text.clone()),
-            Text::Json(object) => Some(object.to_string()),
+            Text::Json(json) => Some(json.text().to_owned()),
         }
     }
 }
@@ -373,7 +375,8 @@ impl Documents {
         let (Text::Json(object), Text::Json(object_before)) = (&document.text, &before.text) else {
             return None;
         };
-        let mut merged = Value::clone(object);
+        let (object, object_before) = (object.value(), object_before.value());
+        let mut merged = object.clone();
         let mut tell = |field: &str, what: &str, had: Vec<String>| {
             let what = format!("{field}: {what}; this node goes on with {}", had.join(" and "));
             let problem = Problem::new(of.to_string(), what).about(of.kind, &of.name);
@@ -391,12 +394,12 @@ impl Documents {
             tell("status.addresses", "no InternalIP can be used", addresses.collect());
             merged["status"]["addresses"] = object_before["status"]["addresses"].clone();
         }
-        if merged == **object {
+        if merged == object {
             return None;
         }
         let faults = document.manifest.faults.iter().map(|(fault, _)| fault);
         draft.problems.extend(faults.map(|fault| fault.clone().and("it is left out")));
-        Some(Arc::new(Document::object(of.clone(), Arc::new(merged))))
+        Some(Arc::new(Document::object(of.clone(), Json::new(&merged))))
     }
 
     /// Decides what counts of one document by itself.
@@ -592,7 +595,7 @@ fn recorded_object(text: &str) -> Option<Document> {
     let object: Value = serde_json::from_str(text).ok()?;
     let kind = serde_json::from_value(object.get("kind")?.clone()).ok()?;
     let name = object.pointer("/metadata/name")?.as_str()?.to_owned();
-    Some(Document::object(ObjectRef { kind, name }, Arc::new(object)))
+    Some(Document::object(ObjectRef { kind, name }, Json::new(&object)))
 }
 
 #[cfg(test)]

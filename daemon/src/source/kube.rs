@@ -9,8 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cambric_kube::{DocumentId, Health, KindHealth, KindState, Picture, Shared};
-use serde_json::Value;
+use cambric_kube::{DocumentId, Health, Json, KindHealth, KindState, Picture, Shared};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
@@ -81,15 +80,12 @@ pub fn start(mut pictures: watch::Receiver<Arc<Picture>>, record: Record) -> (Vi
     (latest, task)
 }
 
-/// Nodes and our kinds, as a picture has them.
-type Shown = Shared<DocumentId, Arc<Value>>;
-
 /// What Nodes and our kinds come to.
 struct Settler {
     documents: Documents,
     set: Set,
     /// What was settled last, and what nobody had shown then.
-    from: Option<(Shown, Vec<String>)>,
+    from: Option<(Shared<DocumentId, Json>, Vec<String>)>,
     settled: View,
     record: Record,
     is_recorded: bool,
@@ -121,7 +117,7 @@ impl Settler {
         let (now, unseen) = (picture.documents.clone(), unseen_of_fabric(&picture.health));
         let differences = match &self.from {
             Some((from, _)) => from.differences(&now),
-            None => now.iter().map(|(id, value)| (id.clone(), Some(Arc::clone(value)))).collect(),
+            None => now.iter().map(|(id, object)| (id.clone(), Some(object.clone()))).collect(),
         };
         for (id, object) in differences {
             let Some(kind) = Kind::named(&id.kind) else { continue };

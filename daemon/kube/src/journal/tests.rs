@@ -1,10 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::json::Json;
 
 fn about() -> About {
     About { server: Some("uid-of-kube-system".to_owned()), paged_until: None }
@@ -19,7 +19,7 @@ fn document(version: u64, says: u64) -> Known<Says> {
         uid: Uid::new("0fe1b4f2-6f0e-4a0b-8b0e-0c0d0e0f1011"),
         version: Version::Number(version),
         created: Some(1_767_225_600),
-        says: Says::Document(Arc::new(json!({"kind": "Node", "says": says}))),
+        says: Says::Document(Json::new(&json!({"kind": "Node", "says": says}))),
     }
 }
 

@@ -34,9 +34,10 @@ async fn all_that_is_there_is_shown_by_one_list_a_kind() {
     assert_eq!(address(&picture, "one"), "10.244.1.1");
     assert_eq!(picture.policies.len(), 1);
     assert!(picture.namespaces.get("kube-system").is_some());
-    let node = picture.documents.get(&document("Node", "n1")).expect("it is known");
+    let node = picture.documents.get(&document("Node", "n1")).expect("it is known").value();
     assert_eq!(node["spec"]["podCIDR"], "10.244.1.0/24");
-    let config = picture.documents.get(&document("BGPClusterConfig", "default")).expect("it is known");
+    let config =
+        picture.documents.get(&document("BGPClusterConfig", "default")).expect("it is known").value();
     assert_eq!(config["spec"]["mesh"], "Disabled");
     assert_eq!(picture.health.kinds.keys().map(String::as_str).collect::<Vec<_>>(), KINDS);
     assert_eq!(picture.health.trouble, None);

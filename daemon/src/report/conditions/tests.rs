@@ -32,7 +32,7 @@ fn view(server: &ApiServer, problems: Vec<Problem>) -> View {
     let documents = kinds.flat_map(|(version, kind)| {
         server.list(version, kind).into_iter().map(move |object| {
             let name = object["metadata"]["name"].as_str().expect("a name").into();
-            (DocumentId { kind: kind.into(), name }, Arc::new(object))
+            (DocumentId { kind: kind.into(), name }, Json::new(&object))
         })
     });
     let fabric = Arc::new(Objects { problems, ..Objects::default() });

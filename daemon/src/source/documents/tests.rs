@@ -53,7 +53,7 @@ impl Server {
 
     fn show(&mut self, kind: Kind, name: &str, object: Value) {
         let of = ObjectRef { kind, name: name.to_owned() };
-        self.objects.insert(of.to_string().into(), Arc::new(Document::object(of, Arc::new(object))));
+        self.objects.insert(of.to_string().into(), Arc::new(Document::object(of, Json::new(&object))));
     }
 
     fn delete(&mut self, id: &str) {
