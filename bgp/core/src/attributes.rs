@@ -1,9 +1,7 @@
 //! The path attributes of a route, as a value, and the table that keeps each set once.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
 use crate::types::{Asn, Community, LargeCommunity, LocalPref, Med, RouterId};
 
@@ -162,65 +160,4 @@ pub struct Opaque {
     pub partial: bool,
     /// The value, untouched.
     pub value: Box<[u8]>,
-}
-
-/// Keeps one copy of each attribute set, shared by all prefixes that carry it.
-#[derive(Debug, Default)]
-pub struct Interner {
-    sets: HashSet<Arc<Attributes>>,
-    /// Unused sets are looked for when the table has grown to this.
-    sweep_at: usize,
-}
-
-impl Interner {
-    const SWEEP_AT_LEAST: usize = 1024;
-
-    /// The shared copy of `attributes`.
-    pub fn intern(&mut self, attributes: Attributes) -> Arc<Attributes> {
-        if let Some(known) = self.sets.get(&attributes) {
-            return Arc::clone(known);
-        }
-        if self.sets.len() >= self.sweep_at.max(Self::SWEEP_AT_LEAST) {
-            self.sets.retain(|set| Arc::strong_count(set) > 1);
-            self.sweep_at = self.sets.len() * 2;
-        }
-        let set = Arc::new(attributes);
-        self.sets.insert(Arc::clone(&set));
-        set
-    }
-
-    /// Sets held, those that nobody uses any more among them until the next sweep.
-    pub fn len(&self) -> usize {
-        self.sets.len()
-    }
-
-    /// Nothing held.
-    pub fn is_empty(&self) -> bool {
-        self.sets.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_sets_are_one_object() {
-        let mut interner = Interner::default();
-        let next_hop: IpAddr = "192.0.2.1".parse().expect("address");
-        let one = interner.intern(Attributes::originated(next_hop));
-        let two = interner.intern(Attributes::originated(next_hop));
-        assert!(Arc::ptr_eq(&one, &two));
-        assert_eq!(interner.len(), 1);
-    }
-
-    #[test]
-    fn sets_that_nobody_uses_go_when_the_table_grows() {
-        let mut interner = Interner::default();
-        let next_hop: IpAddr = "192.0.2.1".parse().expect("address");
-        for med in 0..3000 {
-            interner.intern(Attributes { med: Some(Med(med)), ..Attributes::originated(next_hop) });
-        }
-        assert!(interner.len() <= Interner::SWEEP_AT_LEAST + 1, "{}", interner.len());
-    }
 }

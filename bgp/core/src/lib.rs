@@ -26,6 +26,7 @@
 
 pub mod attributes;
 pub mod config;
+mod interner;
 pub mod peer;
 pub mod policy;
 pub mod prefix;

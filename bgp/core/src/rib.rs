@@ -17,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::attributes::{Attributes, Interner};
+use crate::attributes::Attributes;
 use crate::config::{PeerPolicy, Wanted};
+use crate::interner::Interner;
 use crate::policy::{Provenance, Refusal, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
@@ -42,6 +43,16 @@ pub struct RouteChange {
     pub next_hops: BTreeSet<IpAddr>,
 }
 
+impl RouteChange {
+    /// To what the kernel is told to have.
+    fn of(dest: &Destination) -> RouteChange {
+        RouteChange { prefix: dest.prefix, next_hops: BTreeSet::clone(&dest.installed) }
+    }
+}
+
+/// Gateways of a route; thousands of routes have the same.
+type NextHops = Arc<BTreeSet<IpAddr>>;
+
 #[derive(Debug)]
 struct Destination {
     prefix: Prefix,
@@ -50,9 +61,9 @@ struct Destination {
     paths: Vec<Path>,
     best: Option<Best>,
     /// What the kernel was told last.
-    installed: BTreeSet<IpAddr>,
+    installed: NextHops,
     /// What the kernel should have.
-    next_hops: BTreeSet<IpAddr>,
+    next_hops: NextHops,
     /// The kernel must be told even if nothing changed: a next hop of its route was lost.
     retell: bool,
     /// How many peers have it in their adj-rib-out.
@@ -201,7 +212,8 @@ pub(crate) struct AskAgain {
 pub(crate) struct Rib {
     view: View,
     max_paths: usize,
-    interner: Interner,
+    attributes: Interner<Attributes>,
+    next_hops: Interner<BTreeSet<IpAddr>>,
     index: HashMap<Prefix, DestId>,
     destinations: Vec<Destination>,
     free: Vec<DestId>,
@@ -221,7 +233,8 @@ impl Rib {
         let mut rib = Rib {
             view: View::of(wanted),
             max_paths: wanted.router.max_paths,
-            interner: Interner::default(),
+            attributes: Interner::default(),
+            next_hops: Interner::default(),
             index: HashMap::new(),
             destinations: Vec::new(),
             free: Vec::new(),
@@ -268,7 +281,7 @@ impl Rib {
                     Family::Ipv4 => IpAddr::from([0; 4]),
                     Family::Ipv6 => IpAddr::from([0; 16]),
                 };
-                let attributes = self.interner.intern(Attributes::originated(unspecified));
+                let attributes = self.attributes.intern(Attributes::originated(unspecified));
                 self.dest_mut(id).local = Some(attributes);
                 self.undecided.insert(id);
             }
@@ -399,7 +412,7 @@ impl Rib {
 
     /// The peer told these prefixes with these attributes.
     pub(crate) fn learn(&mut self, peer: PeerId, prefixes: &[Prefix], attributes: Attributes) {
-        let attributes = self.interner.intern(attributes);
+        let attributes = self.attributes.intern(attributes);
         for prefix in prefixes {
             let id = self.dest_id(*prefix);
             self.set_path(id, peer, None);
@@ -606,6 +619,7 @@ impl Rib {
     pub(crate) fn settle(&mut self) {
         for id in std::mem::take(&mut self.undecided) {
             let (best, next_hops) = self.decided(id);
+            let next_hops = self.next_hops.intern(next_hops);
             let dest = &mut self.destinations[id.0 as usize];
             let family = dest.prefix.family();
             if dest.next_hops != next_hops {
@@ -674,8 +688,8 @@ impl Rib {
             let id = pending.pop_first()?;
             let dest = &mut self.destinations[id.0 as usize];
             if std::mem::take(&mut dest.retell) || dest.installed != dest.next_hops {
-                dest.installed = dest.next_hops.clone();
-                let change = RouteChange { prefix: dest.prefix, next_hops: dest.installed.clone() };
+                dest.installed = Arc::clone(&dest.next_hops);
+                let change = RouteChange::of(dest);
                 self.release(id);
                 return Some(change);
             }
@@ -686,7 +700,7 @@ impl Rib {
     /// What the kernel was told and still should have.
     pub(crate) fn told_kernel(&self) -> Vec<RouteChange> {
         let told = self.live().filter(|(_, dest)| !dest.installed.is_empty());
-        told.map(|(_, dest)| RouteChange { prefix: dest.prefix, next_hops: dest.installed.clone() }).collect()
+        told.map(|(_, dest)| RouteChange::of(dest)).collect()
     }
 
     /// No route of `family` is chosen until [`Rib::stop_deferring`].
@@ -728,13 +742,14 @@ impl Rib {
         if let Some(id) = self.index.get(&prefix) {
             return *id;
         }
+        let nowhere = self.next_hops.intern(BTreeSet::new());
         let dest = Destination {
             prefix,
             local: None,
             paths: Vec::new(),
             best: None,
-            installed: BTreeSet::new(),
-            next_hops: BTreeSet::new(),
+            installed: Arc::clone(&nowhere),
+            next_hops: nowhere,
             retell: false,
             sent_to: 0,
         };

@@ -179,7 +179,7 @@ impl Rib {
             let Best { provenance, attributes, .. } = &best;
             export(attributes, *provenance, &advertise)
         });
-        let exported = exported.map(|attributes| self.interner.intern(attributes));
+        let exported = exported.map(|attributes| self.attributes.intern(attributes));
         memo.insert(key, exported.clone());
         Some(exported)
     }
