@@ -3,24 +3,26 @@
 //! looked for only in parts that are not the same.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// So many that a part of the largest cluster has a few hundred entries.
 const PARTS: usize = 256;
 
+/// Entries in the order of their keys. Nothing is smaller, and to move some hundred of them costs what their copy costs.
+type Part<K, V> = Vec<(K, V)>;
+
 /// Keys are in no order.
 #[derive(Debug)]
 pub struct Shared<K, V> {
-    parts: Vec<Arc<BTreeMap<K, V>>>,
+    parts: Vec<Arc<Part<K, V>>>,
     len: usize,
 }
 
 impl<K, V> Default for Shared<K, V> {
     fn default() -> Self {
         // One empty part is all of them.
-        let empty = Arc::new(BTreeMap::new());
+        let empty = Arc::new(Part::new());
         Shared { parts: vec![empty; PARTS], len: 0 }
     }
 }
@@ -56,15 +58,24 @@ impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.parts[part_of(key)].get(key)
+        value_of(&self.parts[part_of(key)], key)
     }
 
     /// Puts `value` under `key`; gives what stood there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let part = part_of(&key);
-        let before = Arc::make_mut(&mut self.parts[part]).insert(key, value);
-        self.len += usize::from(before.is_none());
-        before
+        let part = Arc::make_mut(&mut self.parts[part_of(&key)]);
+        match place_of(part, &key) {
+            Ok(at) => Some(std::mem::replace(&mut part[at].1, value)),
+            Err(at) => {
+                if part.len() == part.capacity() {
+                    // By itself it would double.
+                    part.reserve_exact(part.len() / 8 + 1);
+                }
+                part.insert(at, (key, value));
+                self.len += 1;
+                None
+            }
+        }
     }
 
     /// Takes away what stands under `key`; a key that is not there copies nothing.
@@ -73,16 +84,14 @@ impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
         K: Borrow<Q>,
     {
         let part = &mut self.parts[part_of(key)];
-        if !part.contains_key(key) {
-            return None;
-        }
+        let at = place_of(part, key).ok()?;
         self.len -= 1;
-        Arc::make_mut(part).remove(key)
+        Some(Arc::make_mut(part).remove(at).1)
     }
 
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.parts.iter().flat_map(|part| part.iter())
+        self.parts.iter().flat_map(|part| part.iter()).map(|(key, value)| (key, value))
     }
 
     /// The same, with the parts of `before` in place of those that say the same, and in others its values: whoever
@@ -98,7 +107,7 @@ impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
                 continue;
             }
             for (key, value) in Arc::make_mut(part) {
-                if let Some(same) = before.get(key).filter(|before| *before == value) {
+                if let Some(same) = value_of(before, key).filter(|before| *before == value) {
                     value.clone_from(same);
                 }
             }
@@ -114,10 +123,10 @@ impl<K: Ord + Hash + Clone, V: Clone> Shared<K, V> {
         let changed = self.parts.iter().zip(&now.parts).filter(|(before, now)| !Arc::ptr_eq(before, now));
         let mut found = Vec::new();
         for (before, now) in changed {
-            let come = now.iter().filter(|(key, value)| before.get(*key) != Some(*value));
+            let come = now.iter().filter(|(key, value)| value_of(before, key) != Some(value));
             found.extend(come.map(|(key, value)| (key.clone(), Some(value.clone()))));
-            let gone = before.keys().filter(|key| !now.contains_key(*key));
-            found.extend(gone.map(|key| (key.clone(), None)));
+            let gone = before.iter().filter(|(key, _)| place_of(now, key).is_err());
+            found.extend(gone.map(|(key, _)| (key.clone(), None)));
         }
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
         found
@@ -141,9 +150,19 @@ fn part_of<Q: Hash + ?Sized>(key: &Q) -> usize {
     (hasher.finish() % PARTS as u64) as usize
 }
 
+/// Where `key` stands, or would stand.
+fn place_of<K: Borrow<Q>, V, Q: Ord + ?Sized>(part: &Part<K, V>, key: &Q) -> Result<usize, usize> {
+    part.binary_search_by(|(own, _)| own.borrow().cmp(key))
+}
+
+fn value_of<'a, K: Borrow<Q>, V, Q: Ord + ?Sized>(part: &'a Part<K, V>, key: &Q) -> Option<&'a V> {
+    place_of(part, key).ok().and_then(|at| part.get(at)).map(|(_, value)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
