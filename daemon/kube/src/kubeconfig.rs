@@ -10,13 +10,27 @@ use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt;
 use kube::config::{InClusterError, Kubeconfig, KubeconfigError, LoadDataError};
 use kube::{Client, Config};
+use tower::{BoxError, ServiceBuilder};
 
 /// Longest time to a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time in which nothing of a request can be sent.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A watch may be silent for minutes while its server is gone without a word, with a firewall on the way that has
+/// forgotten it, or with its machine. After so long the kernel asks (tcp(7), TCP_KEEPIDLE),
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// and so often again,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// and after so many without an answer the connection is gone: 45 s in all, as with client-go.
+const KEEPALIVE_RETRIES: u32 = 3;
+/// Longest time in which nothing of what was sent is acknowledged (tcp(7), TCP_USER_TIMEOUT).
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// Of a connection, in octets. By itself it grows to 400 KiB with a list and stays so for the watch, in a dozen of them.
+const BUFFER: usize = 16 << 10;
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A client, and where what it needs is written.
@@ -224,15 +238,26 @@ fn of_service_account() -> (Result<Configured, String>, Stamps) {
     (configured, stamps)
 }
 
-fn client(mut config: Config, fields: Fields) -> Result<Configured, kube::Error> {
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.write_timeout = Some(WRITE_TIMEOUT);
-    // A watch may be silent: its own limit is in list_watch. What is tried again is tried again there, too.
-    config.read_timeout = None;
-    config.default_retry = false;
-    config.proxy_url = None;
+fn client(config: Config, fields: Fields) -> Result<Configured, kube::Error> {
     let server = shown(&config.cluster_url);
-    Ok(Configured { client: Client::try_from(config)?, server, fields })
+    // How long to wait for an answer is for who asks; what is tried again is tried again there, too.
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(KEEPALIVE_IDLE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let http = legacy::Client::builder(TokioExecutor::new()).http1_max_buf_size(BUFFER).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Configured { client: Client::new(service, config.default_namespace), server, fields })
 }
 
 /// A URL without the user and the password that it may hold.

@@ -1,6 +1,6 @@
 //! The API server goes, lies, stammers and is replaced; what is forwarded and judged goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cambric_apiserver_double::Fault;
@@ -34,6 +34,8 @@ fn what_the_api_server_does_costs_no_packet() {
             follows(cluster, "after it was away")?;
             nothing_is_lost(cluster, &pods, "API server restarted: 410 for all that was watched", restarted)?;
             follows(cluster, "after 410")?;
+            nothing_is_lost(cluster, &pods, "the way to the API server cut without a word", cut)?;
+            follows(cluster, "after the way was cut")?;
             nothing_is_lost(cluster, &pods, "watches torn in the middle of an event", torn)?;
             follows(cluster, "after torn streams")?;
             nothing_is_lost(cluster, &pods, "throttled", throttled)?;
@@ -86,6 +88,21 @@ fn away(cluster: &mut Cluster<'_>) -> Result<()> {
 
 fn restarted(cluster: &mut Cluster<'_>) -> Result<()> {
     cluster.server.restart();
+    all_watch_again(cluster)
+}
+
+/// As by a firewall, or a machine that has lost its power: nothing closes the connections.
+fn cut(cluster: &mut Cluster<'_>) -> Result<()> {
+    let node = cluster.node("n11")?;
+    node.run_ok(&["nft", "add", "table", "inet", "cut"])?;
+    node.run_ok(&["nft", "add chain inet cut input { type filter hook input priority -200; }"])?;
+    node.run_ok(&["nft", "add rule inet cut input iifname lo tcp dport 6443 drop"])?;
+    let begin = Instant::now();
+    let told = poll::until_some("the silence to be told", LIMIT, || {
+        Ok(problems(&node)?.into_iter().find(|problem| problem.contains("127.0.0.1:6443")))
+    })?;
+    println!("  n11 says after {:.0?}: {told}", begin.elapsed());
+    node.run_ok(&["nft", "delete", "table", "inet", "cut"])?;
     all_watch_again(cluster)
 }
 
