@@ -32,7 +32,7 @@ pub(crate) fn said(objects: &Objects, node: &str) -> Result<Asn, String> {
     if let Some(label) = config.and_then(|config| config.says.asn_label.as_ref()) {
         let value = objects.nodes.get(node).and_then(|node| node.says.labels.get(label));
         let value = value.ok_or_else(|| format!("metadata.labels: {label}: absent"))?;
-        let number = value.parse().ok().filter(|number: &u32| number.to_string() == *value);
+        let number = value.parse().ok().filter(|number: &u32| number.to_string() == value);
         return number.and_then(Asn::new).ok_or_else(|| {
             format!("metadata.labels: {label}: {value:?}: not a number from 1 to 4294967295")
         });

@@ -12,6 +12,7 @@ use std::time::Duration;
 use cambric_bgp::config::ConnectMode;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
 use cambric_policy::change::{Key, PolicyObject};
+use cambric_policy::labels::Labels;
 use cambric_policy::pod::Pod;
 use k8s_openapi::api::core::v1::Namespace;
 use serde::{Deserialize, Serialize};
@@ -151,7 +152,7 @@ impl Object {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
     /// For selectors.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The first InternalIP of each family.
     pub addresses: BTreeMap<Family, IpAddr>,
     /// All InternalIPs, each with the field it is from; each once.
@@ -164,8 +165,7 @@ impl Node {
     /// With no other labels than these: there are many nodes, and each has many.
     pub(crate) fn with_labels(&self, asked: &BTreeSet<&str>) -> Node {
         let Node { labels, addresses, internal_addresses, pod_ranges } = self;
-        let labels = labels.iter().filter(|(key, _)| asked.contains(key.as_str()));
-        let labels = labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let labels = labels.iter().filter(|(key, _)| asked.contains(&***key)).collect();
         let (addresses, pod_ranges) = (addresses.clone(), pod_ranges.clone());
         Node { labels, addresses, internal_addresses: internal_addresses.clone(), pod_ranges }
     }
@@ -197,7 +197,7 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// Whether it is for `node`.
     pub fn selects(&self, node: &Node) -> bool {
-        self.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+        self.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value.as_str()))
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use cambric_bgp::config::{ConnectMode, Export, Import};
 use cambric_bgp::{Asn, Family, HoldTime, PeerPolicy, Prefix};
+use cambric_policy::labels::Labels;
 use k8s_openapi::api::core::v1;
 
 use crate::kinds::{
@@ -340,7 +341,8 @@ impl Fields {
 /// What counts of a Node. Its ranges are given out by Kubernetes, which lets host bits pass.
 pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
     let mut fields = Fields::default();
-    let mut found = Node { labels: node.metadata.labels.clone().unwrap_or_default(), ..Node::default() };
+    let labels = Labels::new(node.metadata.labels.as_ref());
+    let mut found = Node { labels, ..Node::default() };
     let entries = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     for (at, entry) in entries.enumerate().filter(|(_, entry)| entry.type_ == "InternalIP") {
         let field = format!("status.addresses[{at}].address");
@@ -351,11 +353,14 @@ pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
             }
         }
     }
-    let Some(spec) = &node.spec else { return (found, fields.faults) };
-    let listed = spec.pod_cidrs.iter().flatten().enumerate();
+    let (single, listed) = match &node.spec {
+        Some(spec) => (spec.pod_cidr.as_ref(), spec.pod_cidrs.as_ref()),
+        None => (None, None),
+    };
+    let listed = listed.into_iter().flatten().enumerate();
     let mut texts: Vec<(String, &String)> =
         listed.map(|(at, text)| (format!("spec.podCIDRs[{at}]"), text)).collect();
-    match (&spec.pod_cidr, texts.first()) {
+    match (single, texts.first()) {
         (Some(single), None) => texts.push(("spec.podCIDR".to_owned(), single)),
         (Some(single), Some((field, first))) if single != *first => {
             fields.refuse(RANGE, "spec.podCIDR", single, format!("{field} is {first}"));
@@ -371,6 +376,9 @@ pub(crate) fn node(node: &v1::Node) -> (Node, Vec<Fault>) {
             found.pod_ranges.push((field, prefix));
         }
     }
+    // There are thousands of them, and they stay.
+    found.internal_addresses.shrink_to_fit();
+    found.pod_ranges.shrink_to_fit();
     (found, fields.faults)
 }
 

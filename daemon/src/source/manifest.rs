@@ -126,6 +126,8 @@ impl Manifest {
             let fault = fault.about(of.kind, &of.name).because(Reason::Invalid);
             manifest.faults.push((fault, Costs::All));
         }
+        // It is one, and there are thousands of them.
+        manifest.entries.shrink_to_fit();
         manifest
     }
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::contradictions::Claims;
 
@@ -24,11 +25,14 @@ const VERSION: u32 = 1;
 pub struct Record {
     path: PathBuf,
     node: String,
-    written: Option<Recorded>,
+    written: Option<Digest>,
 }
 
+/// Of what was written. Who has what, of thousands of nodes, need not be there twice.
+type Digest = [u8; 32];
+
 /// What is in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Recorded {
     version: u32,
     /// What one node has granted is nothing that another one, made from its disk, should go on from.
@@ -87,32 +91,33 @@ impl Record {
             tracing::warn!(path = %self.path.display(), version, node, folder = %of, "record of the manifests is another's");
             return None;
         }
-        let counts = recorded.counts.clone();
-        self.written = Some(recorded);
-        Some(counts)
+        self.written = Some(Sha256::digest(&text).into());
+        Some(recorded.counts)
     }
 
     /// Writes what has changed. A failure is tried again with the next view.
     pub(super) fn keep(&mut self, folder: &Path, counts: Counts) -> io::Result<()> {
         let (node, folder) = (self.node.clone(), folder.to_owned());
         let recorded = Recorded { version: VERSION, node, folder, counts };
-        if self.written.as_ref() != Some(&recorded) {
-            write(&self.path, &recorded)?;
-            self.written = Some(recorded);
+        let text = serde_json::to_vec(&recorded)?;
+        let digest: Digest = Sha256::digest(&text).into();
+        if self.written != Some(digest) {
+            write(&self.path, &text)?;
+            self.written = Some(digest);
         }
         Ok(())
     }
 }
 
 /// Whole or not at all, over a loss of power too; for root only, as the manifests may be.
-fn write(path: &Path, recorded: &Recorded) -> io::Result<()> {
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let temporary = path.with_extension("json.tmp");
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(&serde_json::to_vec(recorded)?)?;
+    file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&temporary, path)
 }

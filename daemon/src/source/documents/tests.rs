@@ -539,7 +539,9 @@ fn a_label_that_nobody_asks_for_changes_nothing() {
     node["metadata"]["labels"] = json!({"rack": "1", "asn": "65001", "mood": "good"});
     server.show(Kind::Node, "n1", node.clone());
     let before = server.view();
-    let labels = |view: &View| view.fabric.nodes["n1"].says.labels.keys().cloned().collect::<Vec<_>>();
+    let labels = |view: &View| {
+        view.fabric.nodes["n1"].says.labels.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(
         (before.fabric.config_of["n1"].as_str(), labels(&before)),
         ("all", vec!["asn".into(), "rack".into()])
