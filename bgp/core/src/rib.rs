@@ -563,6 +563,10 @@ impl Rib {
                 *tables.next_hops.entry(path.attributes.next_hop).or_default() += 1;
             }
             tables.told.insert(id);
+            if dest.paths.is_empty() {
+                // Most have one path, and a vector begins with room for four.
+                dest.paths.reserve_exact(1);
+            }
             dest.paths.push(path);
             self.undecided.insert(id);
         }
