@@ -15,6 +15,7 @@
 pub(crate) mod name;
 pub(crate) mod plan;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cambric_bgp::Router;
@@ -28,6 +29,7 @@ use self::plan::{Next, Plan, Request};
 use super::Troubles;
 use super::node::OwnNode;
 use super::write::{Backoff, Content, Refusal, at, hash, request};
+use crate::intent::Intent;
 use crate::kinds::API_VERSION;
 use crate::source::Views;
 use crate::state::State;
@@ -58,13 +60,14 @@ impl Sessions {
         let mut backoff = Backoff::new(hash([self.node.as_str(), "sessions"]));
         let mut not_before: Option<Instant> = None;
         let mut looked_at: Option<Instant> = None;
-        let mut basis = None;
+        let mut is_look_wanted = true;
+        let mut basis = Basis::of(&self.state.borrow());
         loop {
             let now = Instant::now();
-            let is_of_age = looked_at.is_none_or(|at| now >= at + SHORTEST_BETWEEN_LOOKS);
-            if is_of_age {
-                looked_at = Some(now);
-                basis = Some(self.basis());
+            let between = if is_look_wanted { SHORTEST_BETWEEN_LOOKS } else { BETWEEN_LOOKS };
+            if looked_at.is_none_or(|at| now >= at + between) {
+                (looked_at, is_look_wanted) = (Some(now), false);
+                basis = Basis::of(&self.state.borrow());
                 if self.look(&mut plan).await.is_err() {
                     return;
                 }
@@ -88,8 +91,8 @@ impl Sessions {
                     }
                 }
             }
-            let soon = |at: Instant| at + SHORTEST_BETWEEN_LOOKS;
-            let look_at = looked_at.map_or(now, |at| if is_of_age { at + BETWEEN_LOOKS } else { soon(at) });
+            let between = if is_look_wanted { SHORTEST_BETWEEN_LOOKS } else { BETWEEN_LOOKS };
+            let look_at = looked_at.map_or(now, |at| at + between);
             let next = next.map_or(look_at, |next| next.min(look_at));
             // All branches are cancel-safe: watches and a timer.
             tokio::select! {
@@ -99,17 +102,22 @@ impl Sessions {
                     plan.forget_what_is_there();
                     not_before = None;
                 }
-                changed = self.own.changed() => if changed.is_err() { return },
-                changed = self.peer_changed.changed() => if changed.is_err() { return },
-                changed = another_basis(&mut self.state, &basis) => if changed.is_err() { return },
+                changed = self.own.changed() => {
+                    if changed.is_err() { return }
+                    is_look_wanted = true;
+                }
+                changed = self.peer_changed.changed() => {
+                    if changed.is_err() { return }
+                    is_look_wanted = true;
+                }
+                changed = another_basis(&mut self.state, &basis) => {
+                    let Ok(now) = changed else { return };
+                    // Or it would be another one again at once.
+                    (basis, is_look_wanted) = (now, true);
+                }
                 () = at(Some(next)) => {}
             }
         }
-    }
-
-    /// What peers there are, as far as the daemon's state says.
-    fn basis(&mut self) -> Basis {
-        basis_of(&self.state.borrow_and_update())
     }
 
     /// Tells the plan what there should be.
@@ -133,22 +141,35 @@ impl Sessions {
     }
 }
 
-/// Which speaker and which intent.
-type Basis = (bool, usize);
-
-fn basis_of(state: &State) -> Basis {
-    (
-        state.speaker.is_some(),
-        state.intent.as_ref().map_or(0, |intent| std::sync::Arc::as_ptr(intent) as usize),
-    )
+/// What peers there are, as far as the daemon's state says. An intent that is held here cannot have its place in memory
+/// taken by another.
+#[derive(Debug, Clone)]
+struct Basis {
+    has_speaker: bool,
+    intent: Option<Arc<Intent>>,
 }
 
-/// Waits until there may be other peers than those of `basis`. Cancel-safe.
+impl Basis {
+    fn of(state: &State) -> Basis {
+        Basis { has_speaker: state.speaker.is_some(), intent: state.intent.clone() }
+    }
+
+    fn is_of(&self, state: &State) -> bool {
+        let is_same = match (&self.intent, &state.intent) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same && self.has_speaker == state.speaker.is_some()
+    }
+}
+
+/// Waits until there may be other peers than those of `basis`, and gives what they are of. Cancel-safe.
 async fn another_basis(
     state: &mut watch::Receiver<State>,
-    basis: &Option<Basis>,
-) -> Result<(), watch::error::RecvError> {
-    state.wait_for(|state| Some(basis_of(state)) != *basis).await.map(drop)
+    basis: &Basis,
+) -> Result<Basis, watch::error::RecvError> {
+    state.wait_for(|state| !basis.is_of(state)).await.map(|state| Basis::of(&state))
 }
 
 /// Until nothing is left, or nothing may be done now: then says when to go on, if ever.

@@ -111,3 +111,39 @@ async fn without_the_definition_the_operator_is_told_what_to_install() {
     let words = in_words(what, &why).expect("the operator must mend it");
     assert!(words.contains("does not know the kind: install its definition"), "{words}");
 }
+
+/// Two changes within a second are looked at in one look, and nothing is busy until then.
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_changes_soon_after_a_look_is_waited_for_and_not_asked_about_all_the_time() {
+    const MOST_POLLS: usize = 100;
+    let mut objects = crate::objects::Objects::default();
+    let node = crate::objects::Shown { place: "Node n1".to_owned(), says: crate::objects::Node::default() };
+    objects.nodes.insert("n1".to_owned(), node);
+    let of_n1 = || crate::intent::intent(&objects, "n1", &[]).expect("node is known");
+    let intent = || Some(Arc::new(of_n1()));
+    let (_clients, clients) = watch::channel(None);
+    let (_views, views) = watch::channel(None);
+    let (_own, own) = watch::channel(OwnNode::Unknown);
+    let (states, state) = watch::channel(State::default());
+    let (_peer_changed, peer_changed) = watch::channel(());
+    let (troubles, _) = Troubles::new();
+    let sessions = Sessions { node: "n1".to_owned(), clients, views, own, state, peer_changed, troubles };
+    let mut run = std::pin::pin!(sessions.run());
+    let mut polls = 0;
+    let counted = std::future::poll_fn(|context| {
+        polls += 1;
+        assert!(polls < MOST_POLLS, "it is busy");
+        run.as_mut().poll(context)
+    });
+    let changes = async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            states.send_modify(|state| state.intent = intent());
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    };
+    tokio::select! {
+        () = counted => panic!("it ended"),
+        () = changes => {}
+    }
+}
