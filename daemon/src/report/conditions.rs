@@ -92,17 +92,14 @@ impl Judge {
                 not_before = None;
                 match turns.write_what_is_due(&client).await {
                     Ok(0) => {}
-                    Ok(_) => {
-                        backoff.reset();
-                        self.troubles.set("conditions", None);
-                    }
+                    Ok(_) => backoff.reset(),
                     Err(Failed { what, why }) => {
-                        tracing::debug!(error = %why, what, "a status is not as it should be yet");
-                        self.troubles.set("conditions", why.for_operator(&what));
+                        tracing::debug!(error = %why, what, "no status can be written now");
                         not_before = Some(Instant::now() + backoff.pause());
                     }
                 }
             }
+            self.troubles.set("conditions", turns.refused());
             let has_client = self.clients.borrow().is_some();
             let next = not_before.or_else(|| turns.next_due().filter(|_| has_client));
             // All branches are cancel-safe: watches and a timer.
@@ -148,6 +145,8 @@ struct Turns(BTreeMap<DocumentId, Judged>);
 struct Judged {
     uid: Option<String>,
     turn: Turn,
+    /// What the operator should mend before it can be written.
+    refused: Option<String>,
 }
 
 impl Turns {
@@ -161,9 +160,11 @@ impl Turns {
             let problems = problems.get(&of).map(Vec::as_slice).unwrap_or_default();
             let verdict = Verdict::of(generation(&document), problems);
             let uid = uid(&document).map(str::to_owned);
-            let before = self.0.remove(id).filter(|before| before.uid == uid).map(|before| before.turn);
+            let before = self.0.remove(id).filter(|before| before.uid == uid);
+            let (before, refused) = before.map(|before| (before.turn, before.refused)).unzip();
             let turn = Turn::look(before, verdict, Said::by(&document), now, || order.wait(&of));
-            turns.insert(id.clone(), Judged { uid, turn });
+            let refused = refused.flatten().filter(|_| turn.due.is_some());
+            turns.insert(id.clone(), Judged { uid, turn, refused });
         }
         self.0 = turns;
     }
@@ -172,9 +173,18 @@ impl Turns {
         self.0.values().filter_map(|judged| judged.turn.due).min()
     }
 
-    /// How many objects it was the turn of. One that the server will not have keeps no other waiting.
+    /// What the operator should mend, with verb and resource; of many objects the first says it.
+    fn refused(&self) -> Option<String> {
+        self.0.values().find_map(|judged| judged.refused.clone())
+    }
+
+    /// How many objects it was the turn of. One that the server will not have, or that an admission webhook forbids,
+    /// keeps no other waiting.
+    ///
+    /// # Errors
+    /// The server serves nobody now.
     async fn write_what_is_due(&mut self, client: &Client) -> Result<usize, Failed> {
-        let (mut looked_at, mut failed) = (0, None);
+        let mut looked_at = 0;
         let now = Instant::now();
         let is_due = |judged: &Judged| judged.turn.due.is_some_and(|due| due <= now);
         for (id, judged) in self.0.iter_mut().filter(|(_, judged)| is_due(judged)) {
@@ -183,17 +193,18 @@ impl Turns {
             let turn = &mut judged.turn;
             match written {
                 Ok(said) => {
-                    (turn.said, turn.due) = (said, None);
+                    (turn.said, turn.due, judged.refused) = (said, None, None);
                     looked_at += 1;
                 }
-                Err(why @ Failed { why: Refusal::Conflict | Refusal::Invalid(_), .. }) => {
+                Err(why @ Failed { why: Refusal::Away(_) | Refusal::Throttled, .. }) => return Err(why),
+                Err(Failed { what, why }) => {
+                    tracing::debug!(error = %why, what, name = %id.name, "a status is not as it should be yet");
                     turn.due = Some(now + LATER);
-                    failed = Some(why);
+                    judged.refused = why.for_operator(&what);
                 }
-                Err(why) => return Err(why),
             }
         }
-        failed.map_or(Ok(looked_at), Err)
+        Ok(looked_at)
     }
 }
 
@@ -221,7 +232,7 @@ async fn write(client: &Client, plural: &str, name: &str, judged: &Judged) -> Re
         let patch = turn.verdict.patch(&found, Timestamp::now());
         match request(client, &format!("{path}/status"), Content::Merge(patch)).await {
             Err(Refusal::Conflict) => {}
-            Err(Refusal::NotFound) => return Ok(said),
+            // That it is gone the next view says; else its definition knows no status, and that may be mended.
             written => {
                 let written = written.map_err(failed("patch", "/status"))?;
                 tracing::debug!(kind = plural, name, "the status of an object was written");

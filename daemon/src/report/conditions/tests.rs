@@ -182,7 +182,7 @@ async fn a_conflict_is_read_again_and_a_refusal_is_told() {
     let refused = request(&server.client(), &path, Content::Merge(stale)).await.expect_err("it is behind");
     assert_eq!(refused, Refusal::Conflict);
     let turn = Turn { verdict, said: Said::by(&found), due: None };
-    let mut judged = Judged { uid: Some("of another cluster".to_owned()), turn };
+    let mut judged = Judged { uid: Some("of another cluster".to_owned()), turn, refused: None };
     let other = write(&server.client(), "bgpfilters", "a", &judged).await;
     assert!(matches!(other, Err(Failed { why: Refusal::Conflict, .. })), "another object of that name");
     assert_eq!(
@@ -192,4 +192,31 @@ async fn a_conflict_is_read_again_and_a_refusal_is_told() {
     judged.uid = uid(&found).map(str::to_owned);
     let Ok(said) = write(&server.client(), "bgpfilters", "a", &judged).await else { panic!("it is written") };
     assert!(!judged.turn.may_write(&said));
+}
+
+/// An admission webhook forbids one object as the server forbids a whole kind.
+#[tokio::test(start_paused = true)]
+async fn what_is_forbidden_of_one_object_keeps_no_other_waiting() {
+    let server = server(1);
+    let metadata = json!({"name": "c"});
+    server.put(
+        json!({"apiVersion": API_VERSION, "kind": "BGPClusterConfig", "metadata": metadata, "spec": {}}),
+    );
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    server.faults().set(Fault::Refuse { verb: "patch", resource: "bgpclusterconfigs/status" });
+    let cluster = Cluster::start(server, 1);
+    cluster.go_on(20, |_| Vec::new()).await;
+    assert_eq!(conditions(&cluster.server, "a").len(), 3);
+    let told = || cluster.troubles[0].borrow().get("conditions").map(Problem::to_string).unwrap_or_default();
+    let says = "API server: patch bgpclusterconfigs.cambric.dev/status: the API server forbids it: ";
+    assert!(told().starts_with(says), "{}", told());
+    filter(&cluster.server, "b", "Reject");
+    cluster.go_on(600, |_| Vec::new()).await;
+    assert_eq!(conditions(&cluster.server, "b").len(), 3);
+    assert!(told().starts_with(says), "it is told for as long as it is so: {}", told());
+    assert!(writes(&cluster.server) < 16, "{} in ten minutes", writes(&cluster.server));
+    cluster.server.faults().clear();
+    cluster.go_on(120, |_| Vec::new()).await;
+    assert!(cluster.troubles[0].borrow().is_empty());
 }
