@@ -11,7 +11,9 @@
 //! whatever went before. Its pods live there, and it can serve nobody else's. What a BGPNodeOverride says is a wish like
 //! others, and has to be free.
 //!
-//! Of an API server's objects, peers are looked at for this node alone: what others are told of is theirs to judge.
+//! Of an API server's objects, peers are looked at for this node alone: what others are told of is theirs to judge. So
+//! what is wrong with the peers of a BGPClusterConfig is found by this node, and is no fault of the object that all
+//! nodes would find.
 //!
 //! A reference to what is not there is no claim, but is treated like one that is refused.
 
@@ -26,7 +28,9 @@ use cambric_bgp::{Asn, Prefix};
 use self::claims::{Claim, Precedence, Standing};
 pub(crate) use self::claims::{Claimant, Claims};
 use crate::asn;
-use crate::objects::{Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, Problem, Reason, Shown};
+use crate::objects::{
+    FoundBy, Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, Problem, Reason, Shown,
+};
 use crate::view::Workloads;
 
 /// An object as its source shows it.
@@ -212,6 +216,16 @@ impl<'a> Court<'a> {
     fn because_of(&mut self, file: Option<String>) {
         if let Some(refusal) = self.settled.refused.last_mut() {
             refusal.because_of = file;
+        }
+    }
+
+    /// The last refusal is about peers: of a BGPNodeOverride its node alone speaks, of a BGPClusterConfig all do.
+    fn found_by_judges(&mut self, of: Kind) {
+        if self.age == Age::ByOrder
+            && of != Kind::BGPNodeOverride
+            && let Some(refusal) = self.settled.refused.last_mut()
+        {
+            refusal.problem.found_by = FoundBy::ThisNode;
         }
     }
 
@@ -576,6 +590,7 @@ impl<'a> Court<'a> {
             let claims = nodes.into_iter().map(|node| Claim::Peer(node.to_owned(), *address));
             self.refuse(index, claims, conflicted, what);
             self.because_of(because_of);
+            self.found_by_judges(self.entries[index].object.kind());
         }
     }
 
@@ -780,5 +795,31 @@ mod tests {
         let both = [node_of(1, vec![range]), node_of(2, vec![range])];
         let after = settle(&[&both[0], &both[1]], &before.claims, "", Age::ByOrder);
         assert_eq!(after.objects.nodes["1"].says.pod_ranges.len(), 1);
+    }
+
+    /// Who judges its own peers alone cannot say of an object of all nodes that it is without fault.
+    #[test]
+    fn a_peer_of_all_nodes_that_this_node_cannot_have_is_found_by_this_node() {
+        let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {}\n";
+        let ours = |kind: &str, name: &str| {
+            format!(
+                "---\napiVersion: cambric.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: n1}}\n\
+                 spec: {{peers: [{{name: {name}, address: 192.0.2.1, asn: 1}}]}}\n"
+            )
+        };
+        let found_by = |kinds: [&str; 2], age| {
+            let texts = [node, &ours(kinds[0], "a"), &ours(kinds[1], "b")].concat();
+            let entries = Manifest::decode("all.yaml", &texts).entries;
+            let settled = settle(&entries.iter().collect::<Vec<_>>(), &Claims::default(), "n1", age);
+            assert_eq!(settled.refused.len(), 1, "{:#?}", settled.refused);
+            let Problem { of, found_by, .. } = &settled.refused[0].problem;
+            (of.as_ref().expect("an object").kind, *found_by)
+        };
+        let (common, particular) = ("BGPClusterConfig", "BGPNodeOverride");
+        let of_common = |by| (Kind::BGPClusterConfig, by);
+        assert_eq!(found_by([particular, common], Age::ByOrder), of_common(FoundBy::ThisNode));
+        assert_eq!(found_by([particular, common], Age::SinceSeen), of_common(FoundBy::EveryNode));
+        let of_its_node = (Kind::BGPNodeOverride, FoundBy::EveryNode);
+        assert_eq!(found_by([common, particular], Age::ByOrder), of_its_node, "nobody else judges it");
     }
 }

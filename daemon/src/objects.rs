@@ -262,6 +262,17 @@ pub struct Problem {
     pub of: Option<ObjectRef>,
     /// The reason, for conditions and events.
     pub reason: Reason,
+    /// Who finds it.
+    pub found_by: FoundBy,
+}
+
+/// Who finds a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FoundBy {
+    /// Whoever sees the same objects.
+    EveryNode,
+    /// This node; another one may find nothing wrong with the same object, or something else.
+    ThisNode,
 }
 
 /// An object, as others refer to it.
@@ -329,7 +340,7 @@ impl Problem {
     /// may steer a terminal.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Problem {
         let (place, what) = (printable(place.into()), printable(what.into()));
-        Problem { place, what, of: None, reason: Reason::Other }
+        Problem { place, what, of: None, reason: Reason::Other, found_by: FoundBy::EveryNode }
     }
 
     /// About an object.
@@ -340,6 +351,11 @@ impl Problem {
     /// For a reason.
     pub fn because(self, reason: Reason) -> Problem {
         Problem { reason, ..self }
+    }
+
+    /// That other nodes may not find.
+    pub fn found_here(self) -> Problem {
+        Problem { found_by: FoundBy::ThisNode, ..self }
     }
 
     /// With what follows from it.

@@ -1,9 +1,11 @@
 //! The status of the objects that people write, without a leader.
 //!
-//! Every daemon judges every object of ours by the problems of its view ([`verdict`]), and all views of the same objects
-//! have the same problems, but for what nodes remember: an object that counted before it got a fault counts as before
-//! on a node that knew it, and not at all on a new one. So as a rule all nodes want to write the same, and now and then
-//! two nodes want to write different things for ever. One of all should write, and nobody against the others
+//! A daemon judges objects of ours by the problems of its view ([`verdict`]). A BGPNodeOverride is judged by the daemon
+//! of its node, for nobody else knows all that is wrong with it: contradictions among a node's peers are found by that
+//! node. Without such a Node, and of all other kinds, every daemon judges every object by the problems that all views of
+//! the same objects have alike, but for what nodes remember: an object that counted before it got a fault counts as
+//! before on a node that knew it, and not at all on a new one. So as a rule all nodes want to write the same, and now
+//! and then two nodes want to write different things for ever. One of all should write, and nobody against the others
 //! ([`turn`]):
 //!
 //! ```text
@@ -21,8 +23,10 @@
 //!
 //! *Weak spots.* A node that is behind may write what it thought a moment ago; it corrects that when it comes to know
 //! better, and nobody else does if it dies in that moment: then the status is wrong until the object is edited, or
-//! until any daemon is started anew that thinks otherwise. Faults that only one node has, as an address of its own among
-//! its peers, are no part of the verdict: its log, its CLI and its Events tell of them.
+//! until any daemon is started anew that thinks otherwise. Faults that objects of all nodes have at one node only, as a
+//! peer of a BGPClusterConfig whose address is that node's own or that its BGPNodeOverride has, too, are no part of the
+//! verdict ([`FoundBy::ThisNode`](crate::objects::FoundBy)): that node's log, its CLI and its Events tell of them. Of a
+//! BGPNodeOverride nobody says anything while no daemon runs on its node.
 //!
 //! Before a write the object is read, once; it is written by a merge patch with the resourceVersion that was read.
 
@@ -40,11 +44,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use self::turn::{Order, Said, Turn};
+use self::turn::{FIRST, Order, Said, Turn};
 use self::verdict::Verdict;
 use super::Troubles;
 use super::write::{Backoff, Content, Refusal, at, hash, request};
 use crate::kinds::API_VERSION;
+use crate::objects::{Kind, ObjectRef};
 use crate::source::Views;
 use crate::view::{View, Workloads};
 
@@ -162,7 +167,10 @@ impl Turns {
             let uid = uid(&document).map(str::to_owned);
             let before = self.0.remove(id).filter(|before| before.uid == uid);
             let (before, refused) = before.map(|before| (before.turn, before.refused)).unzip();
-            let turn = Turn::look(before, verdict, Said::by(&document), now, || order.wait(&of));
+            let whose = whose(&of, view);
+            let wait = || if whose.is_some() { FIRST } else { order.wait(&of) };
+            let mut turn = Turn::look(before, verdict, Said::by(&document), now, wait);
+            turn.due = turn.due.filter(|_| whose.is_none_or(|whose| whose == node));
             let refused = refused.flatten().filter(|_| turn.due.is_some());
             turns.insert(id.clone(), Judged { uid, turn, refused });
         }
@@ -245,6 +253,13 @@ async fn write(client: &Client, plural: &str, name: &str, judged: &Judged) -> Re
 
 fn plural(kind: &str) -> Option<&'static str> {
     KINDS.iter().find(|(known, _)| *known == kind).map(|(_, plural)| *plural)
+}
+
+/// The one node whose daemon may speak of an object, if there is one.
+fn whose<'a>(of: &'a ObjectRef, view: &View) -> Option<&'a str> {
+    let node = DocumentId { kind: "Node".into(), name: of.name.as_str().into() };
+    let is_of_node = of.kind == Kind::BGPNodeOverride && view.documents.get(&node).is_some();
+    is_of_node.then_some(of.name.as_str())
 }
 
 fn nodes(documents: &Shared<DocumentId, Json>) -> impl Iterator<Item = &str> {

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::objects::{Kind, Objects, Problem, Reason};
+use crate::objects::{Objects, Problem, Reason};
 
 /// A cluster with our kinds and so many nodes, in which daemons have no more rights than they need.
 fn server(nodes: usize) -> ApiServer {
@@ -219,4 +219,54 @@ async fn what_is_forbidden_of_one_object_keeps_no_other_waiting() {
     cluster.server.faults().clear();
     cluster.go_on(120, |_| Vec::new()).await;
     assert!(cluster.troubles[0].borrow().is_empty());
+}
+
+/// A node that cannot know what is wrong with the peers of another never says that nothing is.
+#[tokio::test(start_paused = true)]
+async fn a_node_override_is_judged_by_its_own_node_alone() {
+    let server = server(10);
+    for name in ["n7", "elsewhere"] {
+        let (metadata, spec) = (json!({"name": name}), json!({}));
+        server.put(json!({
+            "apiVersion": API_VERSION, "kind": "BGPNodeOverride", "metadata": metadata, "spec": spec,
+        }));
+    }
+    server.forget_requests();
+    let cluster = Cluster::start(server, 10);
+    let winner = ObjectRef { kind: Kind::BGPClusterConfig, name: "c".to_owned() };
+    let conflict = |at: usize| {
+        let found = Problem::new("BGPNodeOverride n7", "spec.peers[0].address: has the same");
+        let found = found.about(Kind::BGPNodeOverride, "n7");
+        let found = found.because(Reason::Conflicted { winner: winner.clone() });
+        if at == 7 { vec![found] } else { Vec::new() }
+    };
+    cluster.go_on(300, conflict).await;
+    let conflicted = |name: &str| {
+        let object = cluster.server.get(API_VERSION, "BGPNodeOverride", "", name).expect("it is there");
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let condition = conditions.into_iter().find(|condition| condition["type"] == "Conflicted");
+        condition.map(|mut condition| condition["status"].take())
+    };
+    assert_eq!(conflicted("n7"), Some(json!("True")));
+    assert_eq!(
+        conflicted("elsewhere"),
+        Some(json!("False")),
+        "without such a Node it is as with other kinds"
+    );
+    assert_eq!(writes(&cluster.server), 2, "one for each, and no other node thinks otherwise aloud");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_node_finds_wrong_with_an_object_of_all_nodes_is_no_condition() {
+    let server = server(10);
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    let cluster = Cluster::start(server, 10);
+    let at_some = |at: usize| {
+        let found = problem("a", "at this node", Reason::Invalid).found_here();
+        if at.is_multiple_of(2) { vec![found] } else { Vec::new() }
+    };
+    cluster.go_on(300, at_some).await;
+    assert_eq!(conditions(&cluster.server, "a")[0], "Accepted=True Accepted: all of it can be served");
+    assert_eq!(writes(&cluster.server), 1);
 }

@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 use crate::objects::ObjectRef;
 
 /// What the first node waits: several edits at once are one.
-const FIRST: Duration = Duration::from_secs(1);
+pub(super) const FIRST: Duration = Duration::from_secs(1);
 /// What each further node waits longer: in this time a write comes back to everybody, as a rule.
 const STEP: Duration = Duration::from_secs(2);
 

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kinds::ConditionStatus;
-use crate::objects::{Kind, ObjectRef, Objects, Problem, Reason};
+use crate::objects::{FoundBy, Kind, ObjectRef, Objects, Problem, Reason};
 
 /// The longest message, in octets: more than one problem is seldom read to its end.
 const MOST_MESSAGE_OCTETS: usize = 1024;
@@ -29,10 +29,11 @@ pub(crate) struct Judgement {
     pub(crate) message: String,
 }
 
-/// The problems of each object, in their order. Not what is wrong with one node only: see the module above.
+/// The problems of each object, in their order. Not what is wrong at one node only: see the module above.
 pub(crate) fn by_object(objects: &Objects) -> BTreeMap<ObjectRef, Vec<&Problem>> {
     let mut problems: BTreeMap<ObjectRef, Vec<&Problem>> = BTreeMap::new();
-    for problem in objects.problems.iter().chain(&objects.notices) {
+    let all = objects.problems.iter().chain(&objects.notices);
+    for problem in all.filter(|problem| problem.found_by == FoundBy::EveryNode) {
         if let Some(of) = &problem.of {
             problems.entry(of.clone()).or_default().push(problem);
         }
