@@ -177,7 +177,7 @@ pub fn intent_while_running(
         if is_own(peer.address) {
             let Peer { field, name, address, .. } = peer;
             let what = format!("{field}.address: {address} (peer {name}): an own address; it is left out");
-            problems.push(Problem::new(place, what).about(kind, of).because(Reason::Invalid));
+            problems.push(Problem::new(place, what).about(kind, of).because(Reason::Invalid).found_here());
         } else if let Some(config) = cluster.peer(peer) {
             wanted.peers.insert(peer.address, config);
         }

@@ -158,7 +158,8 @@ impl<'a> Said<'a> {
     /// that the rule may not be meant for, there is nothing to say.
     fn unknown_to_others(self, family: Family, known: Option<IpAddr>, links: &[Link]) -> Option<Problem> {
         let (config, Shown { place, says }) = self.config?;
-        let problem = |what: String| Problem::new(place, what).about(Kind::BGPClusterConfig, config);
+        let problem =
+            |what: String| Problem::new(place, what).about(Kind::BGPClusterConfig, config).found_here();
         if links.is_empty() {
             return None;
         }
@@ -262,6 +263,7 @@ mod tests {
     use cambric_bgp::config::LinkState;
 
     use super::*;
+    use crate::objects::FoundBy;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("address")
@@ -326,6 +328,8 @@ mod tests {
         for problem in &problems {
             let of = problem.of.as_ref().expect("an object").to_string();
             assert!(problem.place.ends_with(&of) && problem.reason == Reason::Invalid, "{problem:?}");
+            let is_of_all = of.starts_with("BGPClusterConfig");
+            assert!(!is_of_all || problem.found_by == FoundBy::ThisNode, "{problem:?}");
         }
         let word = |choice: &Choice| {
             format!("{} {} ({})", choice.address, choice.interface.as_deref().unwrap_or("-"), choice.from)

@@ -463,7 +463,7 @@ impl Progress {
         let of_enforcer = of_enforcer.map(|what| {
             let problem = Problem::new(PLACE, what.clone());
             match closed_policy(what) {
-                Some(key) => problem.about(Kind::NetworkPolicy, key).because(Reason::Invalid),
+                Some(key) => problem.about(Kind::NetworkPolicy, key).because(Reason::Invalid).found_here(),
                 None => problem,
             }
         });

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::events::{About, Happening, Severity};
 use super::node::OwnNode;
-use crate::objects::{Kind, Problem, Reason};
+use crate::objects::{FoundBy, Kind, Problem, Reason};
 
 /// A server that was away for less is not spoken of: watches are cut now and then.
 const WORTH_TELLING: Duration = Duration::from_secs(10);
@@ -50,9 +50,13 @@ impl Sessions {
     }
 }
 
-/// A problem for the operator.
+/// A problem for the operator. What this node alone finds nobody else tells of, whoever speaks of the object as a rule:
+/// it is about the node, and its words name the object.
 pub(super) fn problem(problem: &Problem, own: &str) -> Happening {
     let about = match &problem.of {
+        // Its own node speaks of it in any case.
+        Some(of) if of.kind == Kind::BGPNodeOverride && of.name == own => About::Object(of.clone()),
+        Some(_) if problem.found_by == FoundBy::ThisNode => About::Node,
         Some(of) if of.kind == Kind::Node && of.name == own => About::Node,
         Some(of) => About::Object(of.clone()),
         None => About::Node,
@@ -193,6 +197,15 @@ mod tests {
         assert!(matches!(told.about, About::Object(of) if of.name == "new"));
         let of_own = problem(&Problem::new("Node n1", "spec.podCIDRs: none").about(Kind::Node, "n1"), "n1");
         assert_eq!((of_own.about, of_own.reason), (About::Node, "Problem"));
+    }
+
+    #[test]
+    fn what_this_node_alone_finds_is_about_the_node_and_names_the_object() {
+        let what = "spec.nodeAddress.interface: bond0: this host has no such interface";
+        let found = Problem::new("BGPClusterConfig c", what).about(Kind::BGPClusterConfig, "c");
+        let told = problem(&found.because(Reason::Invalid).found_here(), "n1");
+        assert_eq!((told.about, told.reason), (About::Node, "Invalid"));
+        assert_eq!(told.note, format!("BGPClusterConfig c: {what}"));
     }
 
     #[test]
