@@ -155,7 +155,8 @@ impl<'a> Said<'a> {
     }
 
     /// The rule asks for an address of `family` that the Node object does not have. Without links, and for a family
-    /// that the rule may not be meant for, there is nothing to say.
+    /// that the rule is not meant for, there is nothing to say: ranges are of the other family alone, or the interface
+    /// has addresses of that one alone. Every interface has a link-local address of IPv6 (RFC 4291 section 2.8).
     fn unknown_to_others(self, family: Family, known: Option<IpAddr>, links: &[Link]) -> Option<Problem> {
         let (config, Shown { place, says }) = self.config?;
         let problem =
@@ -164,7 +165,6 @@ impl<'a> Said<'a> {
             return None;
         }
         let of_family = |address: &IpAddr| Family::of(*address) == family;
-        let on = |link: &Link| link.addresses.iter().map(|entry| entry.address).find(of_family);
         let (field, found) = match &says.node_address {
             Rule::InternalIp => return None,
             Rule::Interface(name) => {
@@ -172,7 +172,17 @@ impl<'a> Said<'a> {
                     let what = format!("spec.nodeAddress.interface: {name}: this host has no such interface");
                     return known.map(|known| self.instead(problem(what), Some(known)));
                 };
-                (format!("spec.nodeAddress.interface: {name}"), on(link))
+                let mut on =
+                    link.addresses.iter().map(|entry| entry.address).filter(is_of_a_network).peekable();
+                let has_any = on.peek().is_some();
+                let found = on.find(of_family);
+                if has_any && found.is_none() {
+                    return None;
+                }
+                (format!("spec.nodeAddress.interface: {name}"), found)
+            }
+            Rule::Inside(ranges) if !ranges.iter().any(|range| range.family() == family) => {
+                return None;
             }
             Rule::Inside(ranges) => {
                 let inside = |address: &IpAddr| of_family(address) && contains(ranges, *address);
@@ -248,6 +258,11 @@ pub fn uplinks(
     };
     let towards = peers.into_iter().filter_map(|peer| links.iter().find(|link| reaches(link, peer)));
     holders.chain(towards).map(|link| link.name.clone()).collect()
+}
+
+/// Not one that is the same on many links.
+fn is_of_a_network(address: &IpAddr) -> bool {
+    !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn holds(link: &Link, address: IpAddr) -> bool {
@@ -416,6 +431,30 @@ mod tests {
         assert!(problems[0].starts_with(
             "BGPClusterConfig c: spec.nodeAddress.cidrs: 203.0.113.1: other nodes cannot know it"
         ));
+    }
+
+    /// A cluster with both families whose rule is about one of them has nothing to mend.
+    #[test]
+    fn a_family_that_the_rule_says_nothing_of_is_no_problem() {
+        let both = || Objects::new(&["192.0.2.1", "2001:db8::1"]);
+        let ranges = vec!["192.0.2.0/24".parse().expect("prefix")];
+        let (choices, problems) = taken(&both().with_rule(Rule::Inside(ranges)));
+        let other = "2001:db8::1 eth0 (status.addresses[1].address of the Node)";
+        assert_eq!(choices, ["192.0.2.1 eth0 (spec.nodeAddress.cidrs of BGPClusterConfig c)", other]);
+        assert_eq!(problems, [""; 0]);
+
+        let eth1 = || Rule::Interface("eth1".to_owned());
+        let mut links = host();
+        let choose = |objects: &Objects, links: &[Link]| -> Vec<String> {
+            objects.said().choose(links).1.iter().map(Problem::to_string).collect()
+        };
+        let objects = Objects::new(&["198.51.100.1", "2001:db8::1"]).with_rule(eth1());
+        assert_eq!(choose(&objects, &links), [""; 0]);
+        links[1] = link("eth1", &[("198.51.100.1", 24), ("fe80::1", 64)]);
+        assert_eq!(choose(&objects, &links), [""; 0], "each interface has one of these");
+        links[1] = link("eth1", &[]);
+        let says = "BGPClusterConfig c: spec.nodeAddress.interface: eth1: this host has no ";
+        assert!(choose(&objects, &links)[0].starts_with(says), "{:?}", choose(&objects, &links));
     }
 
     #[test]
