@@ -1,7 +1,7 @@
 //! Schemas of values that Rust's types do not tell apart from any other text.
 //!
-//! The rules are in Kubernetes' dialect of CEL, with its functions on addresses (Kubernetes 1.31). They say
-//! what [`values`](crate::values) says; `crds` tests that both agree.
+//! The rules are in Kubernetes' dialect of CEL, with its functions on addresses (Kubernetes 1.32: 1.31 has them and takes
+//! what `masked()` costs for unbounded). They say what [`values`](crate::values) says; `crds` tests that both agree.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
