@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cambricd", version)]
 pub struct Args {
-    /// Name of this node, as in its Node object; the host name unless given.
+    /// Name of this node, as in its Node object; the host name in small letters unless given.
     #[arg(long, env = "CAMBRIC_NODE")]
     pub node: Option<String>,
 

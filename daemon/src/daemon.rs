@@ -148,7 +148,9 @@ impl Daemon {
         let node = match &args.node {
             Some(node) => node.clone(),
             None => {
-                nix::unistd::gethostname().context("asking for the host name")?.to_string_lossy().into_owned()
+                let name = nix::unistd::gethostname().context("asking for the host name")?;
+                // As the kubelet registers it (kubernetes, pkg/util/node, `GetHostname`).
+                name.to_string_lossy().trim().to_lowercase()
             }
         };
         let config = cambric_routes::Config::new(&args.run_dir);
