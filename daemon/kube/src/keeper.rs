@@ -336,7 +336,10 @@ impl Keeper {
         let count = kept.cache.objects().len();
         if count == 0 || since >= MISSING_CONFIRMED {
             let was_shown = kept.cache.is_shown();
-            kept.emptied = kept.cache.version().cloned().or(kept.emptied.take());
+            let reached = kept.cache.version().cloned().or(kept.emptied.take());
+            // Of one that was never there the next run is to know that, too: it waits for what it does not know.
+            kept.emptied = Some(reached.unwrap_or(Version::FIRST));
+            kept.is_unwritten |= kept.written.is_none();
             let changes = kept.cache.empty();
             kept.unreadable.clear();
             self.is_dirty |= !was_shown;

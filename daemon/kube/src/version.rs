@@ -16,6 +16,9 @@ pub(crate) enum Version {
 }
 
 impl Version {
+    /// No list is older: the versions of an etcd begin with it.
+    pub(crate) const FIRST: Version = Version::Number(1);
+
     pub(crate) fn new(text: &str) -> Version {
         match text.parse() {
             Ok(number) if is_decimal(text) => Version::Number(number),

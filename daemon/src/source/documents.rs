@@ -95,6 +95,8 @@ pub struct Documents {
     seen_whole: bool,
     /// And one with nothing unknown at all.
     seen_by_policy: bool,
+    /// All there is was shown in this run, or the record has all of it.
+    knows_all: bool,
     /// The last view.
     shown: View,
 }
@@ -193,14 +195,15 @@ impl Documents {
 
     fn new(form: Form, own: String) -> Documents {
         let (taken, claims) = (Set::new(), Claims::default());
-        let (seen_whole, seen_by_policy, shown) = (false, false, View::default());
-        Documents { form, own, taken, claims, seen_whole, seen_by_policy, shown }
+        let (seen_whole, seen_by_policy, knows_all) = (false, false, false);
+        Documents { form, own, taken, claims, seen_whole, seen_by_policy, knows_all, shown: View::default() }
     }
 
     /// Goes on from what counted for an earlier daemon; whether it can. A text that another version of this daemon has
     /// taken, and this one cannot read, is no state to go back to: then nothing is known. If it is only what policies
     /// are made of, only they know nothing. Of objects only those count for that which this node needs: it waits until
-    /// they can be read, rather than do the opposite of what they say.
+    /// they can be read, rather than do the opposite of what they say. And it waits until all of them are shown: the
+    /// record leaves out the Nodes of others, and a cluster without them has no mesh and no ranges but its own.
     pub(super) fn go_on_from(&mut self, Counts { files, broken, claims }: Counts) -> bool {
         let mut taken = Set::new();
         let mut hides_needed = false;
@@ -226,6 +229,7 @@ impl Documents {
         // Of objects, what can be read is still what counted.
         (self.taken, self.claims) = (taken, claims);
         (self.seen_whole, self.seen_by_policy) = (!hides_needed, !hides_needed && is_readable_to_policy);
+        self.knows_all = self.form == Form::File;
         !hides_needed
     }
 
@@ -234,7 +238,7 @@ impl Documents {
     /// An API server shows Nodes again by itself, and there are many of them: only this one is written down, and those
     /// that count as they were before.
     pub(super) fn counts(&self, look: Option<&Set>) -> Option<Counts> {
-        if !self.seen_whole {
+        if !self.seen_whole || !self.knows_all {
             return None;
         }
         let is_kept = |id: &Arc<str>, document: &Arc<Document>| match &document.of {
@@ -272,6 +276,7 @@ impl Documents {
 
     /// What counts now; a document with a fault, or one that contradicts another, says what it said before.
     pub fn view(&mut self, look: &Look) -> View {
+        self.knows_all |= matches!(look, Look::All(_));
         let mut looks = 0;
         let (draft, mut objects, mut workloads) = loop {
             let mut draft = self.draft(look);
@@ -288,8 +293,8 @@ impl Documents {
             self.seen_whole |= draft.unknown.is_empty() && is_filled;
             self.seen_by_policy |= self.seen_whole && draft.unknown_to_policy.is_empty();
             // Nobody acts on a view that is not whole: nothing in it is a state to go back to.
-            let is_steady =
-                !self.seen_whole || (are_same(&self.taken, &draft.documents) && self.claims == claims);
+            let acts = self.seen_whole && self.knows_all;
+            let is_steady = !acts || (are_same(&self.taken, &draft.documents) && self.claims == claims);
             if !is_steady {
                 (self.taken, self.claims) = (draft.documents.clone(), claims);
             }
@@ -302,7 +307,7 @@ impl Documents {
         objects
             .notices
             .extend(draft.documents.values().flat_map(|document| document.manifest.notices.clone()));
-        if !self.seen_whole {
+        if !self.seen_whole || !self.knows_all {
             objects.unknown = draft.unknown;
         }
         if !self.seen_by_policy {
@@ -325,7 +330,7 @@ impl Documents {
         let mut draft = Draft::default();
         let documents = match look {
             Look::All(documents) => documents,
-            Look::Lost(problem) if self.seen_whole => {
+            Look::Lost(problem) if self.seen_whole && self.knows_all => {
                 draft.problems.push(problem.clone().and(ALL_AS_BEFORE));
                 &self.taken
             }

@@ -58,6 +58,21 @@ async fn a_start_while_the_server_is_away_knows_all_at_once() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn that_a_definition_was_never_installed_is_known_to_the_next_run() {
+    let (server, state) = (ApiServer::new(), state_dir());
+    let mut follows = follow(&server, &state);
+    follows.until("it is complete", |picture| picture.is_complete).await;
+    sleep(5 * SECOND).await;
+    drop(follows);
+    server.away();
+    let mut follows = follow(&server, &state);
+    assert!(follows.now().is_complete, "{:#?}", follows.now().health);
+    server.back();
+    install_kinds(&server);
+    follows.until_watching().await;
+}
+
 /// Who saw it in a picture, as a plugin whose pod was let through, counts on it.
 #[tokio::test(start_paused = true)]
 async fn what_a_picture_shows_is_known_after_a_kill_right_then() {

@@ -584,6 +584,28 @@ fn the_record_has_what_a_server_does_not_show_again() {
     assert_eq!(server.view().fabric, view.fabric);
 }
 
+/// As where a definition was never installed, or the snapshot of one kind is lost: the record has the own Node alone.
+#[test]
+fn a_start_that_is_not_shown_all_acts_on_nothing_and_keeps_who_has_what() {
+    let mut server = Server::of_three();
+    let whole = server.intent().expect("it serves");
+    let recorded = server.documents.counts(Some(&server.objects)).expect("somebody acts on it");
+    server.start_anew_as("n1");
+    let claims = server.documents.claims.clone();
+    let lost = Look::Lost(Problem::new("API server", "BGPFilter: not seen yet"));
+    for _ in 0..2 {
+        let view = server.documents.view(&lost);
+        assert!(intent(&view.fabric, "n1", &[]).is_err(), "a cluster of this node alone: {view:?}");
+        assert_eq!(problems(&view), ["API server: BGPFilter: not seen yet"]);
+        assert_eq!(server.documents.counts(Some(&server.objects)), None, "the record stands");
+        assert_eq!(server.documents.claims, claims);
+    }
+    assert_eq!(peers(&server.intent().expect("all is shown")), peers(&whole));
+    assert_eq!(server.documents.counts(Some(&server.objects)), Some(recorded));
+    let view = server.documents.view(&lost);
+    assert_eq!(peers(&intent(&view.fabric, "n1", &[]).expect("now it is known")), peers(&whole));
+}
+
 /// Says what a large cluster costs; of a build without optimization, which takes some ten times as long.
 #[test]
 fn a_cluster_of_five_thousand_nodes_is_looked_at_without_squares() {
