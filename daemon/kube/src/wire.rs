@@ -14,7 +14,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cache::{Event, Known};
 use crate::json::Json;
@@ -424,15 +424,16 @@ fn document(kind: Kind, object: &str) -> Read {
         metadata: Metadata,
     }
     let DocumentWire { metadata } = typed(object)?;
-    let mut value: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-        metadata.remove("resourceVersion");
-    }
+    // A type that is derived reads an array, too, as its fields in their order: such an object is none.
+    let mut fields: Map<String, Value> = typed(object)?;
+    let kept = fields.get_mut("metadata").and_then(Value::as_object_mut);
+    let kept = kept.ok_or("metadata: not an object")?;
+    kept.remove("managedFields");
+    kept.remove("resourceVersion");
     // Those of a list say it nowhere.
-    value["apiVersion"] = kind.api_version().into();
-    value["kind"] = kind.name().into();
-    Ok((metadata, Says::Document(Json::new(&value))))
+    fields.insert("apiVersion".to_owned(), kind.api_version().into());
+    fields.insert("kind".to_owned(), kind.name().into());
+    Ok((metadata, Says::Document(Json::new(&Value::Object(fields)))))
 }
 
 /// As it is written down for the next run.

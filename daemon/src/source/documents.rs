@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use cambric_kube::Json;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::manifest::Manifest;
 use super::record::Counts;
@@ -391,13 +391,13 @@ impl Documents {
             let ranges = had.pod_ranges.iter().map(|(_, range)| range.to_string());
             tell("spec.podCIDRs", "none can be used", ranges.collect());
             for field in ["podCIDR", "podCIDRs"] {
-                merged["spec"][field] = object_before["spec"][field].clone();
+                set(&mut merged, ["spec", field], &object_before);
             }
         }
         if now.internal_addresses.is_empty() && !had.internal_addresses.is_empty() {
             let addresses = had.internal_addresses.iter().map(|(_, address)| address.to_string());
             tell("status.addresses", "no InternalIP can be used", addresses.collect());
-            merged["status"]["addresses"] = object_before["status"]["addresses"].clone();
+            set(&mut merged, ["status", "addresses"], &object_before);
         }
         if merged == object {
             return None;
@@ -593,6 +593,14 @@ fn are_same(one: &Set, other: &Set) -> bool {
 
 fn is_same(one: &Arc<Document>, other: &Arc<Document>) -> bool {
     Arc::ptr_eq(one, other) || one == other
+}
+
+/// Has a field say what it says in `before`. What is no object has none: it may be from a disk.
+fn set(object: &mut Value, [part, field]: [&str; 2], before: &Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    if let Some(fields) = fields.entry(part).or_insert_with(|| json!({})).as_object_mut() {
+        fields.insert(field.to_owned(), before[part][field].clone());
+    }
 }
 
 /// An object as [`Documents::counts`] writes it.

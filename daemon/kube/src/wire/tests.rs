@@ -155,6 +155,21 @@ fn what_cannot_be_read_is_named_with_its_field() {
     assert!(matches!(read(Kind::Node, "{}"), Found::Nameless(_)));
 }
 
+/// What a type reads that is derived need not be an object: nothing a server sends ends the process.
+#[test]
+fn an_array_in_the_place_of_an_object_is_none() {
+    let array = json!([{"name": "a"}]);
+    for kind in Kind::ALL {
+        match read(kind, &array.to_string()) {
+            Found::Unreadable(key, _) => assert_eq!(&*key.name, "a"),
+            other => assert!(!kind.is_ours(), "{kind}: {other:?}"),
+        }
+    }
+    let metadata = json!({"metadata": ["a", null, null, "5", null, null, null]});
+    let found = read(Kind::BGPFilter, &metadata.to_string());
+    assert!(matches!(&found, Found::Nameless(what) if what.ends_with("metadata: not an object")), "{found:?}");
+}
+
 #[test]
 fn a_page_says_how_old_it_is_and_where_the_next_one_is() {
     let list = json!({

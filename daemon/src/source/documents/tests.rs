@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::*;
 use crate::intent::{Intent, NoIntent, intent};
 
