@@ -11,6 +11,7 @@
 //! nearly every cluster (they need not, says KEP-5504); where they do not, that costs a list.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +63,12 @@ pub(crate) struct Up {
     pub(crate) configured: Configured,
     /// Another number for another cluster, and for another configuration.
     pub(crate) place: Place,
-    /// The version it had come to when it was asked, which was then.
-    pub(crate) version: Option<(Version, Instant)>,
+    /// When it was asked.
+    pub(crate) asked: Instant,
+    /// It said which cluster it is, and did not refuse to.
+    pub(crate) is_identified: bool,
+    /// The version it had come to then, if it was asked for that.
+    pub(crate) version: Option<Version>,
 }
 
 /// Which cluster is spoken with, and by which configuration.
@@ -107,8 +112,14 @@ impl Link {
 
 /// The task.
 pub(crate) struct Connection {
-    origin: Origin,
+    configurations: Configurations,
+    server: Server,
+}
+
+/// What is spoken with.
+struct Server {
     reach: watch::Sender<Reach>,
+    /// Of a server that said that it is the one whose objects are known, or need not say so: nobody else writes.
     clients: watch::Sender<Option<Client>>,
     doubts: mpsc::Receiver<Instant>,
     keeper: mpsc::Sender<Message>,
@@ -117,6 +128,21 @@ pub(crate) struct Connection {
     jitter: Jitter,
     has_asked: bool,
     place: Place,
+}
+
+/// What says how to reach it.
+struct Configurations {
+    origin: Origin,
+    jitter: Jitter,
+    backoff: Backoff,
+    read: Option<Read>,
+}
+
+/// How it went to read one.
+struct Read {
+    stamps: Option<Stamps>,
+    /// Another attempt after that, though nothing has changed: it failed.
+    again: Option<Duration>,
 }
 
 impl Connection {
@@ -130,66 +156,109 @@ impl Connection {
         let (reach, seen) = watch::channel(Reach::Asking);
         let (doubt, doubts) = mpsc::channel(32);
         let (has_asked, place) = (false, Place::default());
-        let connection =
-            Connection { origin, reach, clients, doubts, keeper, identity, jitter, has_asked, place };
-        (connection, Link { reach: seen, doubts: doubt })
+        let backoff = Backoff::new(FIRST, LONGEST);
+        let configurations = Configurations { origin, jitter: jitter.clone(), backoff, read: None };
+        let server = Server { reach, clients, doubts, keeper, identity, jitter, has_asked, place };
+        (Connection { configurations, server }, Link { reach: seen, doubts: doubt })
     }
 
     /// Ends when nobody keeps what it finds any more.
-    pub(crate) async fn run(mut self) {
-        while !self.keeper.is_closed() {
-            let (configured, stamps) = self.configured().await;
-            self.place.configuration += 1;
-            self.clients.send_replace(Some(configured.client.clone()));
-            self.tell(Message::Server(Some(configured.server.clone()))).await;
-            tokio::select! {
-                () = changed(stamps) => {}
-                () = self.serve(&configured) => return,
+    pub(crate) async fn run(self) {
+        let Connection { mut configurations, mut server } = self;
+        let mut configured = loop {
+            match configurations.next().await {
+                Ok(configured) => break configured,
+                Err(what) => server.fail(what).await,
             }
+            if server.keeper.is_closed() {
+                return;
+            }
+        };
+        while !server.keeper.is_closed() {
+            let keeper = server.keeper.clone();
+            let next = {
+                let mut serving = pin!(server.serve(&configured));
+                loop {
+                    tokio::select! {
+                        () = &mut serving => return,
+                        next = configurations.next() => match next {
+                            Ok(next) => break next,
+                            Err(what) => {
+                                let what = format!("{what}; what was read before it stays in use");
+                                // Nobody keeps it any more: the loops look at that.
+                                _ = keeper.send(Message::Configuration(Some(what))).await;
+                            }
+                        }
+                    }
+                }
+            };
+            _ = keeper.send(Message::Configuration(None)).await;
+            configured = next;
         }
     }
+}
 
-    /// Waits until there is a configuration that can be used.
-    async fn configured(&mut self) -> (Configured, Option<Stamps>) {
+impl Configurations {
+    /// Waits until there is another one, or one that cannot be used; why. Cancel-safe.
+    async fn next(&mut self) -> Result<Configured, String> {
         let path = match &self.origin {
+            Origin::Given(_) if self.read.is_some() => return std::future::pending().await,
             Origin::Given(client) => {
                 let (client, server, fields) = (client.clone(), String::new(), Fields::default());
-                return (Configured { client, server, fields }, None);
+                self.read = Some(Read { stamps: None, again: None });
+                return Ok(Configured { client, server, fields });
             }
             Origin::Files(path) => path.clone(),
         };
-        let mut backoff = Backoff::new(FIRST, LONGEST);
-        loop {
-            let path = path.clone();
-            let read = spawn_blocking(move || kubeconfig::read(path.as_deref())).await;
-            let (what, stamps) = match read {
-                Ok((Ok(configured), stamps)) => return (configured, Some(stamps)),
-                Ok((Err(what), stamps)) => (what, Some(stamps)),
-                Err(error) => (error.to_string(), None),
-            };
-            self.clients.send_if_modified(|client| client.take().is_some());
-            self.tell(Message::Server(None)).await;
-            self.fail(what).await;
-            let wait = backoff.failed(&mut self.jitter);
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = changed(stamps) => {}
-            }
+        match &self.read {
+            None => {}
+            Some(Read { stamps, again: None }) => changed(stamps.clone()).await,
+            Some(Read { stamps, again: Some(wait) }) => tokio::select! {
+                () = sleep(*wait) => {}
+                () = changed(stamps.clone()) => {}
+            },
         }
+        let read = spawn_blocking(move || kubeconfig::read(path.as_deref())).await;
+        let (found, stamps) = match read {
+            Ok((found, stamps)) => (found, Some(stamps)),
+            Err(error) => (Err(error.to_string()), None),
+        };
+        let again = match &found {
+            Ok(_) => {
+                self.backoff.reset();
+                None
+            }
+            Err(_) => Some(self.backoff.failed(&mut self.jitter)),
+        };
+        self.read = Some(Read { stamps, again });
+        found
     }
+}
 
+impl Server {
     /// Asks whenever there is a doubt.
     async fn serve(&mut self, configured: &Configured) {
+        self.place.configuration += 1;
+        self.tell(Message::Server(Some(configured.server.clone()))).await;
         let mut backoff = Backoff::new(FIRST, LONGEST);
         let mut another: Option<(String, Instant)> = None;
+        let mut is_published = false;
         self.reach.send_replace(Reach::Asking);
         while !self.keeper.is_closed() {
             let asked = Instant::now();
-            let Answer { uid: identity, version } = match ask(configured, !self.has_asked).await {
-                Ok(answer) => answer,
-                Err(what) => {
+            let (identity, version) = match ask(configured, !self.has_asked).await {
+                Ok(Answer::Cluster { uid, version }) => (Some(uid), version),
+                // It is another one as long as it does not say that it is not.
+                Ok(Answer::Refused(what)) if another.is_some() => {
                     self.fail(what).await;
-                    sleep(backoff.failed(&mut self.jitter)).await;
+                    sleep(self.jitter.spread(ANOTHER_INTERVAL)).await;
+                    continue;
+                }
+                Ok(Answer::Refused(_)) => (None, None),
+                Err(Unanswered { what, pause }) => {
+                    self.fail(what).await;
+                    let pause = pause.map(|pause| pause + self.jitter.up_to(Duration::from_secs(1)));
+                    sleep(backoff.failed(&mut self.jitter).max(pause.unwrap_or_default())).await;
                     continue;
                 }
             };
@@ -203,6 +272,7 @@ impl Connection {
                 another = Some((found.clone(), since));
                 // Nobody writes to a cluster that is not the one whose objects are known.
                 self.clients.send_if_modified(|client| client.take().is_some());
+                is_published = false;
                 if since.elapsed() < ANOTHER_STAYS {
                     let what = format!(
                         "{} is another cluster: the uid of namespace kube-system is {found}, not {known}; what is known \
@@ -218,9 +288,12 @@ impl Connection {
                 self.place.cluster += 1;
                 self.tell(Message::AnotherCluster).await;
             }
-            if another.take().is_some() {
+            another = None;
+            if !is_published {
                 self.clients.send_replace(Some(configured.client.clone()));
+                is_published = true;
             }
+            let is_identified = identity.is_some();
             if let Some(identity) = identity {
                 self.identity = Some(identity.clone());
                 self.tell(Message::Identity(identity)).await;
@@ -228,8 +301,7 @@ impl Connection {
             self.tell(Message::Trouble(None)).await;
             backoff.reset();
             self.has_asked = true;
-            let version = version.map(|version| (version, asked));
-            let up = Up { configured: configured.clone(), place: self.place, version };
+            let up = Up { configured: configured.clone(), place: self.place, asked, is_identified, version };
             self.reach.send_replace(Reach::Up(Box::new(up)));
             loop {
                 match self.doubts.recv().await {
@@ -266,42 +338,84 @@ async fn changed(stamps: Option<Stamps>) {
     }
 }
 
-/// What the server says of itself. Nothing, if it answers and does not say: it is for those who list to say what they
-/// may not.
-#[derive(Default)]
-struct Answer {
-    /// Of kube-system.
-    uid: Option<String>,
-    version: Option<Version>,
+/// What the server says of itself.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Cluster {
+        /// Of kube-system.
+        uid: String,
+        version: Option<Version>,
+    },
+    /// It does not let us ask, in its words: it is for those who list to say what they may not.
+    Refused(String),
 }
 
-async fn ask(configured: &Configured, is_first: bool) -> Result<Answer, String> {
+/// Why it says nothing. Any other answer than those above is as good as none: a proxy with no server behind it says 404,
+/// and a server that begins to serve says 429 before it knows what it has.
+struct Unanswered {
+    what: String,
+    /// The pause that it asks for.
+    pause: Option<Duration>,
+}
+
+async fn ask(configured: &Configured, is_first: bool) -> Result<Answer, Unanswered> {
     let asked = match is_first {
-        true => request::get(configured, "/api/v1/namespaces/kube-system", "get namespaces", PATIENCE).await,
-        false => Err(Failure::Refused(String::new())),
+        true => get(configured).await,
+        false => list(configured).await,
     };
     let asked = match asked {
         // Whoever may list them need not be allowed to get one.
-        Err(Failure::Refused(_)) => {
-            let path = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system&limit=1";
-            let listed = request::get(configured, path, "list namespaces", PATIENCE).await;
-            listed.map(|text| {
-                serde_json::from_slice::<NamespaceList>(&text).map(Answer::from).unwrap_or_default()
-            })
-        }
-        asked => asked.map(|text| Answer {
-            uid: serde_json::from_slice::<PartialObjectMetadata>(&text)
-                .ok()
-                .and_then(|found| found.metadata.uid),
-            version: None,
-        }),
+        Err(Failure::Refused(_)) if is_first => list(configured).await,
+        asked => asked,
     };
-    match asked {
-        Err(Failure::Unreachable(what) | Failure::Faulty(what) | Failure::Torn(what)) => Err(what),
-        Err(Failure::Silent) => Err(format!("{}: no answer", configured.server)),
-        Err(_) => Ok(Answer::default()),
-        Ok(answer) => Ok(answer),
-    }
+    let (what, pause) = match asked {
+        Ok(answer) => return Ok(answer),
+        Err(Failure::Refused(what)) => return Ok(Answer::Refused(what)),
+        Err(Failure::Throttled(what, pause)) => (what, Some(pause)),
+        Err(Failure::Silent) => (format!("{}: no answer", configured.server), None),
+        Err(
+            Failure::Unreachable(what)
+            | Failure::Missing(what)
+            | Failure::Gone(what)
+            | Failure::Behind(what)
+            | Failure::Invalid(what)
+            | Failure::Faulty(what)
+            | Failure::Torn(what)
+            | Failure::Older(what),
+        ) => (what, None),
+    };
+    Err(Unanswered { what, pause })
+}
+
+async fn get(configured: &Configured) -> Result<Answer, Failure> {
+    let (path, verb) = ("/api/v1/namespaces/kube-system", "get namespaces");
+    let text = request::get(configured, path, verb, PATIENCE).await?;
+    let found: PartialObjectMetadata = read(verb, &text)?;
+    answer(verb, Some(found), None)
+}
+
+async fn list(configured: &Configured) -> Result<Answer, Failure> {
+    let verb = "list namespaces";
+    let path = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system&limit=1";
+    let text = request::get(configured, path, verb, PATIENCE).await?;
+    let NamespaceList { metadata, items } = read(verb, &text)?;
+    let version = metadata.resource_version.as_deref().map(Version::new);
+    answer(verb, items.into_iter().next(), version)
+}
+
+fn read<'a, T: Deserialize<'a>>(verb: &str, text: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(text).map_err(|error| Failure::Torn(format!("{verb}: {error}")))
+}
+
+fn answer(
+    verb: &str,
+    found: Option<PartialObjectMetadata>,
+    version: Option<Version>,
+) -> Result<Answer, Failure> {
+    let found = found.filter(|found| found.metadata.name.as_deref() == Some("kube-system"));
+    let uid = found.and_then(|found| found.metadata.uid).filter(|uid| !uid.is_empty());
+    let uid = uid.ok_or_else(|| Failure::Torn(format!("{verb}: it does not show kube-system")))?;
+    Ok(Answer::Cluster { uid, version })
 }
 
 /// Of one namespace, or of none.
@@ -315,13 +429,4 @@ struct NamespaceList {
 #[derive(Deserialize)]
 struct PartialObjectMetadata {
     metadata: ObjectMeta,
-}
-
-impl From<NamespaceList> for Answer {
-    fn from(list: NamespaceList) -> Answer {
-        Answer {
-            uid: list.items.into_iter().next().and_then(|item| item.metadata.uid),
-            version: list.metadata.resource_version.as_deref().map(Version::new),
-        }
-    }
 }

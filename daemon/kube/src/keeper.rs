@@ -53,6 +53,8 @@ pub(crate) enum Message {
     Server(Option<String>),
     /// What is wrong with the connection.
     Trouble(Option<String>),
+    /// What is wrong with a configuration that was to take the place of the one in use.
+    Configuration(Option<String>),
     /// The uid of kube-system of the cluster that counts.
     Identity(String),
     /// It is another: what was seen counts no longer against what is shown next.
@@ -78,6 +80,10 @@ pub(crate) struct Keeper {
     paged: Paged,
     crowd: Crowd,
     identity: Option<String>,
+    /// What is wrong with the connection.
+    trouble: Option<String>,
+    /// What is wrong with a configuration that is not in use for that.
+    misconfigured: Option<String>,
     kinds: Vec<Kept>,
     picture: Picture,
     is_dirty: bool,
@@ -143,6 +149,8 @@ impl Keeper {
             paged: Paged::default(),
             crowd: Crowd::default(),
             identity: None,
+            trouble: None,
+            misconfigured: None,
             kinds: Vec::new(),
             picture: Picture::default(),
             is_dirty: false,
@@ -241,6 +249,7 @@ impl Keeper {
                 self.picture.health.server = server;
             }
             Message::Trouble(what) => self.note_trouble(what),
+            Message::Configuration(what) => self.note_configuration(what),
             Message::Identity(uid) => self.identity = Some(uid),
             Message::AnotherCluster => {
                 for kept in &mut self.kinds {
@@ -300,16 +309,31 @@ impl Keeper {
     }
 
     fn note_trouble(&mut self, what: Option<String>) {
-        let trouble = &mut self.picture.health.trouble;
-        match (&what, trouble.as_ref()) {
-            (None, None) => return,
-            (Some(what), Some(known)) if *what == known.what => return,
+        match (&what, &self.trouble) {
+            (what, known) if *what == *known => return,
             (Some(what), None) => tracing::warn!(error = what, "the API server is away: what is known stays"),
             (Some(what), Some(_)) => tracing::debug!(error = what, "the API server is away"),
-            (None, Some(_)) => tracing::info!("the API server answers"),
+            (None, _) => tracing::info!("the API server answers"),
         }
+        self.trouble = what;
+        self.show_troubles();
+    }
+
+    fn note_configuration(&mut self, what: Option<String>) {
+        match &what {
+            known if *known == self.misconfigured => return,
+            Some(what) => tracing::warn!(error = what, "a configuration cannot be used"),
+            None => tracing::info!("the configuration is mended"),
+        }
+        self.misconfigured = what;
+        self.show_troubles();
+    }
+
+    fn show_troubles(&mut self) {
+        let words: Vec<&str> = self.trouble.iter().chain(&self.misconfigured).map(String::as_str).collect();
+        let trouble = &mut self.picture.health.trouble;
         let since = trouble.as_ref().map_or_else(SystemTime::now, |known| known.since);
-        *trouble = what.map(|what| Trouble { what, since });
+        *trouble = (!words.is_empty()).then(|| Trouble { what: words.join("; "), since });
         self.is_dirty = true;
     }
 

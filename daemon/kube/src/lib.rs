@@ -83,18 +83,18 @@ impl Kube {
     /// [`Health`] and tried again. Blocks on the disk; within a runtime.
     pub fn start(settings: Settings) -> Kube {
         let origin = Origin::Files(settings.kubeconfig.clone());
-        Kube::begin(origin, None, &settings)
+        Kube::begin(origin, &settings)
     }
 
     /// The same with a client that is never another one.
     pub fn with_client(client: kube::Client, settings: Settings) -> Kube {
-        Kube::begin(Origin::Given(client.clone()), Some(client), &settings)
+        Kube::begin(Origin::Given(client), &settings)
     }
 
-    fn begin(origin: Origin, client: Option<kube::Client>, settings: &Settings) -> Kube {
+    fn begin(origin: Origin, settings: &Settings) -> Kube {
         let (told, inbox) = mpsc::channel(INBOX);
         let (keeper, pictures) = Keeper::new(&settings.state_dir.join(FOLDER), &settings.node, inbox);
-        let (client, clients) = watch::channel(client);
+        let (client, clients) = watch::channel(None);
         // Nodes that start at one moment do not ask at one moment for ever.
         let seeds = RandomState::new();
         let jitter = |of: &str| Jitter::new(seeds.hash_one((&settings.node, of)));
@@ -117,7 +117,8 @@ impl Kube {
         self.pictures.clone()
     }
 
-    /// The client in use: `None` while there is no usable configuration, another one after it was mended.
+    /// The client in use, for whoever writes: `None` until the server has said that it is the one whose objects are
+    /// known, and while it says that it is another; another one with another configuration.
     pub fn clients(&self) -> watch::Receiver<Option<kube::Client>> {
         self.clients.clone()
     }

@@ -17,6 +17,7 @@
 //! | reset, end in the middle, torn JSON | the same; the server is asked first whether it is the same |
 //! | silence for longer than [`SILENCE`] | the same; the third in a row is answered by a list |
 //! | the server is older than the last version | a list, which says by how much |
+//! | it may not be asked how old it is, and watches say nothing new | the third in a row is followed by a list |
 //! | 410, as an answer or an event | a list, within the [`Allowance`] |
 //! | 429, 503 with a pause | the same again after that pause, or after the back-off if that is longer |
 //! | 401, 403 | what is known stays; again after 10 s to 60 s |
@@ -156,6 +157,8 @@ pub(crate) struct Follower {
     stuck: u32,
     /// Streams in a row that broke off before they told anything.
     torn: u32,
+    /// Watches in a row that told nothing, or what was known.
+    quiet: u32,
     /// Since when there is no such kind, and how often that was said.
     missing: Option<(Instant, u32)>,
 }
@@ -207,6 +210,7 @@ impl Follower {
             refused: Backoff::new(REFUSED.0, REFUSED.1),
             stuck: 0,
             torn: 0,
+            quiet: 0,
             missing: None,
         }
     }
@@ -251,8 +255,8 @@ impl Follower {
                     if up.place.cluster != self.cluster {
                         (self.cluster, self.from) = (up.place.cluster, None);
                     }
-                    if let (Some((version, asked)), Some(from)) = (&up.version, &self.from)
-                        && self.told <= *asked
+                    if let (Some(version), Some(from)) = (&up.version, &self.from)
+                        && self.told <= up.asked
                         && version.is_older_than(from)
                     {
                         self.from = None;
@@ -349,7 +353,7 @@ impl Follower {
                 self.paged.forget();
                 self.judge(version, up.place).await?;
                 let rest = told.collect();
-                return self.follow(up.place, lines, rest, begun, duration).await;
+                return self.follow(up, lines, rest, begun, duration).await;
             }
         }
     }
@@ -398,13 +402,13 @@ impl Follower {
         let begun = Instant::now();
         let query = format!("resourceVersion={from}&timeoutSeconds={}", duration.as_secs());
         let lines = request::watch(&up.configured, self.kind, &query).await?;
-        self.follow(up.place, lines, Vec::new(), begun, duration).await
+        self.follow(up, lines, Vec::new(), begun, duration).await
     }
 
     /// Hands on what a watch tells, until it ends.
     async fn follow(
         &mut self,
-        place: Place,
+        up: &Up,
         mut lines: Lines,
         told: Vec<Line>,
         begun: Instant,
@@ -414,6 +418,7 @@ impl Follower {
             return Ok(());
         }
         self.tell_state(KindState::Watching).await?;
+        self.quiet += 1;
         let mut told = Some(told);
         let mut had_bookmark = false;
         while let Some(lines_told) = told {
@@ -425,7 +430,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 // Go on there.
-                () = self.link.moved(place) => return Ok(()),
+                () = self.link.moved(up.place) => return Ok(()),
                 next = lines.next(if had_bookmark { rest.min(SILENCE) } else { rest }) => told = next?,
             }
         }
@@ -434,6 +439,9 @@ impl Follower {
             return Err(Failure::Torn(what).into());
         }
         self.works();
+        if !up.is_identified && self.quiet >= ENOUGH {
+            (self.quiet, self.from) = (0, None);
+        }
         Ok(())
     }
 
@@ -447,7 +455,7 @@ impl Follower {
                 _ => continue,
             };
             if self.from.as_ref().is_none_or(|from| !version.is_older_than(from)) {
-                self.from = Some(version.clone());
+                (self.from, self.quiet) = (Some(version.clone()), 0);
             }
         }
         Ok(self.tell(Message::Events(self.kind, told)).await?)

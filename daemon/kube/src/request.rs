@@ -20,6 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Of an answer that is a fault.
 const MOST_OF_A_FAULT: usize = 64 << 10;
+/// Of one object: the API server takes none above 3 MiB.
+const MOST_OF_AN_OBJECT: usize = 4 << 20;
 /// Of one page of a list: 500 objects of at most 1.5 MiB would be more, but nobody has those.
 const MOST_OF_A_PAGE: usize = 256 << 20;
 /// Of one line of a watch: the API server takes no object above 3 MiB.
@@ -58,7 +60,7 @@ pub(crate) enum Failure {
     Older(String),
 }
 
-/// Asks for something short.
+/// Asks for one object.
 pub(crate) async fn get(
     configured: &Configured,
     path: &str,
@@ -66,7 +68,7 @@ pub(crate) async fn get(
     patience: Duration,
 ) -> Result<Vec<u8>, Failure> {
     let body = send(configured, path, verb, patience).await?;
-    whole(body, patience, MOST_OF_A_FAULT).await
+    whole(body, patience, MOST_OF_AN_OBJECT).await
 }
 
 /// Asks for one page of a list.

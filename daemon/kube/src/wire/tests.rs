@@ -167,7 +167,10 @@ fn an_array_in_the_place_of_an_object_is_none() {
     }
     let metadata = json!({"metadata": ["a", null, null, "5", null, null, null]});
     let found = read(Kind::BGPFilter, &metadata.to_string());
-    assert!(matches!(&found, Found::Nameless(what) if what.ends_with("metadata: not an object")), "{found:?}");
+    assert!(
+        matches!(&found, Found::Nameless(what) if what.ends_with("metadata: not an object")),
+        "{found:?}"
+    );
 }
 
 #[test]

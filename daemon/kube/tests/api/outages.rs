@@ -1,6 +1,7 @@
 //! What goes wrong with a server and its connections, and what stays known meanwhile. Time is virtual.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cambric_apiserver_double::{ApiServer, Fault};
@@ -9,6 +10,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::support::*;
+
+type Request = http::Request<kube::client::Body>;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -180,13 +183,115 @@ async fn a_throttled_client_waits_as_long_as_it_is_told() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_throttled_again_and_again_asks_ever_more_seldom() {
     let (server, state) = (server(), state_dir());
-    let mut follows = followed(&server, &state).await;
+    let (is_throttled, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (throttled, counted) = (Arc::clone(&is_throttled), Arc::clone(&count));
+    let proxy = move |request: &Request| {
+        let is_of_pods = request.uri().path() == "/api/v1/pods" && throttled.load(Ordering::Relaxed);
+        is_of_pods.then(|| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            429
+        })
+    };
+    let mut follows = follow_through(&server, &state, Box::new(proxy));
+    follows.until_watching().await;
+    is_throttled.store(true, Ordering::Relaxed);
+    server.restart();
+    sleep(HOUR).await;
+    let watches = count.load(Ordering::Relaxed);
+    assert!((60..=160).contains(&watches), "{watches} watches in an hour");
+    assert_eq!((follows.state("Node"), &follows.now().health.trouble), (KindState::Watching, &None));
+    is_throttled.store(false, Ordering::Relaxed);
+    follows.until_watching().await;
+
+    // All of it, and who asks for all is one.
+    server.forget_requests();
     server.faults().set(Fault::Throttle { retry_after: SECOND });
     server.restart();
     sleep(HOUR).await;
-    let count = counts(&server.requests())["watch pods"];
-    assert!((60..=160).contains(&count), "{count} watches in an hour");
+    let requests = server.requests().len();
+    assert!((60..=160).contains(&requests), "{requests} requests in an hour");
     server.faults().clear();
+    follows.until_watching().await;
+}
+
+/// As a server says that fills its watch caches, right after a restore.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_say_which_cluster_it_is_is_waited_for() {
+    for code in [400, 404, 410, 429, 504] {
+        let (server, state) = (server(), state_dir());
+        let mark = server.mark();
+        for number in 0..50 {
+            server.put(pod(&format!("p{number:03}"), "10.244.1.3"));
+        }
+        let is_silent = Arc::new(AtomicBool::new(true));
+        let silent = Arc::clone(&is_silent);
+        let proxy = move |request: &Request| {
+            (asks_for_identity(request) && silent.load(Ordering::Relaxed)).then_some(code)
+        };
+        let mut follows = follow_through(&server, &state, Box::new(proxy));
+        sleep(MINUTE).await;
+        assert!(follows.kube.clients().borrow().is_none(), "{code}: nobody writes to what may be another");
+        let picture = follows.now();
+        assert!(picture.pods.is_empty() && !picture.is_complete, "{code}: nor reads it");
+        let trouble = picture.health.trouble.as_ref().expect("it is told");
+        assert!(trouble.what.contains(&code.to_string()), "{}", trouble.what);
+        is_silent.store(false, Ordering::Relaxed);
+        follows.until_watching().await;
+        assert!(follows.kube.clients().borrow().is_some());
+
+        // Watches from a version that is to come would say nothing for hours.
+        is_silent.store(true, Ordering::Relaxed);
+        server.rewind(&mark);
+        sleep(MINUTE).await;
+        is_silent.store(false, Ordering::Relaxed);
+        follows.until(&format!("{code}: it is an alarm"), |picture| is_older(picture, "Pod")).await;
+    }
+}
+
+/// A right that is missing: who is there cannot be asked, and what is known goes on as it can.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_may_not_be_asked_how_old_it_is_is_listed_when_it_has_nothing_new_to_say() {
+    let (server, state) = (server(), state_dir());
+    let mark = server.mark();
+    for number in 0..50 {
+        server.put(pod(&format!("p{number:03}"), "10.244.1.3"));
+    }
+    let proxy = |request: &Request| asks_for_identity(request).then_some(403);
+    let mut follows = follow_through(&server, &state, Box::new(proxy));
+    follows.until_watching().await;
+    server.rewind(&mark);
+    let begun = Instant::now();
+    follows.until("it is an alarm", |picture| is_older(picture, "Pod")).await;
+    assert!(begun.elapsed() < 25 * MINUTE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_that_refuses_to_say_so_once_is_another_all_the_same() {
+    let (server, state) = (server(), state_dir());
+    let answers = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&answers);
+    // From the third on, every second one.
+    let proxy = move |request: &Request| {
+        let is_asked = asks_for_identity(request);
+        (is_asked
+            && counted.fetch_add(1, Ordering::Relaxed) > 1
+            && counted.load(Ordering::Relaxed).is_multiple_of(2))
+        .then_some(403)
+    };
+    let mut follows = follow_through(&server, &state, Box::new(proxy));
+    follows.until_watching().await;
+    let mark = server.mark();
+    server.replace();
+    let begun = Instant::now();
+    while begun.elapsed() < 45 * SECOND {
+        sleep(SECOND).await;
+        if answers.load(Ordering::Relaxed) > 1 {
+            assert!(follows.kube.clients().borrow().is_none(), "nobody writes to it");
+        }
+        assert_eq!(pods(&follows.now()), ["one", "two"]);
+    }
+    assert!(answers.load(Ordering::Relaxed) > 3, "it was asked again and again");
+    server.rewind(&mark);
     follows.until_watching().await;
 }
 

@@ -210,6 +210,26 @@ async fn another_configuration_is_taken_while_all_goes_well() {
 }
 
 #[tokio::test]
+async fn a_kubeconfig_that_breaks_is_told_and_takes_no_connection_away() {
+    let rig = Rig::new();
+    rig.write(&rig.good().to_string());
+    let mut follows = rig.start();
+    follows.until_watching().await;
+    rig.server.forget_requests();
+    rig.write("{");
+    let what = trouble(&mut follows, "is no kubeconfig").await;
+    assert!(what.ends_with("; what was read before it stays in use"), "{what}");
+    assert!(follows.kube.clients().borrow().is_some());
+    rig.server.put(pod("three", "10.244.1.3"));
+    let picture = follows.until_pods(&["one", "three", "two"]).await;
+    assert_eq!(picture.health.server, Some(rig.listener.url()));
+    assert_eq!(counts(&rig.server.requests()), Default::default(), "the watches of before go on");
+    rig.write(&rig.good().to_string());
+    follows.until("it is mended", |picture| picture.health.trouble.is_none()).await;
+    follows.until_watching().await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_cut_off_and_comes_back_is_followed_on() {
     let rig = Rig::new();
     rig.write(&rig.good().to_string());

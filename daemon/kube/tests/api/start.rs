@@ -210,6 +210,15 @@ async fn a_pod_that_cannot_be_read_is_named_and_counts_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_kube_system_with_much_in_it_says_which_cluster_it_is() {
+    let (server, state) = (server(), state_dir());
+    let mut namespace = server.get("v1", "Namespace", "", "kube-system").expect("it is there");
+    namespace["metadata"]["annotations"] = json!({"much": "x".repeat(200 << 10)});
+    server.put(namespace);
+    follow(&server, &state).until_watching().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_policy_with_what_nobody_knows_keeps_its_faults() {
     let (server, state) = (server(), state_dir());
     server.put(json!({

@@ -9,6 +9,8 @@ use std::time::Duration;
 use cambric_apiserver_double::{ApiServer, Request};
 use cambric_kube::{KindState, Kube, Picture, Settings};
 use cambric_policy::change::Key;
+use http_body_util::BodyExt;
+use kube::client::Body;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -96,11 +98,35 @@ pub(crate) fn follow(server: &ApiServer, state: &TempDir) -> Follows {
 pub(crate) fn follow_counted(server: &ApiServer, state: &TempDir) -> (Follows, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    let service = server.service().map_request(move |request: http::Request<kube::client::Body>| {
+    let service = server.service().map_request(move |request: http::Request<Body>| {
         counted.fetch_add(1, Ordering::Relaxed);
         request
     });
     (follow_by(Kube::with_client(kube::Client::new(service, "default"), settings(state))), count)
+}
+
+/// What a proxy on the way answers in the place of the server, with this code, if it does.
+pub(crate) type Proxy = Box<dyn Fn(&http::Request<Body>) -> Option<u16> + Send>;
+
+/// Through a proxy.
+pub(crate) fn follow_through(server: &ApiServer, state: &TempDir, proxy: Proxy) -> Follows {
+    let server = server.clone();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (code, service) = (proxy(&request), server.service());
+        async move {
+            let Some(code) = code else { return service.oneshot(request).await };
+            let body = Body::from(b"said by a proxy".to_vec()).map_err(Into::into).boxed_unsync();
+            let mut answer = http::Response::new(body);
+            *answer.status_mut() = http::StatusCode::from_u16(code).expect("a code");
+            Ok(answer)
+        }
+    });
+    follow_by(Kube::with_client(kube::Client::new(service, "default"), settings(state)))
+}
+
+/// Of namespace kube-system.
+pub(crate) fn asks_for_identity(request: &http::Request<Body>) -> bool {
+    request.uri().to_string().contains("kube-system")
 }
 
 pub(crate) fn follow_by(kube: Kube) -> Follows {
