@@ -102,6 +102,30 @@ impl Link {
         matches!(known.as_deref(), Ok(Reach::Up(up)) if up.place == place)
     }
 
+    /// Has the server asked once more, and waits for what comes of it: nothing, if it does not answer, or what is spoken
+    /// with is elsewhere.
+    pub(crate) async fn ask_again(&self, place: Place) -> Option<Up> {
+        let doubted = Instant::now();
+        let mut reach = self.reach.clone();
+        let is_answered = |reach: &Reach| match reach {
+            Reach::Asking => false,
+            Reach::Down(_) => true,
+            Reach::Up(up) => up.asked >= doubted,
+        };
+        let doubt = async {
+            _ = self.doubts.send(doubted).await;
+            std::future::pending().await
+        };
+        let answered = tokio::select! {
+            answered = reach.wait_for(is_answered) => answered,
+            never = doubt => never,
+        };
+        match answered.as_deref() {
+            Ok(Reach::Up(up)) if up.place == place => Some(Up::clone(up)),
+            _ => None,
+        }
+    }
+
     /// The server did not answer, or a stream of it broke off: it is asked again before anybody else speaks with it.
     /// One doubt of many about the same time counts.
     pub(crate) fn doubt(&self) {

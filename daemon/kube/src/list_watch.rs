@@ -18,10 +18,10 @@
 //! | silence for longer than [`SILENCE`] | the same; the third in a row is answered by a list |
 //! | the server is older than the last version | a list, which says by how much |
 //! | it may not be asked how old it is, and watches say nothing new | the third in a row is followed by a list |
-//! | 410, as an answer or an event | a list, within the [`Allowance`] |
+//! | 410, as an answer or an event | the server is asked first whether it is the same; a list, within the [`Allowance`] |
 //! | 429, 503 with a pause | the same again after that pause, or after the back-off if that is longer |
 //! | 401, 403 | what is known stays; again after 10 s to 60 s |
-//! | 404 of a kind of ours | there is none of it; again after half a minute to one |
+//! | 404 of a kind of ours | the same; there is none of it if that lasts; again after half a minute to one |
 //! | 504, too large resource version | again with back-off; the third is answered by a list |
 //! | 5xx | again with back-off, at most 30 s |
 //! | no connection | waits for [`connection`](crate::connection) |
@@ -159,7 +159,7 @@ pub(crate) struct Follower {
     torn: u32,
     /// Watches in a row that told nothing, or what was known.
     quiet: u32,
-    /// Since when there is no such kind, and how often that was said.
+    /// Since when there is no such kind, and how often that was said with nothing else between.
     missing: Option<(Instant, u32)>,
 }
 
@@ -233,7 +233,7 @@ impl Follower {
                 Ok(()) => {}
                 Err(Stop::Ended) => return,
                 Err(Stop::Failed(failure)) => {
-                    if self.recover(failure).await.is_err() {
+                    if self.recover(failure, up.place).await.is_err() {
                         return;
                     }
                 }
@@ -264,7 +264,7 @@ impl Follower {
                     return Ok(*up);
                 }
                 Reach::Down(what) => {
-                    was_down = true;
+                    (was_down, self.missing) = (true, None);
                     self.tell_state(KindState::Away(what.to_string())).await?;
                 }
                 Reach::Asking => {}
@@ -469,8 +469,11 @@ impl Follower {
     }
 
     /// Says what is wrong, and waits as long as it takes until it may go on.
-    async fn recover(&mut self, failure: Failure) -> Result<(), Ended> {
+    async fn recover(&mut self, failure: Failure, place: Place) -> Result<(), Ended> {
         tracing::debug!(kind = %self.kind, failure = ?failure, "what the server shows is interrupted");
+        if !matches!(failure, Failure::Missing(_)) {
+            self.missing = None;
+        }
         match failure {
             Failure::Unreachable(what) => {
                 self.tell_state(KindState::Away(what)).await?;
@@ -481,9 +484,11 @@ impl Follower {
                 self.tell_state(KindState::Refused(what)).await?;
                 sleep(self.refused.failed(&mut self.jitter)).await;
             }
-            Failure::Missing(what) if self.kind.is_ours() => self.note_missing(what).await?,
+            Failure::Missing(what) if self.kind.is_ours() => self.note_missing(what, place).await?,
             Failure::Gone(_) => {
                 self.from = None;
+                // It may be another that never knew it.
+                _ = self.link.ask_again(place).await;
                 self.pause().await;
             }
             Failure::Throttled(what, pause) => {
@@ -534,7 +539,18 @@ impl Follower {
         }
     }
 
-    async fn note_missing(&mut self, what: String) -> Result<(), Ended> {
+    /// It counts if the server says after it which cluster it is: a proxy that has none behind it says 404, too.
+    async fn note_missing(&mut self, what: String, place: Place) -> Result<(), Ended> {
+        let answered = self.link.ask_again(place).await;
+        if !answered.as_ref().is_some_and(|up| up.is_identified) {
+            self.missing = None;
+            if answered.is_some() {
+                let what = format!("{what}; and it does not say which cluster it is");
+                self.tell_state(KindState::Refused(what)).await?;
+                sleep(self.refused.failed(&mut self.jitter)).await;
+            }
+            return Ok(());
+        }
         let (since, times) = self.missing.unwrap_or((Instant::now(), 0));
         self.missing = Some((since, times.saturating_add(1)));
         self.from = None;

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cambric_apiserver_double::{ApiServer, Fault};
-use cambric_kube::{KindState, Picture};
+use cambric_kube::{KindState, Kube, Picture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+use tower::ServiceExt;
 
 use crate::support::*;
 
@@ -477,6 +478,67 @@ async fn another_cluster_that_goes_away_again_changes_nothing() {
         (pods(&follows.now()), follows.now().documents.len()),
         (vec!["one".to_owned(), "two".to_owned()], 2)
     );
+}
+
+/// A balancer without a backend says it to everything, a proxy with wrong rules to some paths.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_found_counts_while_the_server_says_who_it_is_and_without_a_break() {
+    let is_of_ours = |request: &Request| request.uri().path().starts_with("/apis/cambric.dev");
+    for with_identity in [false, true] {
+        let (server, state) = (server(), state_dir());
+        let code = Arc::new(AtomicUsize::new(0));
+        let said = Arc::clone(&code);
+        let proxy = move |request: &Request| {
+            let code = said.load(Ordering::Relaxed) as u16;
+            (code > 0 && (with_identity || is_of_ours(request))).then_some(code)
+        };
+        let mut follows = follow_through(&server, &state, Box::new(proxy));
+        follows.until_watching().await;
+        for _ in 0..3 {
+            for (said, minutes) in [(404, 4), (if with_identity { 404 } else { 503 }, 10), (404, 4)] {
+                code.store(said, Ordering::Relaxed);
+                server.restart();
+                sleep(minutes * MINUTE).await;
+                assert_eq!(follows.now().documents.len(), 2, "{:#?}", follows.now().health);
+            }
+            code.store(0, Ordering::Relaxed);
+            follows.until_watching().await;
+        }
+        if !with_identity {
+            code.store(404, Ordering::Relaxed);
+            server.restart();
+            follows.until("they are gone", |picture| picture.documents.len() == 1).await;
+        }
+    }
+}
+
+/// Behind an address that has moved, say: its versions are higher.
+#[tokio::test(start_paused = true)]
+async fn another_cluster_that_does_not_know_our_version_is_not_listed_before_its_time() {
+    let (server, state) = (server(), state_dir());
+    let other = ApiServer::new();
+    for number in 0..200 {
+        other.put(pod(&format!("p{number}"), "10.244.9.9"));
+    }
+    other.compact();
+    let has_moved = Arc::new(AtomicBool::new(false));
+    let (moved, here, there) = (Arc::clone(&has_moved), server.clone(), other.clone());
+    let service = tower::service_fn(move |request: Request| {
+        let server = if moved.load(Ordering::Relaxed) { &there } else { &here };
+        server.service().oneshot(request)
+    });
+    let mut follows = follow_by(Kube::with_client(kube::Client::new(service, "default"), settings(&state)));
+    follows.until_watching().await;
+    has_moved.store(true, Ordering::Relaxed);
+    // Watches come to their end, and nothing breaks off.
+    let told = |picture: &Picture| {
+        picture.health.trouble.as_ref().is_some_and(|trouble| trouble.what.contains("is another cluster"))
+    };
+    let picture = follows.until("it is told", told).await;
+    assert_eq!((pods(&picture).len(), picture.documents.len()), (2, 2));
+    assert_eq!(lists(&other), Default::default());
+    has_moved.store(false, Ordering::Relaxed);
+    follows.until_watching().await;
 }
 
 #[tokio::test(start_paused = true)]
