@@ -146,7 +146,10 @@ impl Report {
     pub fn session(&mut self, peer: &PeerStatus, state: PeerState) {
         let Some(on) = &mut self.on else { return };
         on.peer_changed.send_replace(());
-        if let Some(happening) = on.sessions.changed(peer, state) {
+        let intent = on.state.borrow().intent.clone();
+        let no_mesh = BTreeMap::new();
+        let mesh = intent.as_ref().map_or(&no_mesh, |intent| &intent.mesh);
+        if let Some(happening) = on.sessions.changed(peer, state, mesh) {
             on.teller.tell(happening);
         }
     }

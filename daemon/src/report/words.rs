@@ -1,6 +1,6 @@
 //! What operators are told in Events, and with which reason.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,10 +11,16 @@ use tokio::time::Instant;
 
 use super::events::{About, Happening, Severity};
 use super::node::OwnNode;
+use super::sessions::plan::LARGEST_MESH;
 use crate::objects::{FoundBy, Kind, Problem, Reason};
 
 /// A server that was away for less is not spoken of: watches are cut now and then.
 const WORTH_TELLING: Duration = Duration::from_secs(10);
+
+/// The subject of what is said of a mesh as a whole: no name of a peer.
+const OF_MESH: &str = "the mesh";
+/// Names that are given as examples of many.
+const EXAMPLES: usize = 3;
 
 /// Something about this node.
 pub(super) fn of_node(
@@ -31,14 +37,26 @@ pub(super) fn of_node(
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     up: BTreeSet<IpAddr>,
+    mesh: LargeMesh,
 }
 
 impl Sessions {
-    /// Attempts that fail are no news: a session has to have been there.
-    pub(super) fn changed(&mut self, peer: &PeerStatus, state: PeerState) -> Option<Happening> {
+    /// Attempts that fail are no news: a session has to have been there. `mesh` are the peers that are other nodes, with
+    /// their names: of many of them none is told of by itself.
+    pub(super) fn changed(
+        &mut self,
+        peer: &PeerStatus,
+        state: PeerState,
+        mesh: &BTreeMap<IpAddr, String>,
+    ) -> Option<Happening> {
         let (name, address, asn) = (&peer.config.name, peer.address, peer.config.asn.value());
+        let is_up = state == PeerState::Established;
+        if mesh.len() > LARGEST_MESH && mesh.contains_key(&address) {
+            let was_up = if is_up { !self.up.insert(address) } else { self.up.remove(&address) };
+            return if is_up || was_up { self.mesh.changed(address, is_up, mesh) } else { None };
+        }
         let whom = format!("BGP session with {name} ({address}, AS {asn})");
-        if state == PeerState::Established {
+        if is_up {
             self.up.insert(address);
             return Some(of_node(Severity::Normal, "SessionUp", "Peering", name, format!("{whom} is up")));
         }
@@ -47,6 +65,57 @@ impl Sessions {
         }
         let why = peer.last_error.as_ref().map(|error| format!(": {}", error.what)).unwrap_or_default();
         Some(of_node(Severity::Warning, "SessionDown", "Peering", name, format!("{whom} is down{why}")))
+    }
+}
+
+/// The sessions of a mesh that is too large to tell of each. A node of it that goes is seen by all others, so one alone
+/// is no news; many that are down at once say something about this node, or about the network.
+#[derive(Debug, Default)]
+struct LargeMesh {
+    /// They were up before.
+    down: BTreeSet<IpAddr>,
+    /// So many of them were told; 0, if it is well.
+    told: usize,
+}
+
+impl LargeMesh {
+    /// Told when a tenth is down, again when twice as many are, and when it is less than a twentieth.
+    fn changed(
+        &mut self,
+        address: IpAddr,
+        is_up: bool,
+        mesh: &BTreeMap<IpAddr, String>,
+    ) -> Option<Happening> {
+        if is_up {
+            self.down.remove(&address);
+        } else {
+            self.down.insert(address);
+        }
+        let (all, tenth) = (mesh.len(), mesh.len().div_ceil(10));
+        let next = tenth.max(self.told.saturating_mul(2));
+        if self.down.len() >= next {
+            // Nodes that are gone are not down.
+            self.down.retain(|address| mesh.contains_key(address));
+        }
+        let down = self.down.len();
+        if down >= next {
+            self.told = down;
+            let names: Vec<&str> = self
+                .down
+                .iter()
+                .take(EXAMPLES)
+                .filter_map(|address| Some(mesh.get(address)?.as_str()))
+                .collect();
+            let note =
+                format!("{down} of {all} BGP sessions of the mesh are down: {}, ...", names.join(", "));
+            return Some(of_node(Severity::Warning, "SessionDown", "Peering", OF_MESH, note));
+        }
+        if self.told > 0 && down < tenth.div_ceil(2) {
+            self.told = 0;
+            let note = format!("BGP sessions of the mesh are up again: {down} of {all} are down");
+            return Some(of_node(Severity::Normal, "SessionUp", "Peering", OF_MESH, note));
+        }
+        None
     }
 }
 
@@ -143,7 +212,6 @@ fn words(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::SystemTime;
 
     use cambric_bgp::peer::LastError;
@@ -177,13 +245,40 @@ mod tests {
     #[test]
     fn a_session_that_was_never_up_does_not_go_down() {
         let (mut sessions, peer) = (Sessions::default(), peer());
-        assert_eq!(sessions.changed(&peer, PeerState::Active), None);
-        let up = sessions.changed(&peer, PeerState::Established).expect("news");
+        let mut changed = |state| sessions.changed(&peer, state, &BTreeMap::new());
+        assert_eq!(changed(PeerState::Active), None);
+        let up = changed(PeerState::Established).expect("news");
         assert_eq!(up.note, "BGP session with tor1 (192.0.2.2, AS 65101) is up");
-        let down = sessions.changed(&peer, PeerState::Active).expect("news");
+        let down = changed(PeerState::Active).expect("news");
         assert_eq!(down.note, "BGP session with tor1 (192.0.2.2, AS 65101) is down: hold timer expired");
         assert_eq!((down.reason, down.severity), ("SessionDown", Severity::Warning));
-        assert_eq!(sessions.changed(&peer, PeerState::Connect), None, "once");
+        assert_eq!(changed(PeerState::Connect), None, "once");
+    }
+
+    /// All nodes see it when one goes: thousands of Events would say the same.
+    #[test]
+    fn of_a_large_mesh_only_many_sessions_that_are_down_are_told_and_all_at_once() {
+        let peers: Vec<PeerStatus> = (0..400_u32)
+            .map(|at| PeerStatus { address: IpAddr::from((0x0A00_0000 + at).to_be_bytes()), ..peer() })
+            .collect();
+        let names = peers.iter().enumerate().map(|(at, peer)| (peer.address, format!("n{at}")));
+        let mesh: BTreeMap<IpAddr, String> = names.collect();
+        let mut sessions = Sessions::default();
+        let mut become_ = |peers: &[PeerStatus], state| -> Vec<String> {
+            let news = peers.iter().filter_map(|peer| sessions.changed(peer, state, &mesh));
+            news.map(|happening| format!("{}: {}", happening.reason, happening.note)).collect()
+        };
+        assert_eq!(become_(&peers, PeerState::Established), [""; 0]);
+        assert_eq!(become_(&peers[..39], PeerState::Active), [""; 0], "that is for those nodes to tell");
+        let says = |number: u32| {
+            format!("SessionDown: {number} of 400 BGP sessions of the mesh are down: n0, n1, n2, ...")
+        };
+        assert_eq!(become_(&peers[39..], PeerState::Active), [40, 80, 160, 320].map(says));
+        assert_eq!(become_(&peers, PeerState::Connect), [""; 0]);
+        let up = "SessionUp: BGP sessions of the mesh are up again: 19 of 400 are down";
+        assert_eq!(become_(&peers, PeerState::Established), [up]);
+        let configured = PeerStatus { address: "192.0.2.2".parse().expect("address"), ..peer() };
+        assert_eq!(become_(&[configured], PeerState::Established).len(), 1, "it has a name of its own");
     }
 
     #[test]

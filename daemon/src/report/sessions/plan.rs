@@ -26,7 +26,8 @@ use super::super::write::Refusal;
 use super::name;
 use crate::kinds::{API_VERSION, BGPSessionStateSpec, BGPSessionStateStatus, SessionPhase};
 
-/// A mesh of more nodes has no objects: all of them together would be the square of that.
+/// A mesh of more nodes has no objects, and no Events of single sessions: all of them together would be the square of
+/// that.
 pub(crate) const LARGEST_MESH: usize = 50;
 /// Requests at once, and between two more.
 const REQUESTS: (u32, Duration) = (40, Duration::from_secs(1));
