@@ -368,8 +368,12 @@ impl<'a> Cluster<'a> {
             problems.push(first);
         }
         if others.len() >= LARGE_MESH {
-            let what = format!("a mesh of {} nodes: peer with the switches instead", others.len() + 1);
-            problems.push(Problem::new("BGPClusterConfig", what));
+            // Without their number: it would be another problem with each node that joins.
+            let what = format!("a mesh of more than {LARGE_MESH} nodes: peer with the switches instead");
+            problems.push(match self.objects.config_of.get(own_name).zip(self.config(own_name)) {
+                Some((name, config)) => Problem::new(&config.place, what).about(Kind::BGPClusterConfig, name),
+                None => Problem::new("BGPClusterConfig", what),
+            });
         }
         (mesh, problems)
     }
@@ -405,6 +409,7 @@ mod tests {
     use super::*;
     use cambric_bgp::config::{Import, LinkAddress, LinkState};
 
+    use crate::objects::ObjectRef;
     use crate::source::folder::Folder;
 
     fn objects(manifests: &str) -> Objects {
@@ -450,6 +455,32 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}, {type: InternalIP, 
             "addresses on a link are not announced"
         );
         assert!(intent.wanted.declared.pods.contains(&"10.244.2.0/24".parse().expect("prefix")));
+    }
+
+    #[test]
+    fn a_large_mesh_is_the_same_problem_however_many_join_it() {
+        let config =
+            "---\napiVersion: cambric.dev/v1alpha1\nkind: BGPClusterConfig\nmetadata: {name: c}\nspec: {}\n";
+        let problems = |nodes: usize, config: &str| {
+            let node = |at: usize| {
+                format!(
+                    "---\napiVersion: v1\nkind: Node\nmetadata: {{name: n{at}}}\nspec: {{podCIDR: 10.{}.{}.0/24}}\n",
+                    at / 256,
+                    at % 256
+                )
+            };
+            let nodes: String = (1..=nodes).map(node).collect();
+            intent(&objects(&format!("{nodes}{config}")), "n1", &[]).expect("node is known").problems
+        };
+        assert_eq!(problems(200, ""), []);
+        assert_eq!(problems(201, "").len(), 1);
+        assert_eq!(problems(201, ""), problems(202, ""));
+        let of_config = ObjectRef { kind: Kind::BGPClusterConfig, name: "c".to_owned() };
+        assert_eq!(
+            problems(201, config)[0].of.as_ref(),
+            Some(&of_config),
+            "three nodes speak of it, not all"
+        );
     }
 
     #[test]
