@@ -158,10 +158,10 @@ impl Report {
     pub fn found<'a>(&self, origin: Origin, problems: impl IntoIterator<Item = &'a Problem>) {
         if let Some(on) = &self.on {
             for problem in problems {
-                on.teller.tell(match origin {
-                    Origin::Source if problem.of.is_none() => words::source(problem),
-                    _ => words::problem(problem, on.teller.node()),
-                });
+                match origin {
+                    Origin::Source if problem.of.is_none() => on.teller.tell_in_turn(words::source(problem)),
+                    _ => on.teller.tell(words::problem(problem, on.teller.node())),
+                }
             }
         }
     }
@@ -228,7 +228,7 @@ async fn follow(
             own.send_replace(now);
         }
         if let Some(happening) = api.seen(tokio::time::Instant::now(), &picture.health) {
-            teller.tell(happening);
+            teller.tell_in_turn(happening);
         }
         drop(picture);
         if pictures.changed().await.is_err() {

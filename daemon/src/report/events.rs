@@ -186,6 +186,11 @@ impl Events {
 
     /// It has happened.
     pub(crate) fn note(&mut self, now: Moment, happening: Happening) {
+        self.note_for_later(now, happening, Duration::ZERO);
+    }
+
+    /// It has happened, and is told for the first time after `wait`.
+    pub(crate) fn note_for_later(&mut self, now: Moment, happening: Happening, wait: Duration) {
         let Happening { about, severity, reason, action, subject, mut note } = happening;
         shorten(&mut note, MOST_NOTE_OCTETS);
         let key = Key { about, reason, subject };
@@ -198,7 +203,8 @@ impl Events {
         }
         self.forget(now.steady);
         if self.series.len() < MOST && self.take(now.steady, &key.about) {
-            self.series.insert(key, Series::new(now.steady, new));
+            let series = Series::new(now.steady, new);
+            self.series.insert(key, Series { due: Some(now.steady + wait), ..series });
         } else {
             self.withhold(now.steady, key, &new);
         }
@@ -489,6 +495,19 @@ mod tests {
     fn happening(reason: &'static str, subject: &str, note: &str) -> Happening {
         let (subject, note) = (subject.to_owned(), note.to_owned());
         Happening { about: About::Node, severity: Severity::Normal, reason, action: "Peering", subject, note }
+    }
+
+    #[test]
+    fn what_is_told_later_is_told_once_with_all_that_happened_meanwhile() {
+        let mut rig = Rig::new();
+        let unreadable = || happening("Unreadable", "source", "refused");
+        rig.events.note_for_later(rig.now, unreadable(), 100 * SECOND);
+        rig.pass(50 * SECOND);
+        rig.events.note_for_later(rig.now, unreadable(), 100 * SECOND);
+        rig.pass(49 * SECOND);
+        assert_eq!(rig.words(), [""; 0]);
+        rig.pass(2 * SECOND);
+        assert_eq!(rig.words(), ["Unreadable refused x2"]);
     }
 
     #[test]

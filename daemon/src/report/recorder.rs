@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cambric_kube::{DocumentId, Picture};
 use k8s_openapi::jiff::Timestamp;
@@ -25,6 +25,10 @@ use crate::objects::{Kind, ObjectRef};
 const CONTROLLER: &str = "cambric.dev/cambricd";
 /// How many nodes speak of what all of them see: one of them may be off.
 const SPEAKERS: usize = 3;
+/// Of what happens to all nodes at once, as an outage of the server and its end, so many nodes a second tell,
+const NODES_A_SECOND: f64 = 20.0;
+/// and each of them within this time.
+const LONGEST_TURN: Duration = Duration::from_secs(600);
 /// Happenings that wait to be looked at: more than there are objects with faults on a bad day.
 const MOST_WAITING: usize = 8192;
 /// So many are looked at before others have their turn.
@@ -72,6 +76,20 @@ impl Teller {
             }
         }
         self.changed.notify_one();
+    }
+
+    /// It has happened to all nodes alike: they tell of it one after the other.
+    pub(crate) fn tell_in_turn(&self, happening: Happening) {
+        lock(&self.events).note_for_later(Moment::now(), happening, self.turn());
+        self.changed.notify_one();
+    }
+
+    /// How long this node waits until others have told: another time on each, the longer the more nodes there are.
+    fn turn(&self) -> Duration {
+        let picture = Arc::clone(&self.pictures.borrow());
+        let nodes = picture.documents.iter().filter(|(id, _)| &*id.kind == "Node").count();
+        let all = Duration::from_secs_f64(nodes as f64 / NODES_A_SECOND).min(LONGEST_TURN);
+        all.mul_f64((hash([self.node.as_str(), "turn"]) % 1000) as f64 / 1000.0)
     }
 
     /// Notes what was told of objects, where it is this node that speaks of them.
@@ -150,7 +168,8 @@ impl Recorder {
                     }
                     Err(why) => {
                         tracing::debug!(error = %why, "an Event is not written yet");
-                        not_before = Some(Instant::now() + backoff.pause());
+                        // All nodes find that it is back, and none has anything that cannot wait.
+                        not_before = Some(Instant::now() + backoff.pause() + self.teller.turn());
                     }
                 }
                 continue;
@@ -162,7 +181,8 @@ impl Recorder {
             tokio::select! {
                 changed = self.clients.changed() => {
                     if changed.is_err() { return }
-                    not_before = None;
+                    let turn = Instant::now() + self.teller.turn();
+                    not_before = not_before.map(|until| until.min(turn));
                 }
                 () = self.teller.changed.notified() => {}
                 () = at(due) => {}
@@ -342,6 +362,20 @@ mod tests {
         teller.sort_out().await;
         assert!(lock(&teller.waiting).is_empty());
         assert!(lock(&teller.events).poll_timeout().is_some(), "some of so many are this node's to tell");
+    }
+
+    #[test]
+    fn what_happens_to_5000_nodes_is_told_by_20_of_them_a_second() {
+        let (_pictures, shown) = watch::channel(Arc::new(picture(5000)));
+        let turn = |node: usize| Teller::new(format!("n{node}"), shown.clone()).turn();
+        let turns: Vec<Duration> = (0..1000).map(turn).collect();
+        for start in (0..250).step_by(50).map(Duration::from_secs) {
+            let at_that_time = start..start + Duration::from_secs(50);
+            let number = turns.iter().filter(|turn| at_that_time.contains(*turn)).count();
+            assert!((150..250).contains(&number), "{number} of 1000 in a fifth of the time");
+        }
+        let (_pictures, shown) = watch::channel(Arc::new(picture(10)));
+        assert!(Teller::new("n1".to_owned(), shown).turn() < Duration::from_secs(1));
     }
 
     #[test]

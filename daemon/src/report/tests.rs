@@ -31,8 +31,18 @@ impl Rig {
     }
 
     fn of_node(name: &str, server: &ApiServer, life: Life, node_taint: Switch) -> Rig {
+        Rig::that_sees(Arc::new(picture(server)), name, server, life, node_taint)
+    }
+
+    fn that_sees(
+        picture: Arc<Picture>,
+        name: &str,
+        server: &ApiServer,
+        life: Life,
+        node_taint: Switch,
+    ) -> Rig {
         let (clients, client) = watch::channel(Some(server.client()));
-        let (pictures, shown) = watch::channel(Arc::new(picture(server)));
+        let (pictures, shown) = watch::channel(picture);
         let (state, published) = watch::channel(State::default());
         let inputs = Inputs {
             node: name.to_owned(),
@@ -443,4 +453,38 @@ async fn what_all_nodes_see_is_one_event() {
     assert_eq!(events[0]["regarding"]["apiVersion"], "cambric.dev/v1alpha1");
     let asked = server.requests().iter().filter(|request| request.resource == "events").count();
     assert_eq!(asked, 3, "three nodes speak of it");
+}
+
+/// What all nodes see at once, and want to tell when the server is back.
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_the_nodes_of_a_large_cluster_tell_one_after_the_other() {
+    const TELLING: usize = 20;
+    let server = server_with(json!([]));
+    for name in 2..=2000 {
+        server.put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("n{name}") } }));
+    }
+    let picture = Arc::new(picture(&server));
+    let rig = |index| {
+        Rig::that_sees(Arc::clone(&picture), &format!("n{index}"), &server, Life::Adopted, Switch::On)
+    };
+    let rigs: Vec<Rig> = (1..=TELLING).map(rig).collect();
+    server.away();
+    for rig in &rigs {
+        rig.report.found(
+            Origin::Source,
+            &[Problem::new("API server x: Node", "no answer").because(crate::objects::Reason::Unreadable)],
+        );
+    }
+    sleep(Duration::from_secs(600)).await;
+    server.back();
+    let (mut told, mut most, mut before) = (Vec::new(), 0, 0);
+    while before < TELLING {
+        sleep(Duration::from_secs(10)).await;
+        let now = server.list("events.k8s.io/v1", "Event").len();
+        most = most.max(now - before);
+        before = now;
+        told.push(now);
+        assert!(told.len() < 30, "all of them within minutes: {told:?}");
+    }
+    assert!(most <= TELLING / 3, "{told:?}");
 }
