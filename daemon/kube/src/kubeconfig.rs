@@ -1,8 +1,8 @@
 //! The configuration of the client: a kubeconfig file, or the service account of the pod this runs in.
 //!
 //! Whatever is wrong is said with file and field. The files are looked at again and again: one that is written anew, or
-//! a certificate that is renewed beside it, makes another client. Tokens in files need none: kube reads them again
-//! every minute, and the certificate authority of a service account, too.
+//! a certificate or a token that is renewed beside it, makes another client, which watches anew and lists nothing. kube
+//! would read a token again after a minute, but by the time of day: not for as long as that was set back.
 
 use std::error::Error as _;
 use std::fs;
@@ -139,13 +139,15 @@ impl Named {
         Ok(Named { context, cluster, user })
     }
 
-    /// What the configuration is made of beside itself. Tokens are read again by kube.
+    /// What the configuration is made of beside itself.
     fn files(&self, kubeconfig: &Kubeconfig) -> Vec<PathBuf> {
         let clusters = kubeconfig.clusters.iter().filter(|named| named.name == self.cluster);
         let authority = clusters.filter_map(|named| named.cluster.as_ref()?.certificate_authority.clone());
         let users = kubeconfig.auth_infos.iter().filter(|named| Some(&named.name) == self.user.as_ref());
         let users = users.filter_map(|named| named.auth_info.as_ref());
-        let of_user = users.flat_map(|user| [user.client_certificate.clone(), user.client_key.clone()]);
+        let of_user = users.flat_map(|user| {
+            [user.client_certificate.clone(), user.client_key.clone(), user.token_file.clone()]
+        });
         authority.chain(of_user.flatten()).map(PathBuf::from).collect()
     }
 
@@ -215,7 +217,8 @@ fn of_client(user: &str, error: &kube::Error) -> String {
 }
 
 fn of_service_account() -> (Result<Configured, String>, Stamps) {
-    let stamps = Stamps::of(["ca.crt", "namespace"].map(|name| Path::new(SERVICE_ACCOUNT).join(name)));
+    let stamps =
+        Stamps::of(["ca.crt", "namespace", "token"].map(|name| Path::new(SERVICE_ACCOUNT).join(name)));
     let config = Config::incluster().map_err(|error| match error {
         InClusterError::ReadEnvironmentVariable(_) => {
             "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this is not in a pod; name a kubeconfig \

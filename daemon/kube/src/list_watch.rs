@@ -20,7 +20,7 @@
 //! | it may not be asked how old it is, and watches say nothing new | the third in a row is followed by a list |
 //! | 410, as an answer or an event | the server is asked first whether it is the same; a list, within the [`Allowance`] |
 //! | 429, 503 with a pause | the same again after that pause, or after the back-off if that is longer |
-//! | 401, 403 | what is known stays; again after 10 s to 60 s |
+//! | 401, 403 | what is known stays; again after 10 s to 60 s, and with another token |
 //! | 404 of a kind of ours | the same; there is none of it if that lasts; again after half a minute to one |
 //! | 504, too large resource version | again with back-off; the third is answered by a list |
 //! | 5xx | again with back-off, at most 30 s |
@@ -482,7 +482,11 @@ impl Follower {
             }
             Failure::Refused(what) => {
                 self.tell_state(KindState::Refused(what)).await?;
-                sleep(self.refused.failed(&mut self.jitter)).await;
+                tokio::select! {
+                    () = sleep(self.refused.failed(&mut self.jitter)) => {}
+                    // Who may not by one configuration may by another.
+                    () = self.link.moved(place) => self.refused.reset(),
+                }
             }
             Failure::Missing(what) if self.kind.is_ours() => self.note_missing(what, place).await?,
             Failure::Gone(_) => {

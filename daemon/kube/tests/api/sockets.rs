@@ -4,8 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use cambric_apiserver_double::{ApiServer, Certificates, Listener};
+use cambric_apiserver_double::{ApiServer, Certificates, Listener, User};
 use cambric_kube::{Kube, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -196,10 +197,10 @@ async fn another_configuration_is_taken_while_all_goes_well() {
     let is_watched = || counts(&rig.server.requests()).contains_key("watch pods");
     let watched = async {
         while !is_watched() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), watched).await.expect("they are begun anew");
+    tokio::time::timeout(Duration::from_secs(60), watched).await.expect("they are begun anew");
     assert_eq!(lists(&rig.server), Default::default(), "from where they were");
     // The first one may go now.
     let Rig { server, listener, .. } = rig;
@@ -260,8 +261,22 @@ async fn a_token_that_is_nobodys_is_refused_and_a_new_one_is_taken() {
     let mut follows = rig.start();
     let refused = |picture: &cambric_kube::Picture| matches!(&picture.health.kinds["Pod"].state, cambric_kube::KindState::Refused(what) if what.contains("401"));
     follows.until("it is refused", refused).await;
+    // By our own clock, and not once a minute of the day has passed.
     fs::write(&token, "cambric").expect("own folder");
-    // Written anew, it is another client: the token alone would be read again within a minute.
-    rig.write(&rig.good().to_string());
+    let watching = tokio::time::timeout(Duration::from_secs(30), follows.until_watching());
+    watching.await.expect("it is another client");
+    // One that is renewed while all goes well costs no list.
+    rig.server.add_token("renewed", User::new("cambric"));
+    rig.server.forget_requests();
+    fs::write(&token, "renewed").expect("own folder");
+    rig.server.remove_token("cambric");
+    let is_watched = || counts(&rig.server.requests()).contains_key("watch pods");
+    let watched = async {
+        while !is_watched() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), watched).await.expect("they are begun anew");
     follows.until_watching().await;
+    assert_eq!(lists(&rig.server), Default::default());
 }
