@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Changes are appended as they come, and the file is written anew (aside, to the disk, and moved into place) when what
-//! was appended has grown to what it began with. A last line that was cut off is dropped: what is before it is a state
+//! was appended has grown to what it began with, or when the version goes back, as of a server that was restored from a
+//! backup and is believed: the higher one must not be held against it by the next run. A last line that was cut off is dropped: what is before it is a state
 //! that was. Appending is not waited for to reach the disk: after a loss of power the file may say less than was known,
 //! or have zeros where something was appended. What stands up to the last `version` before a line that cannot be read is
 //! used, as it is what was written anew, to the disk, at least; the highest version of all that can be read says how old
@@ -56,6 +57,8 @@ pub(crate) struct Journal {
 struct Open {
     file: File,
     about: About,
+    /// What it says last.
+    version: Version,
     /// Octets it began with, and that were appended since.
     begun: u64,
     appended: u64,
@@ -163,9 +166,7 @@ impl Journal {
     /// Takes changes over. After a failure all is written anew. Blocks on the disk.
     pub(crate) fn keep(&mut self, update: &Update) -> io::Result<()> {
         let is_appended = match &mut self.open {
-            Some(open) if open.about == update.about && open.appended <= open.begun.max(FEW_OCTETS) => {
-                open.append(update).map(|()| true)
-            }
+            Some(open) if open.takes(update) => open.append(update).map(|()| true),
             _ => Ok(false),
         };
         if matches!(is_appended, Ok(true)) {
@@ -284,7 +285,8 @@ impl Journal {
         let (file, begun) = written?;
         fs::rename(&temporary, &self.path)?;
         File::open(folder)?.sync_all()?;
-        Ok(Open { file, about: update.about.clone(), begun, appended: 0 })
+        let (about, version) = (update.about.clone(), update.version.clone());
+        Ok(Open { file, about, version, begun, appended: 0 })
     }
 
     fn write_all(&self, update: &Update, file: File) -> io::Result<(File, u64)> {
@@ -302,6 +304,13 @@ impl Journal {
 }
 
 impl Open {
+    /// Whether that is something to append.
+    fn takes(&self, update: &Update) -> bool {
+        self.about == update.about
+            && !update.version.is_older_than(&self.version)
+            && self.appended <= self.begun.max(FEW_OCTETS)
+    }
+
     /// In one write: as good as whole or not at all, if the process ends meanwhile.
     fn append(&mut self, update: &Update) -> io::Result<()> {
         let mut writer = Counted { inner: Vec::new(), octets: 0 };
@@ -313,6 +322,7 @@ impl Open {
         }
         writer.line(&Line::Version(update.version.to_string()))?;
         self.appended += writer.octets;
+        self.version = update.version.clone();
         self.file.write_all(&writer.inner)
     }
 }

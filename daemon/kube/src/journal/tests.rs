@@ -56,6 +56,19 @@ fn one(folder: &Path) -> (Journal, Shared<Key, Known<Says>>) {
 }
 
 #[test]
+fn a_version_that_went_back_is_the_highest_that_the_next_run_knows() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (mut journal, mut objects) = one(folder.path());
+    objects.insert(key("b"), document(80, 2));
+    journal.keep(&update(&objects, &["b"], 90)).expect("room");
+    // Restored from a backup, and believed.
+    let objects: Shared<Key, Known<Says>> = [(key("a"), document(4, 1))].into_iter().collect();
+    journal.keep(&update(&objects, &["b"], 6)).expect("room");
+    let State { version, seen, objects: known, .. } = state(folder.path());
+    assert_eq!((version, seen, known), (Version::Number(6), Version::Number(6), objects));
+}
+
+#[test]
 fn what_is_kept_is_read_by_the_next_run_and_by_root_alone() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let below = folder.path().join("cluster");
