@@ -26,7 +26,7 @@
 //! | 5xx | again with back-off, at most 30 s |
 //! | no connection | waits for [`connection`](crate::connection) |
 //!
-//! "Again" is always jittered.
+//! "Again" is always jittered. A list in pages goes on with the page that failed, but after a 410.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ use crate::kinds::Kind;
 use crate::picture::KindState;
 use crate::request::{self, Failure, Lines};
 use crate::version::Version;
-use crate::wire::{Found, Line};
+use crate::wire::{Found, Line, Page};
 
 /// Bookmarks come about every minute (kubernetes, `defaultBookmarkFrequency`): a watch that says nothing for longer
 /// hangs, or its connection is open on our side alone. But none comes before the version has moved since the watch
@@ -65,6 +65,8 @@ const LIMIT: usize = 500;
 /// Objects that are handed on at once.
 const BATCH: usize = 256;
 const FIRST: Duration = Duration::from_millis(250);
+/// So often a page is asked for that others came before.
+const PAGE_ATTEMPTS: u32 = 6;
 /// Between two attempts at what is refused.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// Before it is believed that there is no such kind: a server that has just started may not know all.
@@ -362,7 +364,7 @@ impl Follower {
         self.tell(Message::Listing(self.kind)).await?;
         let mut next: Option<String> = None;
         let version = loop {
-            let mut page = request::page(&up.configured, self.kind, next.as_deref(), LIMIT).await?;
+            let mut page = self.page(up, next.as_deref()).await?;
             while !page.objects.is_empty() {
                 let rest = page.objects.split_off(page.objects.len().min(BATCH));
                 let batch = std::mem::replace(&mut page.objects, rest);
@@ -374,6 +376,40 @@ impl Follower {
             }
         };
         self.judge(version, up.place).await
+    }
+
+    /// A page after the first is asked for a few times: a list that began anew with each fault would show a large cluster
+    /// never, to a server with too much to do.
+    async fn page(&mut self, up: &Up, next: Option<&str>) -> Result<Page, Stop> {
+        let mut backoff = Backoff::new(FIRST, LONGEST);
+        let mut attempts = 0;
+        loop {
+            let failure = match request::page(&up.configured, self.kind, next, LIMIT).await {
+                Ok(page) => return Ok(page),
+                Err(failure) => failure,
+            };
+            attempts += 1;
+            if next.is_none() || attempts == PAGE_ATTEMPTS {
+                return Err(failure.into());
+            }
+            let (what, pause) = match &failure {
+                Failure::Throttled(what, pause) => (what, *pause),
+                Failure::Unreachable(what) | Failure::Torn(what) | Failure::Faulty(what) => {
+                    (what, Duration::ZERO)
+                }
+                _ => return Err(failure.into()),
+            };
+            tracing::debug!(kind = %self.kind, error = what, "a page of a list is asked for again");
+            self.tell_state(KindState::Away(what.clone())).await?;
+            if !matches!(failure, Failure::Throttled(..)) {
+                self.link.doubt();
+            }
+            sleep(pause.max(backoff.failed(&mut self.jitter)) + self.jitter.up_to(Duration::from_secs(1)))
+                .await;
+            if !self.link.is_back_at(up.place).await {
+                return Err(failure.into());
+            }
+        }
     }
 
     /// Whether what was listed is what is known now. A watch goes on from it.

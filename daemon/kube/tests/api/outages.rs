@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cambric_apiserver_double::{ApiServer, Fault};
+use cambric_apiserver_double::{ApiServer, Fault, StreamingLists};
 use cambric_kube::{KindState, Kube, Picture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -213,6 +213,31 @@ async fn a_client_that_is_throttled_again_and_again_asks_ever_more_seldom() {
     assert!((60..=160).contains(&requests), "{requests} requests in an hour");
     server.faults().clear();
     follows.until_watching().await;
+}
+
+/// And no page that came is asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_list_in_pages_goes_on_with_the_page_that_failed() {
+    for code in [429, 500, 503] {
+        let (server, state) = (server(), state_dir());
+        for number in 0..2200 {
+            server.put(pod(&format!("p{number}"), "10.244.2.1"));
+        }
+        server.faults().set(Fault::StreamingLists(StreamingLists::Refused));
+        let pages = AtomicUsize::new(0);
+        // Of two that are asked for, the second fails.
+        let proxy = move |request: &Request| {
+            let is_page = request.uri().to_string().contains("/api/v1/pods?limit=");
+            (is_page && !pages.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)).then_some(code)
+        };
+        let mut follows = follow_through(&server, &state, Box::new(proxy));
+        let picture = follows.until_watching().await;
+        assert_eq!(
+            (picture.pods.len(), lists(&server)["list pods"]),
+            (2202, 6),
+            "{code}: one stream, five pages"
+        );
+    }
 }
 
 /// As a server says that fills its watch caches, right after a restore.
