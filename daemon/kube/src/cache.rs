@@ -165,10 +165,15 @@ impl<T: Clone + PartialEq> Cache<T> {
     /// waits for the end of the list, which says how old the list is.
     pub(crate) fn show(&mut self, key: Key, found: Known<T>) -> Option<Change<T>> {
         self.note_shown(key.clone());
+        if let Some(listing) = &mut self.listing {
+            // A stream may show it once more after it has changed.
+            listing.held.remove(&key);
+        }
         let seen = self.listing.as_ref().and_then(|listing| listing.seen.as_ref());
         let is_sure = match (self.objects.get(&key), seen) {
-            // What is known counts no longer: after a restored backup an equal version may say something else.
-            (known, None) => known.is_none(),
+            // What is known counts no longer, and goes at the end: until then nothing is mixed with it. After a restored
+            // backup an equal version may say something else.
+            (_, None) => !self.is_shown,
             (Some(known), _) if found.uid == known.uid && found.version == known.version => return None,
             (Some(known), _) if found.uid == known.uid => found.version.is_newer_than(&known.version),
             (_, Some(seen)) => found.version.is_newer_than(seen),

@@ -215,6 +215,36 @@ fn after_history_was_given_up_an_equal_version_is_no_proof_of_equal_content() {
     assert_eq!(list(&mut cache, &rows, 8, Instant::now()), (vec!["a Some(9)".to_owned()], current(8)));
 }
 
+/// As that of another cluster: what is there and what was there are never seen together.
+#[test]
+fn after_history_was_given_up_nothing_is_taken_before_the_end_of_the_list() {
+    let mut cache = two();
+    cache.give_history_up();
+    cache.begin_list();
+    assert_eq!(cache.show(key("c"), known("u3", 3, 90, 9)), None);
+    let (changes, verdict) = cache.end_list(Version::Number(4), Instant::now());
+    let mut changes = words(changes);
+    changes.sort();
+    assert_eq!(
+        (changes, verdict),
+        (["a None", "b None", "c Some(9)"].map(str::to_owned).to_vec(), current(4))
+    );
+}
+
+/// Another object of that name, which is deleted and made again while the list streams: only the last is newer than all.
+#[test]
+fn what_a_list_shows_later_of_an_object_counts() {
+    let mut cache = two();
+    cache.begin_list();
+    assert_eq!(cache.show(key("a"), known("u9", 9, 100, 8)), None, "not before the end");
+    assert_eq!(words(cache.show(key("a"), known("u9", 12, 100, 9))), ["a Some(9)"]);
+    assert_eq!(cache.show(key("b"), known("u8", 8, 100, 7)), None);
+    assert_eq!(cache.show(key("b"), known("u2", 7, 101, 2)), None, "it is as it was");
+    assert_eq!(cache.end_list(Version::Number(12), Instant::now()), (Vec::new(), current(12)));
+    let says = |name| cache.objects().get(&key(name)).expect("it is known").says;
+    assert_eq!((says("a"), says("b")), (9, 2));
+}
+
 #[test]
 fn of_a_snapshot_the_same_rules_hold() {
     let objects =
