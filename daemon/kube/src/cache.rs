@@ -197,7 +197,7 @@ impl<T: Clone + PartialEq> Cache<T> {
         let Some(Listing { seen, shown, held }) = self.listing.take() else {
             return (Vec::new(), Verdict::Older("nothing was listed".to_owned()));
         };
-        if let Some(known) = seen.filter(|known| version.is_older_than(known)) {
+        if let Some(known) = seen.clone().filter(|known| version.is_older_than(known)) {
             let taken =
                 held.into_iter().filter_map(|(key, found)| self.take_from_older(key, found)).collect();
             let missing = self.objects.iter().filter(|(key, _)| !shown.contains(*key)).count();
@@ -210,7 +210,9 @@ impl<T: Clone + PartialEq> Cache<T> {
             self.objects.remove(&key);
             changes.push((key, None));
         }
-        (self.version, self.seen) = (Some(version.clone()), Some(version.clone()));
+        self.seen = seen;
+        raise(&mut self.seen, &version);
+        self.version = Some(version.clone());
         (self.is_shown, self.older) = (true, None);
         (changes, Verdict::Current(version))
     }
@@ -304,8 +306,13 @@ impl<T: Clone + PartialEq> Cache<T> {
     }
 }
 
+/// A number stays unless there is a higher one: nothing could be older than what compares with nothing.
 pub(crate) fn raise(highest: &mut Option<Version>, version: &Version) {
-    if highest.as_ref().is_none_or(|highest| !version.is_older_than(highest)) {
+    let is_lower = |highest: &Version| match version.order(highest) {
+        Some(order) => order.is_lt(),
+        None => highest.is_number(),
+    };
+    if !highest.as_ref().is_some_and(is_lower) {
         *highest = Some(version.clone());
     }
 }

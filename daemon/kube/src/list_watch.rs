@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::{Allowance, Backoff, Jitter};
-use crate::cache::{Event, Verdict};
+use crate::cache::{Event, Verdict, raise};
 use crate::connection::{LONGEST, Link, Place, Reach, Up};
 use crate::keeper::Message;
 use crate::kinds::Kind;
@@ -491,8 +491,9 @@ impl Follower {
                 _ => continue,
             };
             if self.from.as_ref().is_none_or(|from| !version.is_older_than(from)) {
-                (self.from, self.quiet) = (Some(version.clone()), 0);
+                self.quiet = 0;
             }
+            raise(&mut self.from, version);
         }
         Ok(self.tell(Message::Events(self.kind, told)).await?)
     }

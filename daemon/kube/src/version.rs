@@ -45,6 +45,18 @@ impl Version {
         self.order(other) == Some(Ordering::Less)
     }
 
+    /// Whether it can be compared with versions of etcd.
+    pub(crate) fn is_number(&self) -> bool {
+        match self {
+            Version::Number(_) => true,
+            Version::Text(text) => is_decimal(text),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Version::Text(text) if text.is_empty())
+    }
+
     pub(crate) fn is_newer_than(&self, other: &Version) -> bool {
         self.order(other) == Some(Ordering::Greater)
     }

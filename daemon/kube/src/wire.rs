@@ -90,7 +90,7 @@ struct EventWire<'a> {
 pub(crate) fn page(kind: Kind, text: &[u8]) -> Result<Page, String> {
     let list: ListWire = serde_json::from_slice(text).map_err(|error| format!("no list: {error}"))?;
     let objects = list.items.unwrap_or_default().into_iter().map(|item| read(kind, item.get())).collect();
-    let version = Version::new(&list.metadata.resource_version);
+    let version = reached(Version::new(&list.metadata.resource_version))?;
     Ok(Page { version, next: list.metadata.next.filter(|next| !next.is_empty()), objects })
 }
 
@@ -101,19 +101,22 @@ pub(crate) fn line(kind: Kind, text: &[u8]) -> Result<Line, String> {
     let object = event.object.get();
     match event.what {
         "ADDED" | "MODIFIED" => match read(kind, object) {
-            Found::Object(key, known) => Ok(Line::Event(Event::Shows(key, known))),
+            Found::Object(key, known) => {
+                reached(known.version.clone())?;
+                Ok(Line::Event(Event::Shows(key, known)))
+            }
             Found::Unreadable(key, what) => Ok(Line::Unreadable(key, what)),
             Found::Nameless(what) => Err(what),
         },
         // What it said last may be anything: its name is enough.
         "DELETED" => {
             let Some(known) = identity(object) else { return Err("an object without a name".to_owned()) };
-            Ok(Line::Event(Event::Gone(known.key(kind), known.uid(), known.version())))
+            Ok(Line::Event(Event::Gone(known.key(kind), known.uid(), reached(known.version())?)))
         }
         "BOOKMARK" => {
             let Bookmark { metadata } =
                 serde_json::from_str(object).map_err(|error| format!("no bookmark: {error}"))?;
-            let version = Version::new(&metadata.resource_version);
+            let version = reached(Version::new(&metadata.resource_version))?;
             let is_end = metadata.annotations.is_some_and(|annotations| {
                 annotations.get("k8s.io/initial-events-end").is_some_and(|value| value == "true")
             });
@@ -124,6 +127,14 @@ pub(crate) fn line(kind: Kind, text: &[u8]) -> Result<Line, String> {
             Ok(Line::Error(Box::new(status)))
         }
         other => Err(format!("an event of type {other:?}")),
+    }
+}
+
+/// A place to go on from is never empty.
+fn reached(version: Version) -> Result<Version, String> {
+    match version.is_empty() {
+        true => Err("metadata.resourceVersion: empty".to_owned()),
+        false => Ok(version),
     }
 }
 

@@ -246,6 +246,17 @@ fn what_a_list_shows_later_of_an_object_counts() {
 }
 
 #[test]
+fn a_number_is_never_given_up_for_a_version_that_compares_with_nothing() {
+    let mut cache = two();
+    cache.handle(Event::Reached(Version::new("x")));
+    cache.handle(Event::Shows(key("a"), Known { version: Version::new("x1"), ..known("u1", 0, 100, 3) }));
+    assert!(matches!(list(&mut cache, &[], 9, Instant::now()).1, Verdict::Older(_)), "10 was seen");
+    cache.begin_list();
+    cache.end_list(Version::new("y"), Instant::now());
+    assert!(matches!(list(&mut cache, &[], 9, Instant::now()).1, Verdict::Older(_)), "and still was");
+}
+
+#[test]
 fn of_a_snapshot_the_same_rules_hold() {
     let objects =
         [(key("a"), known("u1", 5, 100, 1)), (key("b"), known("u2", 7, 101, 2))].into_iter().collect();

@@ -188,8 +188,15 @@ fn a_page_says_how_old_it_is_and_where_the_next_one_is() {
     let empty = json!({"metadata": {"resourceVersion": "9", "continue": ""}, "items": null}).to_string();
     let empty = page(Kind::Pod, empty.as_bytes()).expect("a page");
     assert_eq!((empty.next, empty.objects.len()), (None, 0));
-    for torn in ["", "{", "[]", "{\"items\": []}", "{\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{]}"]
-    {
+    let nowhere = "{\"metadata\":{\"resourceVersion\":\"\"},\"items\":[]}";
+    for torn in [
+        "",
+        "{",
+        "[]",
+        nowhere,
+        "{\"items\": []}",
+        "{\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{]}",
+    ] {
         assert!(page(Kind::Pod, torn.as_bytes()).is_err(), "{torn}");
     }
 }
@@ -211,10 +218,11 @@ fn lines_of_a_watch_are_told_apart() {
     assert!(matches!(line("BOOKMARK", end), Ok(Line::InitialEnd(Version::Number(9)))));
     let status = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
     assert!(matches!(line("ERROR", status), Ok(Line::Error(status)) if status.code == 410));
-    for (what, object) in
-        [("ADDED", json!({})), ("DELETED", json!({})), ("BOOKMARK", json!({})), ("OTHER", json!({}))]
-    {
-        assert!(line(what, object).is_err(), "{what}");
+    for what in ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "OTHER"] {
+        let nowhere = json!({"metadata": {"name": "a", "resourceVersion": ""}});
+        for object in [json!({}), nowhere] {
+            assert!(line(what, object).is_err(), "{what}");
+        }
     }
     assert!(line_of("{\"type\":\"ADDED\",\"obj").is_err());
 }
