@@ -192,6 +192,22 @@ impl<T: Clone + PartialEq> Cache<T> {
         self.note_shown(key);
     }
 
+    /// Since the list began an object has gone, with the version of that.
+    pub(crate) fn show_gone(&mut self, key: Key, uid: Option<Uid>, version: Version) -> Option<Change<T>> {
+        let listing = self.listing.as_mut()?;
+        listing.shown.remove(&key);
+        listing.held.remove(&key);
+        // What is not newer than all that was seen goes at the end, if the list turns out not to be older.
+        let is_later = listing.seen.as_ref().is_none_or(|seen| version.is_newer_than(seen));
+        let is_meant = |known: &Known<T>| known.uid == uid && version.is_newer_than(&known.version);
+        if !is_later || !self.objects.get(&key).is_some_and(is_meant) {
+            return None;
+        }
+        raise(&mut self.seen, &version);
+        self.objects.remove(&key);
+        Some((key, None))
+    }
+
     /// All of the list was shown.
     pub(crate) fn end_list(&mut self, version: Version, now: Instant) -> (Vec<Change<T>>, Verdict) {
         let Some(Listing { seen, shown, held }) = self.listing.take() else {

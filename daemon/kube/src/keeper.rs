@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cambric_policy::change::Key;
+use cambric_policy::pod::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
@@ -63,6 +64,8 @@ pub(crate) enum Message {
     Listing(Kind),
     /// A part of it.
     Page(Kind, Vec<Found>),
+    /// Since it began an object has gone, with the version of that.
+    Gone(Kind, Key, Option<Uid>, Version),
     /// It has ended.
     Listed(Kind, Version, oneshot::Sender<Verdict>),
     /// What a watch told.
@@ -266,6 +269,14 @@ impl Keeper {
                 let kept = &mut self.kinds[kind.index()];
                 let changes = page.into_iter().filter_map(|found| kept.show(found)).collect();
                 self.take(kind, changes);
+            }
+            Message::Gone(kind, key, uid, version) => {
+                let kept = &mut self.kinds[kind.index()];
+                if let Some(listed) = &mut kept.unreadable_listed {
+                    listed.remove(&key);
+                }
+                let change = kept.cache.show_gone(key, uid, version);
+                self.take(kind, change.into_iter().collect());
             }
             Message::Listed(kind, version, answer) => {
                 let kept = &mut self.kinds[kind.index()];

@@ -342,7 +342,14 @@ impl Follower {
                         end = Some(version);
                         break;
                     }
-                    Line::Event(Event::Gone(..) | Event::Reached(_)) | Line::Error(_) => {
+                    // It goes on while the list streams.
+                    Line::Event(Event::Gone(key, uid, version)) => {
+                        if !page.is_empty() {
+                            self.tell(Message::Page(self.kind, std::mem::take(&mut page))).await?;
+                        }
+                        self.tell(Message::Gone(self.kind, key, uid, version)).await?;
+                    }
+                    Line::Event(Event::Reached(_)) | Line::Error(_) => {
                         let what = format!("list {}: changes came before the end of the list", self.kind);
                         return Err(Failure::Faulty(what).into());
                     }

@@ -246,6 +246,25 @@ fn what_a_list_shows_later_of_an_object_counts() {
 }
 
 #[test]
+fn what_goes_while_a_list_streams_is_gone_at_its_end() {
+    let mut cache = two();
+    cache.begin_list();
+    cache.show(key("a"), known("u1", 5, 100, 1));
+    assert_eq!(words(cache.show(key("c"), known("u3", 11, 102, 3))), ["c Some(3)"]);
+    assert_eq!(cache.show(key("d"), known("u4", 9, 100, 4)), None);
+    cache.show(key("b"), known("u2", 7, 101, 2));
+    let mut gone =
+        |name, uid, version| words(cache.show_gone(key(name), Uid::new(uid), Version::Number(version)));
+    assert_eq!(gone("a", "u1", 12), ["a None"]);
+    assert_eq!(gone("c", "u3", 13), ["c None"]);
+    assert_eq!(gone("d", "u4", 14), [""; 0], "it was never taken");
+    assert_eq!(gone("b", "u2", 8), [""; 0], "not before it is known how old the list is");
+    let (changes, verdict) = cache.end_list(Version::Number(14), Instant::now());
+    assert_eq!((words(changes), verdict), (vec!["b None".to_owned()], current(14)));
+    assert_eq!(cache.objects().len(), 0);
+}
+
+#[test]
 fn a_number_is_never_given_up_for_a_version_that_compares_with_nothing() {
     let mut cache = two();
     cache.handle(Event::Reached(Version::new("x")));

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use cambric_apiserver_double::{Fault, StreamingLists};
-use cambric_kube::{DocumentId, KindState};
+use cambric_kube::{DocumentId, KindState, Kube};
+use http_body_util::BodyExt;
+use kube::client::Body;
 use serde_json::json;
 use tokio::time::sleep;
+use tower::ServiceExt;
 
 use crate::support::*;
 
@@ -166,6 +169,38 @@ async fn a_list_that_does_not_come_through_as_a_stream_is_asked_for_in_pages() {
     let picture = follows.until("it is listed in pages", |picture| picture.is_complete).await;
     assert_eq!(pods(&picture), ["one", "two"]);
     assert_eq!(lists(&server)["list pods"], 3, "two streams and a page");
+}
+
+/// Servers may say so before the end of what is there.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_while_the_list_streams_is_no_fault_of_the_server() {
+    let (server, state) = (server(), state_dir());
+    let object = |name: &str| server.get("v1", "Pod", "default", name).expect("it is there");
+    let (one, two, mut gone) = (object("one"), object("two"), object("two"));
+    gone["metadata"]["name"] = json!("gone");
+    let version = server.mark().version().to_string();
+    let end = json!({"metadata": {
+        "resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"},
+    }});
+    let lines = [("ADDED", &gone), ("ADDED", &one), ("DELETED", &gone), ("ADDED", &two), ("BOOKMARK", &end)];
+    let text: String =
+        lines.map(|(what, object)| format!("{}\n", json!({"type": what, "object": object}))).concat();
+    let behind = server.clone();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let uri = request.uri().to_string();
+        let is_list = uri.starts_with("/api/v1/pods?") && uri.contains("sendInitialEvents");
+        let (text, service) = (is_list.then(|| text.clone()), behind.service());
+        async move {
+            let Some(text) = text else { return service.oneshot(request).await };
+            Ok(http::Response::new(Body::from(text.into_bytes()).map_err(Into::into).boxed_unsync()))
+        }
+    });
+    let mut follows = follow_by(Kube::with_client(kube::Client::new(service, "default"), settings(&state)));
+    let picture = follows.until_watching().await;
+    assert_eq!(pods(&picture), ["one", "two"]);
+    server.put(pod("three", "10.244.1.3"));
+    follows.until_pods(&["one", "three", "two"]).await;
+    assert_eq!(lists(&server).get("list pods"), None, "it was listed by that stream");
 }
 
 #[tokio::test(start_paused = true)]
