@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::Views;
 use super::documents::{Document, Documents, Look, Set};
 use super::record::Record;
+use super::typing_errors::TO_COME;
 use crate::objects::{Kind, ObjectRef, Problem, Reason};
 use crate::view::{View, Workloads};
 
@@ -165,9 +166,11 @@ fn is_of_policies(name: &str) -> bool {
     Kind::named(name).is_some_and(Kind::is_of_policies)
 }
 
-/// Kinds that BGP is made from and that nobody has shown.
+/// Kinds that BGP is made from and that nobody has shown. Of those whose engine is to come nothing is made: a right
+/// that is missing to one of them is told, and that is all.
 fn unseen_of_fabric(health: &Health) -> Vec<String> {
-    let unseen = health.kinds.iter().filter(|(name, kind)| !is_of_policies(name) && !kind.is_shown);
+    let is_of_fabric = |name: &str| !is_of_policies(name) && !TO_COME.contains(&name);
+    let unseen = health.kinds.iter().filter(|(name, kind)| is_of_fabric(name) && !kind.is_shown);
     unseen.map(|(name, _)| name.clone()).collect()
 }
 
@@ -195,7 +198,8 @@ fn place(health: &Health) -> String {
 
 /// What is wrong with the source itself, in words that name what the operator can look at.
 pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
-    let lasts = |since: SystemTime| now.duration_since(since).is_ok_and(|since| since >= PATIENCE);
+    // What began later than now began before the clock was set back.
+    let lasts = |since: SystemTime| now.duration_since(since).map_or(true, |since| since >= PATIENCE);
     let place = place(health);
     let trouble = health.trouble.as_ref();
     // A configuration that cannot be used is nothing that passes by itself.
@@ -228,4 +232,67 @@ pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
     }
     problems.extend(health.journal.iter().map(|what| Problem::new("snapshot of the cluster", what.clone())));
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use cambric_kube::Trouble;
+    use serde_json::json;
+
+    use super::*;
+    use crate::intent::intent;
+
+    fn picture(unseen: &str) -> Picture {
+        let mut picture = Picture::default();
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.1.0.0/24"},
+            "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]},
+        });
+        let config = json!({
+            "apiVersion": "cambric.dev/v1alpha1", "kind": "BGPClusterConfig", "metadata": {"name": "all"},
+            "spec": {"asn": 65001},
+        });
+        for object in [node, config] {
+            picture.show(&object).expect("it is watched");
+        }
+        for kind in ["Node", "BGPClusterConfig", "BGPFilter", "BGPAdvertisement", "Pod"] {
+            let is_shown = kind != unseen;
+            let state = match is_shown {
+                true => KindState::Watching,
+                false => KindState::Refused("list: 403".to_owned()),
+            };
+            let (objects, version, since, unreadable) = (0, None, SystemTime::now(), Vec::new());
+            let health = KindHealth { objects, version, is_shown, state, since, unreadable };
+            picture.health.kinds.insert(kind.to_owned(), health);
+        }
+        picture
+    }
+
+    #[test]
+    fn a_kind_whose_engine_is_to_come_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for (unseen, is_waited_for) in
+            [("Node", true), ("BGPClusterConfig", true), ("BGPFilter", false), ("BGPAdvertisement", false)]
+        {
+            let mut settler = Settler::new(Record::new(folder.path().join(unseen), "n1"));
+            let picture = picture(unseen);
+            settler.settle(&picture);
+            let view = settler.view(&picture);
+            assert_eq!(intent(&view.fabric, "n1", &[]).is_err(), is_waited_for, "{unseen}");
+            assert_eq!(view.workloads.unknown.len(), 0, "{unseen}");
+            let told = problems(&picture.health, SystemTime::now());
+            assert!(told.iter().any(|problem| problem.to_string().contains(unseen)), "{unseen}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_trouble() {
+        let hour = Duration::from_secs(3600);
+        for since in [SystemTime::now() - hour, SystemTime::now() + hour] {
+            let trouble = Some(Trouble { what: "it is away".to_owned(), since });
+            let health =
+                Health { server: Some("https://192.0.2.1".to_owned()), trouble, ..Health::default() };
+            assert_eq!(problems(&health, SystemTime::now()).len(), 1);
+        }
+    }
 }
