@@ -17,7 +17,7 @@ use crate::contradictions::Claims;
 
 /// Name of the file in the folder of the last known state.
 pub(crate) const FILE_NAME: &str = "manifests.json";
-/// Of what is written here. A record of another one is none.
+/// Of what is written here. A record of another one is none; one of a later one is put aside.
 const VERSION: u32 = 1;
 
 /// The file, and what was written to it last.
@@ -40,6 +40,12 @@ struct Recorded {
     /// The folder it is about.
     folder: PathBuf,
     counts: Counts,
+}
+
+/// All that is known of a record of a later release.
+#[derive(Deserialize)]
+struct Later {
+    version: u32,
 }
 
 /// What counts of a folder.
@@ -78,6 +84,12 @@ impl Record {
                 return None;
             }
         };
+        if let Ok(Later { version }) = serde_json::from_slice(&text)
+            && version > VERSION
+        {
+            self.put_aside(version);
+            return None;
+        }
         let recorded: Recorded = match serde_json::from_slice(&text) {
             Ok(recorded) => recorded,
             Err(error) => {
@@ -93,6 +105,20 @@ impl Record {
         }
         self.written = Some(Sha256::digest(&text).into());
         Some(recorded.counts)
+    }
+
+    /// A later release wrote it before somebody went back to this one: it finds it again under that name.
+    fn put_aside(&self, version: u32) {
+        let (path, aside) =
+            (self.path.display(), self.path.with_extension(format!("version-{version}.json")));
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => {
+                tracing::warn!(path = %path, version, aside = %aside.display(), "record of a later release is put aside")
+            }
+            Err(error) => {
+                tracing::warn!(path = %path, version, error = %error, "record of a later release cannot be put aside")
+            }
+        }
     }
 
     /// Writes what has changed. A failure is tried again with the next view.
@@ -120,4 +146,23 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_later_release_is_put_aside() {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let (path, folder) = (state.path().join("claims.json"), Path::new("kubernetes"));
+        let later = "{\"version\":2,\"what\":\"nobody knows\"}";
+        fs::write(&path, later).expect("own folder");
+        let mut record = Record::new(path.clone(), "n1");
+        assert_eq!(record.read(folder), None);
+        record.keep(folder, Counts::default()).expect("room");
+        let aside = state.path().join("claims.version-2.json");
+        assert_eq!(fs::read_to_string(aside).expect("it is there"), later);
+        assert_eq!(Record::new(path, "n1").read(folder), Some(Counts::default()));
+    }
 }
