@@ -4,7 +4,12 @@
 //! [`LONGEST`], and all others wait. It asks for the namespace kube-system, whose uid tells a cluster from another
 //! (KEP-2149): an address behind which another cluster answers, as after a rebuild, or by a wrong entry in somebody's
 //! DNS, must neither mix two clusters nor empty this node at once. Nothing of another cluster is read before it has
-//! been there for [`ANOTHER_STAYS`]; then it counts, and what was known goes with the first lists.
+//! been there for [`ANOTHER_STAYS`]; then it counts, and what was known goes with the first lists. A server that does not
+//! say which it is does not answer: only one that refuses to (401, 403) goes on as the one that is known, and not while
+//! another one is there. Whoever writes has the client with the answer, and not before.
+//!
+//! Another configuration takes the place of the one in use when it could be read; until then what is wrong with it is
+//! told, and all goes on.
 //!
 //! After a doubt it asks by a list of that one namespace, which tells the server's version, too: whoever knows a later
 //! one lists anew, because a watch from the future may hang for ever. Versions of two kinds come from one store in
