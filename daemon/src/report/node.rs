@@ -7,6 +7,10 @@
 //! `spec.taints` is replaced as a whole by everybody who writes it, so it is written with the resourceVersion it was
 //! read at: a list that has become another in between is read again, and no taint of others is lost. Whatever is
 //! written is compared first: what is as it should be costs one GET.
+//!
+//! Somebody else may say the contrary of a node that is ready, as the controllers of some clouds do once, and as another
+//! network that was not removed does for ever. It is answered, at longer and longer intervals, and the operator is told
+//! what the other one says.
 
 use std::time::Duration;
 
@@ -27,8 +31,14 @@ pub const TAINT: &str = cambric_kube::NOT_READY_TAINT;
 const EFFECT: &str = "NoSchedule";
 const CONDITION: &str = cambric_kube::NETWORK_UNAVAILABLE;
 /// What somebody else says once this node is ready is answered no faster: the view may be behind, and others may go on
-/// saying it.
+/// saying it. Twice as long after each answer,
 const BETWEEN_ANSWERS: Duration = Duration::from_secs(10);
+/// but no longer than this,
+const LONGEST_BETWEEN_ANSWERS: Duration = Duration::from_secs(600);
+/// until nobody has said it for so long.
+const QUIET: Duration = Duration::from_secs(3600);
+/// So often it has to be said before the operator is told.
+const WORTH_TELLING: u32 = 3;
 /// How many times somebody else may be faster before there is a pause.
 const ATTEMPTS: u32 = 10;
 
@@ -176,23 +186,26 @@ impl Keeper {
         let mut backoff = Backoff::new(hash([self.node.as_str(), "node"]));
         let mut done: Option<(String, Wish)> = None;
         let mut not_before: Option<Instant> = None;
-        let mut answered: Option<Instant> = None;
+        let mut quarrel = Quarrel::default();
         loop {
             let now = Instant::now();
-            answered = answered.filter(|at| now.saturating_duration_since(*at) < BETWEEN_ANSWERS);
+            quarrel.look(now);
             if self.state.borrow_and_update().ready {
                 self.life = Life::Serving;
             }
+            self.troubles.set("quarrel", quarrel.problem(&self.node));
             let client = self.clients.borrow_and_update().clone();
             let own = self.own.borrow_and_update().clone();
             let may_try = not_before.is_none_or(|until| until <= now);
-            let to_do = self.to_do(own, done.as_ref(), answered);
+            let to_do = self.to_do(own, done.as_ref(), quarrel.may_answer(now));
             if let (true, Some(client), Some((uid, wish))) = (may_try, client, to_do) {
                 not_before = None;
                 match self.reconcile(&client, &uid, wish).await {
-                    Ok(()) => {
-                        done = Some((uid, wish));
-                        answered = Some(Instant::now());
+                    Ok(found) => {
+                        let now_done = Some((uid, wish));
+                        let is_answer = done == now_done;
+                        done = now_done;
+                        quarrel.written(Instant::now(), is_answer, found);
                         backoff.reset();
                         self.troubles.set("node", None);
                     }
@@ -215,28 +228,23 @@ impl Keeper {
                 }
                 // Changes all the time, and is no reason to try again sooner.
                 changed = self.state.changed() => if changed.is_err() { return },
-                () = at(not_before.or(answered.map(|at| at + BETWEEN_ANSWERS))) => {}
+                () = at(not_before.or(quarrel.poll_timeout(now))) => {}
             }
         }
     }
 
-    /// Which object should say what, unless it does; what was `answered` just now is not looked at again.
-    fn to_do(
-        &self,
-        own: OwnNode,
-        done: Option<&(String, Wish)>,
-        answered: Option<Instant>,
-    ) -> Option<(String, Wish)> {
+    /// Which object should say what, unless it does.
+    fn to_do(&self, own: OwnNode, done: Option<&(String, Wish)>, may_answer: bool) -> Option<(String, Wish)> {
         let OwnNode::Present { uid, tainted, unavailable } = own else { return None };
         let wish = Wish::of(self.life)?;
         let is_done = done.is_some_and(|(of, what)| *of == uid && *what == wish);
         let is_said = (tainted && self.node_taint == Switch::On) || unavailable;
-        let is_undone = wish == Wish::Ready && is_said && answered.is_none();
+        let is_undone = wish == Wish::Ready && is_said && may_answer;
         (!is_done || is_undone).then_some((uid, wish))
     }
 
-    /// Reads the Node once, and once more for each time that somebody else is faster.
-    async fn reconcile(&self, client: &Client, wanted: &str, wish: Wish) -> Result<(), Failed> {
+    /// Reads the Node once, and once more for each time that somebody else is faster. Gives what it said to the contrary.
+    async fn reconcile(&self, client: &Client, wanted: &str, wish: Wish) -> Result<Option<String>, Failed> {
         for _ in 0..ATTEMPTS {
             match self.attempt(client, wanted, wish).await {
                 Err(Failed { why: Refusal::Conflict, .. }) => {}
@@ -246,7 +254,7 @@ impl Keeper {
         Err(Failed { what: "patch nodes", why: Refusal::Conflict })
     }
 
-    async fn attempt(&self, client: &Client, wanted: &str, wish: Wish) -> Result<(), Failed> {
+    async fn attempt(&self, client: &Client, wanted: &str, wish: Wish) -> Result<Option<String>, Failed> {
         let path = format!("/api/v1/nodes/{}", self.node);
         let failed = |what| move |why| Failed { what, why };
         let mut node = request(client, &path, Content::Read).await.map_err(failed("get nodes"))?;
@@ -254,17 +262,83 @@ impl Keeper {
             // The view is behind, or the object is another by now: the view will say so.
             return Err(Failed { what: "get nodes", why: Refusal::NotFound });
         }
+        let mut found = contrary(&node);
         if self.node_taint == Switch::On
             && let Some(patch) = wish.taints(&node)
         {
             node = request(client, &path, Content::Merge(patch)).await.map_err(failed("patch nodes"))?;
             tracing::info!(node = %self.node, taint = TAINT, to = ?wish, "the taint of the own Node has changed");
+            found = found.or_else(|| Some(format!("the taint {TAINT}")));
         }
         if let Some(patch) = wish.condition(&node, Timestamp::now()) {
             let patched = request(client, &format!("{path}/status"), Content::StrategicMerge(patch)).await;
             patched.map_err(failed("patch nodes/status"))?;
         }
-        Ok(())
+        Ok(found)
+    }
+}
+
+/// That `node` cannot be reached, in the words of whoever says so.
+fn contrary(node: &Value) -> Option<String> {
+    let condition = condition(node).filter(|condition| condition["status"] == "True")?;
+    let reason = condition["reason"].as_str().filter(|reason| !reason.is_empty()).unwrap_or("none");
+    Some(format!("the condition {CONDITION}=True (reason {reason})"))
+}
+
+/// Between this node and somebody who says the contrary.
+#[derive(Debug, Default)]
+struct Quarrel {
+    /// When the Node was last made to say what it should.
+    written: Option<Instant>,
+    /// How often that was an answer, since the last time of quiet.
+    answers: u32,
+    /// How often the contrary was really there, and what it was the last time.
+    contrary: Option<(u32, String)>,
+}
+
+impl Quarrel {
+    /// The Node says what it should; somebody else had it say what was `found`.
+    fn written(&mut self, now: Instant, is_answer: bool, found: Option<String>) {
+        self.written = Some(now);
+        if !is_answer {
+            return;
+        }
+        self.answers = self.answers.saturating_add(1);
+        if let Some(found) = found {
+            let times = self.contrary.as_ref().map_or(0, |(times, _)| *times);
+            self.contrary = Some((times.saturating_add(1), found));
+        }
+    }
+
+    /// Whether it has been quiet.
+    fn look(&mut self, now: Instant) {
+        if self.written.is_some_and(|at| now >= at + QUIET) {
+            *self = Quarrel::default();
+        }
+    }
+
+    fn answer_from(&self) -> Option<Instant> {
+        let pause = BETWEEN_ANSWERS.saturating_mul(1 << self.answers.min(16)).min(LONGEST_BETWEEN_ANSWERS);
+        self.written.map(|at| at + pause)
+    }
+
+    fn may_answer(&self, now: Instant) -> bool {
+        self.answer_from().is_none_or(|from| from <= now)
+    }
+
+    /// When to look again.
+    fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.answer_from().filter(|from| *from > now).or(self.written.map(|at| at + QUIET))
+    }
+
+    /// What the operator should end. The same words for as long as it is so.
+    fn problem(&self, node: &str) -> Option<String> {
+        let (_, what) = self.contrary.as_ref().filter(|(times, _)| *times >= WORTH_TELLING)?;
+        Some(format!(
+            "patch nodes: somebody else writes {what} to Node {node} again and again, though it is ready: it is taken \
+             back, every {} min at most; end whatever writes it",
+            LONGEST_BETWEEN_ANSWERS.as_secs() / 60
+        ))
     }
 }
 

@@ -247,6 +247,45 @@ async fn a_network_that_somebody_else_calls_unavailable_later_is_called_availabl
     assert!(rig.asked().len() < 8, "{:?}", rig.asked());
 }
 
+/// Another network that was not removed, or a controller that waits for routes that never come.
+#[tokio::test(start_paused = true)]
+async fn whoever_never_stops_to_call_the_network_unavailable_is_answered_less_and_less_often_and_named() {
+    let server = server_with(json!([]));
+    let rig = Rig::start(&server, Life::Adopted, Switch::On);
+    rig.become_ready();
+    until("ready", || network(&server) == says("False", "CambricIsReady")).await;
+    let problems = || rig.report.problems().iter().map(Problem::to_string).collect::<Vec<_>>();
+    let say_otherwise = || {
+        let condition = json!({ "type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated" });
+        let mut node = node(&server);
+        node["status"]["conditions"] = json!([condition]);
+        server.put(node);
+        rig.see();
+    };
+    server.forget_requests();
+    say_otherwise();
+    until("answered", || network(&server) == says("False", "CambricIsReady")).await;
+    assert_eq!(problems(), [""; 0], "it is said once at many a start");
+    for _ in 0..2 * 720 {
+        say_otherwise();
+        sleep(Duration::from_secs(5)).await;
+    }
+    let patches = || rig.asked().iter().filter(|asked| *asked == "patch nodes/status").count();
+    assert!((12..24).contains(&patches()), "{} times in two hours", patches());
+    let told = "API server: patch nodes: somebody else writes the condition NetworkUnavailable=True (reason \
+                NoRouteCreated) to Node n1 again and again, though it is ready: it is taken back, every 10 min at most; \
+                end whatever writes it";
+    assert_eq!(problems(), [told]);
+    until("taken back", || network(&server) == says("False", "CambricIsReady")).await;
+    rig.see();
+    sleep(Duration::from_secs(2 * 3600)).await;
+    assert_eq!(problems(), [""; 0], "it has ended");
+    server.forget_requests();
+    say_otherwise();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(patches(), 1, "and is answered soon again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_node_taint_no_taint_is_touched() {
     let server = server_with(json!([{ "key": node::TAINT, "effect": "NoSchedule" }]));
