@@ -119,7 +119,13 @@ impl Report {
             troubles: troubles.clone(),
         };
         tasks.spawn(of_sessions.run());
-        let judge = Judge { node: node.clone(), clients: clients.clone(), views, troubles: troubles.clone() };
+        let judge = Judge {
+            node: node.clone(),
+            clients: clients.clone(),
+            views,
+            teller: teller.clone(),
+            troubles: troubles.clone(),
+        };
         tasks.spawn(judge.run());
         let keeper = Keeper { node, node_taint, life, clients, own: shown, state: state.clone(), troubles };
         tasks.spawn(keeper.run());

@@ -14,9 +14,11 @@
 //!   somebody else has written since -----------------> nobody; what is there stands
 //! ```
 //!
-//! Whose turn it is comes from a hash of object and node: the first of all nodes waits a second, the next two seconds
-//! longer, and so on. Whoever sees before his turn that it is written has nothing to do. So of 5 000 nodes one writes, or
-//! two if the server is slow to tell.
+//! Whose turn it is comes from a hash of object and node: the first of all nodes that have pods waits a second, the next
+//! two seconds longer, and so on; after the sixteenth more and more of them at a time, so that nobody waits for longer
+//! than a minute where most nodes have no daemon. Whoever sees before his turn that it is written has nothing to do. So
+//! of 5 000 nodes one writes, or two if the server is slow to tell. Who writes tells of the faults in Events, too, if the
+//! three nodes that do so as a rule ([`recorder`](super::recorder)) have no daemon.
 //!
 //! Nobody answers what another one has written: only what happens to its own verdict makes a node write. Two nodes that
 //! differ write once each at most for everything that happens, and not in turns.
@@ -37,7 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cambric_kube::{DocumentId, Json, Shared};
+use cambric_kube::DocumentId;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
@@ -47,9 +49,10 @@ use tokio::time::{Instant, sleep};
 use self::turn::{FIRST, Order, Said, Turn};
 use self::verdict::Verdict;
 use super::Troubles;
+use super::recorder::Teller;
 use super::write::{Backoff, Content, Refusal, at, hash, request};
 use crate::kinds::API_VERSION;
-use crate::objects::{Kind, ObjectRef};
+use crate::objects::{Kind, Node, ObjectRef, Problem, Shown};
 use crate::source::Views;
 use crate::view::{View, Workloads};
 
@@ -76,6 +79,7 @@ pub(crate) struct Judge {
     pub(crate) clients: watch::Receiver<Option<Client>>,
     /// What is judged: objects, and what was made of them.
     pub(crate) views: Views,
+    pub(crate) teller: Teller,
     pub(crate) troubles: Troubles,
 }
 
@@ -95,7 +99,7 @@ impl Judge {
             let is_paused = not_before.is_some_and(|until| until > Instant::now());
             if let Some(client) = client.filter(|_| !is_paused) {
                 not_before = None;
-                match turns.write_what_is_due(&client).await {
+                match turns.write_what_is_due(&client, &self.teller).await {
                     Ok(0) => {}
                     Ok(_) => backoff.reset(),
                     Err(Failed { what, why }) => {
@@ -150,13 +154,15 @@ struct Turns(BTreeMap<DocumentId, Judged>);
 struct Judged {
     uid: Option<String>,
     turn: Turn,
+    /// What the verdict is made from.
+    problems: Vec<Problem>,
     /// What the operator should mend before it can be written.
     refused: Option<String>,
 }
 
 impl Turns {
     fn look(&mut self, node: &str, view: &View, now: Instant) {
-        let order = Order::new(node, nodes(&view.documents));
+        let order = Order::new(node, nodes(view));
         let problems = verdict::by_object(&view.fabric);
         let mut turns = BTreeMap::new();
         for (id, document) in view.documents.iter().filter(|(id, _)| plural(&id.kind).is_some()) {
@@ -172,7 +178,8 @@ impl Turns {
             let mut turn = Turn::look(before, verdict, Said::by(&document), now, wait);
             turn.due = turn.due.filter(|_| whose.is_none_or(|whose| whose == node));
             let refused = refused.flatten().filter(|_| turn.due.is_some());
-            turns.insert(id.clone(), Judged { uid, turn, refused });
+            let problems = problems.iter().copied().cloned().collect();
+            turns.insert(id.clone(), Judged { uid, turn, problems, refused });
         }
         self.0 = turns;
     }
@@ -191,7 +198,7 @@ impl Turns {
     ///
     /// # Errors
     /// The server serves nobody now.
-    async fn write_what_is_due(&mut self, client: &Client) -> Result<usize, Failed> {
+    async fn write_what_is_due(&mut self, client: &Client, teller: &Teller) -> Result<usize, Failed> {
         let mut looked_at = 0;
         let now = Instant::now();
         let is_due = |judged: &Judged| judged.turn.due.is_some_and(|due| due <= now);
@@ -201,6 +208,9 @@ impl Turns {
             let turn = &mut judged.turn;
             match written {
                 Ok(said) => {
+                    if said.is(&turn.verdict) {
+                        judged.problems.iter().for_each(|problem| teller.speak_of(problem));
+                    }
                     (turn.said, turn.due, judged.refused) = (said, None, None);
                     looked_at += 1;
                 }
@@ -262,8 +272,10 @@ fn whose<'a>(of: &'a ObjectRef, view: &View) -> Option<&'a str> {
     is_of_node.then_some(of.name.as_str())
 }
 
-fn nodes(documents: &Shared<DocumentId, Json>) -> impl Iterator<Item = &str> {
-    documents.iter().filter(|(id, _)| &*id.kind == "Node").map(|(id, _)| &*id.name)
+/// Those that have pods; others have no daemon that comes this far.
+fn nodes(view: &View) -> impl Iterator<Item = &str> {
+    let has_pods = |(_, node): &(&String, &Shown<Node>)| !node.says.pod_ranges.is_empty();
+    view.fabric.nodes.iter().filter(has_pods).map(|(name, _)| name.as_str())
 }
 
 fn uid(document: &Value) -> Option<&str> {

@@ -1,7 +1,8 @@
 //! Writes what [`events`](super::events) has to say, as `events.k8s.io/v1`.
 //!
-//! An Event about what all nodes see, as a BGPClusterConfig with a fault, is written by three of them, and all three
-//! give it one name: the server keeps one. An object of one node is that node's matter.
+//! An Event about what all nodes see, as a BGPClusterConfig with a fault, is written by three of them, and by the one
+//! that writes its conditions, as a rule one of these; and they give it one name: the server keeps one. An object of one
+//! node is that node's matter.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -19,8 +20,9 @@ use tokio::time::Instant;
 use super::Troubles;
 use super::conditions::turn::Order;
 use super::events::{About, Events, Happening, Key, Moment, New, Outcome, Severity, Write};
+use super::words;
 use super::write::{Backoff, Content, Refusal, at, hash, request};
-use crate::objects::{Kind, ObjectRef};
+use crate::objects::{Kind, ObjectRef, Problem};
 
 const CONTROLLER: &str = "cambric.dev/cambricd";
 /// How many nodes speak of what all of them see: one of them may be off.
@@ -76,6 +78,20 @@ impl Teller {
             }
         }
         self.changed.notify_one();
+    }
+
+    /// This node has judged an object for all, and speaks of it, too, if others do so as a rule: they may have no daemon.
+    pub(crate) fn speak_of(&self, problem: &Problem) {
+        let happening = words::problem(problem, &self.node);
+        let picture = Arc::clone(&self.pictures.borrow());
+        let is_told = match &happening.about {
+            About::Node => true,
+            About::Object(of) => Speakers::new(&self.node, &picture).are_we(of),
+        };
+        if !is_told {
+            lock(&self.events).note(Moment::now(), happening);
+            self.changed.notify_one();
+        }
     }
 
     /// It has happened to all nodes alike: they tell of it one after the other.

@@ -1,11 +1,13 @@
 //! Several nodes against one API server.
 
 use cambric_apiserver_double::{ApiServer, Fault};
+use cambric_kube::{Json, Picture};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::super::recorder::Recorder;
 use super::*;
-use crate::objects::{Objects, Problem, Reason};
+use crate::objects::{Objects, Reason};
 
 /// A cluster with our kinds and so many nodes, in which daemons have no more rights than they need.
 fn server(nodes: usize) -> ApiServer {
@@ -15,7 +17,10 @@ fn server(nodes: usize) -> ApiServer {
     }
     server.authorize(include_str!("../../../../deploy/rbac/cambricd.yaml"));
     for at in 0..nodes {
-        server.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("n{at}")}}));
+        let (metadata, ranges) = (json!({"name": format!("n{at}")}), json!(["10.1.0.0/24"]));
+        server.put(
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"podCIDRs": ranges}}),
+        );
     }
     server
 }
@@ -35,7 +40,17 @@ fn view(server: &ApiServer, problems: Vec<Problem>) -> View {
             (DocumentId { kind: kind.into(), name }, Json::new(&object))
         })
     });
-    let fabric = Arc::new(Objects { problems, ..Objects::default() });
+    let shown = |node: Value| {
+        let name = node["metadata"]["name"].as_str().expect("a name").to_owned();
+        let place = format!("Node {name}");
+        let range = |range: &Value| {
+            ("spec.podCIDRs".to_owned(), range.as_str().expect("text").parse().expect("prefix"))
+        };
+        let ranges = node["spec"]["podCIDRs"].as_array().into_iter().flatten();
+        (name, Shown { place, says: Node { pod_ranges: ranges.map(range).collect(), ..Node::default() } })
+    };
+    let nodes = server.list("v1", "Node").into_iter().map(shown).collect();
+    let fabric = Arc::new(Objects { problems, nodes, ..Objects::default() });
     View { documents: documents.collect(), fabric, ..View::default() }
 }
 
@@ -69,12 +84,19 @@ struct Cluster {
 impl Cluster {
     fn start(server: ApiServer, nodes: usize) -> Cluster {
         let (clients, client) = watch::channel(Some(server.client()));
+        let mut picture = Picture::default();
+        server.list("v1", "Node").iter().for_each(|node| picture.show(node).expect("a Node"));
+        let (_, pictures) = watch::channel(Arc::new(picture));
         let (mut views, mut all_troubles, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for at in 0..nodes {
             let (sender, receiver) = watch::channel(None);
             let (troubles, told) = Troubles::new();
             let node = format!("n{at}");
-            tasks.spawn(Judge { node, clients: client.clone(), views: receiver, troubles }.run());
+            let teller = Teller::new(node.clone(), pictures.clone());
+            let recorder =
+                Recorder { teller: teller.clone(), clients: client.clone(), troubles: troubles.clone() };
+            tasks.spawn(recorder.run());
+            tasks.spawn(Judge { node, clients: client.clone(), views: receiver, teller, troubles }.run());
             views.push(sender);
             all_troubles.push(told);
         }
@@ -182,7 +204,8 @@ async fn a_conflict_is_read_again_and_a_refusal_is_told() {
     let refused = request(&server.client(), &path, Content::Merge(stale)).await.expect_err("it is behind");
     assert_eq!(refused, Refusal::Conflict);
     let turn = Turn { verdict, said: Said::by(&found), due: None };
-    let mut judged = Judged { uid: Some("of another cluster".to_owned()), turn, refused: None };
+    let mut judged =
+        Judged { uid: Some("of another cluster".to_owned()), turn, problems: Vec::new(), refused: None };
     let other = write(&server.client(), "bgpfilters", "a", &judged).await;
     assert!(matches!(other, Err(Failed { why: Refusal::Conflict, .. })), "another object of that name");
     assert_eq!(
@@ -269,4 +292,20 @@ async fn what_one_node_finds_wrong_with_an_object_of_all_nodes_is_no_condition()
     cluster.go_on(300, at_some).await;
     assert_eq!(conditions(&cluster.server, "a")[0], "Accepted=True Accepted: all of it can be served");
     assert_eq!(writes(&cluster.server), 1);
+}
+
+/// As where a DaemonSet has a node selector.
+#[tokio::test(start_paused = true)]
+async fn two_daemons_of_a_thousand_nodes_judge_and_tell_within_a_minute() {
+    let server = server(1000);
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    let cluster = Cluster::start(server, 2);
+    cluster.go_on(75, |_| vec![problem("a", "bad", Reason::Invalid)]).await;
+    let server = &cluster.server;
+    assert_eq!(conditions(server, "a")[0], "Accepted=False Invalid: bad");
+    let events = server.list("events.k8s.io/v1", "Event");
+    let notes: Vec<&str> = events.iter().filter_map(|event| event["note"].as_str()).collect();
+    assert_eq!(notes, ["BGPFilter a: bad"]);
+    assert_eq!(events[0]["regarding"]["kind"], "BGPFilter");
 }
