@@ -202,7 +202,9 @@ async fn serve(client: &Client, wanted: &Request, node: &str) -> (&'static str, 
     let (what, path, content) = match wanted {
         Request::List => {
             let label = name::label(node);
-            let path = format!("{all}?labelSelector=cambric.dev%2Fnode%3D{label}");
+            // From the cache of the server, which may be behind: else the store reads the objects of all nodes for each
+            // daemon that starts. What it does not show is found when it is to be made (409).
+            let path = format!("{all}?labelSelector=cambric.dev%2Fnode%3D{label}&resourceVersion=0");
             ("list bgpsessionstates.cambric.dev", path, Content::Read)
         }
         Request::Create(object) => {

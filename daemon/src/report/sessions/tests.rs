@@ -59,6 +59,7 @@ async fn sessions_are_made_written_and_gone_with_few_requests() {
     );
     let verbs: Vec<String> = server.requests().iter().map(|request| request.verb.clone()).collect();
     assert_eq!(verbs, ["list", "create", "patch", "create", "patch"]);
+    assert!(server.requests()[0].query.contains("resourceVersion=0"), "no quorum read of all nodes' objects");
 
     look(&mut plan, &owner, &peers);
     carry_out(&client, &mut plan, "n1").await.expect("nothing to do");
