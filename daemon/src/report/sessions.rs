@@ -77,7 +77,7 @@ impl Sessions {
             let mut next = not_before;
             if let Some(client) = client.filter(|_| !is_paused) {
                 not_before = None;
-                match carry_out(&client, &mut plan, &self.node).await {
+                match carry_out(&client, &self.clients, &mut plan, &self.node).await {
                     Ok(later) => {
                         backoff.reset();
                         self.troubles.set("sessions", None);
@@ -172,13 +172,19 @@ async fn another_basis(
     state.wait_for(|state| !basis.is_of(state)).await.map(|state| Basis::of(&state))
 }
 
-/// Until nothing is left, or nothing may be done now: then says when to go on, if ever.
+/// Until nothing is left, or nothing may be done now: then says when to go on, if ever. With another client among
+/// `clients`, or none, nothing more is done with this one: what there should be may be of another cluster by then.
 async fn carry_out(
     client: &Client,
+    clients: &watch::Receiver<Option<Client>>,
     plan: &mut Plan,
     node: &str,
 ) -> Result<Option<Instant>, (&'static str, Refusal)> {
     loop {
+        // Whoever would tell of another is gone, too, when the daemon ends.
+        if clients.has_changed().unwrap_or(true) {
+            return Ok(None);
+        }
         let request = match plan.next(Instant::now()) {
             Next::Do(request) => request,
             Next::Wait(until) => return Ok(until),

@@ -27,6 +27,11 @@ fn look(plan: &mut Plan, owner: &str, peers: &[PeerStatus]) {
     plan.look(Some(owner.to_owned()), peers, &BTreeMap::new(), 1, clocks);
 }
 
+/// Nobody sends another client while both are there.
+fn steady() -> (watch::Sender<Option<Client>>, watch::Receiver<Option<Client>>) {
+    watch::channel(None)
+}
+
 fn sessions(server: &ApiServer) -> Vec<String> {
     let word = |object: Value| {
         let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or("-").to_owned();
@@ -45,7 +50,7 @@ async fn sessions_are_made_written_and_gone_with_few_requests() {
     set(&mut peers[0], PeerState::Active, Some("peer announced AS 65011, configured 65010"));
     look(&mut plan, &owner, &peers);
     server.forget_requests();
-    carry_out(&client, &mut plan, "n1")
+    carry_out(&client, &steady().1, &mut plan, "n1")
         .await
         .map_err(|(what, why)| format!("{what}: {why}"))
         .expect("served");
@@ -62,11 +67,11 @@ async fn sessions_are_made_written_and_gone_with_few_requests() {
     assert!(server.requests()[0].query.contains("resourceVersion=0"), "no quorum read of all nodes' objects");
 
     look(&mut plan, &owner, &peers);
-    carry_out(&client, &mut plan, "n1").await.expect("nothing to do");
+    carry_out(&client, &steady().1, &mut plan, "n1").await.expect("nothing to do");
     assert_eq!(server.requests().len(), 5, "nothing is written twice");
 
     look(&mut plan, &owner, &peers[1..]);
-    carry_out(&client, &mut plan, "n1").await.expect("served");
+    carry_out(&client, &steady().1, &mut plan, "n1").await.expect("served");
     assert_eq!(sessions(&server), ["n1.tor Established -"]);
     server.delete("v1", "Node", "", "n1");
     assert_eq!(sessions(&server), [""; 0], "they go with their Node");
@@ -80,13 +85,13 @@ async fn what_is_forbidden_is_told_with_verb_and_resource_and_done_later() {
     let mut peers = peers(&["tor"]);
     look(&mut plan, &owner, &peers);
     server.faults().set(Fault::Refuse { verb: "create", resource: "bgpsessionstates" });
-    let (what, why) = carry_out(&client, &mut plan, "n1").await.expect_err("it is refused");
+    let (what, why) = carry_out(&client, &steady().1, &mut plan, "n1").await.expect_err("it is refused");
     let words = in_words(what, &why).expect("the operator must mend it");
     assert!(words.starts_with("create bgpsessionstates.cambric.dev: the API server forbids it: "), "{words}");
     server.faults().clear();
 
     server.away();
-    assert!(carry_out(&client, &mut plan, "n1").await.is_err());
+    assert!(carry_out(&client, &steady().1, &mut plan, "n1").await.is_err());
     // Much happens meanwhile, and only the last of it is written.
     for second in 0..100 {
         let state = if second % 2 == 0 { PeerState::Established } else { PeerState::Active };
@@ -95,7 +100,7 @@ async fn what_is_forbidden_is_told_with_verb_and_resource_and_done_later() {
     }
     server.back();
     server.forget_requests();
-    carry_out(&client, &mut plan, "n1")
+    carry_out(&client, &steady().1, &mut plan, "n1")
         .await
         .map_err(|(what, why)| format!("{what}: {why}"))
         .expect("served");
@@ -108,7 +113,8 @@ async fn without_the_definition_the_operator_is_told_what_to_install() {
     let server = ApiServer::new();
     let mut plan = Plan::new("n1", Instant::now());
     look(&mut plan, "uid", &peers(&["tor"]));
-    let (what, why) = carry_out(&server.client(), &mut plan, "n1").await.expect_err("nobody knows the kind");
+    let (what, why) =
+        carry_out(&server.client(), &steady().1, &mut plan, "n1").await.expect_err("nobody knows the kind");
     let words = in_words(what, &why).expect("the operator must mend it");
     assert!(words.contains("does not know the kind: install its definition"), "{words}");
 }
@@ -147,4 +153,22 @@ async fn an_intent_that_changes_soon_after_a_look_is_waited_for_and_not_asked_ab
         () = counted => panic!("it ended"),
         () = changes => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_with_a_client_that_is_another_or_none_by_now() {
+    let (server, owner) = server();
+    let mut plan = Plan::new("n1", Instant::now());
+    let peers = peers(&["tor1", "tor2"]);
+    look(&mut plan, &owner, &peers);
+    server.faults().set(Fault::Latency(Duration::from_secs(1)));
+    let (sender, clients) = watch::channel(Some(server.client()));
+    let client = server.client();
+    let (ended, ()) = tokio::join!(carry_out(&client, &clients, &mut plan, "n1"), async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        sender.send_replace(None);
+    });
+    assert_eq!(ended.map_err(|(what, _)| what), Ok(None));
+    let verbs: Vec<String> = server.requests().iter().map(|request| request.verb.clone()).collect();
+    assert_eq!(verbs, ["list", "create"], "what was on its way is all");
 }
