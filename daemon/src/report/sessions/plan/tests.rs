@@ -266,3 +266,32 @@ fn in_large_clusters_counts_are_written_less_often() {
     assert_eq!(between_counts(1000), Duration::from_secs(60));
     assert_eq!(between_counts(5000), Duration::from_secs(300));
 }
+
+/// The definition that is installed may be of another version.
+#[tokio::test]
+async fn a_field_that_the_server_leaves_out_is_written_once_a_minute_and_no_state_waits_for_it() {
+    let start = Instant::now();
+    let (mut plan, mut there) = (Plan::new("n1", start), BTreeMap::new());
+    let mut peers = peers(&["tor"]);
+    set(&mut peers[0], PeerState::Established, None);
+    let mut pruned = |plan: &mut Plan, now: Instant| {
+        let mut done = Vec::new();
+        while let Next::Do(request) = plan.next(now) {
+            done.push(word(&request));
+            let mut answer = answer(&request, &mut there);
+            if let Some(spec) = answer["spec"].as_object_mut() {
+                spec.remove("asn");
+            }
+            plan.done(&request, &answer, now);
+        }
+        done
+    };
+    look(&mut plan, &peers, start);
+    assert_eq!(pruned(&mut plan, start), ["list", "create n1.tor", "status n1.tor Established"]);
+    set(&mut peers[0], PeerState::Active, Some("hold timer expired"));
+    look(&mut plan, &peers, start + SECOND * 20);
+    assert_eq!(pruned(&mut plan, start + SECOND * 20), ["status n1.tor Active"]);
+    assert!(matches!(plan.next(start + SECOND * 21), Next::Wait(Some(at)) if at == start + BETWEEN_COUNTS));
+    assert_eq!(pruned(&mut plan, start + BETWEEN_COUNTS), ["patch n1.tor"]);
+    assert_eq!(pruned(&mut plan, start + BETWEEN_COUNTS + SECOND * 59), [""; 0]);
+}
