@@ -179,11 +179,7 @@ fn kubectl_shows_every_kind_by_its_short_name() {
             &["NAME", "OTHERWISE", "ACCEPTED", "READY", "REASON", "AGE"],
             &["f", "Reject", "True", "True", "InForce"],
         ),
-        (
-            "bgpadv",
-            &["NAME", "WHAT", "ACCEPTED", "READY", "REASON", "AGE"],
-            &["pods", "Pods", "True", "True", "InForce"],
-        ),
+        ("bgpadv", &["NAME", "ACCEPTED", "READY", "REASON", "AGE"], &["pods", "True", "True", "InForce"]),
         (
             "bgpss",
             &["NAME", "NODE", "PEER", "AS", "STATE", "SINCE", "RX", "ACC", "REFUSED", "TX", "REASON"],

@@ -467,3 +467,17 @@ fn remove(value: &mut Value, pointer: &str) {
         _ => {}
     }
 }
+
+/// A server prints the first value that a path finds (`staging/src/k8s.io/apiextensions-apiserver/pkg/registry/
+/// customresource/tableconvertor` of Kubernetes): of a list that would be half of what there is.
+#[test]
+fn no_column_shows_the_first_of_several_values() {
+    for text in files().expect("schemas").values() {
+        let definition: Value = serde_yaml_ng::from_str(text).expect("own text");
+        let columns = definition["spec"]["versions"][0]["additionalPrinterColumns"].as_array();
+        for column in columns.into_iter().flatten() {
+            let path = column["jsonPath"].as_str().expect("a path");
+            assert!(!path.contains("[*]"), "{}: {path}", definition["metadata"]["name"]);
+        }
+    }
+}

@@ -13,7 +13,6 @@ use super::{ConfigStatus, NodeSelector, schema};
 #[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPAdvertisement", plural = "bgpadvertisements")]
 #[kube(shortname = "bgpadv", category = "cambric", derive = "PartialEq", status = "ConfigStatus")]
 #[kube(doc = "What nodes announce, and how (NotImplemented).")]
-#[kube(printcolumn = r#"{"name":"What","type":"string","jsonPath":".spec.advertised[*].what"}"#)]
 #[kube(
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#
 )]
