@@ -220,7 +220,6 @@ impl Connection {
                         next = configurations.next() => match next {
                             Ok(next) => break next,
                             Err(what) => {
-                                let what = format!("{what}; what was read before it stays in use");
                                 // Nobody keeps it any more: the loops look at that.
                                 _ = keeper.send(Message::Configuration(Some(what))).await;
                             }

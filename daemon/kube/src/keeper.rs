@@ -83,10 +83,6 @@ pub(crate) struct Keeper {
     paged: Paged,
     crowd: Crowd,
     identity: Option<String>,
-    /// What is wrong with the connection.
-    trouble: Option<String>,
-    /// What is wrong with a configuration that is not in use for that.
-    misconfigured: Option<String>,
     kinds: Vec<Kept>,
     picture: Picture,
     is_dirty: bool,
@@ -152,8 +148,6 @@ impl Keeper {
             paged: Paged::default(),
             crowd: Crowd::default(),
             identity: None,
-            trouble: None,
-            misconfigured: None,
             kinds: Vec::new(),
             picture: Picture::default(),
             is_dirty: false,
@@ -320,31 +314,31 @@ impl Keeper {
     }
 
     fn note_trouble(&mut self, what: Option<String>) {
-        match (&what, &self.trouble) {
-            (what, known) if *what == *known => return,
+        let trouble = &mut self.picture.health.trouble;
+        match (&what, trouble.as_ref()) {
+            (None, None) => return,
+            (Some(what), Some(known)) if *what == known.what => return,
             (Some(what), None) => tracing::warn!(error = what, "the API server is away: what is known stays"),
             (Some(what), Some(_)) => tracing::debug!(error = what, "the API server is away"),
-            (None, _) => tracing::info!("the API server answers"),
+            (None, Some(_)) => tracing::info!("the API server answers"),
         }
-        self.trouble = what;
-        self.show_troubles();
+        let since = trouble.as_ref().map_or_else(SystemTime::now, |known| known.since);
+        *trouble = what.map(|what| Trouble { what, since });
+        self.is_dirty = true;
     }
 
     fn note_configuration(&mut self, what: Option<String>) {
-        match &what {
-            known if *known == self.misconfigured => return,
-            Some(what) => tracing::warn!(error = what, "a configuration cannot be used"),
-            None => tracing::info!("the configuration is mended"),
+        let known = &mut self.picture.health.configuration;
+        if *known == what {
+            return;
         }
-        self.misconfigured = what;
-        self.show_troubles();
-    }
-
-    fn show_troubles(&mut self) {
-        let words: Vec<&str> = self.trouble.iter().chain(&self.misconfigured).map(String::as_str).collect();
-        let trouble = &mut self.picture.health.trouble;
-        let since = trouble.as_ref().map_or_else(SystemTime::now, |known| known.since);
-        *trouble = (!words.is_empty()).then(|| Trouble { what: words.join("; "), since });
+        match &what {
+            Some(what) => {
+                tracing::warn!(error = what, "a configuration cannot be used: the one before it stays in use")
+            }
+            None => tracing::info!("the configuration can be used again"),
+        }
+        *known = what;
         self.is_dirty = true;
     }
 

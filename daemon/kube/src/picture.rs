@@ -75,6 +75,8 @@ pub struct Health {
     pub server: Option<String>,
     /// What is wrong with the connection as a whole, and since when it is. The text names file and field.
     pub trouble: Option<Trouble>,
+    /// What is wrong with a configuration that was to take the place of the one in use, with file and field.
+    pub configuration: Option<String>,
     /// What is wrong with the snapshot on the disk, in words that name the file.
     pub journal: Vec<String>,
     /// By kind, as `NetworkPolicy`; all kinds are there from the start.

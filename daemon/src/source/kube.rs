@@ -208,6 +208,10 @@ pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
     problems.extend(trouble.map(|trouble| {
         Problem::new(place.clone(), trouble.what.clone()).and(STAYS).because(Reason::Unreadable)
     }));
+    problems.extend(health.configuration.iter().map(|what| {
+        let problem = Problem::new("configuration", what.clone()).and("the one before it stays in use");
+        problem.because(Reason::Unreadable)
+    }));
     for (name, kind) in &health.kinds {
         let place = || format!("{place}: {name}");
         match &kind.state {
@@ -294,5 +298,14 @@ mod tests {
                 Health { server: Some("https://192.0.2.1".to_owned()), trouble, ..Health::default() };
             assert_eq!(problems(&health, SystemTime::now()).len(), 1);
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_in_use_is_told_at_once() {
+        let configuration = Some("/etc/kubeconfig: is no kubeconfig".to_owned());
+        let health = Health { configuration, ..Health::default() };
+        let told: Vec<String> = problems(&health, SystemTime::now()).iter().map(Problem::to_string).collect();
+        let wanted = "configuration: /etc/kubeconfig: is no kubeconfig; the one before it stays in use";
+        assert_eq!(told, [wanted]);
     }
 }

@@ -218,15 +218,18 @@ async fn a_kubeconfig_that_breaks_is_told_and_takes_no_connection_away() {
     follows.until_watching().await;
     rig.server.forget_requests();
     rig.write("{");
-    let what = trouble(&mut follows, "is no kubeconfig").await;
-    assert!(what.ends_with("; what was read before it stays in use"), "{what}");
+    let told = |picture: &cambric_kube::Picture| picture.health.configuration.is_some();
+    let picture = follows.until("it is told", told).await;
+    let what = picture.health.configuration.as_deref().unwrap_or_default();
+    assert!(what.contains("kubeconfig: is no kubeconfig"), "{what}");
+    assert_eq!(picture.health.trouble, None, "the server answers");
     assert!(follows.kube.clients().borrow().is_some());
     rig.server.put(pod("three", "10.244.1.3"));
     let picture = follows.until_pods(&["one", "three", "two"]).await;
     assert_eq!(picture.health.server, Some(rig.listener.url()));
     assert_eq!(counts(&rig.server.requests()), Default::default(), "the watches of before go on");
     rig.write(&rig.good().to_string());
-    follows.until("it is mended", |picture| picture.health.trouble.is_none()).await;
+    follows.until("it is mended", |picture| !told(picture)).await;
     follows.until_watching().await;
 }
 
