@@ -333,6 +333,8 @@ impl Server {
 enum Step {
     /// A whole list as of a moment: the latest, or one that may be older.
     List(prop::sample::Index),
+    /// The same as a stream, in which so many changes come before the end.
+    Stream(prop::sample::Index, usize),
     /// Part of one, and then it is cut off.
     CutOff(prop::sample::Index, prop::sample::Index),
     /// A watch from what is known, for so many events, a stale one some before it.
@@ -342,6 +344,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         any::<prop::sample::Index>().prop_map(Step::List),
+        (any::<prop::sample::Index>(), 0_usize..10).prop_map(|(at, count)| Step::Stream(at, count)),
         (any::<prop::sample::Index>(), any::<prop::sample::Index>())
             .prop_map(|(at, part)| Step::CutOff(at, part)),
         (0_usize..20, prop_oneof![Just(0), 0_usize..5])
@@ -379,6 +382,26 @@ proptest! {
                     let (more, verdict) = cache.end_list(Version::Number(at as u64), now);
                     changes.extend(more);
                     let is_older = before.seen.as_ref().is_some_and(|seen| Version::Number(at as u64).is_older_than(seen));
+                    prop_assert_eq!(matches!(verdict, Verdict::Older(_)), is_older);
+                    is_current = !is_older;
+                }
+                Step::Stream(at, count) => {
+                    let at = at.index(server.states.len());
+                    cache.begin_list();
+                    for (name, object) in &server.states[at] {
+                        changes.extend(cache.show(key(&name.to_string()), object.clone()));
+                    }
+                    for event in server.events.iter().skip(at + 1).take(count) {
+                        changes.extend(match event.clone() {
+                            Event::Shows(key, object) => cache.show(key, object),
+                            Event::Gone(key, uid, version) => cache.show_gone(key, uid, version),
+                            Event::Reached(_) => None,
+                        });
+                    }
+                    let at = (at + count).min(server.states.len() - 1) as u64;
+                    let (more, verdict) = cache.end_list(Version::Number(at), now);
+                    changes.extend(more);
+                    let is_older = before.seen.as_ref().is_some_and(|seen| Version::Number(at).is_older_than(seen));
                     prop_assert_eq!(matches!(verdict, Verdict::Older(_)), is_older);
                     is_current = !is_older;
                 }
