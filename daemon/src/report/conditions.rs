@@ -14,8 +14,8 @@
 //!   somebody else has written since -----------------> nobody; what is there stands
 //! ```
 //!
-//! Whose turn it is comes from a hash of object and node: the first of all nodes that have pods waits a second, the next
-//! two seconds longer, and so on; after the sixteenth more and more of them at a time, so that nobody waits for longer
+//! Whose turn it is comes from a hash of object and node: the first of all nodes, those that have pods before others,
+//! waits a second, the next two seconds longer, and so on; after the sixteenth more and more of them at a time, so that nobody waits for longer
 //! than a minute where most nodes have no daemon. Whoever sees before his turn that it is written has nothing to do. So
 //! of 5 000 nodes one writes, or two if the server is slow to tell. Who writes tells of the faults in Events, too, if the
 //! three nodes that do so as a rule ([`recorder`](super::recorder)) have no daemon.
@@ -39,14 +39,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cambric_kube::DocumentId;
+use cambric_kube::{DocumentId, Json, Shared};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use self::turn::{FIRST, Order, Said, Turn};
+use self::turn::{FIRST, Order, Place, Said, Turn};
 use self::verdict::Verdict;
 use super::Troubles;
 use super::recorder::Teller;
@@ -162,7 +162,8 @@ struct Judged {
 
 impl Turns {
     fn look(&mut self, node: &str, view: &View, now: Instant) {
-        let order = Order::new(node, nodes(view));
+        let place = |name: &str| place(name, view.fabric.nodes.get(name));
+        let order = Order::new(place(node), nodes(&view.documents).map(place));
         let problems = verdict::by_object(&view.fabric);
         let mut turns = BTreeMap::new();
         for (id, document) in view.documents.iter().filter(|(id, _)| plural(&id.kind).is_some()) {
@@ -272,10 +273,16 @@ fn whose<'a>(of: &'a ObjectRef, view: &View) -> Option<&'a str> {
     is_of_node.then_some(of.name.as_str())
 }
 
-/// Those that have pods; others have no daemon that comes this far.
-fn nodes(view: &View) -> impl Iterator<Item = &str> {
-    let has_pods = |(_, node): &(&String, &Shown<Node>)| !node.says.pod_ranges.is_empty();
-    view.fabric.nodes.iter().filter(has_pods).map(|(name, _)| name.as_str())
+fn nodes(documents: &Shared<DocumentId, Json>) -> impl Iterator<Item = &str> {
+    documents.iter().filter(|(id, _)| &*id.kind == "Node").map(|(id, _)| &*id.name)
+}
+
+fn place(name: &str, node: Option<&Shown<Node>>) -> Place {
+    if node.is_some_and(|node| !node.says.pod_ranges.is_empty()) {
+        Place::with_pods(name)
+    } else {
+        Place::without_pods(name)
+    }
 }
 
 fn uid(document: &Value) -> Option<&str> {

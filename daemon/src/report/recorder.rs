@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Troubles;
-use super::conditions::turn::Order;
+use super::conditions::turn::{Order, Place};
 use super::events::{About, Events, Happening, Key, Moment, New, Outcome, Severity, Write};
 use super::words;
 use super::write::{Backoff, Content, Refusal, at, hash, request};
@@ -144,7 +144,9 @@ impl<'a> Speakers<'a> {
     /// Ranks all nodes of a picture.
     fn new(own: &'a str, picture: &'a Picture) -> Speakers<'a> {
         let nodes = picture.documents.iter().filter(|(id, _)| &*id.kind == "Node");
-        Speakers { own, picture, order: Order::new(own, nodes.map(|(id, _)| &*id.name)) }
+        // What ranges they have stands in texts that are not read here.
+        let order = Order::new(Place::with_pods(own), nodes.map(|(id, _)| Place::with_pods(&id.name)));
+        Speakers { own, picture, order }
     }
 
     fn are_we(&self, of: &ObjectRef) -> bool {

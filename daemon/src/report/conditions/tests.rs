@@ -1,7 +1,7 @@
 //! Several nodes against one API server.
 
 use cambric_apiserver_double::{ApiServer, Fault};
-use cambric_kube::{Json, Picture};
+use cambric_kube::Picture;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -308,4 +308,18 @@ async fn two_daemons_of_a_thousand_nodes_judge_and_tell_within_a_minute() {
     let notes: Vec<&str> = events.iter().filter_map(|event| event["note"].as_str()).collect();
     assert_eq!(notes, ["BGPFilter a: bad"]);
     assert_eq!(events[0]["regarding"]["kind"], "BGPFilter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_node_has_a_pod_range_one_writes_all_the_same() {
+    let server = server(40);
+    for at in 0..40 {
+        server.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("n{at}")}}));
+    }
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    let cluster = Cluster::start(server, 40);
+    cluster.go_on(120, |_| Vec::new()).await;
+    assert_eq!(writes(&cluster.server), 1);
+    assert_eq!(cluster.server.requests().len(), 2, "and nobody else had a look");
 }

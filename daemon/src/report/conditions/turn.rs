@@ -108,14 +108,43 @@ impl Turn {
 /// In which order nodes write: another one for each object, and the same everywhere.
 #[derive(Debug)]
 pub(crate) struct Order {
-    own: u64,
-    all: Vec<u64>,
+    own: Place,
+    all: Vec<Place>,
+}
+
+/// A node, as it is ranked: first those that have pods, for others have no daemon that comes this far, as a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// With a hash of its name.
+    WithPods(u64),
+    /// The same.
+    WithoutPods(u64),
+}
+
+impl Place {
+    /// One that has pods.
+    pub(crate) fn with_pods(name: &str) -> Place {
+        Place::WithPods(hash([name]))
+    }
+
+    /// One of which nobody knows that it has.
+    pub(crate) fn without_pods(name: &str) -> Place {
+        Place::WithoutPods(hash([name]))
+    }
+
+    /// For an object with this hash.
+    fn of(self, object: u64) -> Place {
+        match self {
+            Place::WithPods(name) => Place::WithPods(mixed(name ^ object)),
+            Place::WithoutPods(name) => Place::WithoutPods(mixed(name ^ object)),
+        }
+    }
 }
 
 impl Order {
-    /// Of `node` among all nodes.
-    pub(crate) fn new<'a>(node: &str, nodes: impl Iterator<Item = &'a str>) -> Order {
-        Order { own: hash([node]), all: nodes.map(|name| hash([name])).collect() }
+    /// Of one node among all nodes.
+    pub(crate) fn new(own: Place, all: impl Iterator<Item = Place>) -> Order {
+        Order { own, all: all.collect() }
     }
 
     /// Whether fewer than `most` nodes come before this one. Of many nodes only the first look at all others.
@@ -134,10 +163,10 @@ impl Order {
         FIRST + STEP * turn
     }
 
-    fn before(&self, of: &ObjectRef) -> impl Iterator<Item = u64> {
+    fn before(&self, of: &ObjectRef) -> impl Iterator<Item = Place> {
         let of = hash([of.to_string().as_str()]);
-        let own = mixed(self.own ^ of);
-        self.all.iter().map(move |node| mixed(*node ^ of)).filter(move |node| *node < own)
+        let own = self.own.of(of);
+        self.all.iter().map(move |node| node.of(of)).filter(move |node| *node < own)
     }
 }
 
@@ -226,8 +255,10 @@ mod tests {
     #[test]
     fn of_a_thousand_nodes_one_is_the_first_and_each_object_has_another() {
         let names: Vec<String> = (0..1000).map(|at| format!("node-{at}")).collect();
-        let orders: Vec<Order> =
-            names.iter().map(|own| Order::new(own, names.iter().map(String::as_str))).collect();
+        let orders: Vec<Order> = {
+            let all = || names.iter().map(|name| Place::with_pods(name));
+            all().map(|own| Order::new(own, all())).collect()
+        };
         let mut firsts = std::collections::BTreeSet::new();
         for at in 0..5 {
             let of = ObjectRef { kind: Kind::BGPPeerConfig, name: format!("tor-{at}") };
