@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -18,16 +19,15 @@ use kube::config::{InClusterError, Kubeconfig, KubeconfigError, LoadDataError};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
 
-/// Longest time to a TCP connection.
+/// Longest time to a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A watch may be silent for minutes while its server is gone without a word, with a firewall on the way that has
 /// forgotten it, or with its machine. After so long the kernel asks (tcp(7), TCP_KEEPIDLE),
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// and so often again,
+/// and so often again.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// and after so many without an answer the connection is gone: 45 s in all, as with client-go.
-const KEEPALIVE_RETRIES: u32 = 3;
-/// Longest time in which nothing of what was sent is acknowledged (tcp(7), TCP_USER_TIMEOUT).
+/// A connection on which nothing was acknowledged for so long is gone, the kernel's own questions among it (tcp(7),
+/// TCP_USER_TIMEOUT): a silent one after 35 s.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Of a connection, in octets. By itself it grows to 400 KiB with a list and stays so for the watch, in a dozen of them.
 const BUFFER: usize = 16 << 10;
@@ -158,7 +158,8 @@ impl Named {
             if own.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
                 return Err(format!("{cluster}.proxy-url: a proxy is not supported: remove the field"));
             }
-            // Or else kube reads HTTPS_PROXY: a node reaches its API server by its own routes. It goes again in `client`.
+            // Or else kube reads HTTPS_PROXY, which may be no URL. `client` looks at neither: a node reaches its API server
+            // by its own routes.
             own.proxy_url = Some("http://not-used.invalid".to_owned());
         }
         let user = format!("users[{}].user", self.user.as_deref().unwrap_or_default());
@@ -247,12 +248,11 @@ fn client(config: Config, fields: Fields) -> Result<Configured, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.set_keepalive(Some(KEEPALIVE_IDLE));
     tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
-    tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let connector = config.rustls_https_connector_with_connector(tcp)?;
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let http = legacy::Client::builder(TokioExecutor::new()).http1_max_buf_size(BUFFER).build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
