@@ -96,9 +96,9 @@ impl Judge {
                 seen = Some(view);
             }
             let client = self.clients.borrow_and_update().clone();
-            let is_paused = not_before.is_some_and(|until| until > Instant::now());
-            if let Some(client) = client.filter(|_| !is_paused) {
-                not_before = None;
+            // What has passed is not waited for: that would be busy.
+            not_before = not_before.filter(|until| *until > Instant::now());
+            if let (Some(client), None) = (client, not_before) {
                 match turns.write_what_is_due(&client, &self.teller).await {
                     Ok(0) => {}
                     Ok(_) => backoff.reset(),
@@ -110,7 +110,7 @@ impl Judge {
             }
             self.troubles.set("conditions", turns.refused());
             let has_client = self.clients.borrow().is_some();
-            let next = not_before.or_else(|| turns.next_due().filter(|_| has_client));
+            let next = not_before.or_else(|| turns.next_due()).filter(|_| has_client);
             // All branches are cancel-safe: watches and a timer.
             tokio::select! {
                 changed = self.clients.changed() => {

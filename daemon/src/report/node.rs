@@ -196,10 +196,10 @@ impl Keeper {
             self.troubles.set("quarrel", quarrel.problem(&self.node));
             let client = self.clients.borrow_and_update().clone();
             let own = self.own.borrow_and_update().clone();
-            let may_try = not_before.is_none_or(|until| until <= now);
+            // What has passed is not waited for: that would be busy.
+            not_before = not_before.filter(|until| *until > now);
             let to_do = self.to_do(own, done.as_ref(), quarrel.may_answer(now));
-            if let (true, Some(client), Some((uid, wish))) = (may_try, client, to_do) {
-                not_before = None;
+            if let (None, Some(client), Some((uid, wish))) = (not_before, client, to_do) {
                 match self.reconcile(&client, &uid, wish).await {
                     Ok(found) => {
                         let now_done = Some((uid, wish));

@@ -72,11 +72,19 @@ impl Sessions {
                     return;
                 }
             }
-            let client = self.clients.borrow_and_update().clone();
-            let is_paused = not_before.is_some_and(|until| until > now);
-            let mut next = not_before;
-            if let Some(client) = client.filter(|_| !is_paused) {
+            let (client, is_another) = {
+                let seen = self.clients.borrow_and_update();
+                (seen.clone(), seen.has_changed())
+            };
+            if is_another {
+                // It may be of another server.
+                plan.forget_what_is_there();
                 not_before = None;
+            }
+            // What has passed is not waited for: that would be busy.
+            not_before = not_before.filter(|until| *until > Instant::now());
+            let mut next = not_before.filter(|_| client.is_some());
+            if let (Some(client), None) = (client, not_before) {
                 match carry_out(&client, &self.clients, &mut plan, &self.node).await {
                     Ok(later) => {
                         backoff.reset();
@@ -98,9 +106,8 @@ impl Sessions {
             tokio::select! {
                 changed = self.clients.changed() => {
                     if changed.is_err() { return }
-                    // It may be another server.
-                    plan.forget_what_is_there();
-                    not_before = None;
+                    // It is looked at above, also where another branch is faster.
+                    self.clients.mark_changed();
                 }
                 changed = self.own.changed() => {
                     if changed.is_err() { return }

@@ -94,6 +94,22 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("it never came to this: {what}");
 }
 
+/// Polls a task while something happens, and panics if that is so often that the task must be busy.
+pub(super) async fn not_busy(task: impl Future<Output = ()>, while_: impl Future<Output = ()>) {
+    const MOST_POLLS: usize = 1000;
+    let mut task = std::pin::pin!(task);
+    let mut polls = 0;
+    let counted = std::future::poll_fn(|context| {
+        polls += 1;
+        assert!(polls < MOST_POLLS, "it is busy");
+        task.as_mut().poll(context)
+    });
+    tokio::select! {
+        () = counted => panic!("it ended"),
+        () = while_ => {}
+    }
+}
+
 /// Time for whatever is going to happen.
 async fn a_while() {
     sleep(Duration::from_secs(300)).await;
@@ -424,6 +440,29 @@ async fn another_client_is_used_at_once() {
     a_while().await;
     rig.clients.send_replace(Some(server.client()));
     until("ready", || network(&server) == says("False", "CambricIsReady")).await;
+}
+
+/// Whichever of two changes is seen first, the client that is gone is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_could_not_be_written_keeps_nobody_busy_while_there_is_no_client() {
+    let server = server_with(json!([]));
+    server.away();
+    let (clients, client) = watch::channel(None);
+    let (_own, own) = watch::channel(OwnNode::of(&picture(&server), "n1"));
+    let (states, state) = watch::channel(State::default());
+    let (troubles, _) = Troubles::new();
+    let (node, node_taint, life) = ("n1".to_owned(), Switch::On, Life::Starting);
+    let keeper = Keeper { node, node_taint, life, clients: client, own, state, troubles };
+    let changes = async {
+        for _ in 0..20 {
+            clients.send_replace(Some(server.client()));
+            sleep(Duration::from_millis(10)).await;
+            clients.send_replace(None);
+            states.send_modify(|_| {});
+            sleep(Duration::from_secs(100)).await;
+        }
+    };
+    not_busy(keeper.run(), changes).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::super::recorder::Recorder;
+use super::super::tests::not_busy;
 use super::*;
 use crate::objects::{Objects, Reason};
 
@@ -292,6 +293,30 @@ async fn what_one_node_finds_wrong_with_an_object_of_all_nodes_is_no_condition()
     cluster.go_on(300, at_some).await;
     assert_eq!(conditions(&cluster.server, "a")[0], "Accepted=True Accepted: all of it can be served");
     assert_eq!(writes(&cluster.server), 1);
+}
+
+/// Whichever of two changes is seen first.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_could_not_be_written_keeps_nobody_busy_while_there_is_no_client() {
+    let server = server(1);
+    filter(&server, "a", "Reject");
+    let shown = view(&server, Vec::new());
+    server.away();
+    let (clients, client) = watch::channel(None);
+    let (views, of_views) = watch::channel(None);
+    let (_pictures, pictures) = watch::channel(Arc::new(Picture::default()));
+    let (teller, troubles) = (Teller::new("n0".to_owned(), pictures), Troubles::new().0);
+    let judge = Judge { node: "n0".to_owned(), clients: client, views: of_views, teller, troubles };
+    let changes = async {
+        for _ in 0..20 {
+            clients.send_replace(Some(server.client()));
+            sleep(Duration::from_secs(10)).await;
+            clients.send_replace(None);
+            views.send_replace(Some(shown.clone()));
+            sleep(Duration::from_secs(100)).await;
+        }
+    };
+    not_busy(judge.run(), changes).await;
 }
 
 /// As where a DaemonSet has a node selector.
