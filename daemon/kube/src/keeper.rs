@@ -247,7 +247,7 @@ impl Keeper {
             }
             Message::Trouble(what) => self.note_trouble(what),
             Message::Configuration(what) => self.note_configuration(what),
-            Message::Identity(uid) => self.identity = Some(uid),
+            Message::Identity(uid) => self.note_identity(uid),
             Message::AnotherCluster => {
                 for kept in &mut self.kinds {
                     kept.cache.give_history_up();
@@ -311,6 +311,17 @@ impl Keeper {
             self.picture.put(kind, &key, says.as_ref());
             kept.unwritten.insert(key);
         }
+    }
+
+    fn note_identity(&mut self, uid: String) {
+        if self.identity.as_ref() == Some(&uid) {
+            return;
+        }
+        // Each journal says of which cluster it is, also one in which nothing has changed.
+        for kept in &mut self.kinds {
+            kept.is_unwritten = true;
+        }
+        self.identity = Some(uid);
     }
 
     fn note_trouble(&mut self, what: Option<String>) {

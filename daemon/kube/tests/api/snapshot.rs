@@ -73,6 +73,26 @@ async fn that_a_definition_was_never_installed_is_known_to_the_next_run() {
     follows.until_watching().await;
 }
 
+/// A full mesh needs none of our definitions.
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_was_never_installed_is_of_the_cluster_that_counts_now() {
+    let (server, state) = (ApiServer::new(), state_dir());
+    server.put(pod("one", "10.244.1.1"));
+    let mut follows = follow(&server, &state);
+    follows.until("it is complete", |picture| picture.is_complete).await;
+    sleep(5 * SECOND).await;
+    server.replace();
+    server.put(pod("other", "10.244.1.7"));
+    follows.until_pods(&["other"]).await;
+    // Kinds that are missing are asked for every minute at the latest.
+    sleep(120 * SECOND).await;
+    drop(follows);
+    server.away();
+    let picture = follow(&server, &state).now();
+    assert!(picture.is_complete, "{:#?}", picture.health);
+    assert_eq!((pods(&picture), &picture.health.journal), (vec!["other".to_owned()], &Vec::new()));
+}
+
 /// Who saw it in a picture, as a plugin whose pod was let through, counts on it.
 #[tokio::test(start_paused = true)]
 async fn what_a_picture_shows_is_known_after_a_kill_right_then() {
