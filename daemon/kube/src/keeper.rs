@@ -548,7 +548,13 @@ impl Kept {
 
     fn show(&mut self, found: Found) -> Option<Change<Says>> {
         match found {
-            Found::Object(key, known) => self.cache.show(key, known),
+            Found::Object(key, known) => {
+                // A stream may show it once more after it was mended.
+                if let Some(listed) = &mut self.unreadable_listed {
+                    listed.remove(&key);
+                }
+                self.cache.show(key, known)
+            }
             Found::Unreadable(key, what) => {
                 self.cache.show_unreadable(key.clone());
                 self.unreadable_listed.get_or_insert_default().insert(key, what);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use cambric_apiserver_double::{Fault, StreamingLists};
+use cambric_apiserver_double::{ApiServer, Fault, StreamingLists};
 use cambric_kube::{DocumentId, KindState, Kube};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::sleep;
 use tower::ServiceExt;
 
@@ -171,20 +172,16 @@ async fn a_list_that_does_not_come_through_as_a_stream_is_asked_for_in_pages() {
     assert_eq!(lists(&server)["list pods"], 3, "two streams and a page");
 }
 
-/// Servers may say so before the end of what is there.
-#[tokio::test(start_paused = true)]
-async fn a_pod_that_goes_while_the_list_streams_is_no_fault_of_the_server() {
-    let (server, state) = (server(), state_dir());
-    let object = |name: &str| server.get("v1", "Pod", "default", name).expect("it is there");
-    let (one, two, mut gone) = (object("one"), object("two"), object("two"));
-    gone["metadata"]["name"] = json!("gone");
-    let version = server.mark().version().to_string();
+/// Lists of pods are streams of these lines, and end then.
+fn follow_streamed(server: &ApiServer, state: &TempDir, lines: &[(&str, &Value)]) -> Follows {
     let end = json!({"metadata": {
-        "resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"},
+        "resourceVersion": server.mark().version().to_string(),
+        "annotations": {"k8s.io/initial-events-end": "true"},
     }});
-    let lines = [("ADDED", &gone), ("ADDED", &one), ("DELETED", &gone), ("ADDED", &two), ("BOOKMARK", &end)];
+    let end = [("BOOKMARK", &end)];
+    let lines = lines.iter().chain(&end);
     let text: String =
-        lines.map(|(what, object)| format!("{}\n", json!({"type": what, "object": object}))).concat();
+        lines.map(|(what, object)| format!("{}\n", json!({"type": what, "object": object}))).collect();
     let behind = server.clone();
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let uri = request.uri().to_string();
@@ -195,7 +192,18 @@ async fn a_pod_that_goes_while_the_list_streams_is_no_fault_of_the_server() {
             Ok(http::Response::new(Body::from(text.into_bytes()).map_err(Into::into).boxed_unsync()))
         }
     });
-    let mut follows = follow_by(Kube::with_client(kube::Client::new(service, "default"), settings(&state)));
+    follow_by(Kube::with_client(kube::Client::new(service, "default"), settings(state)))
+}
+
+/// Servers may say so before the end of what is there.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_while_the_list_streams_is_no_fault_of_the_server() {
+    let (server, state) = (server(), state_dir());
+    let object = |name: &str| server.get("v1", "Pod", "default", name).expect("it is there");
+    let (one, two, mut gone) = (object("one"), object("two"), object("two"));
+    gone["metadata"]["name"] = json!("gone");
+    let lines = [("ADDED", &gone), ("ADDED", &one), ("DELETED", &gone), ("ADDED", &two)];
+    let mut follows = follow_streamed(&server, &state, &lines);
     let picture = follows.until_watching().await;
     assert_eq!(pods(&picture), ["one", "two"]);
     server.put(pod("three", "10.244.1.3"));
@@ -204,8 +212,26 @@ async fn a_pod_that_goes_while_the_list_streams_is_no_fault_of_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_is_mended_while_the_list_streams_is_not_named() {
+    let (server, state) = (server(), state_dir());
+    let object = |name: &str| server.get("v1", "Pod", "default", name).expect("it is there");
+    let (one, two, mut broken, mut still) = (object("one"), object("two"), object("two"), object("two"));
+    for (object, name) in [(&mut broken, "two"), (&mut still, "still")] {
+        object["metadata"]["name"] = json!(name);
+        object["spec"]["hostNetwork"] = json!("yes");
+    }
+    let lines = [("ADDED", &broken), ("ADDED", &still), ("ADDED", &one), ("MODIFIED", &two)];
+    let mut follows = follow_streamed(&server, &state, &lines);
+    let picture = follows.until_watching().await;
+    assert_eq!(pods(&picture), ["one", "two"]);
+    let named: Vec<&str> =
+        picture.health.kinds["Pod"].unreadable.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(named, ["default/still"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_installed_is_empty_until_it_is() {
-    let (server, state) = (cambric_apiserver_double::ApiServer::new(), state_dir());
+    let (server, state) = (ApiServer::new(), state_dir());
     let mut follows = follow(&server, &state);
     let picture = follows.until("it is complete", |picture| picture.is_complete).await;
     let KindState::NotInstalled(what) = &picture.health.kinds["BGPFilter"].state else {
