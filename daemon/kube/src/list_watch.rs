@@ -400,15 +400,17 @@ impl Follower {
                 return Err(failure.into());
             }
             let (what, pause) = match &failure {
-                Failure::Throttled(what, pause) => (what, *pause),
-                Failure::Unreachable(what) | Failure::Torn(what) | Failure::Faulty(what) => {
-                    (what, Duration::ZERO)
-                }
+                Failure::Throttled(what, pause) => (what.clone(), *pause),
+                Failure::Silent => (format!("list {}: a page stalled", self.kind), Duration::ZERO),
+                Failure::Unreachable(what)
+                | Failure::Behind(what)
+                | Failure::Torn(what)
+                | Failure::Faulty(what) => (what.clone(), Duration::ZERO),
                 _ => return Err(failure.into()),
             };
             tracing::debug!(kind = %self.kind, error = what, "a page of a list is asked for again");
-            self.tell_state(KindState::Away(what.clone())).await?;
-            if !matches!(failure, Failure::Throttled(..)) {
+            self.tell_state(KindState::Away(what)).await?;
+            if !matches!(failure, Failure::Throttled(..) | Failure::Behind(_)) {
                 self.link.doubt();
             }
             sleep(pause.max(backoff.failed(&mut self.jitter)) + self.jitter.up_to(Duration::from_secs(1)))

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use cambric_apiserver_double::{ApiServer, Fault, StreamingLists};
 use cambric_kube::{KindState, Kube, Picture};
+use http_body_util::BodyExt;
+use kube::client::Body;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
 use crate::support::*;
 
-type Request = http::Request<kube::client::Body>;
+type Request = http::Request<Body>;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -231,6 +233,45 @@ async fn a_list_in_pages_goes_on_with_the_page_that_failed() {
             (is_page && !pages.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)).then_some(code)
         };
         let mut follows = follow_through(&server, &state, Box::new(proxy));
+        let picture = follows.until_watching().await;
+        assert_eq!(
+            (picture.pods.len(), lists(&server)["list pods"]),
+            (2202, 6),
+            "{code}: one stream, five pages"
+        );
+    }
+}
+
+/// The same of one that stalls in its middle, and of a server that has not come so far.
+#[tokio::test(start_paused = true)]
+async fn a_list_in_pages_goes_on_with_the_page_that_stalled() {
+    let behind = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Timeout", "code": 504,
+        "message": "Too large resource version: 9, current: 8",
+    });
+    for (code, text, stalls) in [(200, "{".to_owned(), true), (504, behind.to_string(), false)] {
+        let (server, state) = (server(), state_dir());
+        for number in 0..2200 {
+            server.put(pod(&format!("p{number}"), "10.244.2.1"));
+        }
+        server.faults().set(Fault::StreamingLists(StreamingLists::Refused));
+        let (pages, behind) = (AtomicUsize::new(0), server.clone());
+        // Of two that are asked for, the second.
+        let service = tower::service_fn(move |request: Request| {
+            let is_page = request.uri().to_string().contains("/api/v1/pods?limit=");
+            let is_meant = is_page && !pages.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+            let (text, service) = (is_meant.then(|| text.clone()), behind.service());
+            async move {
+                let Some(text) = text else { return service.oneshot(request).await };
+                let end = async move { if stalls { std::future::pending().await } else { None } };
+                let body = Body::from(text.into_bytes()).map_err(Into::into).with_trailers(end);
+                let mut answer = http::Response::new(body.boxed_unsync());
+                *answer.status_mut() = http::StatusCode::from_u16(code).expect("a code");
+                Ok(answer)
+            }
+        });
+        let client = kube::Client::new(service, "default");
+        let mut follows = follow_by(Kube::with_client(client, settings(&state)));
         let picture = follows.until_watching().await;
         assert_eq!(
             (picture.pods.len(), lists(&server)["list pods"]),
