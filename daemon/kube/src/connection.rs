@@ -100,20 +100,6 @@ impl Link {
         }
     }
 
-    /// Whether what was asked there still counts; waits while that is being asked.
-    pub(crate) async fn is_at(&self, place: Place) -> bool {
-        let mut reach = self.reach.clone();
-        let known = reach.wait_for(|reach| !matches!(reach, Reach::Asking)).await;
-        matches!(known.as_deref(), Ok(Reach::Up(up)) if up.place == place)
-    }
-
-    /// The same, and waits while there is no answer, too.
-    pub(crate) async fn is_back_at(&self, place: Place) -> bool {
-        let mut reach = self.reach.clone();
-        let there = reach.wait_for(|reach| matches!(reach, Reach::Up(_))).await;
-        matches!(there.as_deref(), Ok(Reach::Up(up)) if up.place == place)
-    }
-
     /// Has the server asked once more, and waits for what comes of it: nothing, if it does not answer, or what is spoken
     /// with is elsewhere.
     pub(crate) async fn ask_again(&self, place: Place) -> Option<Up> {

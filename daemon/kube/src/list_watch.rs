@@ -370,8 +370,9 @@ impl Follower {
     async fn list_in_pages(&mut self, up: &Up) -> Result<(), Stop> {
         self.tell(Message::Listing(self.kind)).await?;
         let mut next: Option<String> = None;
+        let mut up = up.clone();
         let version = loop {
-            let mut page = self.page(up, next.as_deref()).await?;
+            let mut page = self.page(&mut up, next.as_deref()).await?;
             while !page.objects.is_empty() {
                 let rest = page.objects.split_off(page.objects.len().min(BATCH));
                 let batch = std::mem::replace(&mut page.objects, rest);
@@ -386,8 +387,8 @@ impl Follower {
     }
 
     /// A page after the first is asked for a few times: a list that began anew with each fault would show a large cluster
-    /// never, to a server with too much to do.
-    async fn page(&mut self, up: &Up, next: Option<&str>) -> Result<Page, Stop> {
+    /// never, to a server with too much to do. It goes on by the configuration that is in use then.
+    async fn page(&mut self, up: &mut Up, next: Option<&str>) -> Result<Page, Stop> {
         let mut backoff = Backoff::new(FIRST, LONGEST);
         let mut attempts = 0;
         loop {
@@ -415,16 +416,20 @@ impl Follower {
             }
             sleep(pause.max(backoff.failed(&mut self.jitter)) + self.jitter.up_to(Duration::from_secs(1)))
                 .await;
-            if !self.link.is_back_at(up.place).await {
+            let back = self.ready().await?;
+            if back.place.cluster != up.place.cluster {
                 return Err(failure.into());
             }
+            *up = back;
         }
     }
 
-    /// Whether what was listed is what is known now. A watch goes on from it.
+    /// Whether what was listed is what is known now. A watch goes on from it. While the server is away that waits: a
+    /// list of the same cluster counts by whichever configuration it is spoken with then.
     async fn judge(&mut self, version: Version, place: Place) -> Result<(), Stop> {
-        if !self.link.is_at(place).await {
-            return Err(Failure::Torn(format!("list {}: the server is another by now", self.kind)).into());
+        let told = Instant::now();
+        if self.ready().await?.place.cluster != place.cluster {
+            return Err(Failure::Torn(format!("list {}: the cluster is another by now", self.kind)).into());
         }
         let (answer, verdict) = oneshot::channel();
         self.tell(Message::Listed(self.kind, version, answer)).await?;
@@ -432,7 +437,7 @@ impl Follower {
         self.has_listed = true;
         match verdict {
             Verdict::Current(version) => {
-                (self.from, self.told) = (Some(version), Instant::now());
+                (self.from, self.told) = (Some(version), told);
                 self.works();
                 Ok(())
             }

@@ -281,6 +281,42 @@ async fn a_list_in_pages_goes_on_with_the_page_that_stalled() {
     }
 }
 
+/// It is of the same cluster, whatever became of the connection since.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_ends_while_the_server_is_away_counts_when_it_is_back() {
+    let (server, state) = (server(), state_dir());
+    let is_away = Arc::new(AtomicBool::new(false));
+    let (away, behind) = (Arc::clone(&is_away), server.clone());
+    let service = tower::service_fn(move |request: Request| {
+        let (is_away, service) = (away.load(Ordering::Relaxed), behind.service());
+        async move {
+            if asks_for_identity(&request) && is_away {
+                return Err(std::io::Error::other("nobody is there").into());
+            }
+            if request.uri().path() == "/api/v1/pods" {
+                sleep(20 * SECOND).await;
+            }
+            service.oneshot(request).await
+        }
+    });
+    let client = kube::Client::new(service, "default");
+    let mut follows = follow_by(Kube::with_client(client, settings(&state)));
+    let others = |picture: &Picture| {
+        let mut kinds = picture.health.kinds.iter().filter(|(kind, _)| *kind != "Pod");
+        kinds.all(|(_, kind)| kind.state == KindState::Watching)
+    };
+    follows.until("all others are watched", others).await;
+    is_away.store(true, Ordering::Relaxed);
+    server.restart();
+    sleep(30 * SECOND).await;
+    assert_eq!(lists(&server)["list pods"], 1, "it has come");
+    assert!(follows.now().health.trouble.is_some());
+    assert!(matches!(follows.state("Pod"), KindState::Away(_)), "{:?}", follows.state("Pod"));
+    is_away.store(false, Ordering::Relaxed);
+    let picture = follows.until_watching().await;
+    assert_eq!((pods(&picture).len(), lists(&server)["list pods"]), (2, 1));
+}
+
 /// As a server says that fills its watch caches, right after a restore.
 #[tokio::test(start_paused = true)]
 async fn who_does_not_say_which_cluster_it_is_is_waited_for() {

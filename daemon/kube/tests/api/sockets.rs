@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cambric_apiserver_double::{ApiServer, Certificates, Listener, User};
+use cambric_apiserver_double::{ApiServer, Certificates, Fault, Listener, User};
 use cambric_kube::{Kube, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -52,6 +52,16 @@ impl Rig {
         follow_by(Kube::start(Settings { kubeconfig: Some(self.path()), ..settings(&self.state) }))
             .in_real_time()
     }
+}
+
+/// Waits for what no picture shows.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let so = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), so).await.expect(what);
 }
 
 async fn trouble(follows: &mut Follows, wanted: &str) -> String {
@@ -195,12 +205,7 @@ async fn another_configuration_is_taken_while_all_goes_well() {
     assert!(clients.borrow().is_some());
     // Watches by the former one are ended, though they would go on.
     let is_watched = || counts(&rig.server.requests()).contains_key("watch pods");
-    let watched = async {
-        while !is_watched() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), watched).await.expect("they are begun anew");
+    until("they are begun anew", is_watched).await;
     assert_eq!(lists(&rig.server), Default::default(), "from where they were");
     // The first one may go now.
     let Rig { server, listener, .. } = rig;
@@ -274,12 +279,25 @@ async fn a_token_that_is_nobodys_is_refused_and_a_new_one_is_taken() {
     fs::write(&token, "renewed").expect("own folder");
     rig.server.remove_token("cambric");
     let is_watched = || counts(&rig.server.requests()).contains_key("watch pods");
-    let watched = async {
-        while !is_watched() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), watched).await.expect("they are begun anew");
+    until("they are begun anew", is_watched).await;
     follows.until_watching().await;
     assert_eq!(lists(&rig.server), Default::default());
+}
+
+#[tokio::test]
+async fn a_token_that_is_renewed_while_a_list_is_under_way_costs_no_other() {
+    let rig = Rig::new();
+    rig.server.add_token("renewed", User::new("cambric"));
+    rig.write(&rig.listener.kubeconfig("cambric"));
+    // Longer than it takes to see that there is another.
+    rig.server.faults().set(Fault::Latency(Duration::from_secs(6)));
+    let mut follows = rig.start();
+    let mut clients = follows.kube.clients();
+    clients.changed().await.expect("it runs");
+    // All kinds are being listed.
+    rig.write(&rig.listener.kubeconfig("renewed"));
+    clients.changed().await.expect("it runs");
+    rig.server.faults().clear();
+    follows.until_watching().await;
+    assert!(lists(&rig.server).values().all(|count| *count == 1), "{:?}", lists(&rig.server));
 }
