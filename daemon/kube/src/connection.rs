@@ -4,9 +4,10 @@
 //! [`LONGEST`], and all others wait. It asks for the namespace kube-system, whose uid tells a cluster from another
 //! (KEP-2149): an address behind which another cluster answers, as after a rebuild, or by a wrong entry in somebody's
 //! DNS, must neither mix two clusters nor empty this node at once. Nothing of another cluster is read before it has
-//! been there for [`ANOTHER_STAYS`]; then it counts, and what was known goes with the first lists. A server that does not
-//! say which it is does not answer: only one that refuses to (401, 403) goes on as the one that is known, and not while
-//! another one is there. Whoever writes has the client with the answer, and not before.
+//! been there for [`ANOTHER_STAYS`] on end; then it counts, and what was known goes with the first lists. A server that
+//! does not say which it is does not answer: only one that refuses to (401, 403) goes on as the one that is known, and
+//! not where another one was seen last, be it by another token. Whoever writes has the client with the answer, and not
+//! before.
 //!
 //! Another configuration takes the place of the one in use when it could be read; until then what is wrong with it is
 //! told, and all goes on.
@@ -147,9 +148,20 @@ struct Server {
     keeper: mpsc::Sender<Message>,
     /// The uid of kube-system whose objects are known.
     identity: Option<String>,
+    /// Who is there in its place.
+    another: Option<Another>,
     jitter: Jitter,
     has_asked: bool,
     place: Place,
+}
+
+/// A cluster that is not the one whose objects are known.
+struct Another {
+    /// Where it was seen.
+    server: String,
+    uid: String,
+    /// Since when each answer was its own; `None`: the last one was not, and said nothing else.
+    since: Option<Instant>,
 }
 
 /// What says how to reach it.
@@ -177,10 +189,10 @@ impl Connection {
     ) -> (Connection, Link) {
         let (reach, seen) = watch::channel(Reach::Asking);
         let (doubt, doubts) = mpsc::channel(32);
-        let (has_asked, place) = (false, Place::default());
+        let (another, has_asked, place) = (None, false, Place::default());
         let backoff = Backoff::new(FIRST, LONGEST);
         let configurations = Configurations { origin, jitter: jitter.clone(), backoff, read: None };
-        let server = Server { reach, clients, doubts, keeper, identity, jitter, has_asked, place };
+        let server = Server { reach, clients, doubts, keeper, identity, another, jitter, has_asked, place };
         (Connection { configurations, server }, Link { reach: seen, doubts: doubt })
     }
 
@@ -262,15 +274,22 @@ impl Server {
         self.place.configuration += 1;
         self.tell(Message::Server(Some(configured.server.clone()))).await;
         let mut backoff = Backoff::new(FIRST, LONGEST);
-        let mut another: Option<(String, Instant)> = None;
         let mut is_published = false;
+        // Of what is at another address that says nothing.
+        self.another.take_if(|another| another.server != configured.server);
         self.reach.send_replace(Reach::Asking);
         while !self.keeper.is_closed() {
             let asked = Instant::now();
-            let (identity, version) = match ask(configured, !self.has_asked).await {
+            let answer = ask(configured, !self.has_asked).await;
+            if !matches!(answer, Ok(Answer::Cluster { .. }))
+                && let Some(another) = &mut self.another
+            {
+                another.since = None;
+            }
+            let (identity, version) = match answer {
                 Ok(Answer::Cluster { uid, version }) => (Some(uid), version),
                 // It is another one as long as it does not say that it is not.
-                Ok(Answer::Refused(what)) if another.is_some() => {
+                Ok(Answer::Refused(what)) if self.another.is_some() => {
                     self.fail(what).await;
                     sleep(self.jitter.spread(ANOTHER_INTERVAL)).await;
                     continue;
@@ -286,11 +305,10 @@ impl Server {
             if let (Some(found), Some(known)) = (&identity, &self.identity)
                 && found != known
             {
-                let since = match &another {
-                    Some((uid, since)) if uid == found => *since,
-                    _ => Instant::now(),
-                };
-                another = Some((found.clone(), since));
+                let before = self.another.as_ref().filter(|another| another.uid == *found);
+                let since = before.and_then(|another| another.since).unwrap_or_else(Instant::now);
+                let (server, uid) = (configured.server.clone(), found.clone());
+                self.another = Some(Another { server, uid, since: Some(since) });
                 // Nobody writes to a cluster that is not the one whose objects are known.
                 self.clients.send_if_modified(|client| client.take().is_some());
                 is_published = false;
@@ -309,7 +327,7 @@ impl Server {
                 self.place.cluster += 1;
                 self.tell(Message::AnotherCluster).await;
             }
-            another = None;
+            self.another = None;
             if !is_published {
                 self.clients.send_replace(Some(configured.client.clone()));
                 is_published = true;

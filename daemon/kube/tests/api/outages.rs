@@ -41,6 +41,10 @@ fn is_older(picture: &Picture, kind: &str) -> bool {
     matches!(picture.health.kinds[kind].state, KindState::Older(_))
 }
 
+fn is_told_to_be_another(picture: &Picture) -> bool {
+    picture.health.trouble.as_ref().is_some_and(|trouble| trouble.what.contains("is another cluster"))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_away_for_eight_hours_costs_little_and_nothing_is_lost() {
     let (server, state) = (server(), state_dir());
@@ -398,6 +402,34 @@ async fn another_cluster_that_refuses_to_say_so_once_is_another_all_the_same() {
     follows.until_watching().await;
 }
 
+/// Who was there once, and once more long after, has not been there in between.
+#[tokio::test(start_paused = true)]
+async fn another_cluster_counts_once_it_has_been_there_for_a_minute_on_end() {
+    let (server, state) = (server(), state_dir());
+    let code = Arc::new(AtomicUsize::new(0));
+    let said = Arc::clone(&code);
+    let proxy = move |request: &Request| {
+        let code = said.load(Ordering::Relaxed) as u16;
+        (asks_for_identity(request) && code > 0).then_some(code)
+    };
+    let mut follows = follow_through(&server, &state, Box::new(proxy));
+    follows.until_watching().await;
+    server.replace();
+    for said in [503, 403, 404] {
+        follows.until("it is told", is_told_to_be_another).await;
+        code.store(said, Ordering::Relaxed);
+        sleep(5 * MINUTE).await;
+        assert!(!is_told_to_be_another(&follows.now()), "{said}: it does not say so now");
+        code.store(0, Ordering::Relaxed);
+    }
+    let begun = Instant::now();
+    let picture = follows.until("it is told", is_told_to_be_another).await;
+    assert_eq!(pods(&picture), ["one", "two"]);
+    assert!(follows.kube.clients().borrow().is_none(), "nobody writes to it");
+    follows.until_pods(&[]).await;
+    assert!(begun.elapsed() > MINUTE, "{:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn nodes_of_a_large_cluster_do_not_list_at_one_moment() {
     let (server, state) = (server(), state_dir());
@@ -553,10 +585,7 @@ async fn another_cluster_counts_once_it_has_been_there_for_a_minute() {
     install_kinds(&server);
     server.put(pod("other", "10.244.1.7"));
     let begun = Instant::now();
-    let told = |picture: &Picture| {
-        picture.health.trouble.as_ref().is_some_and(|trouble| trouble.what.contains("is another cluster"))
-    };
-    let picture = follows.until("it is told", told).await;
+    let picture = follows.until("it is told", is_told_to_be_another).await;
     assert_eq!((pods(&picture), picture.documents.len()), (vec!["one".to_owned(), "two".to_owned()], 2));
     follows.until_pods(&["other"]).await;
     assert!((MINUTE..3 * MINUTE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
@@ -633,10 +662,7 @@ async fn another_cluster_that_does_not_know_our_version_is_not_listed_before_its
     follows.until_watching().await;
     has_moved.store(true, Ordering::Relaxed);
     // Watches come to their end, and nothing breaks off.
-    let told = |picture: &Picture| {
-        picture.health.trouble.as_ref().is_some_and(|trouble| trouble.what.contains("is another cluster"))
-    };
-    let picture = follows.until("it is told", told).await;
+    let picture = follows.until("it is told", is_told_to_be_another).await;
     assert_eq!((pods(&picture).len(), picture.documents.len()), (2, 2));
     assert_eq!(lists(&other), Default::default());
     has_moved.store(false, Ordering::Relaxed);

@@ -301,3 +301,22 @@ async fn a_token_that_is_renewed_while_a_list_is_under_way_costs_no_other() {
     follows.until_watching().await;
     assert!(lists(&rig.server).values().all(|count| *count == 1), "{:?}", lists(&rig.server));
 }
+
+#[tokio::test]
+async fn another_cluster_stays_another_with_a_token_by_which_it_refuses_to_say_so() {
+    let rig = Rig::new();
+    rig.server.add_token("renewed", User::new("renewed"));
+    rig.write(&rig.listener.kubeconfig("cambric"));
+    let mut follows = rig.start();
+    follows.until_watching().await;
+    rig.server.replace();
+    trouble(&mut follows, "is another cluster").await;
+    rig.server.faults().set(Fault::Refuse { verb: "*", resource: "namespaces" });
+    rig.server.forget_requests();
+    rig.write(&rig.listener.kubeconfig("renewed"));
+    let is_asked = || rig.server.requests().iter().filter(|request| request.user == "renewed").count() > 1;
+    until("it is asked twice", is_asked).await;
+    assert!(follows.kube.clients().borrow().is_none(), "nobody writes to it");
+    let what = follows.now().health.trouble.as_ref().map(|trouble| trouble.what.clone());
+    assert!(what.as_ref().is_some_and(|what| what.contains("403")), "{what:?}");
+}
