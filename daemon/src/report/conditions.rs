@@ -215,7 +215,11 @@ impl Turns {
                     (turn.said, turn.due, judged.refused) = (said, None, None);
                     looked_at += 1;
                 }
-                Err(why @ Failed { why: Refusal::Away(_) | Refusal::Throttled, .. }) => return Err(why),
+                Err(
+                    why @ Failed {
+                        why: Refusal::Away(_) | Refusal::Throttled | Refusal::Unauthorized(_), ..
+                    },
+                ) => return Err(why),
                 Err(Failed { what, why }) => {
                     tracing::debug!(error = %why, what, name = %id.name, "a status is not as it should be yet");
                     turn.due = Some(now + LATER);

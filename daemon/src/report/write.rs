@@ -22,7 +22,9 @@ pub(crate) enum Refusal {
     Conflict,
     /// There is no such object (404).
     NotFound,
-    /// We may not (401, 403), in the server's words.
+    /// It does not know us (401), in its words: a token has run out, and there will be another.
+    Unauthorized(String),
+    /// We may not (403), in the server's words.
     Forbidden(String),
     /// The namespace is going: nothing can be made in it (403 with the cause `NamespaceTerminating`).
     Terminating,
@@ -38,6 +40,9 @@ impl Refusal {
     /// What the operator should mend, if it is that kind of refusal; `what` is the verb and the resource.
     pub(crate) fn for_operator(&self, what: &str) -> Option<String> {
         match self {
+            Refusal::Unauthorized(words) => {
+                Some(format!("{what}: the API server does not know us: {words}; tried again"))
+            }
             Refusal::Forbidden(words) => {
                 Some(format!("{what}: the API server forbids it: {words}; tried again"))
             }
@@ -56,7 +61,10 @@ impl fmt::Display for Refusal {
             Refusal::NotFound => f.write_str("there is no such object"),
             Refusal::Terminating => f.write_str("the namespace is going"),
             Refusal::Throttled => f.write_str("the API server is too busy"),
-            Refusal::Forbidden(words) | Refusal::Invalid(words) | Refusal::Away(words) => f.write_str(words),
+            Refusal::Unauthorized(words)
+            | Refusal::Forbidden(words)
+            | Refusal::Invalid(words)
+            | Refusal::Away(words) => f.write_str(words),
         }
     }
 }
@@ -71,7 +79,8 @@ impl From<kube::Error> for Refusal {
         match status.code {
             // admission/plugin/namespace/lifecycle of Kubernetes.
             403 if causes.any(|cause| cause.reason == "NamespaceTerminating") => Refusal::Terminating,
-            401 | 403 => Refusal::Forbidden(status.message),
+            401 => Refusal::Unauthorized(status.message),
+            403 => Refusal::Forbidden(status.message),
             404 => Refusal::NotFound,
             409 => Refusal::Conflict,
             429 | 503 => Refusal::Throttled,
@@ -213,6 +222,8 @@ mod tests {
         };
         let words = error(403, "nodes \"n1\" is forbidden").for_operator("patch nodes").expect("words");
         assert_eq!(words, "patch nodes: the API server forbids it: nodes \"n1\" is forbidden; tried again");
+        let words = error(401, "Unauthorized").for_operator("patch nodes").expect("words");
+        assert_eq!(words, "patch nodes: the API server does not know us: Unauthorized; tried again");
         assert!(error(422, "spec.taints: Invalid value").for_operator("patch nodes").is_some());
         for code in [404, 409, 429, 500, 503, 504] {
             assert_eq!(error(code, "").for_operator("patch nodes"), None, "{code}");
