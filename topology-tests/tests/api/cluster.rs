@@ -77,6 +77,7 @@ impl Prepared {
         let text = fs::read_to_string(&lab_file)?
             .replace(&format!("--source dir:{MANIFESTS}"), &arguments)
             // Pods are objects first.
+            .replace("cambric.dev/pods: \"1\"", "cambric.dev/pods: \"0\"")
             .replace("cambric.dev/pods: \"2\"", "cambric.dev/pods: \"0\"");
         if !text.contains(&arguments) {
             bail!("{} has no node that reads {MANIFESTS}", lab_file.display());

@@ -5,6 +5,7 @@
 //!   replaced: packets lost at 1 kHz;
 //! - `node_life` nodes that come, go, change and contradict each other;
 //! - `clock`     wall clocks that jump;
+//! - `service_account` as in a pod: TLS, tokens and authorities that are renewed;
 //! - `bad_input` objects that make no sense, wrong kubeconfig, wrong rights, clocks that jump.
 //!
 //! Each prints what it counted. They run one after the other: times are measured, and packets counted.
@@ -20,6 +21,7 @@ mod knock;
 mod load;
 mod node_life;
 mod outages;
+mod service_account;
 mod two_rack;
 
 use std::sync::{Mutex, PoisonError};
