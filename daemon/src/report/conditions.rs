@@ -60,8 +60,15 @@ use crate::view::{View, Workloads};
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// How many times somebody else may be faster before there is a pause.
 const ATTEMPTS: u32 = 10;
-/// When an object is tried again that the server would not have.
+/// When an object is tried again that the server would not have, or that somebody else is too fast for. It is twice as
+/// long after each refusal; see [`latest`].
 const LATER: Duration = Duration::from_secs(60);
+
+/// The longest pause before an object that is refused is tried again. Where a right is missing all nodes are refused
+/// alike: together they ask about once a second for each object, but none waits for longer than half an hour.
+fn latest(nodes: usize) -> Duration {
+    Duration::from_secs(nodes as u64).clamp(2 * LATER, 30 * LATER)
+}
 
 /// The kinds that are judged, with their names in paths.
 const KINDS: [(&str, &str); 5] = [
@@ -147,7 +154,11 @@ struct Failed {
 
 /// Of all objects that are judged.
 #[derive(Debug, Default)]
-struct Turns(BTreeMap<DocumentId, Judged>);
+struct Turns {
+    objects: BTreeMap<DocumentId, Judged>,
+    /// The longest pause before one that is refused is tried again.
+    latest: Duration,
+}
 
 /// One object, and not another of its name: that may be of another cluster behind the same address.
 #[derive(Debug)]
@@ -158,6 +169,8 @@ struct Judged {
     problems: Vec<Problem>,
     /// What the operator should mend before it can be written.
     refused: Option<String>,
+    /// For as long as it is refused.
+    backoff: Backoff,
 }
 
 impl Turns {
@@ -165,33 +178,43 @@ impl Turns {
         let place = |name: &str| place(name, view.fabric.nodes.get(name));
         let order = Order::new(place(node), nodes(&view.documents).map(place));
         let problems = verdict::by_object(&view.fabric);
-        let mut turns = BTreeMap::new();
+        let mut objects = BTreeMap::new();
         for (id, document) in view.documents.iter().filter(|(id, _)| plural(&id.kind).is_some()) {
             let Some(of) = verdict::object_of(&id.kind, &id.name) else { continue };
             let document = document.value();
             let problems = problems.get(&of).map(Vec::as_slice).unwrap_or_default();
             let verdict = Verdict::of(generation(&document), problems);
             let uid = uid(&document).map(str::to_owned);
-            let before = self.0.remove(id).filter(|before| before.uid == uid);
-            let (before, refused) = before.map(|before| (before.turn, before.refused)).unzip();
+            let before = self.objects.remove(id).filter(|before| before.uid == uid);
+            let (mut before, refused, mut backoff) = match before {
+                Some(Judged { turn, refused, backoff, .. }) => (Some(turn), refused, backoff),
+                None => (None, None, Backoff::new(hash([node, &id.kind, &id.name]))),
+            };
+            let edited = before.as_mut().filter(|before| before.verdict.generation != verdict.generation);
+            if let Some(edited) = edited.filter(|_| backoff.has_failed()) {
+                // That may have mended it.
+                edited.due = None;
+                backoff.reset();
+            }
             let whose = whose(&of, view);
             let wait = || if whose.is_some() { FIRST } else { order.wait(&of) };
             let mut turn = Turn::look(before, verdict, Said::by(&document), now, wait);
             turn.due = turn.due.filter(|_| whose.is_none_or(|whose| whose == node));
-            let refused = refused.flatten().filter(|_| turn.due.is_some());
+            let refused = refused.filter(|_| turn.due.is_some());
             let problems = problems.iter().copied().cloned().collect();
-            turns.insert(id.clone(), Judged { uid, turn, problems, refused });
+            objects.insert(id.clone(), Judged { uid, turn, problems, refused, backoff });
         }
-        self.0 = turns;
+        self.objects = objects;
+        self.latest = latest(view.fabric.nodes.len());
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.0.values().filter_map(|judged| judged.turn.due).min()
+        self.objects.values().filter_map(|judged| judged.turn.due).min()
     }
 
     /// What the operator should mend, with verb and resource; of many objects the first says it.
     fn refused(&self) -> Option<String> {
-        self.0.values().find_map(|judged| judged.refused.clone())
+        self.objects.values().find_map(|judged| judged.refused.clone())
     }
 
     /// How many objects it was the turn of. One that the server will not have, or that an admission webhook forbids,
@@ -203,7 +226,7 @@ impl Turns {
         let mut looked_at = 0;
         let now = Instant::now();
         let is_due = |judged: &Judged| judged.turn.due.is_some_and(|due| due <= now);
-        for (id, judged) in self.0.iter_mut().filter(|(_, judged)| is_due(judged)) {
+        for (id, judged) in self.objects.iter_mut().filter(|(_, judged)| is_due(judged)) {
             let Some(plural) = plural(&id.kind) else { continue };
             let written = write(client, plural, &id.name, judged).await;
             let turn = &mut judged.turn;
@@ -213,6 +236,7 @@ impl Turns {
                         judged.problems.iter().for_each(|problem| teller.speak_of(problem));
                     }
                     (turn.said, turn.due, judged.refused) = (said, None, None);
+                    judged.backoff.reset();
                     looked_at += 1;
                 }
                 Err(
@@ -222,7 +246,11 @@ impl Turns {
                 ) => return Err(why),
                 Err(Failed { what, why }) => {
                     tracing::debug!(error = %why, what, name = %id.name, "a status is not as it should be yet");
-                    turn.due = Some(now + LATER);
+                    let pause = match &why {
+                        Refusal::Conflict => LATER,
+                        _ => judged.backoff.pause_between(LATER, self.latest),
+                    };
+                    turn.due = Some(now + pause);
                     judged.refused = why.for_operator(&what);
                 }
             }

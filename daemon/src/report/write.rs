@@ -148,12 +148,22 @@ impl Backoff {
 
     /// The pause before the next attempt: half of the whole to the whole of it.
     pub(crate) fn pause(&mut self) -> Duration {
-        let whole = SHORTEST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        self.pause_between(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+
+    /// The same with another first pause, and another longest one.
+    pub(crate) fn pause_between(&mut self, shortest: Duration, longest: Duration) -> Duration {
+        let whole = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures = self.failures.saturating_add(1);
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
         whole / 2 + whole.mul_f64((self.dice % 1000) as f64 / 2000.0)
+    }
+
+    /// Whether it did not go well the last time.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
     }
 
     /// It went well.

@@ -205,8 +205,8 @@ async fn a_conflict_is_read_again_and_a_refusal_is_told() {
     let refused = request(&server.client(), &path, Content::Merge(stale)).await.expect_err("it is behind");
     assert_eq!(refused, Refusal::Conflict);
     let turn = Turn { verdict, said: Said::by(&found), due: None };
-    let mut judged =
-        Judged { uid: Some("of another cluster".to_owned()), turn, problems: Vec::new(), refused: None };
+    let (uid_of_another, backoff) = (Some("of another cluster".to_owned()), Backoff::new(1));
+    let mut judged = Judged { uid: uid_of_another, turn, problems: Vec::new(), refused: None, backoff };
     let other = write(&server.client(), "bgpfilters", "a", &judged).await;
     assert!(matches!(other, Err(Failed { why: Refusal::Conflict, .. })), "another object of that name");
     assert_eq!(
@@ -243,6 +243,26 @@ async fn what_is_forbidden_of_one_object_keeps_no_other_waiting() {
     cluster.server.faults().clear();
     cluster.go_on(120, |_| Vec::new()).await;
     assert!(cluster.troubles[0].borrow().is_empty());
+}
+
+/// All nodes of a large cluster are refused for each object.
+#[tokio::test(start_paused = true)]
+async fn where_a_right_is_missing_all_nodes_together_ask_about_once_a_second() {
+    const HOURS: usize = 4;
+    let server = server(1000);
+    filter(&server, "a", "Reject");
+    server.forget_requests();
+    server.faults().set(Fault::Refuse { verb: "patch", resource: "bgpfilters/status" });
+    let cluster = Cluster::start(server, 3);
+    cluster.go_on(HOURS as u64 * 3600, |_| Vec::new()).await;
+    let most = 3 * (HOURS * 3600 / 500 + 5);
+    assert!((3..most).contains(&writes(&cluster.server)), "{} in four hours", writes(&cluster.server));
+    // An edit may mend it, and is not waited for so long.
+    cluster.server.faults().clear();
+    filter(&cluster.server, "a", "Accept");
+    cluster.go_on(75, |_| Vec::new()).await;
+    assert_eq!(conditions(&cluster.server, "a").len(), 3);
+    assert_eq!(cluster.troubles.iter().filter(|told| !told.borrow().is_empty()).count(), 0);
 }
 
 /// A node that cannot know what is wrong with the peers of another never says that nothing is.
