@@ -42,6 +42,7 @@ use self::node::{Keeper, Life, OwnNode};
 use self::recorder::{Recorder, Teller};
 use self::words::{Api, Sessions};
 use crate::args::Switch;
+use crate::intent::Intent;
 use crate::objects::Problem;
 use crate::policy::Policy;
 use crate::problems::Origin;
@@ -85,6 +86,8 @@ pub struct Report {
 struct On {
     teller: Teller,
     sessions: Sessions,
+    /// What `sessions` are of.
+    intent: Option<Arc<Intent>>,
     peer_changed: watch::Sender<()>,
     troubles: watch::Receiver<BTreeMap<&'static str, Problem>>,
     state: watch::Receiver<State>,
@@ -133,6 +136,7 @@ impl Report {
             on: Some(On {
                 teller,
                 sessions: Sessions::default(),
+                intent: None,
                 peer_changed,
                 troubles: seen,
                 state,
@@ -152,9 +156,9 @@ impl Report {
     pub fn session(&mut self, peer: &PeerStatus, state: PeerState) {
         let Some(on) = &mut self.on else { return };
         on.peer_changed.send_replace(());
-        let intent = on.state.borrow().intent.clone();
+        on.look_at_peers();
         let no_mesh = BTreeMap::new();
-        let mesh = intent.as_ref().map_or(&no_mesh, |intent| &intent.mesh);
+        let mesh = on.intent.as_ref().map_or(&no_mesh, |intent| &intent.mesh);
         if let Some(happening) = on.sessions.changed(peer, state, mesh) {
             on.teller.tell(happening);
         }
@@ -174,12 +178,15 @@ impl Report {
 
     /// Waits until other things are refused by the server. Cancel-safe.
     pub async fn changed(&mut self) {
-        match &mut self.on {
-            Some(on) => match on.troubles.changed().await {
-                Ok(()) => {}
-                Err(_) => pending().await,
-            },
-            None => pending().await,
+        let Some(on) = &mut self.on else { return pending().await };
+        loop {
+            let other_peers = on.state.wait_for(|state| !is_same(&state.intent, &on.intent));
+            // Both branches are cancel-safe: watches.
+            tokio::select! {
+                changed = on.troubles.changed() => return if changed.is_err() { pending().await },
+                is_there = async { other_peers.await.is_ok() } => if !is_there { pending().await },
+            }
+            on.look_at_peers();
         }
     }
 
@@ -189,6 +196,25 @@ impl Report {
             self.on.iter().flat_map(|on| on.troubles.borrow().values().cloned().collect::<Vec<_>>());
         troubles.collect()
     }
+}
+
+impl On {
+    /// Nodes that are gone have no sessions.
+    fn look_at_peers(&mut self) {
+        let intent = self.state.borrow().intent.clone();
+        if is_same(&intent, &self.intent) {
+            return;
+        }
+        self.intent = intent;
+        if let Some(happening) = self.intent.as_ref().and_then(|intent| self.sessions.look(intent)) {
+            self.teller.tell(happening);
+        }
+    }
+}
+
+/// One that is held cannot have its place in memory taken by another.
+fn is_same(one: &Option<Arc<Intent>>, other: &Option<Arc<Intent>>) -> bool {
+    one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
 }
 
 /// What the server refuses, by who asked.

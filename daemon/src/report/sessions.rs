@@ -26,9 +26,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::plan::{Next, Plan, Request};
-use super::Troubles;
 use super::node::OwnNode;
 use super::write::{Backoff, Content, Refusal, at, hash, request};
+use super::{Troubles, is_same};
 use crate::intent::Intent;
 use crate::kinds::API_VERSION;
 use crate::source::Views;
@@ -148,8 +148,7 @@ impl Sessions {
     }
 }
 
-/// What peers there are, as far as the daemon's state says. An intent that is held here cannot have its place in memory
-/// taken by another.
+/// What peers there are, as far as the daemon's state says.
 #[derive(Debug, Clone)]
 struct Basis {
     has_speaker: bool,
@@ -162,12 +161,7 @@ impl Basis {
     }
 
     fn is_of(&self, state: &State) -> bool {
-        let is_same = match (&self.intent, &state.intent) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (None, None) => true,
-            _ => false,
-        };
-        is_same && self.has_speaker == state.speaker.is_some()
+        is_same(&self.intent, &state.intent) && self.has_speaker == state.speaker.is_some()
     }
 }
 

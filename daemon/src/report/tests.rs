@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::events::{About, Severity};
+use super::sessions::plan::tests::peers;
 use super::write::{Content, request};
 use super::*;
 use crate::objects::{Kind, ObjectRef};
@@ -531,6 +532,62 @@ async fn what_all_nodes_see_is_one_event() {
     assert_eq!(events[0]["regarding"]["apiVersion"], "cambric.dev/v1alpha1");
     let asked = server.requests().iter().filter(|request| request.resource == "events").count();
     assert_eq!(asked, 3, "three nodes speak of it");
+}
+
+/// Who is a node of the mesh.
+#[derive(PartialEq)]
+enum Mesh {
+    OfNone,
+    OfAll,
+}
+
+/// To have these peers.
+fn intent(peers: &[PeerStatus], mesh: Mesh) -> Option<Arc<Intent>> {
+    let mut objects = crate::objects::Objects::default();
+    let says = crate::objects::Node::default();
+    objects.nodes.insert("n1".to_owned(), crate::objects::Shown { place: "Node n1".to_owned(), says });
+    let mut intent = crate::intent::intent(&objects, "n1", &[]).expect("node is known");
+    let nodes = peers.iter().filter(|_| mesh == Mesh::OfAll);
+    intent.mesh = nodes.map(|peer| (peer.address, peer.config.name.clone())).collect();
+    intent.wanted.peers = peers.iter().map(|peer| (peer.address, peer.config.clone())).collect();
+    Some(Arc::new(intent))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_configured_anew_and_never_comes_up_does_not_go_down() {
+    let server = server_with(json!([]));
+    let mut rig = Rig::start(&server, Life::Adopted, Switch::On);
+    let tor = peers(&["tor"]);
+    rig.state.send_modify(|state| state.intent = intent(&tor, Mesh::OfNone));
+    rig.report.session(&tor[0], PeerState::Established);
+    for peers in [&[], &tor[..]] {
+        rig.state.send_modify(|state| state.intent = intent(peers, Mesh::OfNone));
+        tokio::time::timeout(Duration::from_secs(60), rig.report.changed()).await.expect_err("no problem");
+    }
+    rig.report.session(&tor[0], PeerState::Active);
+    a_while().await;
+    let reasons: Vec<Value> = rig.events().into_iter().map(|mut event| event["reason"].take()).collect();
+    assert_eq!(reasons, ["SessionUp"]);
+}
+
+/// Their sessions are gone with them, and nobody says that any of these came up.
+#[tokio::test(start_paused = true)]
+async fn a_large_mesh_is_well_again_when_the_nodes_that_were_down_are_deleted() {
+    let server = server_with(json!([]));
+    let mut rig = Rig::start(&server, Life::Adopted, Switch::On);
+    let names: Vec<String> = (0..200).map(|at| format!("m{at}")).collect();
+    let peers = peers(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.state.send_modify(|state| state.intent = intent(&peers, Mesh::OfAll));
+    peers.iter().for_each(|peer| rig.report.session(peer, PeerState::Established));
+    peers[..30].iter().for_each(|peer| rig.report.session(peer, PeerState::Active));
+    a_while().await;
+    rig.state.send_modify(|state| state.intent = intent(&peers[30..], Mesh::OfAll));
+    tokio::time::timeout(Duration::from_secs(60), rig.report.changed()).await.expect_err("no problem");
+    a_while().await;
+    let notes: Vec<Value> = rig.events().into_iter().map(|mut event| event["note"].take()).collect();
+    let says = |note: &str| notes.iter().any(|told| told == note);
+    assert!(says("20 of 200 BGP sessions of the mesh are down: m0, m1, m2, ..."), "{notes:?}");
+    assert!(says("BGP sessions of the mesh are up again: 0 of 170 are down"), "{notes:?}");
 }
 
 /// What all nodes see at once, and want to tell when the server is back.

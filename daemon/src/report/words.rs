@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::events::{About, Happening, Severity};
 use super::node::OwnNode;
 use super::sessions::plan::LARGEST_MESH;
+use crate::intent::Intent;
 use crate::objects::{FoundBy, Kind, Problem, Reason};
 
 /// A server that was away for less is not spoken of: watches are cut now and then.
@@ -41,6 +42,16 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    /// There are these peers now: what was known of others is forgotten. To be called whenever they have become others.
+    pub(super) fn look(&mut self, intent: &Intent) -> Option<Happening> {
+        self.up.retain(|address| intent.wanted.peers.contains_key(address));
+        if intent.mesh.len() <= LARGEST_MESH {
+            self.mesh = LargeMesh::default();
+            return None;
+        }
+        self.mesh.look(&intent.mesh)
+    }
+
     /// Attempts that fail are no news: a session has to have been there. `mesh` are the peers that are other nodes, with
     /// their names: of many of them none is told of by itself.
     pub(super) fn changed(
@@ -79,7 +90,6 @@ struct LargeMesh {
 }
 
 impl LargeMesh {
-    /// Told when a tenth is down, again when twice as many are, and when it is less than a twentieth.
     fn changed(
         &mut self,
         address: IpAddr,
@@ -91,12 +101,19 @@ impl LargeMesh {
         } else {
             self.down.insert(address);
         }
+        self.news(mesh)
+    }
+
+    /// Nodes that are gone are not down.
+    fn look(&mut self, mesh: &BTreeMap<IpAddr, String>) -> Option<Happening> {
+        self.down.retain(|address| mesh.contains_key(address));
+        self.news(mesh)
+    }
+
+    /// Told when a tenth is down, again when twice as many are, and when it is less than a twentieth.
+    fn news(&mut self, mesh: &BTreeMap<IpAddr, String>) -> Option<Happening> {
         let (all, tenth) = (mesh.len(), mesh.len().div_ceil(10));
         let next = tenth.max(self.told.saturating_mul(2));
-        if self.down.len() >= next {
-            // Nodes that are gone are not down.
-            self.down.retain(|address| mesh.contains_key(address));
-        }
         let down = self.down.len();
         if down >= next {
             self.told = down;

@@ -373,4 +373,4 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::report) mod tests;

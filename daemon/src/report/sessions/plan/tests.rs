@@ -9,7 +9,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Peers that were just configured.
-pub(in super::super) fn peers(names: &[&str]) -> Vec<PeerStatus> {
+pub(in crate::report) fn peers(names: &[&str]) -> Vec<PeerStatus> {
     let asn = |number| Asn::new(number).expect("AS");
     let id = RouterId::new(1).expect("identifier");
     let mut wanted = Wanted::new(RouterConfig::new(asn(64512), id));
