@@ -43,7 +43,7 @@ use self::recorder::{Recorder, Teller};
 use self::words::{Api, Sessions};
 use crate::args::Switch;
 use crate::intent::Intent;
-use crate::objects::Problem;
+use crate::objects::{FoundBy, Problem};
 use crate::policy::Policy;
 use crate::problems::Origin;
 use crate::source::Views;
@@ -164,12 +164,14 @@ impl Report {
         }
     }
 
-    /// These problems are new.
+    /// These problems are new. What is wrong with the source all nodes find at the same time, but for what is this node's
+    /// alone: its configuration, and its disk.
     pub fn found<'a>(&self, origin: Origin, problems: impl IntoIterator<Item = &'a Problem>) {
         if let Some(on) = &self.on {
             for problem in problems {
+                let is_of_all = problem.of.is_none() && problem.found_by == FoundBy::EveryNode;
                 match origin {
-                    Origin::Source if problem.of.is_none() => on.teller.tell_in_turn(words::source(problem)),
+                    Origin::Source if is_of_all => on.teller.tell_in_turn(words::source(problem)),
                     _ => on.teller.tell(words::problem(problem, on.teller.node())),
                 }
             }

@@ -590,6 +590,33 @@ async fn a_large_mesh_is_well_again_when_the_nodes_that_were_down_are_deleted() 
     assert!(says("BGP sessions of the mesh are up again: 0 of 170 are down"), "{notes:?}");
 }
 
+/// Others have another configuration, and another disk.
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_the_source_of_this_node_alone_is_told_at_once_and_in_its_own_words() {
+    let server = server_with(json!([]));
+    for name in 2..=2000 {
+        server.put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("n{name}") } }));
+    }
+    let rig = Rig::start(&server, Life::Adopted, Switch::On);
+    let health = cambric_kube::Health {
+        configuration: Some("/etc/kubeconfig: is no kubeconfig".to_owned()),
+        journal: vec!["/run/cambric/snapshot: no space left on device".to_owned()],
+        ..cambric_kube::Health::default()
+    };
+    let problems = crate::source::kube::problems(&health, SystemTime::now());
+    rig.report.found(Origin::Source, &problems);
+    sleep(Duration::from_secs(5)).await;
+    let mut notes: Vec<Value> = rig.events().into_iter().map(|mut event| event["note"].take()).collect();
+    notes.sort_by_key(Value::to_string);
+    assert_eq!(
+        notes,
+        [
+            "configuration: /etc/kubeconfig: is no kubeconfig; the one before it stays in use",
+            "snapshot of the cluster: /run/cambric/snapshot: no space left on device",
+        ]
+    );
+}
+
 /// What all nodes see at once, and want to tell when the server is back.
 #[tokio::test(start_paused = true)]
 async fn after_an_outage_the_nodes_of_a_large_cluster_tell_one_after_the_other() {

@@ -210,7 +210,7 @@ pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
     }));
     problems.extend(health.configuration.iter().map(|what| {
         let problem = Problem::new("configuration", what.clone()).and("the one before it stays in use");
-        problem.because(Reason::Unreadable)
+        problem.because(Reason::Unreadable).found_here()
     }));
     for (name, kind) in &health.kinds {
         let place = || format!("{place}: {name}");
@@ -234,7 +234,8 @@ pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
             }
         }));
     }
-    problems.extend(health.journal.iter().map(|what| Problem::new("snapshot of the cluster", what.clone())));
+    let of_disk = |what: &String| Problem::new("snapshot of the cluster", what.clone()).found_here();
+    problems.extend(health.journal.iter().map(of_disk));
     problems
 }
 
@@ -245,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::intent::intent;
+    use crate::objects::FoundBy;
 
     fn picture(unseen: &str) -> Picture {
         let mut picture = Picture::default();
@@ -304,7 +306,9 @@ mod tests {
     fn a_configuration_that_is_not_in_use_is_told_at_once() {
         let configuration = Some("/etc/kubeconfig: is no kubeconfig".to_owned());
         let health = Health { configuration, ..Health::default() };
-        let told: Vec<String> = problems(&health, SystemTime::now()).iter().map(Problem::to_string).collect();
+        let found = problems(&health, SystemTime::now());
+        assert!(found.iter().all(|problem| problem.found_by == FoundBy::ThisNode), "{found:?}");
+        let told: Vec<String> = found.iter().map(Problem::to_string).collect();
         let wanted = "configuration: /etc/kubeconfig: is no kubeconfig; the one before it stays in use";
         assert_eq!(told, [wanted]);
     }
