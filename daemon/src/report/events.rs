@@ -189,7 +189,7 @@ impl Events {
         self.note_for_later(now, happening, Duration::ZERO);
     }
 
-    /// It has happened, and is told for the first time after `wait`.
+    /// It has happened, and is told after `wait`, and so is each count of it.
     pub(crate) fn note_for_later(&mut self, now: Moment, happening: Happening, wait: Duration) {
         let Happening { about, severity, reason, action, subject, mut note } = happening;
         shorten(&mut note, MOST_NOTE_OCTETS);
@@ -198,7 +198,7 @@ impl Events {
         if let Some(series) = self.series.get_mut(&key)
             && now.steady.saturating_duration_since(series.last_seen) < SERIES
         {
-            series.again(now, new);
+            series.again(now, new, wait);
             return;
         }
         self.forget(now.steady);
@@ -339,7 +339,7 @@ impl Series {
         Series { new, told: None, last_seen: now, due: Some(now), last_written: None }
     }
 
-    fn again(&mut self, now: Moment, new: New) {
+    fn again(&mut self, now: Moment, new: New, wait: Duration) {
         self.last_seen = now.steady;
         if new.note == self.new.note {
             self.new.count = self.new.count.saturating_add(1);
@@ -351,7 +351,7 @@ impl Series {
             let count = self.new.count.saturating_add(1);
             self.new = New { count, first: self.new.first, ..new };
         }
-        self.schedule(now.steady);
+        self.schedule(now.steady + wait);
     }
 
     fn due(&self, again_from: Instant) -> Option<Instant> {
@@ -359,11 +359,12 @@ impl Series {
         Some(if self.last_written.is_some() { due.max(again_from) } else { due })
     }
 
-    fn schedule(&mut self, now: Instant) {
+    /// What the server has not been told is told then, or later.
+    fn schedule(&mut self, from: Instant) {
         if self.told.as_ref().is_some_and(|(_, count)| *count == self.new.count) {
             self.due = None;
         } else if self.due.is_none() {
-            self.due = Some(self.last_written.map_or(now, |at| at + BETWEEN_COUNTS).max(now));
+            self.due = Some(self.last_written.map_or(from, |at| at + BETWEEN_COUNTS).max(from));
         }
     }
 }
@@ -508,6 +509,19 @@ mod tests {
         assert_eq!(rig.words(), [""; 0]);
         rig.pass(2 * SECOND);
         assert_eq!(rig.words(), ["Unreadable refused x2"]);
+    }
+
+    #[test]
+    fn what_is_told_later_and_happens_again_is_counted_later_too() {
+        let mut rig = Rig::new();
+        let unreadable = || happening("Unreadable", "source", "refused");
+        rig.events.note_for_later(rig.now, unreadable(), 100 * SECOND);
+        rig.pass(300 * SECOND);
+        rig.events.note_for_later(rig.now, unreadable(), 100 * SECOND);
+        rig.pass(99 * SECOND);
+        assert_eq!(rig.words(), ["Unreadable refused"], "others count first");
+        rig.pass(2 * SECOND);
+        assert_eq!(rig.words(), ["Unreadable refused", "event-0 x2"]);
     }
 
     #[test]
