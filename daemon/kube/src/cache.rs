@@ -143,9 +143,11 @@ impl<T: Clone + PartialEq> Cache<T> {
         self.is_shown
     }
 
-    /// What was seen counts no longer: the next list is believed, whatever its version. Objects stay until then.
+    /// What was seen counts no longer: the next list that begins is believed, whatever its version. Objects stay until
+    /// then, and what a list or a watch still tells that is under way changes nothing.
     pub(crate) fn give_history_up(&mut self) {
         (self.version, self.seen, self.newest, self.older) = (None, None, None, None);
+        self.listing = None;
     }
 
     /// There is no such kind: nothing of it is left.
@@ -164,13 +166,11 @@ impl<T: Clone + PartialEq> Cache<T> {
     /// The list shows an object. What is newer by its own version is taken at once, wherever it is from; what is not
     /// waits for the end of the list, which says how old the list is.
     pub(crate) fn show(&mut self, key: Key, found: Known<T>) -> Option<Change<T>> {
-        self.note_shown(key.clone());
-        if let Some(listing) = &mut self.listing {
-            // A stream may show it once more after it has changed.
-            listing.held.remove(&key);
-        }
-        let seen = self.listing.as_ref().and_then(|listing| listing.seen.as_ref());
-        let is_sure = match (self.objects.get(&key), seen) {
+        let listing = self.listing.as_mut()?;
+        listing.shown.insert(key.clone());
+        // A stream may show it once more after it has changed.
+        listing.held.remove(&key);
+        let is_sure = match (self.objects.get(&key), &listing.seen) {
             // What is known counts no longer, and goes at the end: until then nothing is mixed with it. After a restored
             // backup an equal version may say something else.
             (_, None) => !self.is_shown,
@@ -181,15 +181,15 @@ impl<T: Clone + PartialEq> Cache<T> {
         if is_sure {
             return self.take(key, found);
         }
-        if let Some(listing) = &mut self.listing {
-            listing.held.insert(key, found);
-        }
+        listing.held.insert(key, found);
         None
     }
 
     /// The list shows an object that cannot be read: it counts as before.
     pub(crate) fn show_unreadable(&mut self, key: Key) {
-        self.note_shown(key);
+        if let Some(listing) = &mut self.listing {
+            listing.shown.insert(key);
+        }
     }
 
     /// Since the list began an object has gone, with the version of that.
@@ -235,12 +235,13 @@ impl<T: Clone + PartialEq> Cache<T> {
 
     /// A watch from what is known tells something.
     pub(crate) fn handle(&mut self, event: Event<T>) -> Option<Change<T>> {
+        let known_until = self.version.as_ref()?;
         match event {
             Event::Shows(key, found) => {
                 let version = found.version.clone();
                 let is_news = match self.objects.get(&key) {
                     // Of an object that is not known only what is not older than all that is known: others are gone.
-                    None => self.version.as_ref().is_none_or(|known| !version.is_older_than(known)),
+                    None => !version.is_older_than(known_until),
                     Some(known) => version != known.version && !version.is_older_than(&known.version),
                 };
                 self.reach(version);
@@ -266,12 +267,6 @@ impl<T: Clone + PartialEq> Cache<T> {
     fn reach(&mut self, version: Version) {
         for highest in [&mut self.version, &mut self.seen] {
             raise(highest, &version);
-        }
-    }
-
-    fn note_shown(&mut self, key: Key) {
-        if let Some(listing) = &mut self.listing {
-            listing.shown.insert(key);
         }
     }
 

@@ -231,6 +231,21 @@ fn after_history_was_given_up_nothing_is_taken_before_the_end_of_the_list() {
     );
 }
 
+/// A watch or a list of the cluster before, which is not ended in the same instant.
+#[test]
+fn after_history_was_given_up_what_was_under_way_tells_nothing() {
+    let mut cache = two();
+    cache.begin_list();
+    cache.give_history_up();
+    let late = known("u3", 90, 100, 9);
+    assert_eq!(cache.show(key("c"), late.clone()), None);
+    assert_eq!(cache.handle(Event::Shows(key("c"), late)), None);
+    assert_eq!(cache.handle(Event::Gone(key("a"), Uid::new("u1"), Version::Number(91))), None);
+    assert_eq!(cache.handle(Event::Reached(Version::Number(92))), None);
+    let (changes, verdict) = list(&mut cache, &[("b", "u2", 2, 90, 7)], 4, Instant::now());
+    assert_eq!((changes, verdict), (vec!["b Some(7)".to_owned(), "a None".to_owned()], current(4)));
+}
+
 /// Another object of that name, which is deleted and made again while the list streams: only the last is newer than all.
 #[test]
 fn what_a_list_shows_later_of_an_object_counts() {
