@@ -200,7 +200,7 @@ impl Journal {
         }
         if node != self.node || kind != self.kind.name() {
             return self.unusable(format!(
-                "is of {kind}s as node {node} knew them, not of {}s and node {}",
+                "is of {kind} as node {node} knew it, not of {} and node {}",
                 self.kind, self.node
             ));
         }

@@ -151,7 +151,7 @@ fn what_is_of_another_node_or_kind_is_not_used_and_says_so() {
     let (_, Found::Unusable(what)) = Journal::read(folder.path(), "n2", Kind::Node) else {
         panic!("foreign")
     };
-    assert!(what.contains("Node.jsonl: is of Nodes as node n1 knew them"), "{what}");
+    assert!(what.contains("Node.jsonl: is of Node as node n1 knew it"), "{what}");
     fs::copy(journal.path(), folder.path().join("Pod.jsonl")).expect("own folder");
     let (mut journal, Found::Unusable(what)) = Journal::read(folder.path(), "n1", Kind::Pod) else {
         panic!("a Pod")
