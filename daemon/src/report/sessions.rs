@@ -195,7 +195,10 @@ async fn carry_out(
             Ok(answer) => plan.done(&request, &answer, Instant::now()),
             Err(why) => {
                 plan.failed(&request, &why);
-                let is_news = matches!((&request, &why), (Request::Delete(_), Refusal::NotFound));
+                let is_news = matches!(
+                    (&request, &why),
+                    (Request::Delete(_), Refusal::NotFound) | (Request::Create(_), Refusal::Conflict)
+                );
                 if !is_news {
                     return Err((what, why));
                 }
@@ -210,8 +213,13 @@ async fn serve(client: &Client, wanted: &Request, node: &str) -> (&'static str, 
         Request::List => {
             let label = name::label(node);
             // From the cache of the server, which may be behind: else the store reads the objects of all nodes for each
-            // daemon that starts. What it does not show is found when it is to be made (409).
+            // daemon that starts. What it does not show is found when it is to be made (409), or by a later list.
             let path = format!("{all}?labelSelector=cambric.dev%2Fnode%3D{label}&resourceVersion=0");
+            ("list bgpsessionstates.cambric.dev", path, Content::Read)
+        }
+        Request::Read(name) => {
+            // Not from the cache; and a list that has one at most needs no right to get.
+            let path = format!("{all}?fieldSelector=metadata.name%3D{name}");
             ("list bgpsessionstates.cambric.dev", path, Content::Read)
         }
         Request::Create(object) => {
@@ -228,7 +236,13 @@ async fn serve(client: &Client, wanted: &Request, node: &str) -> (&'static str, 
             ("delete bgpsessionstates.cambric.dev", format!("{all}/{name}"), Content::Delete)
         }
     };
-    (what, request(client, &path, content).await)
+    let answer = request(client, &path, content).await;
+    let is_gone = |answer: &Value| answer["items"].as_array().is_none_or(Vec::is_empty);
+    match wanted {
+        // Whoever had the name has just taken it away.
+        Request::Read(_) if answer.as_ref().is_ok_and(is_gone) => (what, Err(Refusal::Conflict)),
+        _ => (what, answer),
+    }
 }
 
 fn in_words(what: &str, why: &Refusal) -> Option<String> {

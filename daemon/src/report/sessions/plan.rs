@@ -8,7 +8,9 @@
 //!   session went down.
 //! - All of it comes out of one budget of 40 requests, and one more each second.
 //! - Sessions that a manifest names have an object each; those of a mesh only if it has at most fifty nodes.
-//! - What an earlier daemon left is found by one list, and goes if it is no session any more.
+//! - What an earlier daemon left is found by one list, and goes if it is no session any more. The list is allowed to be
+//!   behind: an object that is there when it is to be made is read, and kept if it is ours; and what should have gone is
+//!   looked for once more some minutes later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,7 +25,7 @@ use tokio::time::Instant;
 
 use super::super::budget::Budget;
 use super::super::conditions::verdict::shortened;
-use super::super::write::Refusal;
+use super::super::write::{Refusal, hash};
 use super::name;
 use crate::kinds::{API_VERSION, BGPSessionStateSpec, BGPSessionStateStatus, SessionPhase};
 
@@ -37,6 +39,8 @@ const BETWEEN_STATES: Duration = Duration::from_secs(10);
 /// Between two writes of one session of which only counts or the reason have changed, in a cluster of a thousand nodes or
 /// less.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(60);
+/// Between the first list of a run and another one: on each node another time between this and twice of it.
+const BETWEEN_LISTS: Duration = Duration::from_secs(300);
 /// The longest reason in octets.
 const MOST_REASON_OCTETS: usize = 500;
 
@@ -51,6 +55,8 @@ pub(crate) fn between_counts(nodes: usize) -> Duration {
 pub(crate) enum Request {
     /// All of this node.
     List,
+    /// The one of this name, as a list of at most one, of the newest state. A list without any is [`Refusal::Conflict`].
+    Read(String),
     /// A new one, without status: an API server takes none with it.
     Create(Value),
     /// A merge patch.
@@ -78,13 +84,23 @@ struct Session {
     since: Timestamp,
 }
 
+/// Whose object it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// This Node's.
+    Ours,
+    /// An earlier Node's of our name, or nobody can find it: it goes.
+    Foreign,
+    /// It has not been read.
+    Unknown,
+}
+
 /// An object as it is there.
 #[derive(Debug, Clone, PartialEq)]
 struct There {
     spec: Value,
     status: BGPSessionStateStatus,
-    /// It is of an earlier Node of our name, or cannot be told: it goes.
-    is_foreign: bool,
+    whose: Whose,
     /// When its spec was written last, if we did that.
     specified: Option<Instant>,
     /// When its status was written last, if we did that.
@@ -118,6 +134,8 @@ pub(crate) struct Plan {
     wanted: Option<BTreeMap<String, Session>>,
     /// `None`: nobody knows.
     there: Option<BTreeMap<String, There>>,
+    /// When what is there is listed once more.
+    list_again: Option<Instant>,
     between_counts: Duration,
     budget: Budget,
 }
@@ -129,6 +147,7 @@ impl Plan {
             owner: None,
             wanted: None,
             there: None,
+            list_again: None,
             between_counts: BETWEEN_COUNTS,
             budget: Budget::new(REQUESTS.0, REQUESTS.1, now),
         }
@@ -180,11 +199,18 @@ impl Plan {
     fn due(&self, now: Instant) -> Next {
         let (Some(wanted), Some(owner)) = (&self.wanted, &self.owner) else { return Next::Wait(None) };
         let Some(there) = &self.there else { return Next::Do(Request::List) };
-        let leftover = there.iter().find(|(name, there)| there.is_foreign || !wanted.contains_key(*name));
-        if let Some((name, _)) = leftover {
+        if self.list_again.is_some_and(|at| at <= now) {
+            return Next::Do(Request::List);
+        }
+        let is_leftover =
+            |name: &String, there: &There| there.whose == Whose::Foreign || !wanted.contains_key(name);
+        if let Some((name, _)) = there.iter().find(|(name, there)| is_leftover(name, there)) {
             return Next::Do(Request::Delete(name.clone()));
         }
-        let mut next: Option<Instant> = None;
+        if let Some((name, _)) = there.iter().find(|(_, there)| there.whose == Whose::Unknown) {
+            return Next::Do(Request::Read(name.clone()));
+        }
+        let mut next = self.list_again;
         for (name, session) in wanted {
             let Some(there) = there.get(name) else {
                 return Next::Do(Request::Create(session.object(name, owner)));
@@ -217,8 +243,10 @@ impl Plan {
         let there_of = |object: &Value, specified, written| There {
             spec: object["spec"].clone(),
             status: serde_json::from_value(object["status"].clone()).unwrap_or_default(),
-            is_foreign: object.pointer("/metadata/ownerReferences/0/uid").and_then(Value::as_str)
-                != Some(&owner),
+            whose: match object.pointer("/metadata/ownerReferences/0/uid") {
+                Some(uid) if *uid == owner => Whose::Ours,
+                _ => Whose::Foreign,
+            },
             specified,
             written,
         };
@@ -229,8 +257,30 @@ impl Plan {
                 let items = answer["items"].as_array().into_iter().flatten();
                 // Two nodes may have one label, if their names are long.
                 let own = items.filter(|item| item["spec"]["node"] == self.node.as_str());
-                self.there =
-                    Some(own.filter_map(|item| Some((name(item)?, there_of(item, None, None)))).collect());
+                let listed = own.filter_map(|item| Some((name(item)?, there_of(item, None, None))));
+                let mut listed: BTreeMap<String, There> = listed.collect();
+                match self.there.take() {
+                    // What was read or written since is newer than what a list says.
+                    Some(known) => {
+                        listed.extend(known);
+                        self.list_again = None;
+                    }
+                    None => {
+                        let share = (hash([self.node.as_str(), "list"]) % 1000) as f64 / 1000.0;
+                        self.list_again = Some(now + BETWEEN_LISTS.mul_f64(1.0 + share));
+                    }
+                }
+                self.there = Some(listed);
+            }
+            Request::Read(name) => {
+                let found = &answer["items"][0];
+                let mut there_now = there_of(found, None, None);
+                // What has another label no later daemon finds by a list.
+                let label = found.pointer("/metadata/labels/cambric.dev~1node").and_then(Value::as_str);
+                if found["spec"]["node"] != self.node.as_str() || label != Some(&name::label(&self.node)) {
+                    there_now.whose = Whose::Foreign;
+                }
+                self.there.as_mut().and_then(|there| there.insert(name.clone(), there_now));
             }
             Request::Create(_) | Request::Patch(..) => {
                 if let (Some(there), Some(name)) = (&mut self.there, name(answer)) {
@@ -257,21 +307,21 @@ impl Plan {
             (
                 Request::Patch(name, _) | Request::Status(name, _) | Request::Delete(name),
                 Refusal::NotFound,
-            ) => {
+            )
+            | (Request::Read(name), Refusal::Conflict) => {
                 self.there.as_mut().and_then(|there| there.remove(name));
             }
-            // One of this name is there that the list does not show, for its label or node is another: it is not ours,
-            // but nobody else may have the name.
+            // One of this name is there that the list does not show: the list was behind, or its label or node another.
             (Request::Create(object), Refusal::Conflict) => {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-                let foreign = There {
+                let unknown = There {
                     spec: Value::Null,
                     status: BGPSessionStateStatus::default(),
-                    is_foreign: true,
+                    whose: Whose::Unknown,
                     specified: None,
                     written: None,
                 };
-                self.there.as_mut().and_then(|there| there.insert(name.to_owned(), foreign));
+                self.there.as_mut().and_then(|there| there.insert(name.to_owned(), unknown));
             }
             _ => {}
         }

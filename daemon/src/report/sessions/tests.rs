@@ -82,6 +82,27 @@ async fn sessions_are_made_written_and_gone_with_few_requests() {
     assert_eq!(sessions(&server), [""; 0], "they go with their Node");
 }
 
+/// The first list may be behind.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_there_when_it_is_to_be_made_is_kept() {
+    let (server, owner) = server();
+    let client = server.client();
+    let peers = peers(&["tor"]);
+    let mut plan = Plan::new("n1", Instant::now());
+    look(&mut plan, &owner, &peers);
+    carry_out(&client, &steady().1, &mut plan, "n1").await.expect("served");
+    let before = server.list(API_VERSION, "BGPSessionState");
+
+    let mut another = Plan::new("n1", Instant::now());
+    look(&mut another, &owner, &peers);
+    another.done(&Request::List, &json!({"items": []}), Instant::now());
+    server.forget_requests();
+    carry_out(&client, &steady().1, &mut another, "n1").await.expect("served");
+    let verbs: Vec<String> = server.requests().iter().map(|request| request.verb.clone()).collect();
+    assert_eq!(verbs, ["create", "list"]);
+    assert_eq!(server.list(API_VERSION, "BGPSessionState"), before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_forbidden_is_told_with_verb_and_resource_and_done_later() {
     let (server, owner) = server();
