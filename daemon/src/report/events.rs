@@ -213,7 +213,14 @@ impl Events {
     /// When [`Events::poll_write`] may have something.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let series = self.series.values().filter_map(|series| series.due(self.again_from));
-        series.chain(self.withheld.values().filter_map(Withheld::due)).min()
+        let withheld = self.withheld.iter().filter(|(of, _)| self.is_last_told(of));
+        series.chain(withheld.filter_map(|(_, withheld)| withheld.due())).min()
+    }
+
+    /// Whether the last number of what was withheld is told, or gone.
+    fn is_last_told(&self, (about, reason): &(About, &'static str)) -> bool {
+        let key = Key { about: about.clone(), reason, subject: String::new() };
+        self.series.get(&key).is_none_or(|series| series.due.is_none())
     }
 
     /// What to write now. It stays due until [`Events::handle_outcome`] says how it ended.
@@ -672,6 +679,29 @@ mod tests {
         assert_eq!(rig.words(), ["SessionUp tor2 is up"], "others go on");
         rig.pass(BETWEEN_REFUSALS);
         assert_eq!(rig.words(), ["SessionUp tor2 is up", "SessionUp tor1 is up"]);
+    }
+
+    /// Or whoever waits for it would be busy until then.
+    #[test]
+    fn a_number_that_waits_for_another_one_that_is_forbidden_is_not_due() {
+        let mut rig = Rig::new();
+        for peer in 0..100 {
+            rig.note("SessionUp", &format!("n{peer}"), "it is up");
+        }
+        rig.pass(QUIET - SECOND);
+        rig.step(rig.now.steady + SECOND);
+        let (key, write) = rig.events.poll_write(rig.now).expect("the number");
+        assert!(key.subject.is_empty());
+        rig.step(rig.now.steady + BETWEEN_CLOSINGS / 2);
+        rig.events.handle_outcome(rig.now.steady, &key, &write, Outcome::Deferred);
+        for peer in 100..200 {
+            rig.note("SessionUp", &format!("n{peer}"), "it is up");
+        }
+        rig.step(rig.now.steady + BETWEEN_CLOSINGS * 3 / 4);
+        while let Some((key, write)) = rig.events.poll_write(rig.now) {
+            rig.events.handle_outcome(rig.now.steady, &key, &write, Outcome::Written("event".to_owned()));
+        }
+        assert!(rig.events.poll_timeout().is_none_or(|due| due > rig.now.steady));
     }
 
     #[test]
