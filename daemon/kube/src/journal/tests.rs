@@ -156,7 +156,7 @@ fn what_is_of_another_node_or_kind_is_not_used_and_says_so() {
     let (mut journal, Found::Unusable(what)) = Journal::read(folder.path(), "n1", Kind::Pod) else {
         panic!("a Pod")
     };
-    assert!(what.contains("not of Pods and node n1"), "{what}");
+    assert!(what.contains("not of Pod and node n1"), "{what}");
     journal.keep(&update(&objects, &[], 6)).expect("it is written anew");
 }
 
