@@ -183,7 +183,10 @@ fn a_switch_that_is_away_changes_neither(lab: &Lab, node: &Node) -> Result<()> {
 fn a_port_that_is_taken_is_told_and_tried_again(node: &Node) -> Result<()> {
     node.kill(CAMBRICD, Signal::SIGTERM)?;
     poll::until("the daemon to end", LIMIT, || node.daemon_pid(CAMBRICD).is_none())?;
-    let other = node.in_netns(|| TcpListener::bind((Ipv4Addr::LOCALHOST, METRICS)))??;
+    // A process that ends has no name any more before its sockets are closed (kernel/exit.c).
+    let other = poll::until_some("the port to be free", LIMIT, || {
+        Ok(node.in_netns(|| TcpListener::bind((Ipv4Addr::LOCALHOST, METRICS)))?.ok())
+    })?;
     node.start()?;
     let problem = poll::until_some("a problem that names flag and address", LIMIT, || {
         // It may not listen yet.
