@@ -3,7 +3,7 @@
 //! A cluster of 100 000 pods has some hundred thousand labels of which most say the same: one copy of each makes the
 //! difference between a hundred megabytes and ten. What is kept here has no meaning of its own and no effect but that on
 //! memory, so one shelf serves the whole process: readers of objects need not be handed one. What nobody else holds
-//! any more goes when a shelf has grown to twice what was in use.
+//! any more goes when a shelf has grown to an eighth more than what was in use.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -44,7 +44,7 @@ impl<T: ?Sized + Eq + Hash> Shelf<T> {
         if kept.all.len() >= kept.sweep_at {
             // Nobody can take what only the shelf holds while it is locked.
             kept.all.retain(|value| Arc::strong_count(value) > 1);
-            kept.sweep_at = FEW.max(2 * kept.all.len());
+            kept.sweep_at = FEW.max(kept.all.len() + kept.all.len() / 8);
             let room = kept.sweep_at;
             kept.all.shrink_to(room);
         }
