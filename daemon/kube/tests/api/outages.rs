@@ -221,28 +221,37 @@ async fn a_client_that_is_throttled_again_and_again_asks_ever_more_seldom() {
     follows.until_watching().await;
 }
 
+/// Of 2202 pods, and without streams: their list is five pages.
+fn server_of_pages() -> ApiServer {
+    let server = server();
+    for number in 0..2200 {
+        server.put(pod(&format!("p{number}"), "10.244.2.1"));
+    }
+    server.faults().set(Fault::StreamingLists(StreamingLists::Refused));
+    server
+}
+
+/// Of two pages of pods that are asked for, the second.
+fn is_second_page(request: &Request, asked: &AtomicUsize) -> bool {
+    let is_page = request.uri().to_string().contains("/api/v1/pods?limit=");
+    is_page && !asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+}
+
+async fn each_page_comes_once(follows: &mut Follows, server: &ApiServer, code: u16) {
+    let picture = follows.until_watching().await;
+    let listed = (picture.pods.len(), lists(server)["list pods"]);
+    assert_eq!(listed, (2202, 6), "{code}: one stream, five pages");
+}
+
 /// And no page that came is asked for again.
 #[tokio::test(start_paused = true)]
 async fn a_list_in_pages_goes_on_with_the_page_that_failed() {
     for code in [429, 500, 503] {
-        let (server, state) = (server(), state_dir());
-        for number in 0..2200 {
-            server.put(pod(&format!("p{number}"), "10.244.2.1"));
-        }
-        server.faults().set(Fault::StreamingLists(StreamingLists::Refused));
+        let (server, state) = (server_of_pages(), state_dir());
         let pages = AtomicUsize::new(0);
-        // Of two that are asked for, the second fails.
-        let proxy = move |request: &Request| {
-            let is_page = request.uri().to_string().contains("/api/v1/pods?limit=");
-            (is_page && !pages.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)).then_some(code)
-        };
+        let proxy = move |request: &Request| is_second_page(request, &pages).then_some(code);
         let mut follows = follow_through(&server, &state, Box::new(proxy));
-        let picture = follows.until_watching().await;
-        assert_eq!(
-            (picture.pods.len(), lists(&server)["list pods"]),
-            (2202, 6),
-            "{code}: one stream, five pages"
-        );
+        each_page_comes_once(&mut follows, &server, code).await;
     }
 }
 
@@ -254,17 +263,10 @@ async fn a_list_in_pages_goes_on_with_the_page_that_stalled() {
         "message": "Too large resource version: 9, current: 8",
     });
     for (code, text, stalls) in [(200, "{".to_owned(), true), (504, behind.to_string(), false)] {
-        let (server, state) = (server(), state_dir());
-        for number in 0..2200 {
-            server.put(pod(&format!("p{number}"), "10.244.2.1"));
-        }
-        server.faults().set(Fault::StreamingLists(StreamingLists::Refused));
+        let (server, state) = (server_of_pages(), state_dir());
         let (pages, behind) = (AtomicUsize::new(0), server.clone());
-        // Of two that are asked for, the second.
         let service = tower::service_fn(move |request: Request| {
-            let is_page = request.uri().to_string().contains("/api/v1/pods?limit=");
-            let is_meant = is_page && !pages.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
-            let (text, service) = (is_meant.then(|| text.clone()), behind.service());
+            let (text, service) = (is_second_page(&request, &pages).then(|| text.clone()), behind.service());
             async move {
                 let Some(text) = text else { return service.oneshot(request).await };
                 let end = async move { if stalls { std::future::pending().await } else { None } };
@@ -276,12 +278,7 @@ async fn a_list_in_pages_goes_on_with_the_page_that_stalled() {
         });
         let client = kube::Client::new(service, "default");
         let mut follows = follow_by(Kube::with_client(client, settings(&state)));
-        let picture = follows.until_watching().await;
-        assert_eq!(
-            (picture.pods.len(), lists(&server)["list pods"]),
-            (2202, 6),
-            "{code}: one stream, five pages"
-        );
+        each_page_comes_once(&mut follows, &server, code).await;
     }
 }
 
