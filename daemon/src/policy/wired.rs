@@ -134,11 +134,13 @@ impl Wired {
         strange.map(word).collect()
     }
 
-    /// Those of the changed that the plugin has told since: they may have been told before the changes were.
+    /// Those of the changed that the plugin has told since, as they are now: they may have been told before the changes
+    /// were.
     pub(crate) fn again(&self, changes: &[IfName]) -> Vec<Change> {
-        let placed = changes.iter().filter_map(|interface| Some((interface, self.placed.get(interface)?)));
+        let placed = changes.iter().filter(|interface| self.placed.contains_key(*interface));
         placed
-            .map(|(interface, (_, endpoint))| Change::Endpoint(interface.clone(), Some(endpoint.clone())))
+            .filter_map(|interface| Some((interface.clone(), Some(self.told.get(interface)?.clone()))))
+            .map(|(interface, endpoint)| Change::Endpoint(interface, endpoint))
             .collect()
     }
 }
@@ -277,6 +279,8 @@ mod tests {
         );
         let changes = wired.look(begun, [("cama".into(), wire(bare()))].into());
         assert_eq!(words(&changes), ["cama: default/a {10.244.1.1, fe80::1}"]);
+        let again = wired.again(&["cama".into()]);
+        assert_eq!(words(&again), ["cama: default/a {10.244.1.1, fe80::1}"], "nothing would tell it later");
     }
 
     #[test]
