@@ -10,7 +10,13 @@ LAB ?= containerlab/two-rack
 # The plugin is started for every pod: linked statically and at a fixed address it starts in half the time.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 
-.PHONY: help build release test lint unit topology demo bench crds tools tools-test tools-bench clean
+# Static binaries for images, in target/static/PROFILE: PROFILE=dev or release; ARCH=amd64 or arm64, this machine's unless said.
+PROFILE ?= dev
+HOST_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+ARCH ?= $(HOST_ARCH)
+STATIC_DIR = target/static/$(PROFILE)$(if $(filter-out $(HOST_ARCH),$(ARCH)),-$(ARCH))
+
+.PHONY: help build release static test lint unit topology demo bench crds tools tools-test tools-bench clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
@@ -20,6 +26,7 @@ help:
 	@echo '              CASE=path (or sets, compile, gate, memory) runs that one; ARGS=--help says what may be chosen'
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
+	@echo 'make static   cambricd, cambric and cambric-cni in target/static/dev, for an empty image; PROFILE=release ARCH=arm64'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
 	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
 
@@ -30,6 +37,18 @@ release:
 	$(CARGO) build --locked --release --workspace --exclude cambric-cni
 	RUSTFLAGS='$(STATIC)' $(CARGO) build --locked --release -p cambric-cni --target "$$(rustc -vV | sed -n 's/^host: //p')"
 	cp target/"$$(rustc -vV | sed -n 's/^host: //p')"/release/cambric-cni target/release/
+
+# Only the last step differs from a build for this machine: the libraries that are there are linked once more.
+# Another architecture needs its linker and C library (Debian: gcc-aarch64-linux-gnu) and Rust's own (rustup target add).
+static: triple = $(patsubst arm64,aarch64,$(patsubst amd64,x86_64,$(ARCH)))-unknown-linux-gnu
+static: cross = $(if $(filter-out $(HOST_ARCH),$(ARCH)),--target $(triple) --config target.$(triple).linker='"$(subst unknown-,,$(triple))-gcc"')
+static: out = target/$(if $(cross),$(triple)/)$(patsubst dev,debug,$(PROFILE))
+static:
+	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambricd --bin cambricd -- -C target-feature=+crt-static -C strip=symbols
+	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambric --bin cambric -- -C target-feature=+crt-static -C strip=symbols
+	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambric-cni --bin cambric-cni -- $(STATIC) -C strip=symbols
+	mkdir -p $(STATIC_DIR)
+	install $(out)/cambricd $(out)/cambric $(out)/cambric-cni $(STATIC_DIR)
 
 tools:
 	@./deploy/tools.sh demo
