@@ -12,7 +12,7 @@
 //!
 //! For tests: [`Lab`], [`Node`] and [`Pod`] run commands and closures inside, kill and start daemons, cut links;
 //! [`poll`] waits for a condition, [`flow`] counts the packets a fault costs, [`reach`] shows which source address a
-//! packet carried, [`capture`] looks at the packets of a link.
+//! packet carried, [`capture`] looks at the packets of a link, [`http`] asks for health and metrics.
 //!
 //! Deliberately not here: images (a node sees the host's files through an overlay), the management network, any kind
 //! but `linux` and `bridge`.
@@ -28,6 +28,7 @@ pub mod exposition;
 pub mod fabric;
 pub mod flow;
 pub mod frr;
+pub mod http;
 pub mod init;
 mod lab;
 pub mod links;
@@ -37,6 +38,7 @@ pub mod place;
 pub mod pods;
 pub mod poll;
 mod processes;
+pub mod promql;
 pub mod reach;
 pub mod state;
 

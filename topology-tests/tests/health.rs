@@ -17,12 +17,12 @@
 mod common;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use cambric_lab::exposition::Exposition;
+use anyhow::{Result, ensure};
+use cambric_lab::http::{self, ask, get};
 use cambric_lab::{Lab, Node, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -78,7 +78,7 @@ fn metrics_are_written_as_they_must_be(node: &Node) -> Result<()> {
     let answer = get(node, METRICS, "/metrics")?;
     let head = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
     ensure!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(head), "{answer}");
-    let read = scrape(node)?;
+    let read = http::metrics(node, METRICS)?;
     println!("{}", read.families().collect::<Vec<_>>().join(" "));
     let is = |name: &str, labels: &[(&str, &str)], expected: f64| {
         let value = read.value(name, labels);
@@ -145,7 +145,7 @@ fn silent_clients_keep_nobody_out(node: &Node) -> Result<()> {
     for _ in 0..20 {
         let answer = get(node, HEALTH, "/healthz")?;
         ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        scrape(node)?;
+        http::metrics(node, METRICS)?;
     }
     println!("20 probes and scrapes were answered beside {} silent clients", silent.len());
     Ok(())
@@ -171,7 +171,7 @@ fn a_switch_that_is_away_changes_neither(lab: &Lab, node: &Node) -> Result<()> {
     poll::until("the sessions to be down", LIMIT, || established(node) == 0)?;
     let labels = [("peer", "f1"), ("address", "192.0.2.0")];
     poll::until("the metrics to say so", LIMIT, || {
-        scrape(node).is_ok_and(|read| {
+        http::metrics(node, METRICS).is_ok_and(|read| {
             read.value("cambric_bgp_session_up", &labels) == Some(0.0)
                 && read.value("cambric_bgp_session_flaps_total", &labels) == Some(1.0)
                 && read.value("cambric_bgp_sessions_lost_total", &[]) == Some(2.0)
@@ -201,44 +201,10 @@ fn a_port_that_is_taken_is_told_and_tried_again(node: &Node) -> Result<()> {
         get(node, HEALTH, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
     })?;
     drop(other);
-    poll::until("metrics on the port that is free again", LIMIT, || scrape(node).is_ok())?;
+    poll::until("metrics on the port that is free again", LIMIT, || http::metrics(node, METRICS).is_ok())?;
     poll::until("no such problem any more", LIMIT, || {
         status(node).is_ok_and(|status| !status["problems"].to_string().contains("--metrics-port"))
     })
-}
-
-fn get(node: &Node, port: u16, path: &str) -> Result<String> {
-    ask(node, port, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
-}
-
-/// The whole answer: the daemon closes behind it.
-fn ask(node: &Node, port: u16, request: &str) -> Result<String> {
-    let answer = node.in_netns(|| {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        // It may have been refused before it was said.
-        let _ = stream.write_all(request.as_bytes());
-        let mut answer = Vec::new();
-        let mut piece = [0; 4096];
-        loop {
-            match stream.read(&mut piece) {
-                Ok(0) => return Ok(answer),
-                Ok(count) => answer.extend_from_slice(&piece[..count]),
-                // The daemon does not read what it does not want, and resets: what it had to say has come.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !answer.is_empty() => {
-                    return Ok(answer);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    })?;
-    Ok(String::from_utf8(answer?)?)
-}
-
-fn scrape(node: &Node) -> Result<Exposition> {
-    let answer = get(node, METRICS, "/metrics")?;
-    let (_, text) = answer.split_once("\r\n\r\n").context("no body")?;
-    Exposition::read(text)
 }
 
 fn status(node: &Node) -> Result<Value> {

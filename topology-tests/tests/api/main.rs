@@ -1,6 +1,7 @@
 //! Nodes whose objects come from an API server: `containerlab/two-rack`, driven by a server instead of a folder.
 //!
 //! - `two_rack`  the same matrix as with the folder; pods and policies come by objects; what the server was asked;
+//! - `dashboard` each query of the Grafana dashboard beside the metrics that there are;
 //! - `outages`   the server is away, the daemon restarted meanwhile, answers what is old, torn, late or refused, is
 //!   replaced: packets lost at 1 kHz;
 //! - `node_life` nodes that come, go, change and contradict each other;
@@ -16,6 +17,7 @@ mod common;
 mod bad_input;
 mod clock;
 mod cluster;
+mod dashboard;
 #[path = "../policy/knock.rs"]
 mod knock;
 mod load;
@@ -37,6 +39,9 @@ use common::{Need, in_lab, machine_has};
 const LIMIT: Duration = Duration::from_secs(90);
 
 const CAMBRICD: &str = "cambricd";
+
+/// Where a daemon shows its metrics.
+const METRICS: u16 = 9179;
 
 /// Uplinks of a node of two-rack.
 const UPLINKS: usize = 2;

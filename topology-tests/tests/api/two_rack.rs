@@ -10,7 +10,7 @@ use cambric_lab::{Pod, fabric};
 
 use crate::cluster::{Cluster, NewPod};
 use crate::load::a2_from_a1;
-use crate::{UPLINKS, in_two_rack};
+use crate::{UPLINKS, dashboard, in_two_rack};
 
 /// An answer takes less than a millisecond; one that has not come by now does not.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
@@ -41,6 +41,7 @@ fn an_api_server_does_what_the_folder_does() {
             ensure!(wrong.is_empty() && asked > 500, "{wrong:#?}");
             a_policy_isolates(cluster, &pods)?;
             fabric::whole_and_spread(cluster.lab, UPLINKS, crate::LIMIT)?;
+            dashboard::asks_for_what_is_there(&cluster.node("n11")?)?;
             requests_are_few_and_writes_are_own(cluster)
         },
     );
