@@ -66,9 +66,7 @@ impl Prepared {
             server.install(&fs::read_to_string(&file)?);
             fs::remove_file(&file)?;
         }
-        for file in files(&deploy.join("rbac"))? {
-            server.authorize(&fs::read_to_string(&file)?);
-        }
+        server.authorize(&fs::read_to_string(deploy.join("base/rbac.yaml"))?);
         folder.write("manifests/kubeconfig", &kubeconfig());
         let lab_file =
             files(folder.path())?.into_iter().find(|path| path.extension().is_some_and(|e| e == "yml"));

@@ -16,7 +16,7 @@ fn server(nodes: usize) -> ApiServer {
     for text in crate::crds::files().expect("schemas").values() {
         server.install(text);
     }
-    server.authorize(include_str!("../../../../deploy/rbac/cambricd.yaml"));
+    server.authorize(include_str!("../../../../deploy/base/rbac.yaml"));
     for at in 0..nodes {
         let (metadata, ranges) = (json!({"name": format!("n{at}")}), json!(["10.1.0.0/24"]));
         server.put(

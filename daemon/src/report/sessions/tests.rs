@@ -22,7 +22,7 @@ fn server() -> (ApiServer, String) {
     for text in crate::crds::files().expect("schemas").values() {
         server.install(text);
     }
-    server.authorize(include_str!("../../../../deploy/rbac/cambricd.yaml"));
+    server.authorize(include_str!("../../../../deploy/base/rbac.yaml"));
     let node = server.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}));
     (server, node["metadata"]["uid"].as_str().expect("a uid").to_owned())
 }
