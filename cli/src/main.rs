@@ -7,12 +7,16 @@
 //!
 //! Exit codes: 0 done, 1 the daemon answered with an error, 2 the words make no command, 3 the daemon
 //! did not answer; of several lines the highest. A prompt ends with 0.
+//!
+//! A few things are done on the node itself, daemon or not: [`local`].
 #![forbid(unsafe_code)]
 
 mod client;
 mod command;
 mod history;
+mod install;
 mod interrupt;
+mod local;
 mod prompt;
 mod render;
 mod session;
@@ -25,6 +29,7 @@ use std::process::ExitCode;
 use cambric_api::DEFAULT_SOCKET;
 use clap::Parser;
 
+use crate::local::Local;
 use crate::session::{Next, Output, Session};
 
 /// Shows what the Cambric daemon of this node knows: peers, routes, and why.
@@ -32,6 +37,11 @@ use crate::session::{Next, Output, Session};
 /// Without a command: a prompt on a terminal, line by line from a pipe.
 #[derive(Debug, Parser)]
 #[command(name = "cambric", version, next_line_help = true, after_help = command::help(), after_long_help = command::help())]
+#[command(
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "On this node"
+)]
 struct Cli {
     /// Control socket of cambricd.
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -42,11 +52,15 @@ struct Cli {
     /// What to do; each word may be shortened while it stays unique.
     #[arg(value_name = "COMMAND")]
     words: Vec<String>,
+    #[command(subcommand)]
+    local: Option<Local>,
 }
 
 fn main() -> ExitCode {
-    let Cli { socket, output, words } = Cli::parse();
-    let outcome = if !words.is_empty() {
+    let Cli { socket, output, words, local } = Cli::parse();
+    let outcome = if let Some(local) = local {
+        local.run()
+    } else if !words.is_empty() {
         let (Next::Line(outcome) | Next::End(outcome)) = Session::new(socket, output).run_words(&words);
         outcome
     } else if io::stdin().is_terminal() && io::stdout().is_terminal() {

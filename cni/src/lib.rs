@@ -15,6 +15,8 @@
 //!                   result or error -> stdout
 //! ```
 //!
+//! Called by the name `loopback` it is another, smaller plugin: [`Role`], `loopback`.
+//!
 //! Served are ADD, DEL and VERSION for versions 0.3.1 to 1.1.0, and CHECK from 0.4.0. Not here: STATUS and GC (they
 //! answer with an error), the rules of policy, masquerading, delegation to other plugins.
 //!
@@ -29,6 +31,7 @@
 //! `/run/cambric/ipam` ([`lease`]), long names of pods under `/run/cambric/names`, their uids under
 //! `/run/cambric/uids`, and members of the daemon's sets that name such a link.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,6 +57,7 @@ mod del;
 mod gateway;
 mod kernel;
 mod long_names;
+mod loopback;
 mod netlink;
 mod netns;
 mod sysctl;
@@ -68,24 +72,40 @@ use error::CniError;
 use request::Request;
 use requests::{Command, Outcome};
 
+/// Which plugin was called: one binary plays both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The pods' network.
+    Pods,
+    /// Brings `lo` up.
+    Loopback,
+}
+
+impl Role {
+    /// By the path that was executed, the first argument of a process. Only the file name `loopback` is another role.
+    pub fn by_name(program: Option<&OsStr>) -> Role {
+        match program.and_then(|program| Path::new(program).file_name()) {
+            Some(name) if name == "loopback" => Role::Loopback,
+            _ => Role::Pods,
+        }
+    }
+}
+
 /// Serves one call: reads the request, does it, prints the answer.
 ///
 /// An error is printed on stdout as the specification's JSON object; stderr gets the about-line, and what should be
 /// known about a pod that was let in all the same.
 pub fn run(
+    role: Role,
     variable: &dyn Fn(&str) -> Option<String>,
     stdin: impl Read,
     mut stdout: impl Write,
     mut stderr: impl Write,
 ) -> ExitCode {
-    let begun = Instant::now();
-    let request = request::read(variable, stdin);
-    let counted = Counted::of(&request, variable);
-    let served = request.and_then(serve);
-    if let Some(counted) = counted {
-        let outcome = Outcome::of(served.as_ref().err().map(|error| error.code));
-        requests::count(&counted.run_dir, counted.command, outcome, begun.elapsed());
-    }
+    let served = match role {
+        Role::Pods => serve_counted(variable, stdin),
+        Role::Loopback => loopback::serve(variable, stdin),
+    };
     let answer = match served {
         Ok(Answer::About) => {
             return exit_code(writeln!(stderr, "{}", version::about()).is_ok());
@@ -106,6 +126,18 @@ pub fn run(
     let text = format!("{json:#}\n");
     let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     exit_code(answer.is_ok() && printed.is_ok())
+}
+
+fn serve_counted(variable: &dyn Fn(&str) -> Option<String>, stdin: impl Read) -> Result<Answer, CniError> {
+    let begun = Instant::now();
+    let request = request::read(variable, stdin);
+    let counted = Counted::of(&request, variable);
+    let served = request.and_then(serve);
+    if let Some(counted) = counted {
+        let outcome = Outcome::of(served.as_ref().err().map(|error| error.code));
+        requests::count(&counted.run_dir, counted.command, outcome, begun.elapsed());
+    }
+    served
 }
 
 /// What of a call is needed to count it.

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::error::{CniError, Code};
 use crate::request::OwnNetns;
@@ -46,6 +47,23 @@ impl Netns {
         Ok((this.dev(), this.ino()) == (own.dev(), own.ino()))
     }
 
+    /// Whether it is a namespace at all (`NSFS_MAGIC` of linux/magic.h), of whatever kind.
+    pub(crate) fn is_namespace(&self) -> io::Result<bool> {
+        Ok(fstatfs(&self.file)?.filesystem_type() == NSFS_MAGIC)
+    }
+
+    /// An error if it is the plugin's own and must not be.
+    pub(crate) fn refuse_own(&self, own_netns: OwnNetns) -> Result<(), CniError> {
+        let own = self.is_own().map_err(|error| invalid(&self.path, error))?;
+        if own && own_netns == OwnNetns::Refused {
+            return Err(invalid(
+                &self.path,
+                "it is the plugin's own; CNI_NETNS_OVERRIDE=1 would permit that",
+            ));
+        }
+        Ok(())
+    }
+
     /// Does something inside, and comes back. Other threads stay where they are.
     ///
     /// After an error the thread may still be inside: nothing more should be done on it.
@@ -62,10 +80,7 @@ impl Netns {
 /// Opens the namespace of a pod, which is the plugin's own only by permission.
 pub(crate) fn open_of_pod(path: &Path, own_netns: OwnNetns) -> Result<Netns, CniError> {
     let netns = Netns::open(path).map_err(|error| invalid(path, error))?;
-    let own = netns.is_own().map_err(|error| invalid(path, error))?;
-    if own && own_netns == OwnNetns::Refused {
-        return Err(invalid(path, "it is the plugin's own; CNI_NETNS_OVERRIDE=1 would permit that"));
-    }
+    netns.refuse_own(own_netns)?;
     Ok(netns)
 }
 

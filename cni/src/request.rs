@@ -18,7 +18,7 @@ const MAX_IFNAME: usize = 15;
 const MAX_UID: usize = 255;
 
 /// Reads a variable of the environment; empty counts as absent.
-type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What the runtime wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,7 @@ pub fn read(variable: Variable<'_>, stdin: impl Read) -> Result<Request, CniErro
         Some(command @ ("GC" | "STATUS")) => {
             Err(bad_environment(format!("CNI_COMMAND {command} is not implemented yet")))
         }
-        Some(command) => Err(bad_environment(format!("unknown CNI_COMMAND {command:?}"))),
+        Some(command) => Err(unknown_command(command)),
     }
 }
 
@@ -134,7 +134,7 @@ fn read_del(get: Variable<'_>, stdin: impl Read) -> Result<Del, CniError> {
     }
 }
 
-fn refuse_missing(get: Variable<'_>, required: &[&str]) -> Result<(), CniError> {
+pub(crate) fn refuse_missing(get: Variable<'_>, required: &[&str]) -> Result<(), CniError> {
     let missing: Vec<&str> = required.iter().copied().filter(|name| get(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -142,7 +142,7 @@ fn refuse_missing(get: Variable<'_>, required: &[&str]) -> Result<(), CniError> 
     Err(bad_environment(format!("required environment variables missing: {}", missing.join(", "))))
 }
 
-fn read_network(mut stdin: impl Read) -> Result<Network, CniError> {
+pub(crate) fn read_network(mut stdin: impl Read) -> Result<Network, CniError> {
     let mut document = Vec::new();
     stdin.read_to_end(&mut document).map_err(|error| {
         CniError::new(Code::Io, "cannot read the configuration from stdin").with_details(error)
@@ -151,6 +151,12 @@ fn read_network(mut stdin: impl Read) -> Result<Network, CniError> {
 }
 
 fn read_attachment(get: Variable<'_>, network: &Network) -> Result<Attachment, CniError> {
+    let holder = read_holder(get)?;
+    let (pod, uid) = read_pod(&get("CNI_ARGS").unwrap_or_default())?;
+    Ok(Attachment { holder, network: network.name.clone(), pod, uid })
+}
+
+pub(crate) fn read_holder(get: Variable<'_>) -> Result<Holder, CniError> {
     let container_id = get("CNI_CONTAINERID").unwrap_or_default();
     if container_id.len() > MAX_CONTAINER_ID || !is_identifier(&container_id) {
         let why = "must be 1 to 128 of A-Z a-z 0-9 _ . - and start with a letter or digit";
@@ -161,8 +167,7 @@ fn read_attachment(get: Variable<'_>, network: &Network) -> Result<Attachment, C
         let why = "must be 1 to 15 printable ASCII bytes without / : %, and neither . nor ..";
         return Err(bad_environment(format!("invalid CNI_IFNAME {ifname:?}")).with_details(why));
     }
-    let (pod, uid) = read_pod(&get("CNI_ARGS").unwrap_or_default())?;
-    Ok(Attachment { holder: Holder { container_id, ifname }, network: network.name.clone(), pod, uid })
+    Ok(Holder { container_id, ifname })
 }
 
 /// Takes the pod's name and uid out of `K=V;K=V`; refuses wishes that would be passed over in silence.
@@ -190,7 +195,7 @@ fn read_pod(args: &str) -> Result<(Option<String>, Option<String>), CniError> {
     Ok((is_told.then(|| format!("{namespace}/{name}")), is_uid.then(|| uid.to_owned())))
 }
 
-fn read_own_netns(get: Variable<'_>) -> OwnNetns {
+pub(crate) fn read_own_netns(get: Variable<'_>) -> OwnNetns {
     match get("CNI_NETNS_OVERRIDE").as_deref() {
         Some("1" | "true") => OwnNetns::Allowed,
         _ => OwnNetns::Refused,
@@ -202,6 +207,10 @@ fn is_ifname(name: &str) -> bool {
     (1..=MAX_IFNAME).contains(&name.len())
         && !matches!(name, "." | "..")
         && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
+}
+
+pub(crate) fn unknown_command(command: &str) -> CniError {
+    bad_environment(format!("unknown CNI_COMMAND {command:?}"))
 }
 
 fn bad_environment(msg: String) -> CniError {

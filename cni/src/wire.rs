@@ -366,20 +366,25 @@ fn permanent_neighbour(address: IpAddr, mac: Mac, index: u32, place: &str) -> Me
 }
 
 /// What a link message says about the up flag.
-enum LinkState {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkState {
     Up,
+    Down,
     AsIs,
 }
 
-fn ifinfo(index: u32, state: LinkState) -> [u8; IFINFO_BYTES] {
-    let flags = match state {
-        LinkState::Up => libc::IFF_UP as u32,
-        LinkState::AsIs => 0,
+/// The header of a link message. Index 0: the link is told by its name.
+pub(crate) fn ifinfo(index: u32, state: LinkState) -> [u8; IFINFO_BYTES] {
+    let up = libc::IFF_UP as u32;
+    let (flags, mask) = match state {
+        LinkState::Up => (up, up),
+        LinkState::Down => (0, up),
+        LinkState::AsIs => (0, 0),
     };
     let mut header = [0; IFINFO_BYTES];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&flags.to_ne_bytes()); // the mask: change nothing else
+    header[12..16].copy_from_slice(&mask.to_ne_bytes()); // nothing else changes
     header
 }
 

@@ -106,7 +106,8 @@ impl Host {
             ("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Call { environment, stdin: self.config().to_string() }
+        let binary = env!("CARGO_BIN_EXE_cambric-cni").into();
+        Call { binary, environment, stdin: self.config().to_string() }
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
@@ -200,6 +201,7 @@ impl Place for Pod {
 /// One call of the plugin, to be changed before it runs.
 #[derive(Clone)]
 pub(crate) struct Call {
+    binary: PathBuf,
     environment: Vec<(String, String)>,
     stdin: String,
 }
@@ -209,6 +211,11 @@ impl Call {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Another path to execute.
+    pub(crate) fn binary(self, binary: &Path) -> Call {
+        Call { binary: binary.to_owned(), ..self }
     }
 
     pub(crate) fn stdin(self, stdin: impl ToString) -> Call {
@@ -241,7 +248,7 @@ impl Call {
     }
 
     fn start(self) -> Child {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cambric-cni"))
+        let mut child = Command::new(self.binary)
             .env_clear()
             .envs(self.environment)
             .stdin(Stdio::piped())

@@ -11,5 +11,6 @@ mod gate;
 mod host_routes;
 mod input;
 mod leases;
+mod loopback;
 mod removal;
 mod traffic;
