@@ -8,9 +8,10 @@
 //! overrun it.
 //!
 //! Each listing has sockets of its own. Next hops and routes are listed step by step between other work
-//! (`dump`); links, addresses and neighbours by `rtnetlink`. That library has no next-hop messages and
+//! (`dump`), or at once where there is none (`blocking`); links, addresses and neighbours by `rtnetlink`. That library has no next-hop messages and
 //! sends one request at a time, hence the rest.
 
+mod blocking;
 mod dump;
 mod link;
 mod message;
@@ -42,6 +43,7 @@ use rtnetlink::RouteMessageBuilder;
 use socket2::{SockFilter, SockRef};
 
 pub(crate) use self::{
+    blocking::Blocking,
     dump::{Consistency, Dump, DumpStep, Found},
     next_hop::{KernelNextHop, NextHopContent},
     route::{KernelRoute, Table},

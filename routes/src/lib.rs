@@ -52,6 +52,8 @@
 //! stands is not touched, and what nobody wants stays until [`Routes::allow_sweep`]. [`Routes::kept`] says
 //! whether the kernel still holds what the last run left.
 //!
+//! [`cleanup`] removes all of it from a node that Cambric leaves: blocking, and without the task.
+//!
 //! # Deliberately not here
 //!
 //! BGP, other tables, weights, and a precomputed backup next hop (a route with one next hop is rewritten when
@@ -60,6 +62,8 @@
 //! group they point to is kept for them ([`Event::NextHopBorrowed`]).
 
 #![forbid(unsafe_code)]
+
+pub mod cleanup;
 
 mod config;
 mod contest;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR};
+use netlink_packet_core::{NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{error::Error, wanted::Family};
 
 /// "The dump was interrupted": what is listed changed meanwhile.
-const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// One object of a listing.
 #[derive(Debug)]
@@ -49,19 +49,27 @@ pub(crate) struct Dump {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Stage {
+pub(super) enum Stage {
     NextHops,
     Routes(Family),
 }
 
-const STAGES: [Stage; 3] = [Stage::NextHops, Stage::Routes(Family::Ipv4), Stage::Routes(Family::Ipv6)];
+pub(super) const STAGES: [Stage; 3] =
+    [Stage::NextHops, Stage::Routes(Family::Ipv4), Stage::Routes(Family::Ipv6)];
 
 impl Stage {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::NextHops => "next hops",
             Self::Routes(Family::Ipv4) => "ipv4 routes",
             Self::Routes(Family::Ipv6) => "ipv6 routes",
+        }
+    }
+
+    pub(super) fn encode(self, request: &mut Messages, sequence: u32) {
+        match self {
+            Self::NextHops => next_hop::encode_dump(request, sequence, NLM_F_DUMP),
+            Self::Routes(family) => route::encode_dump(request, sequence, NLM_F_DUMP, family),
         }
     }
 }
@@ -96,18 +104,11 @@ impl Dump {
             if header.flags & NLM_F_DUMP_INTR != 0 {
                 self.consistency = Consistency::Interrupted;
             }
-            match header.message_type {
-                RTM_NEWNEXTHOP => found.extend(next_hop::decode_next_hop(payload).map(Found::NextHop)),
-                RTM_NEWROUTE => found.extend(route::decode_route(payload).map(Found::Route)),
-                NLMSG_DONE => done = true,
-                NLMSG_ERROR => {
-                    match payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code).saturating_neg()) {
-                        // A table that nobody has used yet.
-                        code if code == Errno::ENOENT as i32 => done = true,
-                        code => return Err(Error::Dump { what, source: io::Error::from_raw_os_error(code) }),
-                    }
-                }
-                _ => {}
+            match part(&header, payload) {
+                Ok(Part::Found(object)) => found.push(object),
+                Ok(Part::Done) => done = true,
+                Ok(Part::Nothing) => {}
+                Err(source) => return Err(Error::Dump { what, source }),
             }
         }
         let end = if done && !self.next_stage()? { Some(self.consistency) } else { None };
@@ -119,11 +120,32 @@ impl Dump {
         let Some(stage) = self.stages.next() else { return Ok(false) };
         self.stage = *stage;
         let mut request = Messages::default();
-        match stage {
-            Stage::NextHops => next_hop::encode_dump(&mut request, 1, NLM_F_DUMP),
-            Stage::Routes(family) => route::encode_dump(&mut request, 1, NLM_F_DUMP, *family),
-        }
+        stage.encode(&mut request, 1);
         let sent = self.socket.socket_ref().send_to(request.bytes(), &SocketAddr::new(0, 0), 0);
         sent.map(|_| true).map_err(|source| Error::Dump { what: stage.name(), source })
     }
+}
+
+/// What one message of a listing says.
+pub(super) enum Part {
+    Found(Found),
+    Done,
+    Nothing,
+}
+
+pub(super) fn part(header: &NetlinkHeader, payload: &[u8]) -> io::Result<Part> {
+    let found = match header.message_type {
+        RTM_NEWNEXTHOP => next_hop::decode_next_hop(payload).map(Found::NextHop),
+        RTM_NEWROUTE => route::decode_route(payload).map(Found::Route),
+        NLMSG_DONE => return Ok(Part::Done),
+        NLMSG_ERROR => {
+            return match payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code).saturating_neg()) {
+                // A table that nobody has used yet.
+                code if code == Errno::ENOENT as i32 => Ok(Part::Done),
+                code => Err(io::Error::from_raw_os_error(code)),
+            };
+        }
+        _ => None,
+    };
+    Ok(found.map_or(Part::Nothing, Part::Found))
 }
