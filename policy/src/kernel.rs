@@ -29,9 +29,11 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use nix::errno::Errno;
+
 pub use batch::CommitError;
 pub use expression::Foreign;
-pub use held::{Counted, Held, HeldArp, HeldBase, HeldChain, HeldRule, HeldTable, TableState};
+pub use held::{Counted, Held, HeldArp, HeldBase, HeldChain, HeldFamily, HeldRule, HeldTable, TableState};
 pub use ipset::{ForeignMember, HeldSet, Reason};
 pub use log::{Denied, LogReader};
 pub use operation::{Guard, Operation};
@@ -83,6 +85,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// A set that a rule names, or that of a rule that the kernel has not freed yet.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Error::Set { errno: ipset::BUSY, .. })
+    }
+
+    /// Nobody in the kernel serves the subsystem, so there is nothing of it.
+    pub(crate) fn is_not_served(&self) -> bool {
+        match self {
+            Error::Refused(errno) => *errno == Errno::EINVAL as i32 || *errno == Errno::EOPNOTSUPP as i32,
+            Error::Socket(error) => error.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32),
+            _ => false,
+        }
+    }
+
     /// A refusal, told as one of this set.
     fn of_set(self, set: &SetName) -> Error {
         match self {
@@ -199,6 +215,11 @@ impl Kernel {
     /// Our tables.
     pub fn read(&mut self) -> Result<Held, Error> {
         held::read(&mut self.tables, &mut self.ipset)
+    }
+
+    /// Which of our tables there are, and how they stand.
+    pub fn tables(&mut self) -> Result<Vec<(HeldFamily, TableState)>, Error> {
+        held::tables(&mut self.tables)
     }
 
     /// The generation of all nf_tables: one more with each batch of anybody.

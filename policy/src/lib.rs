@@ -18,6 +18,7 @@
 pub mod atoms;
 pub mod change;
 pub mod cidr;
+pub mod cleanup;
 pub mod compile;
 mod detour;
 mod diff;

@@ -3,6 +3,7 @@
 //! A listing is of one moment only as long as the generation is the same before and after; else it is made anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::expression::{self, Expression, Foreign, arp_rule, map_name, to_statements};
@@ -37,6 +38,38 @@ impl Held {
             Family::Ipv4 => self.ipv4.as_ref(),
             Family::Ipv6 => self.ipv6.as_ref(),
         }
+    }
+}
+
+/// The families in which there may be a table of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldFamily {
+    /// `table ip cambric`, `table ip6 cambric`
+    Ip(Family),
+    /// `table arp cambric`
+    Arp,
+}
+
+impl HeldFamily {
+    const ALL: [HeldFamily; 3] =
+        [HeldFamily::Ip(Family::Ipv4), HeldFamily::Ip(Family::Ipv6), HeldFamily::Arp];
+
+    fn number(self) -> u8 {
+        match self {
+            HeldFamily::Ip(family) => number(family),
+            HeldFamily::Arp => ARP,
+        }
+    }
+}
+
+/// As `nft` names it.
+impl fmt::Display for HeldFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HeldFamily::Ip(Family::Ipv4) => "ip",
+            HeldFamily::Ip(Family::Ipv6) => "ip6",
+            HeldFamily::Arp => "arp",
+        })
     }
 }
 
@@ -145,6 +178,17 @@ pub(super) fn read(socket: &mut Socket, ipset: &mut Ipset) -> Result<Held, Error
 pub(super) fn generation(socket: &mut Socket) -> Result<u32, Error> {
     // NFTA_GEN_ID
     socket.ask(command::GETGEN, 0, |_| {}, |answer| answer.need(1)?.u32())
+}
+
+/// Which of our tables there are, and how they stand: nothing of what is in them is read.
+pub(super) fn tables(socket: &mut Socket) -> Result<Vec<(HeldFamily, TableState)>, Error> {
+    let mut tables = Vec::new();
+    for family in HeldFamily::ALL {
+        if let Some(state) = table_state(socket, family.number())? {
+            tables.push((family, state));
+        }
+    }
+    Ok(tables)
 }
 
 /// What all rules with a counter have counted.

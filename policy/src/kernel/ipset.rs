@@ -17,6 +17,7 @@ use crate::program::{Family, Member, Set, SetKind, SetName};
 pub use member::{ForeignMember, Reason};
 use member::{check, read_member, write_member};
 use offer::{Answer, Refusal, offer};
+pub(super) use protocol::errno::BUSY;
 pub(super) use protocol::words;
 use protocol::{
     ADD, CREATE, DEL, DESTROY, GET_BYINDEX, GET_BYNAME, HEADERS_ONLY, KINDS, LIST, NAMES_ONLY,
