@@ -35,6 +35,8 @@ use table::{BootId, Slot, Table, TableError};
 /// How long a released address rests.
 pub const COOL_DOWN: Duration = Duration::from_secs(30);
 
+/// In the folder of run-time files.
+pub(crate) const FOLDER: &str = "ipam";
 const LOCK: &str = "lock";
 
 /// A granted slot.
@@ -352,7 +354,7 @@ fn other_tables(folder: &Path, ranges: &[Range], boot_id: BootId) -> Result<Vec<
 }
 
 fn folder(run_dir: &Path, network: &str) -> PathBuf {
-    run_dir.join("ipam").join(network)
+    run_dir.join(FOLDER).join(network)
 }
 
 fn lock(folder: &Path) -> Result<Flock<File>, LeaseError> {

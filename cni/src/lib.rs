@@ -21,7 +21,8 @@
 //! answer with an error), the rules of policy, masquerading, delegation to other plugins.
 //!
 //! Four parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back
-//! that were lost after ADD, [`gate::ready`] is the mark before which no pod starts, [`requests`] counts calls.
+//! that were lost after ADD, [`gate::ready`] is the mark before which no pod starts, [`requests`] counts calls. And
+//! [`cleanup`] is for who removes Cambric from a node.
 //!
 //! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
@@ -38,6 +39,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod attachment;
+pub mod cleanup;
 pub mod config;
 pub mod endpoints;
 pub mod error;

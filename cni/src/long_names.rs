@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::attachment::Attachment;
 
+/// In the folder of run-time files.
+pub(crate) const FOLDER: &str = "names";
+
 /// Writes the name of a pod down if its alias does not tell it. Before the link has its alias: so nobody takes the cut
 /// name for the whole one.
 pub(crate) fn keep(run_dir: &Path, attachment: &Attachment) -> io::Result<()> {
@@ -41,5 +44,5 @@ pub(crate) fn forget(run_dir: &Path, ifname: &str) {
 }
 
 fn path(run_dir: &Path, ifname: &str) -> PathBuf {
-    run_dir.join("names").join(ifname)
+    run_dir.join(FOLDER).join(ifname)
 }

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use crate::attachment::Attachment;
 
+/// In the folder of run-time files.
+pub(crate) const FOLDER: &str = "uids";
+
 /// Writes the uid down, if there is one. Before the link has its alias: so nobody takes it for one without.
 pub(crate) fn keep(run_dir: &Path, attachment: &Attachment) -> io::Result<()> {
     let Some(uid) = &attachment.uid else { return Ok(()) };
@@ -48,5 +51,5 @@ pub(crate) fn forget(run_dir: &Path, ifname: &str) {
 }
 
 fn path(run_dir: &Path, ifname: &str) -> PathBuf {
-    run_dir.join("uids").join(ifname)
+    run_dir.join(FOLDER).join(ifname)
 }

@@ -15,13 +15,16 @@ use crate::program::{SetName, TABLE};
 
 /// How long the kernel may take to free the rules of a table that is gone: until then the sets that they named are in
 /// use (`nf_tables_trans_destroy_work`, after an RCU grace period).
-const FREEING: Duration = Duration::from_secs(10);
+const FREEING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The way to the kernel of one network namespace.
 #[derive(Debug)]
 pub struct Cleanup {
+    /// `None`: one without netfilter.
     kernel: Option<Kernel>,
+    /// From then on a set that is in use is so for another reason than rules that were removed here.
+    freed_by: Instant,
 }
 
 /// Something of ours in the kernel, shown in words: `table ip cambric`, `set cam4self`.
@@ -53,12 +56,12 @@ impl Cleanup {
     /// # Errors
     /// Without CAP_NET_ADMIN over the namespace nothing can be asked.
     pub fn open() -> Result<Cleanup, Error> {
-        match Kernel::open() {
-            Ok(kernel) => Ok(Cleanup { kernel: Some(kernel) }),
-            // A kernel without netfilter.
-            Err(error) if error.is_not_served() => Ok(Cleanup { kernel: None }),
-            Err(error) => Err(error),
-        }
+        let kernel = match Kernel::open() {
+            Ok(kernel) => Some(kernel),
+            Err(error) if error.is_not_served() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Cleanup { kernel, freed_by: Instant::now() + FREEING })
     }
 
     /// All of ours, in the order in which it can be removed.
@@ -89,18 +92,18 @@ impl Cleanup {
                     HeldFamily::Ip(family) => Operation::DropTable(*family),
                     HeldFamily::Arp => Operation::DropArpTable,
                 };
+                self.freed_by = Instant::now() + FREEING;
                 match kernel.commit(&[drop], None) {
                     Err(CommitError::Refused { errno, .. }) if errno == Errno::ENOENT as i32 => Ok(()),
                     committed => committed,
                 }
             }
-            Leftover::Set(name) => Ok(destroy(kernel, name)?),
+            Leftover::Set(name) => Ok(destroy(kernel, name, self.freed_by)?),
         }
     }
 }
 
-fn destroy(kernel: &mut Kernel, name: &SetName) -> Result<(), Error> {
-    let until = Instant::now() + FREEING;
+fn destroy(kernel: &mut Kernel, name: &SetName, until: Instant) -> Result<(), Error> {
     loop {
         match kernel.destroy_set(name) {
             Err(error) if error.is_in_use() && Instant::now() < until => sleep(PAUSE),

@@ -6,6 +6,7 @@
 mod host;
 
 mod check;
+mod cleanup;
 mod endpoints;
 mod gate;
 mod host_routes;
