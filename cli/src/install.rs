@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::table;
 
-const PLUGIN: &str = "cambric-cni";
+const PLUGIN: &str = cambric_cni::cleanup::PLUGIN;
 const LOOPBACK: &str = "loopback";
 /// What a run that was killed may leave behind, and the next one takes away. No plugin's name begins with a dot.
 const NEW_PLUGIN: &str = ".cambric-cni.new";
@@ -71,6 +71,15 @@ pub(crate) fn install(wish: &Install) -> Result<String, InstallError> {
     let plugin = install_plugin(&source, folder)?;
     let loopback = install_loopback(folder)?;
     Ok(format!("{plugin}\n{loopback}\n"))
+}
+
+/// Where the plugin and what belongs to it may lie, in the order in which it goes: a link that leads nowhere is worse than
+/// none.
+pub(crate) fn of_ours(folder: &Path) -> Vec<PathBuf> {
+    let loopback = folder.join(LOOPBACK);
+    let is_ours = matches!(Loopback::at(&loopback), Ok(Loopback::Ours));
+    let files = [NEW_LOOPBACK, NEW_PLUGIN, PLUGIN].map(|name| folder.join(name));
+    is_ours.then_some(loopback).into_iter().chain(files).collect()
 }
 
 fn beside_us() -> Result<PathBuf, InstallError> {

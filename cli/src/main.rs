@@ -11,6 +11,7 @@
 //! A few things are done on the node itself, daemon or not: [`local`].
 #![forbid(unsafe_code)]
 
+mod cleanup;
 mod client;
 mod command;
 mod history;
@@ -37,17 +38,13 @@ use crate::session::{Next, Output, Session};
 /// Without a command: a prompt on a terminal, line by line from a pipe.
 #[derive(Debug, Parser)]
 #[command(name = "cambric", version, next_line_help = true, after_help = command::help(), after_long_help = command::help())]
-#[command(
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
-    subcommand_help_heading = "On this node"
-)]
+#[command(disable_help_subcommand = true, subcommand_help_heading = "On this node")]
 struct Cli {
     /// Control socket of cambricd.
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// Text for people, or the daemon's reply as JSON.
-    #[arg(short, long, value_enum, value_name = "text|json", hide_possible_values = true, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, value_name = "text|json", hide_possible_values = true, default_value_t = Output::Text, global = true)]
     output: Output,
     /// What to do; each word may be shortened while it stays unique.
     #[arg(value_name = "COMMAND")]
@@ -59,7 +56,7 @@ struct Cli {
 fn main() -> ExitCode {
     let Cli { socket, output, words, local } = Cli::parse();
     let outcome = if let Some(local) = local {
-        local.run()
+        local.run(output)
     } else if !words.is_empty() {
         let (Next::Line(outcome) | Next::End(outcome)) = Session::new(socket, output).run_words(&words);
         outcome

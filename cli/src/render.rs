@@ -12,6 +12,7 @@ mod status;
 use std::fmt::Write;
 
 use cambric_api::{Body, Reply};
+use serde::Serialize;
 
 use crate::command::Detail;
 use crate::table::{printable, steers_terminal};
@@ -63,8 +64,8 @@ fn body(body: &Body, detail: Detail) -> String {
     }
 }
 
-/// The reply as one JSON document, its code included.
-pub(crate) fn json(reply: &Reply, layout: Layout) -> String {
+/// A reply as one JSON document, its code included; or what else is told to programs.
+pub(crate) fn json(reply: &impl Serialize, layout: Layout) -> String {
     let json = match layout {
         Layout::Pretty => serde_json::to_string_pretty(reply),
         Layout::Compact => serde_json::to_string(reply),

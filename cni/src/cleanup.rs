@@ -18,10 +18,10 @@ use crate::{lease, long_names, requests, uids, wire};
 
 /// Name of the plugin in the runtime's folder of plugins.
 pub const PLUGIN: &str = "cambric-cni";
-/// Files and folders of ours in the folder of run-time files, beside [`MARK_FILES`].
-pub const RUN_FILES: [&str; 4] = [requests::FILE, lease::FOLDER, long_names::FOLDER, uids::FOLDER];
 /// The mark without which the plugin starts no pod, unless its gate is `off`.
-pub const MARK_FILES: [&str; 2] = [gate::ready::FILE, gate::ready::TEMPORARY_FILE];
+pub const MARK_STEM: &str = gate::ready::FILE;
+/// Files and folders of ours in the folder of run-time files, the mark and its temporary file among them.
+pub const RUN_STEMS: [&str; 5] = [MARK_STEM, requests::FILE, lease::FOLDER, long_names::FOLDER, uids::FOLDER];
 
 /// The way to the kernel of one network namespace.
 pub struct Cleanup {

@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use cambric_api::node;
 use cambric_bgp::{Family, Prefix};
 use serde_json::{Value, json};
 
 use crate::args::PolicyGate;
 use crate::intent::Intent;
 
-/// File name; low enough to be taken before others' configurations.
-pub const FILE_NAME: &str = "10-cambric.conflist";
+/// File name.
+pub const FILE_NAME: &str = node::CONFLIST;
 /// Name of the network: the plugin keeps its leases under it.
 pub const NETWORK: &str = "cambric";
 /// The newest version of the CNI specification that runtimes in use understand.
@@ -68,8 +69,7 @@ pub fn write(folder: &Path, content: &Value) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(folder)?;
-    // The runtime takes files that end in .conf, .conflist or .json: this is none of them.
-    let temporary = folder.join(format!(".{FILE_NAME}.tmp"));
+    let temporary = folder.join(node::CONFLIST_TEMPORARY);
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&text)?;

@@ -71,7 +71,7 @@ pub async fn run(args: Args, log: Log) -> anyhow::Result<()> {
 /// Two daemons on one node would undo each other's work.
 fn lock(run_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
     fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
-    let path = run_dir.join("cambricd.lock");
+    let path = run_dir.join(cambric_api::node::LOCK);
     let file = fs::File::create(&path).with_context(|| format!("opening {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => anyhow::anyhow!("another cambricd holds {}", path.display()),
@@ -157,7 +157,7 @@ impl Daemon {
         let (routes, route_events, task) =
             Routes::start(config).await.context("opening the kernel's routing table")?;
         let routes_task = tokio::spawn(task.run());
-        forwarding::start(args.sysctl_dir.clone(), routes.links()).await;
+        forwarding::start(args.sysctl_dir.clone(), &args.run_dir, routes.links()).await;
         let life = report::life(&args.run_dir, &routes.snapshot().await.context("asking for the routes")?);
         let Source { views, manifests, kube } = Source::start(&args, &node)?;
         let pictures = kube.as_ref().map(Kube::pictures);

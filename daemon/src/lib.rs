@@ -11,7 +11,8 @@
 //! do. `daemon` is the main loop that tells the speaker and the kernel, in the right order. Everything
 //! else is a small thing that a node needs: forwarding, the CNI configuration, the control socket.
 //!
-//! Everything it leaves behind stays when it stops: routes, CNI configuration, sysctls.
+//! Everything it leaves behind stays when it stops: routes, CNI configuration, sysctls. `cambric cleanup` removes it;
+//! what a new kind of file is called is said there, too (`cambric_api::node`).
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -43,5 +44,6 @@ pub mod report;
 pub mod router_advertisements;
 pub mod source;
 pub mod state;
+pub mod sysctls;
 mod values;
 pub mod view;

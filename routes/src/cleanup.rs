@@ -23,8 +23,8 @@ use crate::{
     next_hops::NextHopId,
 };
 
-/// Files of ours in the folder of run-time files.
-pub const RUN_FILES: [&str; 2] = [crate::record::FILE_NAME, crate::record::TEMPORARY_NAME];
+/// Stem of our files in the folder of run-time files: `fib.json` and its temporary one.
+pub const RUN_STEM: &str = "fib";
 
 /// The way to the kernel of one network namespace.
 pub struct Cleanup {

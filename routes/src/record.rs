@@ -17,8 +17,7 @@ use crate::{
     wanted::{Family, PerFamily},
 };
 
-pub(crate) const FILE_NAME: &str = "fib.json";
-pub(crate) const TEMPORARY_NAME: &str = "fib.json.new";
+const FILE_NAME: &str = "fib.json";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Whether the kernel kept forwarding while no run of ours looked after it.
@@ -85,7 +84,7 @@ impl Record {
     fn write(&mut self, counts: PerFamily<usize>) -> Result<(), Error> {
         let content = Content { boot_id: self.boot_id.clone(), ipv4: counts.ipv4, ipv6: counts.ipv6 };
         let failed = |source: io::Error| Error::Record { path: self.path.clone(), source };
-        let new = self.path.with_file_name(TEMPORARY_NAME);
+        let new = self.path.with_extension("json.new");
         let bytes = serde_json::to_vec(&content).map_err(|error| failed(error.into()))?;
         fs::write(&new, bytes).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)?;
         self.recorded = Some(counts);

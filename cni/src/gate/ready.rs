@@ -17,8 +17,6 @@ use crate::lease::table::BootId;
 
 /// Its name in the folder of run-time files.
 pub const FILE: &str = "ready";
-/// It comes by this name.
-pub(crate) const TEMPORARY_FILE: &str = ".ready.tmp";
 /// More than the mark can have, in bytes: what else lies there is not read in full.
 const MOST_BYTES: u64 = 4096;
 
@@ -69,7 +67,7 @@ pub fn write(run_dir: &Path, policy: Policy) -> io::Result<()> {
     }
     let mut line = serde_json::to_vec(&Mark { boot_id: BootId::current()?.to_string(), policy })?;
     line.push(b'\n');
-    let temporary = run_dir.join(TEMPORARY_FILE);
+    let temporary = run_dir.join(format!(".{FILE}.tmp"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
     file.write_all(&line)?;
     fs::rename(&temporary, run_dir.join(FILE))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use cambric_cni::cleanup::{Cleanup, MARK_FILES, RUN_FILES};
+use cambric_cni::cleanup::{Cleanup, RUN_STEMS};
 use cambric_cni::gate::ready::{self, Policy};
 use serde_json::json;
 
@@ -79,8 +79,7 @@ fn all_that_the_plugin_keeps_is_among_its_files() {
             .expect("its folder")
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
-        let known: BTreeSet<String> =
-            RUN_FILES.into_iter().chain([MARK_FILES[0]]).map(str::to_owned).collect();
+        let known: BTreeSet<String> = RUN_STEMS.into_iter().map(str::to_owned).collect();
         assert_eq!(kept, known);
         cut_off_all();
     });

@@ -12,6 +12,8 @@
 //! Fields are only ever added. Both sides pass over fields that they do not know, and a verb that the
 //! daemon does not know is answered with 9001.
 //!
+//! [`node`] is what both know about the node's disk: no words, but files that one leaves and the other removes.
+//!
 //! Times are whole seconds since the event, as a client has no use for the daemon's clock.
 #![forbid(unsafe_code)]
 
@@ -19,6 +21,7 @@ mod action;
 mod line;
 mod link;
 mod log;
+pub mod node;
 mod policy;
 mod protocol;
 mod reply;

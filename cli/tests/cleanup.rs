@@ -1,0 +1,406 @@
+//! `cambric cleanup` on a node made of folders and a network namespace: what it removes, what it leaves, when it refuses.
+//!
+//! The whole of it, with a daemon and pods before, is in topology-tests/tests/cleanup.rs.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Its namespace goes with the test's thread.
+struct Node {
+    root: TempDir,
+}
+
+fn on_a_node(test: impl FnOnce(&Node) + Send + 'static) {
+    if !Uid::effective().is_root() {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "needs root");
+        println!("not run: needs root");
+        return;
+    }
+    let thread = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+        let root = tempfile::tempdir().expect("folder");
+        test(&Node { root });
+    });
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
+
+const FOLDERS: [&str; 5] = ["run-dir", "state-dir", "cni-bin-dir", "cni-conf-dir", "sysctl-dir"];
+
+impl Node {
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    fn file(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("in a folder")).expect("own folder");
+        fs::write(path, text).expect("own folder");
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cambric"));
+        command.args(words);
+        for folder in FOLDERS {
+            command.arg(format!("--{folder}")).arg(self.path(folder));
+        }
+        command
+    }
+
+    /// Exit code, standard output, standard error; the root of all folders is not among it.
+    fn cleanup(&self, words: &[&str]) -> (i32, String, String) {
+        let output = self.command(&[&["cleanup"], words].concat()).output().expect("cambric runs");
+        let root = format!("{}/", self.root.path().display());
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8").replace(&root, "");
+        (output.status.code().expect("no signal"), text(output.stdout), text(output.stderr))
+    }
+
+    /// All names below the root, with what files have in them.
+    fn all(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        list(self.root.path(), self.root.path(), &mut all);
+        all.sort();
+        all
+    }
+
+    /// What an installation leaves, and things of others beside it.
+    fn install(&self) {
+        for name in ["10-cambric.conflist", ".10-cambric.conflist.tmp", "05-other.conflist"] {
+            self.file(&format!("cni-conf-dir/{name}"), "{}");
+        }
+        for name in ["cambric-cni", ".cambric-cni.new", "bridge"] {
+            self.file(&format!("cni-bin-dir/{name}"), "a program");
+        }
+        symlink("cambric-cni", self.path("cni-bin-dir/loopback")).expect("a link");
+        for name in
+            ["cambricd.lock", "cambricd.sock", "fib.json", "fib.json.new", "ready", "requests", "disabled"]
+        {
+            self.file(&format!("run-dir/{name}"), "");
+        }
+        self.file("run-dir/ipam/cambric/lock", "");
+        self.file("run-dir/uids/camce119f8daff5", "");
+        self.file("state-dir/manifests.json", "{}");
+        self.file("state-dir/claims.version-2.json", "{}");
+        self.file("state-dir/cluster/pods.jsonl", "");
+    }
+
+    /// What the daemon wrote down, and the values that are there now.
+    fn sysctls(&self, sysctls: &[(&str, &str, &str, &str)]) {
+        let mut found = serde_json::Map::new();
+        for (name, before, ours, now) in sysctls {
+            found.insert((*name).to_owned(), json!({ "before": before, "ours": ours }));
+            self.file(&format!("sysctl-dir/{name}"), &format!("{now}\n"));
+        }
+        self.file("run-dir/sysctls.json", &json!({ "version": 1, "found": found }).to_string());
+    }
+
+    fn sysctl(&self, name: &str) -> String {
+        fs::read_to_string(self.path("sysctl-dir").join(name)).expect("there").trim().to_owned()
+    }
+}
+
+fn list(root: &Path, folder: &Path, all: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.strip_prefix(root).expect("below it").display().to_string();
+        if path.is_symlink() {
+            all.push(format!("{name} -> {}", fs::read_link(&path).expect("a link").display()));
+        } else if path.is_dir() {
+            all.push(format!("{name}/"));
+            list(root, &path, all);
+        } else {
+            all.push(format!("{name}: {}", fs::read_to_string(&path).unwrap_or_default().trim()));
+        }
+    }
+}
+
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A pod's link as the plugin names and labels it.
+fn wire(ifname: &str, pod: &str, container: &str) {
+    ip(&format!("link add {ifname} type veth peer name p-{container}"));
+    let alias = format!("{pod} eth0 {container} cambric");
+    let output = Command::new("ip").args(["link", "set", ifname, "alias", &alias]).output().expect("ip");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn files_of_ours_go_in_their_order_and_those_of_others_stay() {
+    on_a_node(|node| {
+        node.install();
+        let (code, out, err) = node.cleanup(&[]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        let expected = "\
+removed cni-conf-dir/10-cambric.conflist
+removed cni-conf-dir/.10-cambric.conflist.tmp
+removed cni-bin-dir/loopback
+removed cni-bin-dir/.cambric-cni.new
+removed cni-bin-dir/cambric-cni
+removed run-dir/ready
+removed run-dir/cambricd.sock
+removed run-dir/disabled
+removed run-dir/fib.json
+removed run-dir/fib.json.new
+removed run-dir/ipam
+removed run-dir/requests
+removed run-dir/uids
+removed state-dir/claims.version-2.json
+removed state-dir/cluster
+removed state-dir/manifests.json
+removed state-dir
+removed run-dir/cambricd.lock
+removed run-dir
+19 removed
+";
+        assert_eq!(out, expected);
+        assert_eq!(
+            node.all(),
+            [
+                "cni-bin-dir/",
+                "cni-bin-dir/bridge: a program",
+                "cni-conf-dir/",
+                "cni-conf-dir/05-other.conflist: {}"
+            ]
+        );
+        assert_eq!(
+            node.cleanup(&[]),
+            (0, "nothing of Cambric's is on this node\n".to_owned(), String::new())
+        );
+    });
+}
+
+#[test]
+fn dry_run_tells_the_same_things_and_changes_nothing() {
+    on_a_node(|node| {
+        node.install();
+        node.sysctls(&[("ipv4/ip_forward", "0", "1", "1")]);
+        ip("link set lo up");
+        ip("route add unreachable 10.244.1.0/24 metric 203 proto 203");
+        let before = (node.all(), ip("route show table all"));
+        let (code, out, err) = node.cleanup(&["--dry-run"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert_eq!((node.all(), ip("route show table all")), before);
+        let told: Vec<&str> = out.lines().collect();
+        assert_eq!(told.last(), Some(&"21 to remove, 1 to put back; nothing was changed"));
+
+        let (code, done, _) = node.cleanup(&[]);
+        assert_eq!(code, 0);
+        assert_eq!(done.lines().last(), Some("21 removed, 1 put back"));
+        let things = |text: &str, verb: &str| -> Vec<String> {
+            text.lines().filter_map(|line| Some(line.strip_prefix(verb)?.trim().to_owned())).collect()
+        };
+        assert_eq!(things(&out, "would remove"), things(&done, "removed"));
+        assert_eq!(things(&out, "would put back"), things(&done, "put back"));
+    });
+}
+
+#[test]
+fn foreign_loopback_and_foreign_files_in_our_folders_stay() {
+    on_a_node(|node| {
+        node.install();
+        fs::remove_file(node.path("cni-bin-dir/loopback")).expect("own link");
+        node.file("cni-bin-dir/loopback", "theirs");
+        node.file("run-dir/notes.txt", "theirs");
+        node.file("run-dir/fibre", "theirs");
+        let (code, out, err) = node.cleanup(&[]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("left run-dir: others have files in it: fibre, notes.txt\n"), "{out}");
+        let left: Vec<String> = node.all().into_iter().filter(|name| name.ends_with("theirs")).collect();
+        assert_eq!(
+            left,
+            ["cni-bin-dir/loopback: theirs", "run-dir/fibre: theirs", "run-dir/notes.txt: theirs"]
+        );
+        let (code, out, _) = node.cleanup(&[]);
+        assert_eq!(code, 0);
+        assert!(out.ends_with("nothing of Cambric's is on this node\n"), "{out}");
+    });
+}
+
+#[test]
+fn running_daemon_is_a_reason_to_touch_nothing() {
+    on_a_node(|node| {
+        node.install();
+        let lock = fs::File::open(node.path("run-dir/cambricd.lock")).expect("own file");
+        let held =
+            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno).expect("free");
+        let before = node.all();
+        let words = "cambric: a cambricd runs on this node (it holds run-dir/cambricd.lock); stop it first\n";
+        assert_eq!(node.cleanup(&[]), (1, "nothing was touched\n".to_owned(), words.to_owned()));
+        let (code, out, err) = node.cleanup(&["--dry-run"]);
+        assert_eq!((code, err.as_str()), (1, words));
+        assert!(out.contains("would remove run-dir/fib.json\n"), "{out}");
+        assert_eq!(node.all(), before);
+        drop(held);
+        assert_eq!(node.cleanup(&[]).0, 0);
+    });
+}
+
+#[test]
+fn wired_pods_are_named_and_cut_off_only_if_that_was_said() {
+    on_a_node(|node| {
+        node.install();
+        // Names as they follow from container and interface.
+        wire("camce119f8daff5", "default/web-0", "a1b2");
+        ip("link add camera0 type veth peer name lens0");
+        let before = node.all();
+        let (code, out, err) = node.cleanup(&[]);
+        let words = "cambric: 1 pod is still wired: default/web-0; drain the node or say --with-pods, which cuts it off\n";
+        assert_eq!((code, out.as_str(), err.as_str()), (1, "nothing was touched\n", words));
+        assert_eq!(node.all(), before);
+        assert!(ip("link show").contains("camce119f8daff5"));
+
+        let (code, out, err) = node.cleanup(&["--with-pods"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("removed link camce119f8daff5 of default/web-0\n"), "{out}");
+        let links = ip("link show");
+        assert!(!links.contains("camce119f8daff5") && links.contains("camera0"), "{links}");
+    });
+}
+
+#[test]
+fn sysctls_go_back_where_they_are_ours_still() {
+    on_a_node(|node| {
+        node.sysctls(&[
+            ("ipv4/ip_forward", "0", "1", "1"),
+            ("ipv4/conf/eth0/forwarding", "1", "1", "1"),
+            ("ipv4/conf/all/accept_redirects", "1", "0", "0"),
+            ("ipv6/conf/all/forwarding", "0", "1", "0"),
+            ("ipv6/conf/eth0/accept_ra", "1", "2", "0"),
+        ]);
+        let (code, out, err) = node.cleanup(&[]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let expected = "\
+put back sysctl net/ipv4/ip_forward: 0, was 1
+put back sysctl net/ipv4/conf/all/accept_redirects: 1, was 0
+left sysctl net/ipv6/conf/eth0/accept_ra: it is 0, Cambric made it 2 and found it 1
+removed run-dir/sysctls.json
+removed run-dir
+2 removed, 2 put back, 1 left
+";
+        assert_eq!(out, expected);
+        assert_eq!(
+            (node.sysctl("ipv4/ip_forward"), node.sysctl("ipv6/conf/eth0/accept_ra")),
+            ("0".into(), "0".into())
+        );
+    });
+}
+
+/// The kernel sets the interfaces with the switch: those that forwarded before do so again.
+#[test]
+fn interface_that_forwarded_before_the_daemon_does_so_after_it() {
+    on_a_node(|node| {
+        ip("link add eth9 type bridge");
+        symlink("/proc/sys/net", node.path("sysctl-dir")).expect("a link");
+        let real = |name: &str| format!("/proc/sys/net/{name}");
+        let read = |name: &str| fs::read_to_string(real(name)).expect(name).trim().to_owned();
+        fs::write(real("ipv4/conf/eth9/forwarding"), "1").expect("sysctl");
+        fs::write(real("ipv4/ip_forward"), "1").expect("sysctl");
+        let found = json!({
+            "ipv4/ip_forward": { "before": "0", "ours": "1" },
+            "ipv4/conf/eth9/forwarding": { "before": "1", "ours": "1" },
+            "ipv4/conf/lo/forwarding": { "before": "0", "ours": "1" },
+            "ipv4/conf/gone0/forwarding": { "before": "0", "ours": "1" },
+        });
+        node.file("run-dir/sysctls.json", &json!({ "version": 1, "found": found }).to_string());
+        let (code, out, err) = node.cleanup(&[]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        let now = ["ipv4/ip_forward", "ipv4/conf/eth9/forwarding", "ipv4/conf/lo/forwarding"].map(read);
+        assert_eq!(now, ["0", "1", "0"], "{out}");
+    });
+}
+
+#[test]
+fn step_that_fails_is_told_and_all_others_are_done() {
+    on_a_node(|node| {
+        node.install();
+        node.file("run-dir/sysctls.json", "{\"version\":7}");
+        ip("link set lo up");
+        ip("link add eth0 type veth peer name tor0");
+        ip("addr add 10.1.0.2/24 dev eth0");
+        ip("link set tor0 up");
+        ip("link set eth0 up");
+        ip("nexthop add id 203000001 via 10.1.0.1 dev eth0 proto 203");
+        ip("route add 30.0.0.0/24 nhid 203000001 proto 99");
+        ip("route add unreachable 10.244.1.0/24 metric 203 proto 203");
+        let (code, out, err) = node.cleanup(&["-o", "json"]);
+        assert_eq!(code, 1);
+        let expected = "\
+cambric: cannot remove next hop 203000001: route 30.0.0.0/24 of protocol 99 stands on it
+cambric: cannot put back sysctls: run-dir/sysctls.json: it is of version 7, this one knows 1
+";
+        assert_eq!(err, expected);
+        let report: Value = serde_json::from_str(&out).expect("a document");
+        let outcome = |what: &str| {
+            let steps = report["steps"].as_array().into_iter().flatten();
+            steps.filter(|step| step["what"] == what).map(|step| step["outcome"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(outcome("unreachable route 10.244.1.0/24"), ["removed"]);
+        assert_eq!(outcome("next hop 203000001"), ["failed"]);
+        assert_eq!(outcome("sysctls"), ["failed"]);
+        assert_eq!(outcome("state-dir"), ["removed"]);
+        assert_eq!((&report["refused"], &report["dry_run"]), (&json!([]), &json!(false)));
+        assert_eq!(
+            node.all().iter().filter(|name| name.starts_with("run-dir")).count(),
+            2,
+            "record and folder stay"
+        );
+    });
+}
+
+#[test]
+fn daemon_set_waits_when_all_is_done_and_ends_at_a_signal() {
+    struct Running(Child);
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    on_a_node(|node| {
+        node.install();
+        let mut command = node.command(&["cleanup", "--stay"]);
+        let mut running = Running(command.stdout(Stdio::null()).spawn().expect("cambric runs"));
+        let until = Instant::now() + Duration::from_secs(20);
+        while node.path("run-dir").exists() {
+            assert!(Instant::now() < until, "it is not done");
+            sleep(Duration::from_millis(5));
+        }
+        assert_eq!(running.0.try_wait().expect("waited"), None);
+        kill(Pid::from_raw(running.0.id() as i32), Signal::SIGTERM).expect("it is there");
+        assert_eq!(running.0.wait().expect("waited").code(), Some(0));
+    });
+    on_a_node(|node| {
+        node.file("run-dir/sysctls.json", "{\"version\":7}");
+        assert_eq!(node.cleanup(&["--stay"]).0, 1, "it does not wait when it failed");
+    });
+}
+
+#[test]
+fn words_before_and_behind_are_understood() {
+    on_a_node(|node| {
+        let before = node.command(&["-o", "json", "cleanup"]).output().expect("cambric runs");
+        let behind = node.command(&["cleanup", "-o", "json"]).output().expect("cambric runs");
+        assert_eq!(before.stdout, behind.stdout);
+        let expected = "{\"dry_run\":false,\"refused\":[],\"steps\":[]}\n";
+        assert_eq!(String::from_utf8_lossy(&before.stdout), expected);
+        let wrong = node.command(&["cleanup", "now"]).output().expect("cambric runs");
+        assert_eq!(wrong.status.code(), Some(2));
+    });
+}
