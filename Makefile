@@ -15,8 +15,12 @@ PROFILE ?= dev
 HOST_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 ARCH ?= $(HOST_ARCH)
 STATIC_DIR = target/static/$(PROFILE)$(if $(filter-out $(HOST_ARCH),$(ARCH)),-$(ARCH))
+DOCKER ?= docker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+IMAGE ?= cambric:$(VERSION)
+IMAGE_MAX_BYTES := 20000000
 
-.PHONY: help build release static test lint unit topology demo bench crds tools tools-test tools-bench clean
+.PHONY: help build release static static-dir image test test-docker lint unit topology demo bench crds tools tools-test tools-bench clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
@@ -27,6 +31,8 @@ help:
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
 	@echo 'make static   cambricd, cambric and cambric-cni in target/static/dev, for an empty image; PROFILE=release ARCH=arm64'
+	@echo 'make image    the image cambric:VERSION of release binaries, by the Docker daemon that answers; ARCH=arm64'
+	@echo 'make test-docker   the image with the rights of the DaemonSet, and containerlab/two-rack in containers (root)'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
 	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
 
@@ -44,11 +50,26 @@ static: triple = $(patsubst arm64,aarch64,$(patsubst amd64,x86_64,$(ARCH)))-unkn
 static: cross = $(if $(filter-out $(HOST_ARCH),$(ARCH)),--target $(triple) --config target.$(triple).linker='"$(subst unknown-,,$(triple))-gcc"')
 static: out = target/$(if $(cross),$(triple)/)$(patsubst dev,debug,$(PROFILE))
 static:
-	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambricd --bin cambricd -- -C target-feature=+crt-static -C strip=symbols
-	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambric --bin cambric -- -C target-feature=+crt-static -C strip=symbols
-	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambric-cni --bin cambric-cni -- $(STATIC) -C strip=symbols
+	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambricd --bin cambricd -- -C target-feature=+crt-static
+	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambric --bin cambric -- -C target-feature=+crt-static
+	$(CARGO) rustc --locked --profile $(PROFILE) $(cross) -p cambric-cni --bin cambric-cni -- $(STATIC)
 	mkdir -p $(STATIC_DIR)
-	install $(out)/cambricd $(out)/cambric $(out)/cambric-cni $(STATIC_DIR)
+	install --strip --strip-program=$(if $(cross),$(subst unknown-,,$(triple))-)strip $(addprefix $(out)/,cambricd cambric cambric-cni) $(STATIC_DIR)
+
+static-dir:
+	@echo $(STATIC_DIR)
+
+# The binaries are built here and taken in. deploy/image/README.md has the way that builds them in Docker.
+image: PROFILE = release
+image:
+	@$(DOCKER) version --format '{{.Server.Version}}' >/dev/null || { echo 'cambric: no Docker daemon answers; start one, or name it with DOCKER_HOST' >&2; exit 1; }
+	$(MAKE) static PROFILE=release ARCH=$(ARCH)
+	set -- --build-arg BINARIES=outside --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+	    --platform linux/$(ARCH) --file deploy/image/Dockerfile; \
+	DOCKER_BUILDKIT=1 $(DOCKER) build --quiet "$$@" --tag $(IMAGE) $(STATIC_DIR); \
+	DOCKER_BUILDKIT=1 $(DOCKER) build --quiet "$$@" --output type=tar,dest=target/image.tar $(STATIC_DIR)
+	@echo "$(IMAGE), linux/$(ARCH): $$($(DOCKER) image inspect --format '{{.Size}}' $(IMAGE)) bytes"
+	@./deploy/image/measure.sh target/image.tar $(IMAGE_MAX_BYTES)
 
 tools:
 	@./deploy/tools.sh demo
@@ -69,8 +90,12 @@ lint:
 unit:
 	$(CARGO) test --locked --workspace --exclude cambric-lab
 
-topology:
+# Some labs run the image, of the binaries of `make static`.
+topology: static
 	$(CARGO) test --locked -p cambric-lab -- --nocapture
+
+test-docker: tools-test static
+	$(CARGO) test --locked -p cambric-lab --test docker -- --nocapture
 
 test: tools-test build lint unit topology
 

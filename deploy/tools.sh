@@ -34,6 +34,9 @@ if [ "${1:-}" = test ]; then
         [/usr/sbin/ipset]=ipset
         [/usr/sbin/iptables-nft]=iptables
         [/usr/sbin/nft]=nftables
+        # Containers of the image; nothing of it is started on this machine but by the tests.
+        [/usr/sbin/dockerd]=docker.io
+        [/usr/sbin/debootstrap]=debootstrap
     )
 fi
 

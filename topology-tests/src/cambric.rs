@@ -54,5 +54,5 @@ pub(crate) fn wait_for_conflist(node: &Node, limit: Duration) -> Result<()> {
         }
         Ok(conflist.exists().then_some(()))
     };
-    poll::until_some(&what, limit, found).with_context(|| tail(&node.log(LOG)))
+    poll::until_some(&what, limit, found).with_context(|| node.last_words(LOG))
 }

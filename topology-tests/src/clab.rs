@@ -52,6 +52,9 @@ pub struct NodeSpec {
     pub name: String,
     /// What runs in it.
     pub role: Role,
+    /// What a container is made of; a bridge has none.
+    #[serde(default)]
+    pub image: Option<String>,
     /// Files and folders of the host that the node sees.
     pub binds: Vec<Bind>,
     /// Commands run once the links are up and the daemons started, as containerlab does.
@@ -87,7 +90,7 @@ impl Role {
         let last = image.rsplit('/').next().unwrap_or(image);
         match last.split([':', '@']).next() {
             Some("frr") => Self::Frr,
-            Some("cambric") => Self::Cambric,
+            Some("cambric" | "cambric-lab") => Self::Cambric,
             _ => Self::Linux,
         }
     }
@@ -334,6 +337,7 @@ fn check_node(file: &Path, name: &str, place: &str, raw: RawNode) -> Checked<Nod
     Ok(NodeSpec {
         name: name.to_owned(),
         role,
+        image: raw.image,
         binds: check_binds(file, name, place, &raw.binds)?,
         exec,
         sysctls: check_sysctls(place, raw.sysctls)?,

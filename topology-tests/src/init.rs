@@ -30,7 +30,7 @@ pub(crate) const BIN_DIR: &str = "/opt/cambric/bin";
 /// Settings of every node, before those of the file. The first four are containerlab's: without duplicate address
 /// detection an address is of use at once. The last two are ours: links that are set down and up again keep the IPv6
 /// addresses that `exec` gave them, as they keep the IPv4 ones.
-const SYSCTLS: [(&str, &str); 6] = [
+pub(crate) const SYSCTLS: [(&str, &str); 6] = [
     ("net.ipv6.conf.all.disable_ipv6", "0"),
     ("net.ipv6.conf.default.disable_ipv6", "0"),
     ("net.ipv6.conf.all.accept_dad", "0"),
@@ -224,7 +224,8 @@ fn mount_at(source: &Path, target: &Path, access: Access) -> Result<()> {
     Ok(())
 }
 
-fn copy(source: &Path, target: &Path) -> Result<()> {
+/// Copies a file or a folder with all in it.
+pub(crate) fn copy(source: &Path, target: &Path) -> Result<()> {
     if !source.is_dir() {
         create_parents(target)?;
         fs::copy(source, target)?;

@@ -16,6 +16,7 @@ use nix::unistd::{Pid, geteuid};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::backend::Backend;
 use crate::clab::{self, NodeSpec, Role, Topology};
 use crate::init::{Orders, READY};
 use crate::links::{self, Carrier};
@@ -50,6 +51,8 @@ pub struct Options {
     pub executable: PathBuf,
     /// Folder of `cambricd`, `cambric` and `cambric-cni`; none: that of the executable.
     pub bin_dir: Option<PathBuf>,
+    /// What plays the nodes.
+    pub backend: Backend,
     /// Whether a lab that does not come up is left as it is, to be looked at.
     pub keep_failed: bool,
 }
@@ -87,7 +90,7 @@ pub struct Guard(Lab);
 impl Options {
     /// The given executable, and the binaries beside it.
     pub fn new(executable: impl Into<PathBuf>) -> Self {
-        Self { executable: executable.into(), bin_dir: None, keep_failed: false }
+        Self { executable: executable.into(), bin_dir: None, backend: Backend::default(), keep_failed: false }
     }
 
     fn bin_dir(&self) -> Result<PathBuf> {
@@ -181,8 +184,13 @@ impl Lab {
     /// When the file has none of this name, or it does not run.
     pub fn node(&self, name: &str) -> Result<Node> {
         let spec = self.spec(name)?;
-        match self.init_of(name) {
-            Some(init) => Ok(Node::new(spec.clone(), self.state.node(name), init)),
+        let container = self.state.backend().container(&self.topology, spec);
+        let init = match &container {
+            Some(container) => container.pid().ok().flatten(),
+            None => self.init_of(name),
+        };
+        match init {
+            Some(init) => Ok(Node::new(spec.clone(), self.state.node(name), init, container)),
             None => bail!("node {name} of lab {} is down", self.topology.name),
         }
     }
@@ -306,10 +314,12 @@ impl Lab {
             bail!("namespaces need root");
         }
         for node in self.topology.nodes.values() {
-            match node.role {
-                Role::Frr => frr::installed(),
-                Role::Cambric => cambric::built(&options.bin_dir()?),
-                Role::Linux | Role::Bridge => Ok(()),
+            match (&options.backend, node.role) {
+                (_, Role::Bridge) => Ok(()),
+                (Backend::Docker(docker), _) => docker.check(node),
+                (Backend::Namespaces, Role::Frr) => frr::installed(),
+                (Backend::Namespaces, Role::Cambric) => cambric::built(&options.bin_dir()?),
+                (Backend::Namespaces, Role::Linux) => Ok(()),
             }
             .with_context(|| format!("node {}", node.name))?;
         }
@@ -320,10 +330,10 @@ impl Lab {
         let names: Vec<&str> = self.topology.nodes.keys().map(String::as_str).collect();
         progress(&format!("nodes: {}", names.join(", ")));
         self.record(options)?;
-        let inits = self.start_inits(options)?;
+        let firsts = [self.start_inits(options)?, self.start_containers(options)?].concat();
 
         progress(&format!("links: {}", self.topology.links.len()));
-        let named: Vec<_> = inits.iter().map(|(name, pid)| (self.topology.netns_name(name), *pid)).collect();
+        let named: Vec<_> = firsts.iter().map(|(name, pid)| (self.topology.netns_name(name), *pid)).collect();
         links::attach(&named)?;
         links::create(&self.topology)?;
         names.iter().try_for_each(|name| links::configure(&self.topology, name))?;
@@ -345,6 +355,7 @@ impl Lab {
     /// Writes down what is about to be made.
     fn record(&self, options: &Options) -> Result<()> {
         self.state.set_file(&self.topology.file)?;
+        self.state.set_backend(&options.backend)?;
         for node in self.topology.nodes.values() {
             let name = Path::new(NETNS_DIR).join(self.topology.netns_name(&node.name));
             if name.exists() {
@@ -363,7 +374,8 @@ impl Lab {
     /// Starts all inits, then waits for each: they build their roots side by side.
     fn start_inits(&self, options: &Options) -> Result<Vec<(String, Pid)>> {
         let mut started = Vec::new();
-        for name in self.topology.nodes.keys() {
+        let is_init = |node: &&NodeSpec| options.backend.container(&self.topology, node).is_none();
+        for NodeSpec { name, .. } in self.topology.nodes.values().filter(is_init) {
             let mut child =
                 self.start_init(options, name).with_context(|| format!("starting node {name}"))?;
             let says = child.stdout.take().context("an init has an output")?;
@@ -382,6 +394,17 @@ impl Lab {
         Ok(inits)
     }
 
+    /// Starts all containers side by side.
+    fn start_containers(&self, options: &Options) -> Result<Vec<(String, Pid)>> {
+        let started = side_by_side(self.topology.nodes.values(), |node| {
+            let Some(container) = options.backend.container(&self.topology, node) else { return Ok(None) };
+            let pid = container.start(node, &self.state.node(&node.name));
+            let pid = pid.with_context(|| format!("starting the container of node {}", node.name))?;
+            Ok(Some((node.name.clone(), pid)))
+        });
+        Ok(started?.into_iter().flatten().collect())
+    }
+
     fn start_init(&self, options: &Options, name: &str) -> Result<Child> {
         let folder = self.state.node(name);
         let log = File::create(folder.join("log/init.log"))?;
@@ -395,13 +418,7 @@ impl Lab {
     fn each_node(&self, work: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
         let nodes: Vec<Node> =
             self.topology.nodes.keys().map(|name| self.node(name)).collect::<Result<_>>()?;
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = nodes.iter().map(|node| scope.spawn(|| work(node))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect::<Vec<_>>().into_iter().collect()
-        })
+        side_by_side(nodes.iter(), work).map(drop)
     }
 
     fn start_pods(&self, progress: &(dyn Fn(&str) + Sync)) -> Result<()> {
@@ -466,6 +483,21 @@ impl Drop for Guard {
     }
 }
 
+/// Does the same with all, each on a thread of its own; the first error counts, once all are through.
+fn side_by_side<'a, T: Sync + 'a, R: Send>(
+    all: impl Iterator<Item = &'a T>,
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all.map(|one| scope.spawn(move || work(one))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<R>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
 /// As a kubelet: a pod whose network is not ready yet is tried again.
 fn start_pod(node: &Node, name: &str) -> Result<Pod> {
     let mut last = String::new();
@@ -503,6 +535,9 @@ fn take_down(state: &State) -> Result<()> {
 /// Removes all that a lab has made, but for its folder. The order matters: once the inits are gone nothing that a
 /// killed `up` left running can give a namespace a name again.
 fn clear(state: &State) -> Result<()> {
+    if let Backend::Docker(docker) = state.backend() {
+        docker.remove_all(&state.nodes())?;
+    }
     end_inits(state)?;
     let mut errors = Vec::new();
     for node in state.recorded_nodes() {

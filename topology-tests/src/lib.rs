@@ -14,16 +14,20 @@
 //! [`poll`] waits for a condition, [`flow`] counts the packets a fault costs, [`reach`] shows which source address a
 //! packet carried, [`capture`] looks at the packets of a link, [`http`] asks for health and metrics.
 //!
-//! Deliberately not here: images (a node sees the host's files through an overlay), the management network, any kind
-//! but `linux` and `bridge`.
+//! The same file with the images it names, as containerlab has it, is what `--backend docker` is for ([`docker`]): then
+//! containers play the nodes, and all else stays.
+//!
+//! Deliberately not here: fetching images, the management network, any kind but `linux` and `bridge`.
 
 #![forbid(unsafe_code)]
 
+mod backend;
 pub mod cambric;
 pub mod capture;
 pub mod clab;
 pub mod cni;
 pub mod demo;
+pub mod docker;
 pub mod exposition;
 pub mod fabric;
 pub mod flow;
@@ -42,6 +46,8 @@ pub mod promql;
 pub mod reach;
 pub mod state;
 
+pub use backend::Backend;
+pub use docker::Docker;
 pub use lab::{Guard, Lab, NodeStatus, Options, PodStatus};
 pub use node::{Daemon, Node, Spawned};
 pub use place::Place;

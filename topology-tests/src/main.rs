@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use cambric_lab::links::Carrier;
-use cambric_lab::{Lab, NodeStatus, Options, Spawned, init, state};
+use cambric_lab::{Backend, Docker, Lab, NodeStatus, Options, Spawned, init, state};
 
-/// Brings a containerlab file up in network namespaces, without Docker.
+/// Brings a containerlab file up in network namespaces, or in containers as containerlab does.
 #[derive(Debug, Parser)]
 #[command(name = "cambric-lab", version, about)]
 struct Cli {
@@ -33,6 +33,9 @@ enum Verb {
     Up {
         #[command(flatten)]
         lab: LabArg,
+        /// What plays the nodes; later verbs know it.
+        #[arg(long, value_enum, default_value_t = Player::Namespaces)]
+        backend: Player,
         /// Leave a lab that does not come up as it is, to be looked at.
         #[arg(long)]
         keep: bool,
@@ -125,6 +128,14 @@ enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Player {
+    /// Namespaces over this machine's files.
+    Namespaces,
+    /// Containers of the images that the file names, by the Docker daemon of DOCKER_HOST.
+    Docker,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
@@ -141,12 +152,16 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let node = |arg: &NodeArg| load(&arg.lab)?.node(&arg.node);
     let pod = |arg: &PodArg| load(&arg.node.lab)?.pod(&arg.node.node, &arg.pod);
     match &cli.verb {
-        Verb::Up { lab, keep } => up(&load(lab)?, cli.options(*keep)?)?,
+        Verb::Up { lab, backend, keep } => up(&load(lab)?, cli.options(*backend, *keep)?)?,
         Verb::Down(lab) => down(&cli.state_dir()?, lab)?,
         Verb::Status { lab, output } => show_status(&load(lab)?.status(), *output)?,
         Verb::Exec { node: arg, command } => return finish(node(arg)?.spawn_attached(&command.words)?),
         Verb::Start(arg) => node(arg)?.start()?,
-        Verb::Logs(arg) => show_logs(&node(arg)?.log(""))?,
+        Verb::Logs(arg) => {
+            let node = node(arg)?;
+            node.collect_logs()?;
+            show_logs(&node.log(""))?;
+        }
         Verb::Links { node: arg, carrier } => load(&arg.lab)?.set_links(&arg.node, *carrier)?,
         Verb::Pod(PodVerb::Add(arg)) => {
             let (_, result) = load(&arg.node.lab)?.add_pod(&arg.node.node, &arg.pod)?;
@@ -168,9 +183,13 @@ impl Cli {
         std::path::absolute(&self.state_dir).context("finding the state folder")
     }
 
-    fn options(&self, keep_failed: bool) -> Result<Options> {
+    fn options(&self, player: Player, keep_failed: bool) -> Result<Options> {
         let executable = std::env::current_exe().context("finding cambric-lab itself")?;
-        Ok(Options { executable, bin_dir: self.bin_dir.clone(), keep_failed })
+        let backend = match player {
+            Player::Namespaces => Backend::Namespaces,
+            Player::Docker => Backend::Docker(Docker::from_environment()),
+        };
+        Ok(Options { executable, bin_dir: self.bin_dir.clone(), backend, keep_failed })
     }
 }
 

@@ -13,9 +13,13 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::clab::{NodeSpec, Role};
+use crate::docker::Container;
 use crate::init::BIN_DIR;
 use crate::namespaces::Namespaces;
 use crate::{cambric, frr, place, poll, processes};
+
+/// Where [`Node::collect_logs`] writes.
+const CONTAINER_LOG: &str = "container.log";
 
 /// A node whose init runs.
 #[derive(Debug, Clone)]
@@ -23,6 +27,8 @@ pub struct Node {
     spec: NodeSpec,
     folder: PathBuf,
     init: Pid,
+    /// What plays it, unless an init of ours does.
+    container: Option<Container>,
 }
 
 /// A daemon that runs in a node.
@@ -39,8 +45,8 @@ pub struct Daemon {
 pub struct Spawned(Child);
 
 impl Node {
-    pub(crate) fn new(spec: NodeSpec, folder: PathBuf, init: Pid) -> Self {
-        Self { spec, folder, init }
+    pub(crate) fn new(spec: NodeSpec, folder: PathBuf, init: Pid, container: Option<Container>) -> Self {
+        Self { spec, folder, init, container }
     }
 
     /// Its name.
@@ -75,6 +81,26 @@ impl Node {
     /// A file of the node's `/var/log` as the host can open it, also after `down` has begun.
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(name)
+    }
+
+    /// Writes what a container has said to [`Self::log`]; daemons of other nodes write there themselves.
+    ///
+    /// # Errors
+    /// When the container is gone.
+    pub fn collect_logs(&self) -> Result<()> {
+        match &self.container {
+            Some(container) => Ok(fs::write(self.log(CONTAINER_LOG), container.says()?)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of a daemon's log, for an error message; a container has one log for all.
+    pub(crate) fn last_words(&self, log: &str) -> String {
+        match (&self.container, self.collect_logs()) {
+            (Some(_), Ok(())) => tail(&self.log(CONTAINER_LOG)),
+            (Some(_), Err(error)) => format!("{error:#}"),
+            (None, _) => tail(&self.log(log)),
+        }
     }
 
     /// Runs a command to its end; its output is returned, whatever its exit status.
@@ -169,12 +195,14 @@ impl Node {
         Ok(())
     }
 
-    /// Starts the daemons of the node that do not run; returns when they take orders (FRR) or run (Cambric).
+    /// Starts the daemons of the node that do not run; returns when they take orders (FRR) or run (Cambric). What a
+    /// container runs is its image's affair.
     ///
     /// # Errors
     /// When one does not start; with the end of its log.
     pub fn start(&self) -> Result<()> {
         match self.spec.role {
+            _ if self.container.is_some() => Ok(()),
             Role::Frr => frr::start(self),
             Role::Cambric => cambric::start(self),
             Role::Linux | Role::Bridge => Ok(()),

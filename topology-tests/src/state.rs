@@ -4,6 +4,7 @@
 //! /run/cambric-lab/two-rack/          the lab
 //!   lock                              held while up or down works
 //!   file                              the *.clab.yml it came from
+//!   backend.json                      what plays its nodes
 //!   complete                          there once `up` is through
 //!   nodes/n11/                        written before the node's init is started, and named in its command line
 //!     spec.json                       the node as the file describes it, for its init
@@ -22,8 +23,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::backend::Backend;
+
 /// Where labs are recorded unless told otherwise.
 pub const STATE_DIR: &str = "/run/cambric-lab";
+
+const BACKEND: &str = "backend.json";
 
 /// The folder of one lab. It may not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +77,16 @@ impl State {
 
     pub(crate) fn set_file(&self, file: &Path) -> Result<()> {
         write(&self.folder.join("file"), &file.to_string_lossy())
+    }
+
+    /// What plays the nodes.
+    pub(crate) fn backend(&self) -> Backend {
+        let text = fs::read_to_string(self.folder.join(BACKEND)).ok();
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn set_backend(&self, backend: &Backend) -> Result<()> {
+        write(&self.folder.join(BACKEND), &serde_json::to_string(backend)?)
     }
 
     /// Nodes recorded, whether or not they came to life.

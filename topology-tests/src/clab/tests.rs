@@ -57,7 +57,7 @@ topology:
     binds: [daemons:/etc/frr/daemons]
   kinds:
     linux:
-      image: quay.io/frrouting/frr:8.4.2
+      image: frrouting/frr:v8.4.1
       env: { B: kind, C: kind }
       sysctls: { net.ipv4.ip_forward: 1 }
   groups:
@@ -115,9 +115,10 @@ fn links_are_read_in_both_forms() {
 fn the_role_is_the_last_part_of_the_image_name() {
     for (image, role) in [
         ("frr", Role::Frr),
-        ("quay.io/frrouting/frr:8.4.2", Role::Frr),
+        ("frrouting/frr:v8.4.1", Role::Frr),
         ("localhost:5000/frr@sha256:00", Role::Frr),
-        ("ghcr.io/someone/cambric:v1", Role::Cambric),
+        ("registry.example/someone/cambric:v1", Role::Cambric),
+        ("cambric-lab:latest", Role::Cambric),
         ("cambric/frr-tools", Role::Linux),
         ("frr/alpine:3", Role::Linux),
     ] {

@@ -80,8 +80,8 @@ fn give_a_clock(prepared: &Prepared) -> Result<()> {
         format!("      env: {{ LD_PRELOAD: {FOLDER}/clock.so, CAMBRIC_TEST_CLOCK: {FOLDER}/offset }}\n");
     let text = fs::read_to_string(&lab_file)?;
     let marked = text.replace(
-        "      image: ghcr.io/cambric-dev/cambric:latest\n",
-        &format!("      image: ghcr.io/cambric-dev/cambric:latest\n{environment}"),
+        "      image: cambric-lab:latest\n",
+        &format!("      image: cambric-lab:latest\n{environment}"),
     );
     ensure!(text != marked, "the lab file has a node's image");
     fs::write(&lab_file, marked)?;
