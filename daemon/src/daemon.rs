@@ -30,9 +30,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
-use crate::health::Pulse;
+use crate::health::{self, Pulse};
 use crate::http::{self, Http};
 use crate::intent::{Intent, NoIntent, intent_while_running};
+use crate::latch::{self, Keeper};
 use crate::log::Log;
 use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
@@ -93,6 +94,8 @@ struct Daemon {
     /// Addresses of its peers.
     peers: Arc<BTreeSet<IpAddr>>,
     converged: BTreeSet<Family>,
+    /// Whether the sessions of the last run are back, and the record for the next run.
+    latch: Keeper,
     problems: Problems,
     /// Peers that the operator has disabled; the control socket changes it.
     disabled: Arc<Mutex<Disabled>>,
@@ -163,6 +166,7 @@ impl Daemon {
         let pictures = kube.as_ref().map(Kube::pictures);
         let (state, published) = watch::channel(State::default());
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
+        let latch = Keeper::start(&args.run_dir).context("reading the boot ID")?;
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
             .context("watching the host routes of pods")?;
         let settings = policy::Settings {
@@ -220,6 +224,7 @@ impl Daemon {
             view: None,
             speaker: None,
             converged: BTreeSet::new(),
+            latch,
             problems: Problems::default(),
             disabled,
             state,
@@ -278,8 +283,20 @@ impl Daemon {
                 }
                 () = self.report.changed() => self.set_problems(Origin::Report, self.report.problems()),
                 Some(_) = self.route_events.recv() => {} // logged where they arise
-                _ = readiness.tick(), if !ready => self.check_readiness().await?,
-                _ = beat.tick() => self.look_at_source(),
+                _ = readiness.tick(), if !ready || self.latch.has_changed() => {
+                    if !ready {
+                        self.check_readiness().await?;
+                    }
+                    if self.latch.has_changed() {
+                        self.look_at_sessions().await?;
+                    }
+                }
+                _ = beat.tick() => {
+                    self.look_at_source();
+                    if self.latch.is_closed() {
+                        self.look_at_sessions().await?;
+                    }
+                }
             }
         }
     }
@@ -388,6 +405,7 @@ impl Daemon {
         });
         self.peers = Arc::new(intent.wanted.peers.keys().copied().collect());
         self.intent = Ok(intent);
+        self.latch.note_change();
         if sources_changed {
             self.write_learned_again().await?;
         }
@@ -448,6 +466,7 @@ impl Daemon {
             }
             Event::PeerChanged { peer, state } => {
                 let Some(speaker) = &self.speaker else { return Ok(()) };
+                self.latch.note_change();
                 if let Some(status) = speaker.handle.look(move |router| router.peer(peer)).await? {
                     self.report.session(&status, state);
                     // An error from before the session says nothing about the session.
@@ -466,6 +485,20 @@ impl Daemon {
         Ok(self.routes.next_hop_lost(next_hop, None).await?)
     }
 
+    /// Of many sessions that come or go at once none is looked at by itself.
+    async fn look_at_sessions(&mut self) -> anyhow::Result<()> {
+        let Some(speaker) = &self.speaker else { return Ok(()) };
+        let peers = speaker.handle.look(|router| latch::peers(router, Instant::now())).await?;
+        let is_rest_there = health::missing_parts(&self.state.borrow(), &self.policy).is_empty();
+        let shown = self.latch.look(&peers, is_rest_there);
+        self.state.send_if_modified(|state| {
+            let is_other = state.latch != shown;
+            state.latch = shown;
+            is_other
+        });
+        Ok(())
+    }
+
     /// Routing is ready when learned routes are written and the own range is announced to at least one
     /// peer, or no peer is configured. Then pods may start.
     async fn check_readiness(&mut self) -> anyhow::Result<()> {
@@ -481,6 +514,10 @@ impl Daemon {
             } else {
                 waiting_for.push("a CNI configuration that can be written".to_owned());
             }
+        }
+        if waiting_for.is_empty() {
+            // Perhaps nothing but the peers was missing.
+            self.latch.note_change();
         }
         self.state.send_modify(|state| {
             state.ready = waiting_for.is_empty();

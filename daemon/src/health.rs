@@ -1,11 +1,14 @@
-//! Does the process live, and does it do its work? Neither says anything of peers or of the API server: a pod that is
-//! restarted for their sake would not bring them back.
+//! Does the process live, and does it do its work? An outage of a peer or of the API server changes neither: a pod that
+//! is restarted for their sake would not bring them back. But a run that has not got back the sessions that the last one
+//! had is not ready yet ([`crate::latch`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::state::Shared;
+use crate::latch;
+use crate::policy::Policy;
+use crate::state::{Shared, State};
 
 /// The main loop is stuck when it has not come round for so long.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
@@ -61,6 +64,21 @@ impl Pulse {
 /// one, is missing again.
 pub fn missing(shared: &Shared) -> Vec<String> {
     let state = shared.state.borrow();
+    let mut missing = missing_parts(&state, &shared.policy);
+    match &state.latch {
+        latch::Shown::Open => {}
+        latch::Shown::Closed(awaited) if !awaited.is_empty() => missing.extend(awaited.iter().cloned()),
+        // It opens with the next look.
+        latch::Shown::Closed(_) | latch::Shown::Unseen if missing.is_empty() => {
+            missing.push("a look at the peers that the last run had".to_owned());
+        }
+        latch::Shown::Closed(_) | latch::Shown::Unseen => {}
+    }
+    missing
+}
+
+/// The same without the peers of the last run.
+pub fn missing_parts(state: &State, policy: &Policy) -> Vec<String> {
     let parts = [
         (state.source_seen, "a first view of the objects"),
         (state.intent.is_some(), "the Node object of this node, or what else it waits for"),
@@ -70,7 +88,7 @@ pub fn missing(shared: &Shared) -> Vec<String> {
     ];
     let mut missing: Vec<String> =
         parts.into_iter().filter(|(is_there, _)| !is_there).map(|(_, what)| what.to_owned()).collect();
-    missing.extend(shared.policy.waiting_for().map(|what| format!("NetworkPolicy, which waits for {what}")));
+    missing.extend(policy.waiting_for().map(|what| format!("NetworkPolicy, which waits for {what}")));
     if !missing.is_empty() {
         missing.extend(state.waiting_for.iter().map(|what| format!("routing waits for {what}")));
     }

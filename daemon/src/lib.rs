@@ -30,6 +30,7 @@ pub mod health;
 pub mod http;
 pub mod intent;
 pub mod kinds;
+pub mod latch;
 pub mod log;
 pub mod metrics;
 pub mod objects;

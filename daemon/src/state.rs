@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, watch};
 use crate::control::Disabled;
 use crate::http::Http;
 use crate::intent::Intent;
+use crate::latch;
 use crate::log::Log;
 use crate::pod_routes::PodRoutes;
 use crate::policy::Policy;
@@ -35,7 +36,9 @@ pub struct State {
     pub routes_in_sync: bool,
     /// The CNI configuration is there as it should be.
     pub conflist_stands: bool,
-    /// What it still waits for.
+    /// Whether the sessions of the last run are back.
+    pub latch: latch::Shown,
+    /// What routing still waits for.
     pub waiting_for: Vec<String>,
     /// What was done for the host routes of pods.
     pub pod_routes: PodRoutes,

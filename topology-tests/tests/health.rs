@@ -52,7 +52,11 @@ fn health_and_metrics_tell_of_the_node_and_not_of_its_peers() {
     folder.write("manifests/peers.yaml", PEERS);
     in_lab(&folder, |lab| {
         let node = lab.node("c1")?;
-        poll::until("both sessions", LIMIT, || established(&node) == 2 && fabric::is_whole(&node))?;
+        poll::until("both sessions, and readiness", LIMIT, || {
+            established(&node) == 2
+                && fabric::is_whole(&node)
+                && get(&node, HEALTH, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+        })?;
         the_node_is_healthy_and_ready(&node)?;
         metrics_are_written_as_they_must_be(&node)?;
         odd_requests_are_answered(&node)?;

@@ -671,6 +671,17 @@ impl Router {
         self.rib.is_announced(prefix)
     }
 
+    /// Whether the session with `peer` is up, carries `family`, and has told its routes of it: by End-of-RIB, or it had
+    /// the time that one is given who sends none (no RFC 4724).
+    pub fn has_told(&self, now: Instant, peer: PeerId, family: Family) -> bool {
+        let carries = |peer: &Peer| {
+            peer.established().is_some_and(|(_, session, _)| session.families.contains(&family))
+        };
+        self.peers.get(&peer).is_some_and(|peer| {
+            carries(peer) && self.convergence.tells_until(peer, family).is_none_or(|until| now >= until)
+        })
+    }
+
     /// Whether every session that is up has told its routes, or had the time to.
     pub fn is_in_sync(&self, now: Instant) -> bool {
         let waits = |peer: &Peer| {

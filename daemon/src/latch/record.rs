@@ -1,0 +1,183 @@
+//! Who was Established in the last run of this boot: `peers.json` in the folder of run-time files.
+//!
+//! ```text
+//! {"version": 1, "boot_id": "…", "peers": [{"address": "10.0.1.1", "families": ["ipv4", "ipv6"]}]}
+//! ```
+//!
+//! The file is on tmpfs and is replaced by rename. What a later version writes beside is passed over, as are families
+//! and kinds of peers that this one does not know: nobody can be waited for who cannot be spoken with. What cannot be
+//! read at all is told once and counts as absent: then this run is measured by nothing but itself.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use cambric_bgp::Family;
+use cambric_cni::lease::table::BootId;
+use serde::{Deserialize, Serialize};
+
+use super::Sessions;
+
+/// Its name in the folder of run-time files.
+pub const FILE: &str = "peers.json";
+/// What this version writes.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    boot_id: String,
+    peers: Vec<Peer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Peer {
+    address: String,
+    families: Vec<String>,
+}
+
+/// The file, and what is in it.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    boot_id: String,
+    /// `None`: it is not there, or says something else.
+    written: Option<Sessions>,
+    /// Why it could not be written; told once.
+    failed: Option<String>,
+}
+
+impl Record {
+    /// Reads what the last run of this boot left; `None`: there is nothing that counts.
+    ///
+    /// # Errors
+    /// The kernel tells no boot ID.
+    pub fn open(run_dir: &Path) -> io::Result<(Record, Option<Sessions>)> {
+        Ok(Record::open_in_boot(run_dir, BootId::current()?.to_string()))
+    }
+
+    fn open_in_boot(run_dir: &Path, boot_id: String) -> (Record, Option<Sessions>) {
+        let path = run_dir.join(FILE);
+        let last = read(&path, &boot_id).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), error = %error,
+                "which peers the last run had cannot be read; none of them is waited for");
+            None
+        });
+        (Record { path, boot_id, written: last.clone(), failed: None }, last)
+    }
+
+    /// Makes the file say so. A failure is logged and no more: nothing but the next start's readiness depends on it.
+    pub fn set(&mut self, sessions: Sessions) {
+        if self.written.as_ref() == Some(&sessions) {
+            return;
+        }
+        let failed = self.write(&sessions).err().map(|error| error.to_string());
+        if failed.is_none() {
+            self.written = Some(sessions);
+        } else if failed != self.failed {
+            tracing::warn!(path = %self.path.display(), error = failed, "which peers there are cannot be recorded");
+        }
+        self.failed = failed;
+    }
+
+    fn write(&self, sessions: &Sessions) -> io::Result<()> {
+        let peer = |(address, families): (&IpAddr, &std::collections::BTreeSet<Family>)| Peer {
+            address: address.to_string(),
+            families: families.iter().map(Family::to_string).collect(),
+        };
+        let peers = sessions.iter().map(peer).collect();
+        let content = Content { version: VERSION, boot_id: self.boot_id.clone(), peers };
+        let new = self.path.with_extension("json.new");
+        fs::write(&new, serde_json::to_vec(&content)?)?;
+        fs::rename(&new, &self.path)
+    }
+}
+
+fn read(path: &Path, boot_id: &str) -> io::Result<Option<Sessions>> {
+    let octets = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        octets => octets?,
+    };
+    let content: Content = serde_json::from_slice(&octets)?;
+    if content.boot_id != boot_id {
+        return Ok(None);
+    }
+    let known = |name: &String| Family::ALL.into_iter().find(|family| family.to_string() == *name);
+    let peer = |peer: &Peer| {
+        let address = peer.address.parse().ok()?;
+        Some((address, peer.families.iter().filter_map(known).collect()))
+    };
+    Ok(Some(content.peers.iter().filter_map(peer).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(folder: &Path) -> Option<Sessions> {
+        Record::open_in_boot(folder, "a".to_owned()).1
+    }
+
+    fn sessions(entries: &[(&str, &[Family])]) -> Sessions {
+        let entry = |(at, families): &(&str, &[Family])| {
+            (at.parse().expect("address"), families.iter().copied().collect())
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    fn write(folder: &Path, text: &str) {
+        fs::write(folder.join(FILE), text).expect("written");
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_by_the_next_run_of_this_boot() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut record, before) = Record::open_in_boot(folder.path(), "a".to_owned());
+        assert_eq!(before, None);
+        let two = sessions(&[("10.0.1.1", &[Family::Ipv4]), ("2001:db8::1", &Family::ALL)]);
+        record.set(two.clone());
+        let text = fs::read_to_string(folder.path().join(FILE)).expect("there");
+        let expected = concat!(
+            r#"{"version":1,"boot_id":"a","peers":[{"address":"10.0.1.1","families":["ipv4"]},"#,
+            r#"{"address":"2001:db8::1","families":["ipv4","ipv6"]}]}"#
+        );
+        assert_eq!(text, expected);
+        assert_eq!(last(folder.path()), Some(two));
+        assert_eq!(Record::open_in_boot(folder.path(), "b".to_owned()).1, None, "of another boot");
+        record.set(Sessions::new());
+        assert_eq!(last(folder.path()), Some(Sessions::new()));
+    }
+
+    #[test]
+    fn a_later_versions_record_is_read_as_far_as_it_is_understood() {
+        let folder = tempfile::tempdir().expect("folder");
+        write(
+            folder.path(),
+            r#"{"version":2,"boot_id":"a","since":7,"peers":[
+                {"address":"10.0.1.1","families":["ipv4","l2vpn-evpn"],"why":"x"},
+                {"address":"fe80::1%eth0","families":["ipv6"]}]}"#,
+        );
+        assert_eq!(last(folder.path()), Some(sessions(&[("10.0.1.1", &[Family::Ipv4])])));
+    }
+
+    #[test]
+    fn a_damaged_record_counts_as_absent_and_is_written_anew() {
+        let folder = tempfile::tempdir().expect("folder");
+        for damaged in
+            ["", "{", "[]", r#"{"version":1,"boot_id":"a"}"#, r#"{"version":-1,"boot_id":"a","peers":[]}"#]
+        {
+            write(folder.path(), damaged);
+            let (mut record, last_run) = Record::open_in_boot(folder.path(), "a".to_owned());
+            assert_eq!(last_run, None, "{damaged}");
+            record.set(Sessions::new());
+            assert_eq!(last(folder.path()), Some(Sessions::new()));
+        }
+        fs::remove_file(folder.path().join(FILE)).expect("removed");
+        fs::create_dir(folder.path().join(FILE)).expect("a folder by its name");
+        let (mut record, last_run) = Record::open_in_boot(folder.path(), "a".to_owned());
+        assert_eq!(last_run, None);
+        record.set(Sessions::new());
+        assert!(record.failed.is_some() && record.written.is_none());
+    }
+}
