@@ -207,7 +207,13 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["apiextensions.k8s.io", "events.k8s.io", "networking.k8s.io", "rbac.authorization.k8s.io"]
+            [
+                "admissionregistration.k8s.io",
+                "apiextensions.k8s.io",
+                "events.k8s.io",
+                "networking.k8s.io",
+                "rbac.authorization.k8s.io"
+            ]
         );
         let core = ask("/api/v1").expect("it is there");
         let resources = core["resources"].as_array().expect("a list");

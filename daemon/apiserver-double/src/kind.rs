@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::schema::Schema;
 
 /// Group and plural name: what a path, a role and an error message name.
@@ -184,6 +185,24 @@ impl Kind {
             ),
             built_in(RBAC, "v1", "Role", "roles", Scope::Namespaced, &[], StatusPart::None),
             built_in(RBAC, "v1", "RoleBinding", "rolebindings", Scope::Namespaced, &[], StatusPart::None),
+            built_in(
+                admission::GROUP,
+                "v1",
+                "ValidatingAdmissionPolicy",
+                admission::POLICIES,
+                Scope::Cluster,
+                &[],
+                StatusPart::Own,
+            ),
+            built_in(
+                admission::GROUP,
+                "v1",
+                "ValidatingAdmissionPolicyBinding",
+                admission::BINDINGS,
+                Scope::Cluster,
+                &[],
+                StatusPart::None,
+            ),
         ]
     }
 

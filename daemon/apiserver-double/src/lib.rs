@@ -46,11 +46,13 @@
 //!
 //! # Deliberately not there
 //!
-//! Everything that is no node, pod, namespace, event, policy, role, service account or definition; protobuf, gzip, HTTP/2,
+//! Everything that is no node, pod, namespace, event, policy, role, service account or definition, and no policy of
+//! admission (of which not all is evaluated: see `admission`); protobuf, gzip, HTTP/2,
 //! websockets (exec, logs), admission webhooks, aggregated APIs, priority and fairness. The watch cache is always up to date:
 //! only [`Fault::StaleLists`] makes it lag. A client that stops to read a watch holds a socket but no memory; it is cut when
 //! it reads again and the history has moved past it.
 
+mod admission;
 mod apply;
 mod body;
 mod cause;
@@ -127,12 +129,17 @@ impl ApiServer {
 
     /// The server without sockets, to a client that is the user `cambric` unless it brings a token.
     pub fn service(&self) -> ApiService {
-        ApiService { server: Arc::clone(&self.server) }
+        ApiService { server: Arc::clone(&self.server), user: User::new(CAMBRIC) }
     }
 
     /// A client of [`ApiServer::service`]. To be called within a tokio runtime.
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.service(), "default")
+    }
+
+    /// The same for another user.
+    pub fn client_of(&self, user: User) -> kube::Client {
+        kube::Client::new(ApiService { user, ..self.service() }, "default")
     }
 
     /// Serves on this socket, without TLS, as long as the listener lives.
@@ -173,14 +180,23 @@ impl ApiServer {
         self.server.remove_token(token);
     }
 
-    /// From now on the user `cambric` has the rights of these ClusterRoles (YAML documents) and no others.
+    /// From now on the user `cambric` has the rights of these ClusterRoles (YAML documents) and no others, and so have the
+    /// service accounts that a ClusterRoleBinding among them names.
     ///
     /// # Panics
     /// The text is no YAML: it is part of the test.
     pub fn authorize(&self, cluster_roles: &str) {
-        let roles = documents(cluster_roles).expect("ClusterRoles of a test are YAML");
-        self.server
-            .set_roles(CAMBRIC, roles.into_iter().filter(|role| role["kind"] == "ClusterRole").collect());
+        let objects = documents(cluster_roles).expect("ClusterRoles of a test are YAML");
+        let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+        let roles: Vec<Value> = of_kind("ClusterRole").cloned().collect();
+        self.server.set_roles(CAMBRIC, roles.clone());
+        let subjects =
+            of_kind("ClusterRoleBinding").filter_map(|binding| binding["subjects"].as_array()).flatten();
+        for account in subjects.filter(|subject| subject["kind"] == "ServiceAccount") {
+            let text = |field: &str| account[field].as_str().unwrap_or_default();
+            let user = User::service_account(text("namespace"), text("name"));
+            self.server.set_roles(&user.name, roles.clone());
+        }
     }
 
     /// How often watches get bookmarks that allow them; 60 s unless this is set. For watches that begin from now on.
@@ -368,6 +384,8 @@ fn documents(yaml: &str) -> anyhow::Result<Vec<Value>> {
 #[derive(Debug, Clone)]
 pub struct ApiService {
     server: Arc<Server>,
+    /// Who asks, unless the request brings a token.
+    user: User,
 }
 
 impl<B> tower::Service<http::Request<B>> for ApiService
@@ -385,6 +403,6 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        Box::pin(serve(Arc::clone(&self.server), Peer::Known(User::new(CAMBRIC)), request))
+        Box::pin(serve(Arc::clone(&self.server), Peer::Known(self.user.clone()), request))
     }
 }

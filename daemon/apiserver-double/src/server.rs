@@ -83,6 +83,8 @@ pub struct User {
     pub name: String,
     /// `system:masters` may do everything.
     pub groups: Vec<String>,
+    /// What else is known, as policies of admission read it.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 const MASTERS: &str = "system:masters";
@@ -91,12 +93,31 @@ const ANONYMOUS: &str = "system:anonymous";
 impl User {
     /// Without groups.
     pub fn new(name: &str) -> User {
-        User { name: name.to_owned(), groups: Vec::new() }
+        User { name: name.to_owned(), groups: Vec::new(), extra: BTreeMap::new() }
+    }
+
+    /// The account of pods of that namespace.
+    pub fn service_account(namespace: &str, name: &str) -> User {
+        let groups = [
+            "system:serviceaccounts",
+            &format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated",
+        ];
+        User {
+            groups: groups.map(str::to_owned).into(),
+            ..User::new(&format!("system:serviceaccount:{namespace}:{name}"))
+        }
+    }
+
+    /// By a token that is bound to a pod of that node (Kubernetes 1.32, "ServiceAccountTokenPodNodeInfo").
+    pub fn on_node(mut self, node: &str) -> User {
+        self.extra.insert("authentication.kubernetes.io/node-name".to_owned(), vec![node.to_owned()]);
+        self
     }
 
     /// Who may do everything.
     pub fn admin() -> User {
-        User { name: "kubernetes-admin".to_owned(), groups: vec![MASTERS.to_owned()] }
+        User { groups: vec![MASTERS.to_owned()], ..User::new("kubernetes-admin") }
     }
 }
 
@@ -114,6 +135,7 @@ pub(crate) enum Peer {
 /// A request of a resource, once it is known to be allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
+    pub(crate) user: User,
     pub(crate) verb: Verb,
     pub(crate) target: Target,
     pub(crate) kind: Arc<Kind>,
@@ -393,7 +415,7 @@ async fn resource(
     }
     let text = |name: &HeaderName| header(&parts.headers, name).to_owned();
     let (user_agent, accept, content_type) = (text(&USER_AGENT), text(&ACCEPT), text(&CONTENT_TYPE));
-    let call = Call { verb, target, kind, query, user_agent, accept, content_type };
+    let call = Call { user, verb, target, kind, query, user_agent, accept, content_type };
     match verb {
         Verb::Get => get(server, &call).await,
         Verb::List => list(server, &call).await,

@@ -11,9 +11,10 @@ mod typed;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
+use crate::admission::{self, Review};
 use crate::apply::{self, Manager, OnConflict, Operation};
 use crate::convert;
-use crate::kind::{DEFINITIONS, Key, Kind, Resource, Version};
+use crate::kind::{Key, Kind, Resource, Version};
 use crate::lists::Lists;
 use crate::patch;
 use crate::path::Query;
@@ -62,11 +63,15 @@ pub(crate) fn put(state: &mut State, mut value: Value) -> Result<Value, Status> 
     if kind.is_namespaced && namespace.is_empty() {
         "default".clone_into(&mut namespace);
     }
-    if *kind.stored_at() == Resource::new(DEFINITIONS.0, DEFINITIONS.1) {
-        let causes = check::definition(&value);
-        if !causes.is_empty() {
-            return Err(invalid(&kind, &name, &causes));
-        }
+    let causes = match kind.kind.as_str() {
+        _ if kind.is_custom => Vec::new(),
+        "CustomResourceDefinition" => check::definition(&value),
+        "ValidatingAdmissionPolicy" => admission::faults(&value),
+        "ValidatingAdmissionPolicyBinding" => admission::faults_of_binding(&value),
+        _ => Vec::new(),
+    };
+    if !causes.is_empty() {
+        return Err(invalid(&kind, &name, &causes));
     }
     if let Some(schema) = &version.schema {
         schema.prune(&mut value);
@@ -239,6 +244,7 @@ impl Write<'_> {
         self.prune(&mut object, how)?;
         prepare::created(self.kind(), self.version, namespace, &mut object);
         self.check(&object, None)?;
+        self.admit(&key, Some(&object), None)?;
         if self.state.object(self.kind().stored_at(), &key).is_some() {
             return Err(Status::already_exists(&self.kind().resource, &name));
         }
@@ -391,6 +397,7 @@ impl Write<'_> {
         }
         prepare::updated(self.kind(), self.version, self.subresource(), old, &mut new);
         self.check(&new, Some(old))?;
+        self.admit(key, Some(&new), Some(old))?;
         if manager.operation == Operation::Update {
             self.record(old, &mut new, manager);
         }
@@ -528,6 +535,28 @@ impl Write<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What policies of admission say: last, of what would be kept.
+    fn admit(&self, key: &Key, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+        let operation = match (object, old) {
+            (_, None) => "CREATE",
+            (Some(_), Some(_)) => "UPDATE",
+            (None, Some(_)) => "DELETE",
+        };
+        let review = Review {
+            user: &self.call.user,
+            operation,
+            kind: self.kind(),
+            version: &self.version.name,
+            subresource: self.subresource(),
+            namespace: &key.namespace,
+            name: &key.name,
+            object,
+            old,
+            is_dry_run: self.options.is_dry_run,
+        };
+        admission::admit(self.state, &review)
     }
 
     fn check(&self, object: &Value, old: Option<&Value>) -> Result<(), Status> {

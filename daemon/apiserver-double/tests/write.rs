@@ -1,5 +1,7 @@
 //! Writes as a real kube-apiserver answers them: create, replace, patch, server-side apply, delete.
 
+#[path = "write/admission.rs"]
+mod admission;
 mod common;
 
 use common::Rig;

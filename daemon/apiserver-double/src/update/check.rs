@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::text;
+use crate::admission;
 use crate::kind::{Kind, Version};
 use crate::schema::Schema;
 use crate::status::Cause;
@@ -33,6 +34,8 @@ pub(super) fn object(
         ("Node", _) => node(object, old, &mut causes),
         ("Pod", "") => pod(object, old, &mut causes),
         ("NetworkPolicy", _) => network_policy(object, &mut causes),
+        ("ValidatingAdmissionPolicy", "") => causes.extend(admission::faults(object)),
+        ("ValidatingAdmissionPolicyBinding", _) => causes.extend(admission::faults_of_binding(object)),
         ("Event", _) => event(kind, object, old, &mut causes),
         _ => {}
     }

@@ -88,6 +88,7 @@ impl Write<'_> {
                 return Err(Status::conflict(&kind.resource, &key.name, &what));
             }
         }
+        self.admit(key, None, Some(&object))?;
         let is_pod = !kind.is_custom && kind.kind == "Pod";
         let done = |object: &Value| {
             if is_pod {

@@ -1,5 +1,8 @@
 //! Built-in kinds have the fields of their types in k8s-openapi, no others.
 
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as NewEvent;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -10,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::admission;
 use crate::kind::Kind;
 
 /// Drops what the kind does not have, and tells the paths.
@@ -29,6 +33,8 @@ pub(super) fn prune(kind: &Kind, object: &mut Value) -> Result<Vec<String>, Stri
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => through::<ClusterRoleBinding>,
         ("rbac.authorization.k8s.io", "Role") => through::<Role>,
         ("rbac.authorization.k8s.io", "RoleBinding") => through::<RoleBinding>,
+        (admission::GROUP, "ValidatingAdmissionPolicy") => through::<ValidatingAdmissionPolicy>,
+        (admission::GROUP, "ValidatingAdmissionPolicyBinding") => through::<ValidatingAdmissionPolicyBinding>,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => through::<CustomResourceDefinition>,
         _ => return Ok(Vec::new()),
     };

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use cambric_apiserver_double::{ApiServer, Listener};
+use cambric_apiserver_double::{ApiServer, Listener, User};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
@@ -46,6 +46,11 @@ impl Rig {
         let server = ApiServer::new();
         let client = server.client();
         Rig { server, client, _listener: None }
+    }
+
+    /// The same server, for somebody else.
+    pub(crate) fn of(&self, user: User) -> Rig {
+        Rig { server: self.server.clone(), client: self.server.client_of(user), _listener: None }
     }
 
     /// Over TCP.
