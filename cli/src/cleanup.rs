@@ -89,7 +89,10 @@ pub(crate) fn cleanup(wish: &Cleanup, output: Output) -> Outcome {
 
 fn clean(wish: &Cleanup, report: &mut Report) {
     let lock = lock(&wish.run_dir);
-    let refusals: Vec<String> = lock.as_ref().err().cloned().into_iter().chain(refusals(wish)).collect();
+    let refusals: Vec<String> = match &lock {
+        Ok(_) => owner().into_iter().chain(pods_in_the_way(wish)).collect(),
+        Err(refusal) => [refusal.clone()].into_iter().chain(pods_in_the_way(wish)).collect(),
+    };
     for refusal in &refusals {
         report.refuse(refusal);
     }
@@ -125,26 +128,24 @@ fn lock(run_dir: &Path) -> Result<Option<Flock<File>>, String> {
     })
 }
 
-/// Why nothing may be touched, beside the lock.
-fn refusals(wish: &Cleanup) -> Vec<String> {
-    let mut refusals = Vec::new();
+/// A daemon that has another folder of run-time files is known by what it owns.
+fn owner() -> Option<String> {
+    let is_owned = |leftover: &Leftover| matches!(leftover, Leftover::Table { owned: true, .. });
     match policy::Cleanup::open().and_then(|mut kernel| kernel.find()) {
-        Ok(found) => {
-            let is_owned = |leftover: &&Leftover| matches!(leftover, Leftover::Table { owned: true, .. });
-            if let Some(table) = found.iter().find(is_owned) {
-                refusals.push(format!(
-                    "a process that is alive owns {table}: a cambricd with another --run-dir?"
-                ));
-            }
-        }
-        Err(error) => refusals.push(format!("cannot look for tables and sets: {error}")),
+        Ok(found) => found
+            .into_iter()
+            .find(is_owned)
+            .map(|table| format!("a process that is alive owns {table}: a cambricd with another --run-dir?")),
+        Err(error) => Some(format!("cannot look for tables and sets: {error}")),
     }
+}
+
+fn pods_in_the_way(wish: &Cleanup) -> Option<String> {
     match pods_wired() {
-        Ok(pods) if wish.with_pods || pods.is_empty() => {}
-        Ok(pods) => refusals.push(still_wired(&pods)),
-        Err(error) => refusals.push(format!("cannot look for pods: {error}")),
+        Ok(pods) if wish.with_pods || pods.is_empty() => None,
+        Ok(pods) => Some(still_wired(&pods)),
+        Err(error) => Some(format!("cannot look for pods: {error}")),
     }
-    refusals
 }
 
 fn pods_wired() -> Result<Vec<cni::PodLink>, String> {

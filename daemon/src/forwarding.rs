@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cambric_api::node::Sysctl;
-use cambric_cni::attachment::Attachment;
 use cambric_routes::LinkTable;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -115,13 +114,12 @@ impl Switches {
 /// What the kernel sets when it turns the switch, with the switch itself. For IPv4 these are the interfaces and
 /// `accept_redirects` (`inet_forward_change` in net/ipv4/devinet.c), for IPv6 the interfaces (`addrconf_forward_change` in
 /// net/ipv6/addrconf.c). Interfaces that forward already are among them: they would not if the switch were turned off.
-/// Host ends of pods are not: they go before.
 fn turned_with(sysctl_dir: &Path, switch: &str) -> Vec<(String, Sysctl)> {
     let conf = if switch == IPV4 { "ipv4/conf" } else { "ipv6/conf" };
     let folders = fs::read_dir(sysctl_dir.join(conf)).into_iter().flatten().flatten();
     let interfaces = folders.filter_map(|folder| folder.file_name().into_string().ok());
     // `all` is the switch itself.
-    let interfaces = interfaces.filter(|name| name != "all" && !Attachment::is_host_ifname(name));
+    let interfaces = interfaces.filter(|name| name != "all");
     let redirects = (switch == IPV4).then(|| ("ipv4/conf/all/accept_redirects".to_owned(), "0"));
     [(switch.to_owned(), "1")]
         .into_iter()
@@ -194,7 +192,6 @@ mod tests {
         set("ipv4/conf/all/forwarding", "0\n");
         set("ipv4/conf/all/accept_redirects", "1\n");
         set("ipv4/conf/eth0/forwarding", "1\n");
-        set("ipv4/conf/cam0123456789ab/forwarding", "1\n");
         switches(folder.path()).keep_on(Say::Quiet).await;
         // Somebody turns it off; of the next run the first values are not forgotten.
         set(IPV4, "0\n");

@@ -23,7 +23,15 @@ fn sorted(objects: Vec<Value>) -> BTreeMap<String, Value> {
 
 #[test]
 fn kubectl_renders_what_the_library_reads() -> Result<()> {
-    let rendered = match Command::new(KUBECTL).arg("kustomize").arg(folder().join("base")).output() {
+    for name in ["base", "cleanup"] {
+        let folder = folder().join(name);
+        kubectl_renders(&folder, sorted(read_base(&folder)?))?;
+    }
+    Ok(())
+}
+
+fn kubectl_renders(folder: &Path, read: BTreeMap<String, Value>) -> Result<()> {
+    let rendered = match Command::new(KUBECTL).arg("kustomize").arg(folder).output() {
         Err(error) if std::env::var_os("CI").is_none() => {
             println!("not run: {KUBECTL}: {error}");
             return Ok(());
@@ -33,7 +41,6 @@ fn kubectl_renders_what_the_library_reads() -> Result<()> {
     let warnings = String::from_utf8_lossy(&rendered.stderr);
     ensure!(rendered.status.success() && warnings.is_empty(), "{warnings}");
     let rendered = sorted(documents(&String::from_utf8(rendered.stdout)?)?);
-    let read = sorted(base());
     assert_eq!(rendered.keys().collect::<Vec<_>>(), read.keys().collect::<Vec<_>>());
     for (name, object) in &read {
         assert_eq!(rendered[name], *object, "{name}");
