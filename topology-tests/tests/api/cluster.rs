@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use cambric_apiserver_double::{ApiServer, Listener};
+use cambric_apiserver_double::{ApiServer, Listener, User};
+use cambric_deploy::NAMESPACE;
 use cambric_lab::place::in_netns;
 use cambric_lab::{Lab, Node, Pod, cni, fabric, poll};
 use serde_json::{Value, json};
@@ -23,8 +24,12 @@ use crate::common::LabFolder;
 /// Where each node finds the server.
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6443);
 
-/// The folder that every node of a lab is given.
+/// The folder that every node of a lab is given, as its lab file says it.
 const MANIFESTS: &str = "/etc/cambric/manifests";
+const BIND: &str = "- manifests:/etc/cambric/manifests:ro";
+
+/// Where each finds who it is.
+const TOKEN: &str = "/etc/cambric-token";
 
 /// How long an answer of `show status` may be awaited.
 const LOOK: Duration = Duration::from_secs(60);
@@ -67,6 +72,7 @@ impl Prepared {
             fs::remove_file(&file)?;
         }
         server.authorize(&fs::read_to_string(deploy.join("base/rbac.yaml"))?);
+        server.install(&fs::read_to_string(deploy.join("base/admission.yaml"))?);
         folder.write("manifests/kubeconfig", &kubeconfig());
         let lab_file =
             files(folder.path())?.into_iter().find(|path| path.extension().is_some_and(|e| e == "yml"));
@@ -74,15 +80,32 @@ impl Prepared {
         let arguments = format!("--source kube --kubeconfig {MANIFESTS}/kubeconfig");
         let text = fs::read_to_string(&lab_file)?
             .replace(&format!("--source dir:{MANIFESTS}"), &arguments)
+            .replace(BIND, &format!("{BIND}\n        - tokens/__clabNodeName__:{TOKEN}:ro"))
             // Pods are objects first.
             .replace("cambric.dev/pods: \"1\"", "cambric.dev/pods: \"0\"")
             .replace("cambric.dev/pods: \"2\"", "cambric.dev/pods: \"0\"");
         if !text.contains(&arguments) {
             bail!("{} has no node that reads {MANIFESTS}", lab_file.display());
         }
+        let topology: Value = serde_yaml_ng::from_str(&text)?;
+        fs::create_dir(folder.path().join("tokens"))?;
+        for node in topology["topology"]["nodes"].as_object().context("nodes")?.keys() {
+            folder.write(&format!("tokens/{node}"), &token(node));
+            server.add_token(&token(node), account(node));
+        }
         fs::write(&lab_file, text)?;
         Ok(Prepared { folder, server })
     }
+}
+
+/// What the kubelet of a node would write for the daemon's pod.
+pub(crate) fn token(node: &str) -> String {
+    format!("of-{node}")
+}
+
+/// Whom a token of that node's daemon is of.
+pub(crate) fn account(node: &str) -> User {
+    User::service_account(NAMESPACE, "cambricd").on_node(node)
 }
 
 impl<'a> Cluster<'a> {
@@ -203,7 +226,7 @@ fn kubeconfig() -> String {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "lab",
         "clusters": [{ "name": "lab", "cluster": { "server": format!("http://{SERVER}") } }],
-        "users": [{ "name": "cambric", "user": { "token": "cambric" } }],
+        "users": [{ "name": "cambric", "user": { "tokenFile": TOKEN } }],
         "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "cambric" } }],
     })
     .to_string()

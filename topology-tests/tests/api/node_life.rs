@@ -5,7 +5,7 @@ use cambric_lab::{Node, Pod, cni, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, NewPod, problems};
+use crate::cluster::{Cluster, NewPod, account, problems, token};
 use crate::{CAMBRICD, LIMIT, with_server};
 
 const TAINT: &str = "cambric.dev/not-ready";
@@ -204,6 +204,7 @@ fn a_renamed_node_is_another(cluster: &Cluster<'_>) -> Result<()> {
     node["metadata"] = json!({ "name": "n4-renamed" });
     node["spec"] = json!({ "podCIDR": "10.244.44.0/24", "podCIDRs": ["10.244.44.0/24"] });
     cluster.server.put(node);
+    cluster.server.add_token(&token("n4"), account("n4-renamed"));
     let words = [
         "cambricd",
         "--node",

@@ -4,13 +4,14 @@ use std::fs;
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
-use cambric_apiserver_double::{Certificates, Listener, User};
+use cambric_apiserver_double::{Certificates, Listener};
+use cambric_deploy::NAMESPACE;
 use cambric_lab::place::in_netns;
 use cambric_lab::{Node, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::cluster::{Cluster, policy, problems, status};
+use crate::cluster::{Cluster, account, policy, problems, status};
 use crate::{CAMBRICD, LIMIT, with_server};
 
 const SERVER: &str = "127.0.0.1:6444";
@@ -25,7 +26,7 @@ fn a_daemon_in_a_pod_lives_by_its_service_account() {
         |cluster| {
             let node = cluster.node("c1")?;
             let certificates = Certificates::make(&["127.0.0.1"])?;
-            cluster.server.add_token("first", User::new("cambric"));
+            cluster.server.add_token("first", account("c1"));
             kubelet_writes(&node, &certificates, "first")?;
             let listener = listen(cluster, &node, &certificates)?;
             node.kill(CAMBRICD, Signal::SIGTERM)?;
@@ -38,7 +39,7 @@ fn a_daemon_in_a_pod_lives_by_its_service_account() {
             let server = status(&node)?["cluster"]["server"].clone();
             ensure!(server == "https://127.0.0.1:6444", "it follows {server}");
 
-            cluster.server.add_token("second", User::new("cambric"));
+            cluster.server.add_token("second", account("c1"));
             kubelet_writes(&node, &certificates, "second")?;
             cluster.server.remove_token("first");
             cluster.server.restart();
@@ -59,9 +60,7 @@ fn a_daemon_in_a_pod_lives_by_its_service_account() {
 fn kubelet_writes(node: &Node, certificates: &Certificates, token: &str) -> Result<()> {
     let folder = node.path(SERVICE_ACCOUNT);
     fs::create_dir_all(&folder)?;
-    for (name, text) in
-        [("ca.crt", &*certificates.authority()), ("token", token), ("namespace", "kube-system")]
-    {
+    for (name, text) in [("ca.crt", &*certificates.authority()), ("token", token), ("namespace", NAMESPACE)] {
         let next = folder.join(format!("..{name}"));
         fs::write(&next, text)?;
         fs::rename(&next, folder.join(name))?;

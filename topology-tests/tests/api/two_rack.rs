@@ -8,7 +8,7 @@ use cambric_lab::place::Place;
 use cambric_lab::reach::{Echo, Protocol, ask};
 use cambric_lab::{Pod, fabric};
 
-use crate::cluster::{Cluster, NewPod};
+use crate::cluster::{Cluster, NewPod, account};
 use crate::load::a2_from_a1;
 use crate::{UPLINKS, dashboard, in_two_rack};
 
@@ -121,7 +121,11 @@ fn requests_are_few_and_writes_are_own(cluster: &Cluster<'_>) -> Result<()> {
         }
         let write = (verb.as_str(), group.as_str(), resource.as_str(), subresource.as_str());
         ensure!(WRITES.contains(&write), "written: {request:?}");
+        // Thus the policies of admission were asked, and had nothing against it.
+        ensure!(request.user == account(&request.name).name, "written by somebody else: {request:?}");
     }
+    let policies = cluster.server.list("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding");
+    ensure!(policies.len() == 3, "{} policies of admission are in force", policies.len());
     Ok(())
 }
 
