@@ -45,7 +45,7 @@ use crate::source::record::{self, Record};
 use crate::source::{Views, dir, kube};
 use crate::state::{Shared, State};
 use crate::view::View;
-use crate::{check, conflist, control, endpoints, fib, forwarding, pod_routes, readiness};
+use crate::{check, conflist, control, endpoints, fib, forwarding, pod_routes, readiness, rights};
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -58,6 +58,7 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(100);
 pub async fn run(args: Args, log: Log) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+    rights::check(&args.sysctl_dir, args.bgp_port)?;
     let _lock = lock(&args.run_dir)?;
     let (mut daemon, routes_task) = Daemon::start(args, log).await?;
     tokio::select! {

@@ -42,6 +42,7 @@ pub mod policy;
 pub mod problems;
 pub mod readiness;
 pub mod report;
+pub mod rights;
 pub mod router_advertisements;
 pub mod source;
 pub mod state;
