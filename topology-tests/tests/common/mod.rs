@@ -43,6 +43,10 @@ pub(crate) enum Need {
     Netfilter,
     /// Cambric itself, built beside the lab runner.
     Cambric,
+    /// Docker and what makes its base image.
+    Docker,
+    /// Cambric for an empty root.
+    StaticCambric,
 }
 
 impl Need {
@@ -64,6 +68,18 @@ impl Need {
                 let built = |name: &&str| Path::new(CAMBRIC_LAB).with_file_name(name).exists();
                 let all = ["cambricd", "cambric", "cambric-cni"].iter().all(built);
                 (all, "Cambric: cargo build -p cambricd -p cambric -p cambric-cni")
+            }
+            Self::Docker => {
+                let all = ["/usr/sbin/dockerd", "/usr/sbin/debootstrap"]
+                    .iter()
+                    .all(|file| Path::new(file).exists());
+                (all, "the packages docker.io and debootstrap")
+            }
+            Self::StaticCambric => {
+                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/static/dev");
+                let all =
+                    ["cambricd", "cambric", "cambric-cni"].iter().all(|name| folder.join(name).exists());
+                (all, "static binaries: make static")
             }
         };
         (!is_there).then_some(what)

@@ -20,10 +20,11 @@ pub(crate) fn print(lab: &Lab) {
     for name in lab.topology().nodes.keys() {
         let Ok(node) = lab.node(name) else { continue };
         let (own, logs): (&[&[&str]], &[&str]) = match node.role() {
-            Role::Cambric => (&OF_CAMBRIC, &["cambricd.log"]),
+            Role::Cambric => (&OF_CAMBRIC, &["cambricd.log", "container.log"]),
             Role::Frr => (&OF_FRR, &["frr/bgpd.log"]),
             Role::Linux | Role::Bridge => (&[], &["bird.log", "gobgpd.log"]),
         };
+        let _ = node.collect_logs(); // the container has gone: what it said has, too
         own.iter().chain(&OF_THE_KERNEL).for_each(|words| table(&node, words));
         logs.iter().for_each(|file| log(&node, file));
     }
