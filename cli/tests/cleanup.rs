@@ -11,6 +11,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -389,6 +390,30 @@ fn daemon_set_waits_when_all_is_done_and_ends_at_a_signal() {
     on_a_node(|node| {
         node.file("run-dir/sysctls.json", "{\"version\":7}");
         assert_eq!(node.cleanup(&["--stay"]).0, 1, "it does not wait when it failed");
+    });
+}
+
+/// As a container has them: the folders themselves are mounts, which nobody can remove.
+#[test]
+fn folders_that_are_mounted_are_left_empty_and_that_is_no_failure() {
+    on_a_node(|node| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("new mounts");
+        let mount_at = |source: Option<&Path>, target: &Path, flags: MsFlags| {
+            mount(source, target, None::<&str>, flags, None::<&str>).expect("a mount");
+        };
+        mount_at(None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        node.install();
+        for folder in ["run-dir", "state-dir"] {
+            let folder = node.path(folder);
+            mount_at(Some(&folder), &folder, MsFlags::MS_BIND);
+        }
+        let (code, out, err) = node.cleanup(&[]);
+        assert_eq!((code, err.as_str(), out.lines().last()), (0, "", Some("17 removed")), "{out}");
+        for folder in ["run-dir", "state-dir"] {
+            assert_eq!(fs::read_dir(node.path(folder)).expect("it is there").count(), 0, "{folder}");
+            umount2(&node.path(folder), MntFlags::MNT_DETACH).expect("a mount");
+        }
+        assert_eq!(node.cleanup(&[]).1, "removed state-dir\nremoved run-dir\n2 removed\n");
     });
 }
 

@@ -6,7 +6,8 @@
 //! - the same after a daemon that was killed and with pods that are still wired, if `--with-pods` says so;
 //! - while a daemon runs, and while pods are wired and nobody said so, it refuses and nothing has changed; nor has it
 //!   after `--dry-run`;
-//! - what others have, however alike it is named, stays.
+//! - what others have, however alike it is named, stays;
+//! - CAP_NET_ADMIN is enough for all of it.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -138,8 +139,11 @@ impl<'a> Host<'a> {
         Ok(daemon)
     }
 
+    /// With the rights that the DaemonSet of `deploy/cleanup` has, and no more.
     fn cleanup(&self, words: &[&str]) -> Result<Said> {
-        let Output { status, stdout, stderr } = self.node.run(&[&["cambric", "cleanup"], words].concat())?;
+        let rights = ["setpriv", "--bounding-set", "-all,+net_admin", "--no-new-privs"];
+        let Output { status, stdout, stderr } =
+            self.node.run(&[&rights[..], &["cambric", "cleanup"], words].concat())?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { code: status.code().context("no signal")?, out: text(&stdout), err: text(&stderr) })
     }
