@@ -38,7 +38,11 @@ use crate::session::{Next, Output, Session};
 /// Without a command: a prompt on a terminal, line by line from a pipe.
 #[derive(Debug, Parser)]
 #[command(name = "cambric", version, next_line_help = true, after_help = command::help(), after_long_help = command::help())]
-#[command(disable_help_subcommand = true, subcommand_help_heading = "On this node")]
+#[command(
+    disable_help_subcommand = true,
+    subcommand_help_heading = "On this node",
+    override_usage = "cambric [OPTIONS] [COMMAND]...\n       cambric [OPTIONS] install|cleanup ..."
+)]
 struct Cli {
     /// Control socket of cambricd.
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]

@@ -425,6 +425,10 @@ fn words_before_and_behind_are_understood() {
         assert_eq!(before.stdout, behind.stdout);
         let expected = "{\"dry_run\":false,\"refused\":[],\"steps\":[]}\n";
         assert_eq!(String::from_utf8_lossy(&before.stdout), expected);
+        // Behind another word it is a name.
+        let mut named = Command::new(env!("CARGO_BIN_EXE_cambric"));
+        let asked = named.args(["-s", "/nonexistent", "enable", "cleanup"]).output().expect("cambric runs");
+        assert_eq!(asked.status.code(), Some(3));
         let wrong = node.command(&["cleanup", "now"]).output().expect("cambric runs");
         assert_eq!(wrong.status.code(), Some(2));
     });
