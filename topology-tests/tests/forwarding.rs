@@ -78,6 +78,9 @@ fn the_default_route_stays(lab: &Lab) -> Result<()> {
     poll::until("IPv6 forwarding", LIMIT, || get(&node, SWITCHES[1]).is_ok_and(|on| on == "1"))?;
     poll::until("the node to be ready", LIMIT, || fabric::is_whole(&node))?;
     ensure!(get(&node, ACCEPT_RA)? == "2", "accept_ra is {}", get(&node, ACCEPT_RA)?);
+    let record = fs::read_to_string(node.path("/run/cambric/sysctls.json"))?;
+    let found = r#""ipv6/conf/eth1/accept_ra":{"before":"1","ours":"2"}"#;
+    ensure!(record.contains(found), "what it was is not written down: {record}");
     ensure!(default_route(&node)?.contains("proto ra"), "the default route is gone");
     let messages = monitor.messages()?;
     let deleted = messages.iter().any(|message| message.text.starts_with("Deleted default"));
