@@ -8,7 +8,6 @@
 //! give all: `/proc/sys` of its own network to write, and the capabilities of [`CAPABILITIES`].
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -128,8 +127,6 @@ fn private_binds(node: &NodeSpec, folder: &Path) -> Result<Vec<(PathBuf, PathBuf
         if node.role == Role::Frr && bind.target.starts_with("/etc/frr") {
             source = folder.join("binds").join(bind.target.strip_prefix("/").unwrap_or(&bind.target));
             copy(&bind.source, &source).with_context(|| format!("copying {}", bind.source.display()))?;
-        } else if !source.exists() {
-            fs::create_dir_all(&source)?;
         }
         binds.push((source, bind.target.clone(), bind.access));
     }

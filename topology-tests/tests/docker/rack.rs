@@ -26,7 +26,7 @@ use crate::manifest::{self, Host};
 /// Folders of a host that outlive the pod, as the DaemonSet has them.
 const SHARED: [&str; 4] = ["run/cambric", "var/lib/cambric", "etc/cni/net.d", "opt/cni/bin"];
 
-/// Where `ip_unprivileged_port_start` is on a host; Docker gives its containers 0, so that any process may bind port 179.
+/// `ip_unprivileged_port_start` of a host. Docker gives containers 0: there anybody may listen on port 179.
 const FIRST_FREE_PORT: u16 = 1024;
 
 /// Where the pod finds what a cluster would tell.
