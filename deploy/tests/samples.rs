@@ -50,7 +50,7 @@ fn the_nodes_of_a_rack_peer_with_its_switch_alone() -> Result<()> {
     for expected in [
         "prefix 10.244.11.0/24 is announced",
         "pod range 10.244.0.0/16 is accepted",
-        "service range 10.96.0.0/16 is accepted",
+        "service range 10.96.0.0/12 is accepted",
     ] {
         assert!(changes.iter().any(|change| change == expected), "{expected}: {changes:#?}");
     }
