@@ -38,6 +38,8 @@ pub(crate) fn of_debian(docker: &Docker, folder: &Path) -> Result<()> {
         fs::remove_dir_all(&root)?;
         fs::remove_file(&tar)?;
     }
+    // A daemon may answer where no container can start: without cgroups, say.
+    docker.run_ok(&["run", "--rm", "--network", "none", DEBIAN, "true"])?;
     let frr = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/frr");
     build(docker, &["--tag", FRR], &frr)
 }
