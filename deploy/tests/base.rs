@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use cambric_apiserver_double::{ApiServer, Certificates};
 use cambric_deploy::{NAMESPACE, base, daemon_set, documents, find, folder, read_base};
 use serde_json::Value;
 
@@ -46,6 +48,39 @@ fn kubectl_renders(folder: &Path, read: BTreeMap<String, Value>) -> Result<()> {
         assert_eq!(rendered[name], *object, "{name}");
     }
     println!("{} objects are the same", read.len());
+    Ok(())
+}
+
+/// The command of the guide, twice, against the double.
+#[test]
+fn kubectl_applies_the_base_and_then_finds_nothing_to_change() -> Result<()> {
+    let server = ApiServer::new();
+    let certificates = Certificates::make(&["127.0.0.1"])?;
+    let listener = server.listen_tls(TcpListener::bind("127.0.0.1:0")?, &certificates)?;
+    let home = tempfile::tempdir()?;
+    fs::write(home.path().join("kubeconfig"), listener.kubeconfig("admin"))?;
+    let apply = || {
+        let mut command = Command::new(KUBECTL);
+        command.args(["apply", "-k"]).arg(folder().join("base"));
+        command.env("KUBECONFIG", home.path().join("kubeconfig")).env("HOME", home.path()).output()
+    };
+    for says in ["created", "unchanged"] {
+        let output = match apply() {
+            Err(error) if std::env::var_os("CI").is_none() => {
+                println!("not run: {KUBECTL}: {error}");
+                return Ok(());
+            }
+            output => output.context(KUBECTL)?,
+        };
+        let (said, errors) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+        print!("{said}");
+        ensure!(output.status.success() && errors.is_empty(), "{errors}");
+        assert_eq!(said.lines().count(), base().len());
+        for line in said.lines() {
+            assert!(line.ends_with(says), "{line}");
+        }
+    }
+    assert!(server.get("apps/v1", "DaemonSet", NAMESPACE, "cambric").is_some());
     Ok(())
 }
 

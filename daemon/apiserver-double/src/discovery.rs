@@ -210,6 +210,7 @@ mod tests {
             [
                 "admissionregistration.k8s.io",
                 "apiextensions.k8s.io",
+                "apps",
                 "events.k8s.io",
                 "networking.k8s.io",
                 "rbac.authorization.k8s.io"

@@ -173,6 +173,7 @@ impl Kind {
                 &["sa"],
                 StatusPart::None,
             ),
+            built_in("apps", "v1", "DaemonSet", "daemonsets", Scope::Namespaced, &["ds"], StatusPart::Own),
             built_in(RBAC, "v1", "ClusterRole", "clusterroles", Scope::Cluster, &[], StatusPart::None),
             built_in(
                 RBAC,

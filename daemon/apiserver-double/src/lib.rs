@@ -46,8 +46,8 @@
 //!
 //! # Deliberately not there
 //!
-//! Everything that is no node, pod, namespace, event, policy, role, service account or definition, and no policy of
-//! admission (of which not all is evaluated: see `admission`); protobuf, gzip, HTTP/2,
+//! Everything that is no node, pod, namespace, event, policy, role, service account, definition, DaemonSet (which is kept,
+//! and makes no pods) or policy of admission (of which not all is evaluated: see `admission`); protobuf, gzip, HTTP/2,
 //! websockets (exec, logs), admission webhooks, aggregated APIs, priority and fairness. The watch cache is always up to date:
 //! only [`Fault::StaleLists`] makes it lag. A client that stops to read a watch holds a socket but no memory; it is cut when
 //! it reads again and the history has moved past it.

@@ -54,7 +54,7 @@ pub(super) fn name(object: &mut Value) {
 
 /// Whether the kind counts changes of its spec.
 fn has_generation(kind: &Kind) -> bool {
-    const COUNTED: [&str; 3] = ["Pod", "NetworkPolicy", "CustomResourceDefinition"];
+    const COUNTED: [&str; 4] = ["Pod", "NetworkPolicy", "DaemonSet", "CustomResourceDefinition"];
     kind.is_custom || COUNTED.contains(&kind.kind.as_str())
 }
 

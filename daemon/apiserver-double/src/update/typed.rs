@@ -3,6 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as NewEvent;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -22,6 +23,7 @@ use crate::kind::Kind;
 /// If a field has a value of another type.
 pub(super) fn prune(kind: &Kind, object: &mut Value) -> Result<Vec<String>, String> {
     let through = match (&*kind.resource.group, kind.kind.as_str()) {
+        ("apps", "DaemonSet") => through::<DaemonSet>,
         ("", "Node") => through::<Node>,
         ("", "Namespace") => through::<Namespace>,
         ("", "Pod") => through::<Pod>,
