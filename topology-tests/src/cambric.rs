@@ -28,8 +28,8 @@ pub fn built(bin_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts the daemon unless it runs.
-pub(crate) fn start(node: &Node) -> Result<()> {
+/// Starts the daemon unless it runs, with `more` behind the arguments it has anyway.
+pub(crate) fn start(node: &Node, more: &[&str]) -> Result<()> {
     if node.daemon_pid(DAEMON).is_some() {
         return Ok(());
     }
@@ -38,6 +38,7 @@ pub(crate) fn start(node: &Node) -> Result<()> {
         Some(arguments) => words.extend(arguments.iter().cloned()),
         None => words.extend(ARGUMENTS.map(str::to_owned)),
     }
+    words.extend(more.iter().map(|&word| word.to_owned()));
     node.start_daemon(&words, LOG)?;
     let runs = || node.daemon_pid(DAEMON).is_some();
     poll::until(&format!("{DAEMON} to run"), Duration::from_secs(10), runs)

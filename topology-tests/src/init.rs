@@ -173,7 +173,7 @@ fn furnish(folder: &Path, orders: &Orders) -> Result<()> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         fs::write(&path, value).with_context(|| format!("sysctl {key}={value}"))?;
     }
-    install_binaries(&orders.bin_dir)?;
+    install_binaries(folder, &orders.bin_dir)?;
     for bind in &node.binds {
         // FRR wants to own its configuration, and must not come to own the user's files.
         if node.role == Role::Frr && bind.target.starts_with("/etc/frr") {
@@ -189,13 +189,13 @@ fn furnish(folder: &Path, orders: &Orders) -> Result<()> {
     Ok(())
 }
 
-/// The binaries that are tested, and the plugin where runtimes look for it.
-fn install_binaries(bin_dir: &Path) -> Result<()> {
+/// The binaries that are tested, and the plugin where runtimes look for it. A node may put others in their place: it is
+/// the only one to see them.
+fn install_binaries(folder: &Path, bin_dir: &Path) -> Result<()> {
     fs::create_dir_all(BIN_DIR)?;
     fs::create_dir_all("/opt/cni/bin")?;
     fs::create_dir_all("/etc/cni/net.d")?;
-    mount_at(&host_path(bin_dir), Path::new(BIN_DIR), Access::ReadOnly)
-        .with_context(|| format!("binding {}", bin_dir.display()))?;
+    overlay(&host_path(bin_dir), &host_path(&folder.join("root")), "binaries", Some(BIN_DIR))?;
     symlink(format!("{BIN_DIR}/cambric-cni"), "/opt/cni/bin/cambric-cni")?;
     Ok(())
 }

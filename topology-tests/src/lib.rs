@@ -41,6 +41,7 @@ mod node;
 pub mod place;
 pub mod pods;
 pub mod poll;
+pub mod probe;
 mod processes;
 pub mod promql;
 pub mod reach;

@@ -204,10 +204,18 @@ impl Node {
         match self.spec.role {
             _ if self.container.is_some() => Ok(()),
             Role::Frr => frr::start(self),
-            Role::Cambric => cambric::start(self),
+            Role::Cambric => cambric::start(self, &[]),
             Role::Linux | Role::Bridge => Ok(()),
         }
         .with_context(|| format!("starting the daemons of {}", self.name()))
+    }
+
+    /// Starts `cambricd` with `more` behind the arguments that the lab's file gives it.
+    ///
+    /// # Errors
+    /// When it does not start; with the end of its log.
+    pub fn start_cambric(&self, more: &[&str]) -> Result<()> {
+        cambric::start(self, more).with_context(|| format!("starting the daemon of {}", self.name()))
     }
 
     /// Starts a program that goes on when this process ends, as a child of the node's init; its output goes to a file

@@ -9,8 +9,7 @@ use anyhow::{Context, Result, ensure};
 use cambric_lab::{fabric, poll};
 
 use crate::cluster::{Cluster, Prepared, status};
-use crate::load::{a2_from_a1, nothing_is_lost};
-use crate::two_rack::start_pods;
+use crate::load::{a2_from_a1, nothing_is_lost, start_pods};
 use crate::{LIMIT, in_two_rack};
 
 /// Where nodes find the library and what it adds.

@@ -5,6 +5,8 @@
 //! goes away. Whoever watches the server sees what a cluster would show: objects of nodes as kubelets register them,
 //! pods that are scheduled first and tell their addresses when they run.
 
+#![allow(dead_code, reason = "other test files use a part")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

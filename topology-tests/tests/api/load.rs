@@ -11,7 +11,7 @@ use cambric_lab::{Pod, fabric};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, policy};
+use crate::cluster::{Cluster, NewPod, policy};
 use crate::knock::{Knocking, Knocks};
 
 /// How long is watched when all is as it was, so that a late loss is seen.
@@ -63,6 +63,20 @@ pub(crate) fn nothing_is_lost(
         ensure!(knocks.answered == 0, "{what}: {}", knocks.in_words(start));
     }
     Ok(())
+}
+
+/// Two on each node, as the folder's lab has.
+pub(crate) fn start_pods(cluster: &Cluster<'_>) -> Result<BTreeMap<String, Pod>> {
+    let mut pods = BTreeMap::new();
+    for node in fabric::cambric_nodes(cluster.lab)? {
+        for number in 1..=2 {
+            let name = format!("{}-{number}", node.name());
+            let label = format!("app=a{number}");
+            let pod = cluster.start(NewPod { node: node.name(), name: &name, label: &label })?;
+            pods.insert(name, pod);
+        }
+    }
+    Ok(pods)
 }
 
 /// The policy that this is judged by.

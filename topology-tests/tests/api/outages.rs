@@ -10,8 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cluster::{Cluster, NewPod, policy, problems, status};
-use crate::load::{a2_from_a1, nothing_is_lost};
-use crate::two_rack::start_pods;
+use crate::load::{a2_from_a1, nothing_is_lost, start_pods};
 use crate::{CAMBRICD, LIMIT, in_two_rack};
 
 /// How long the server is away unless `CAMBRIC_API_AWAY_SECONDS` says otherwise.

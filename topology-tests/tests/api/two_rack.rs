@@ -8,8 +8,8 @@ use cambric_lab::place::Place;
 use cambric_lab::reach::{Echo, Protocol, ask};
 use cambric_lab::{Pod, fabric};
 
-use crate::cluster::{Cluster, NewPod, account};
-use crate::load::a2_from_a1;
+use crate::cluster::{Cluster, account};
+use crate::load::{a2_from_a1, start_pods};
 use crate::{UPLINKS, dashboard, in_two_rack};
 
 /// An answer takes less than a millisecond; one that has not come by now does not.
@@ -45,20 +45,6 @@ fn an_api_server_does_what_the_folder_does() {
             requests_are_few_and_writes_are_own(cluster)
         },
     );
-}
-
-/// Two on each node, as the folder's lab has.
-pub(crate) fn start_pods(cluster: &Cluster<'_>) -> Result<BTreeMap<String, Pod>> {
-    let mut pods = BTreeMap::new();
-    for node in fabric::cambric_nodes(cluster.lab)? {
-        for number in 1..=2 {
-            let name = format!("{}-{number}", node.name());
-            let label = format!("app=a{number}");
-            let pod = cluster.start(NewPod { node: node.name(), name: &name, label: &label })?;
-            pods.insert(name, pod);
-        }
-    }
-    Ok(pods)
 }
 
 fn a_policy_isolates(cluster: &Cluster<'_>, pods: &BTreeMap<String, Pod>) -> Result<()> {

@@ -146,7 +146,12 @@ fn copy_folder(from: &Path, to: &Path) {
 /// Brings a lab up, does the work and takes it down. If the work fails, the tables and logs of every router are
 /// printed first.
 pub(crate) fn in_lab(folder: &LabFolder, work: impl FnOnce(&Lab) -> Result<()>) {
-    let lab = folder.load().up_guarded(&options(), &progress).unwrap_or_else(|error| panic!("{error:#}"));
+    in_lab_with(&options(), folder, work);
+}
+
+/// As [`in_lab`], with other binaries.
+pub(crate) fn in_lab_with(options: &Options, folder: &LabFolder, work: impl FnOnce(&Lab) -> Result<()>) {
+    let lab = folder.load().up_guarded(options, &progress).unwrap_or_else(|error| panic!("{error:#}"));
     if let Err(error) = work(&lab) {
         tables::print(&lab);
         panic!("{error:#}");
