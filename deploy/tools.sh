@@ -31,6 +31,9 @@ if [ "${1:-}" = test ]; then
         # Any version does; this one is Debian's, 1.20.
         [/usr/bin/kubectl]=kubernetes-client
         [/usr/lib/cni/ptp]=containernetworking-plugins
+        [/usr/bin/containerd]=containerd
+        [/usr/sbin/runc]=runc
+        [/bin/busybox]=busybox-static
         [/usr/sbin/ipset]=ipset
         [/usr/sbin/iptables-nft]=iptables
         [/usr/sbin/nft]=nftables
@@ -46,6 +49,9 @@ for file in "${!package[@]}"; do
 done
 if [ "${1:-}" = test ] && ! /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null; then
     missing+=(python3-jsonschema python3-yaml)
+fi
+if [ "${1:-}" = test ] && ! /usr/bin/python3 -c 'import grpc, grpc_tools' 2>/dev/null; then
+    missing+=(python3-grpcio python3-grpc-tools)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

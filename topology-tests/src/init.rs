@@ -55,6 +55,8 @@ const EMPTIED: [&str; 8] = [
 const MAYBE_MOUNTED: [&str; 11] =
     ["/usr", "/usr/local", "/lib", "/bin", "/sbin", "/etc", "/opt", "/var", "/var/lib", "/home", "/root"];
 
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// The old root while the new one is built.
 const HOST: &str = "/.host";
 
@@ -157,6 +159,10 @@ fn furnish(folder: &Path, orders: &Orders) -> Result<()> {
             .with_context(|| format!("mounting {at}"))?;
     }
     mount_at(&host_path(Path::new("/dev")), Path::new("/dev"), Access::ReadWrite)?;
+    // Control groups have no namespace of ours: a container runtime in a node makes them where the host does.
+    if host_path(Path::new(CGROUPS)).exists() {
+        mount_at(&host_path(Path::new(CGROUPS)), Path::new(CGROUPS), Access::ReadWrite)?;
+    }
     for folder in EMPTIED {
         empty(Path::new(folder))?;
     }

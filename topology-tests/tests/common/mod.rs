@@ -47,6 +47,13 @@ pub(crate) enum Need {
     Docker,
     /// Cambric for an empty root.
     StaticCambric,
+    /// A container runtime, and what it is spoken to with.
+    Containerd,
+}
+
+/// Folder of the programs that images are made of.
+pub(crate) fn static_binaries() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/static/dev")
 }
 
 impl Need {
@@ -76,10 +83,13 @@ impl Need {
                 (all, "the packages docker.io and debootstrap")
             }
             Self::StaticCambric => {
-                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/static/dev");
-                let all =
-                    ["cambricd", "cambric", "cambric-cni"].iter().all(|name| folder.join(name).exists());
-                (all, "static binaries: make static")
+                let built = |name: &&str| static_binaries().join(name).exists();
+                (["cambricd", "cambric", "cambric-cni"].iter().all(built), "static binaries: make static")
+            }
+            Self::Containerd => {
+                let what =
+                    "the packages containerd, runc, busybox-static, python3-grpcio and python3-grpc-tools";
+                (cambric_lab::containerd::installed(), what)
             }
         };
         (!is_there).then_some(what)
