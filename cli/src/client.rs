@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cambric_api::{LineError, Reply, Request, read_line, write_line};
+use cambric_api::{Asked, LineError, Reply, Request, VERSION, read_line, write_line};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -47,6 +47,9 @@ enum Fault {
     /// The operator did not want to wait.
     #[error("interrupted; what was asked may have been done")]
     Interrupted,
+    /// It says something that this release does not know.
+    #[error("it is cambricd {version}, and cambric {VERSION} does not understand its answer: {error}")]
+    OtherRelease { version: String, error: serde_json::Error },
     /// It is not cambricd, or of another age.
     #[error("{0}; is it cambricd, and as new as this cambric?")]
     Rubbish(LineError),
@@ -62,6 +65,7 @@ impl From<LineError> for Fault {
                 ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Fault::HungUp,
                 _ => Fault::Unreachable(cause),
             },
+            LineError::OtherRelease { version, error } => Fault::OtherRelease { version, error },
             LineError::Json(_) | LineError::TooLong => Fault::Rubbish(error),
         }
     }
@@ -111,7 +115,8 @@ impl Client {
     /// A daemon that turns us away may answer and hang up before it has read the request; so its answer
     /// is looked for even when the request could not be written.
     fn exchange(&mut self, request: &Request) -> Result<Reply, Fault> {
-        let written = write_line(&mut self.stream.get_mut().socket, request);
+        let asked = Asked { request, version: VERSION };
+        let written = write_line(&mut self.stream.get_mut().socket, &asked);
         let mut reply: Reply = match written.map_err(Fault::from) {
             Ok(()) | Err(Fault::HungUp) => read_line(&mut self.stream)?,
             Err(fault) => return Err(fault),

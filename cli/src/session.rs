@@ -264,7 +264,8 @@ impl Session {
     }
 }
 
-/// What a daemon says to a verb that came after it, in the words of its JSON reader.
+/// What a daemon of the first release says to a verb that came after it, in the words of its JSON reader. Later ones say
+/// by themselves of which release they are.
 fn is_older(code: u16, why: &str) -> bool {
     code == 9001 && why.starts_with("unknown variant")
 }

@@ -197,6 +197,21 @@ fn daemon_of_an_earlier_version_is_called_so() {
 }
 
 #[test]
+fn daemon_of_a_later_version_is_named_when_it_is_not_understood() {
+    let line = b"{\"code\":1099,\"version\":\"9.0.0\",\"tunnels\":[]}\n";
+    let daemon = Daemon::start(Answer::Line(line.to_vec()));
+    let (code, out, err) = run(&daemon.socket(), &["show", "neighbors"]);
+    let head = format!(
+        ": it is cambricd 9.0.0, and cambric {} does not understand its answer",
+        cambric_api::VERSION
+    );
+    assert!((code, out.as_str()) == (3, "") && err.contains(&head), "{code} {err}");
+    let line = b"{\"code\":1013,\"version\":\"9.0.0\",\"colour\":\"red\",\"neighbors\":[]}\n";
+    let daemon = Daemon::start(Answer::Line(line.to_vec()));
+    assert_eq!(run(&daemon.socket(), &["show", "neighbors"]).0, 0);
+}
+
+#[test]
 fn wrong_words_are_exit_code_2_and_ask_nobody() {
     let nowhere = Path::new("/nonexistent/sock");
     let (code, out, err) = run(nowhere, &["show", "foo"]);

@@ -226,7 +226,7 @@ fn wire_error(error: &WireError) -> CniError {
 fn lease_error(error: LeaseError) -> CniError {
     match error {
         LeaseError::Exhausted { .. } => CniError::new(Code::NoFreeAddress, error.to_string()),
-        LeaseError::Io { .. } | LeaseError::Survivors(_) => {
+        LeaseError::Io { .. } | LeaseError::Later { .. } | LeaseError::Survivors(_) => {
             CniError::new(Code::LeaseTable, "cannot lease an address").with_details(error)
         }
     }

@@ -10,6 +10,11 @@
 //! that are alive ([`Survivor`]): after a reboot there are none. A range that left the configuration keeps its table
 //! until the reboot, so that DEL finds its leases; nothing new is granted from it.
 //!
+//! A table of a later release, which somebody has gone back from, is never made anew: how that release's pods are to be
+//! found again is not known here, and an address must not be granted twice. So nothing is granted, and the error says
+//! what to do; DEL takes links and routes away as ever and leaves the lease in the table. (So a release that writes
+//! another version must come after one that reads it.)
+//!
 //! Order of grants: round robin behind the youngest grant, in a new table from a start drawn from the boot ID, so that
 //! a reboot does not hand out the same low addresses. A released slot rests for [`COOL_DOWN`] so that nobody inherits
 //! connections; when only resting slots are left, the longest rested one goes.
@@ -84,6 +89,14 @@ pub enum LeaseError {
         #[source]
         source: io::Error,
     },
+    /// A later release made the table.
+    #[error("{path} is {table}; install that release's plugin again, or drain the node and reboot it", path = path.display())]
+    Later {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        table: TableError,
+    },
     /// The kernel could not be asked who is alive.
     #[error("cannot tell which pods are alive: {0}")]
     Survivors(String),
@@ -131,12 +144,13 @@ impl Leases {
                     let survivors = survivors().map_err(LeaseError::Survivors)?;
                     rebuild(&path, range, boot_id, &survivors).map_err(in_path(&path))?
                 }
+                Err(table @ TableError::Later(_)) => return Err(LeaseError::Later { path, table }),
                 Err(TableError::Io(error)) => return Err(in_path(&path)(error)),
             };
             tables.push(table);
         }
         let configured = tables.len();
-        tables.extend(other_tables(&folder, ranges, boot_id)?);
+        tables.extend(other_tables(&folder, ranges, boot_id, OfLater::Refused)?);
         Ok(Leases { tables, configured, _lock: lock })
     }
 
@@ -151,7 +165,7 @@ impl Leases {
         }
         let boot_id = BootId::current().map_err(in_path(Path::new(table::BOOT_ID_FILE)))?;
         let lock = lock(&folder)?;
-        let tables = other_tables(&folder, &[], boot_id)?;
+        let tables = other_tables(&folder, &[], boot_id, OfLater::PassedOver)?;
         Ok(Some(Leases { tables, configured: 0, _lock: lock }))
     }
 
@@ -172,7 +186,7 @@ impl Leases {
             resting: table.range().grantable().filter(|slot| table.slot(*slot).is_resting(now)).count(),
             grantable: table.range().grantable().len(),
         };
-        Ok(other_tables(&folder, &[], boot_id)?.iter().map(usage).collect())
+        Ok(other_tables(&folder, &[], boot_id, OfLater::PassedOver)?.iter().map(usage).collect())
     }
 
     /// All leases, table by table in the order of slots.
@@ -330,9 +344,23 @@ fn slots_of(survivor: &Survivor, range: &Range) -> Vec<u32> {
     slots
 }
 
+/// What becomes of tables that a later release made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OfLater {
+    /// What they hold may be granted: nobody may grant beside them.
+    Refused,
+    /// Nothing is granted here.
+    PassedOver,
+}
+
 /// Tables of this boot in the folder beside those of `ranges`. What else lies there is passed over: the lock, a table
 /// that was never finished, what a person left.
-fn other_tables(folder: &Path, ranges: &[Range], boot_id: BootId) -> Result<Vec<Table>, LeaseError> {
+fn other_tables(
+    folder: &Path,
+    ranges: &[Range],
+    boot_id: BootId,
+    of_later: OfLater,
+) -> Result<Vec<Table>, LeaseError> {
     let mut tables = Vec::new();
     let known: Vec<String> = ranges.iter().map(table::file_name).collect();
     for entry in fs::read_dir(folder).map_err(in_path(folder))? {
@@ -346,6 +374,10 @@ fn other_tables(folder: &Path, ranges: &[Range], boot_id: BootId) -> Result<Vec<
             Ok(table) if table.boot_id() == boot_id => tables.push(table),
             // Of another boot: its pods are gone. Damaged: an ADD makes it anew from the pods that are alive.
             Ok(_) | Err(TableError::Missing | TableError::Damaged(_)) => {}
+            Err(TableError::Later(_)) if of_later == OfLater::PassedOver => {}
+            Err(table @ TableError::Later(_)) => {
+                return Err(LeaseError::Later { path: entry.path(), table });
+            }
             Err(TableError::Io(error)) => return Err(in_path(&entry.path())(error)),
         }
     }

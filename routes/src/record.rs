@@ -4,6 +4,10 @@
 //! this is the same boot and the kernel holds at least as many learned routes as we recorded. So at any
 //! instant the record may say less than the kernel holds, never more: it goes down before deletions and up
 //! after additions. The file lives on tmpfs and is replaced by rename.
+//!
+//! A record of another version is read as far as it can be (what is beside these fields is passed over; the first release
+//! wrote no version). One that cannot be read is told and counts as none: then peers are not asked to keep our routes,
+//! and what the kernel holds of them stays until they have told theirs.
 
 use std::{
     fs, io,
@@ -29,8 +33,13 @@ pub struct Kept {
     pub kept: PerFamily<bool>,
 }
 
+/// Of what is written here.
+const VERSION: u32 = 1;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Content {
+    #[serde(default)]
+    version: u32,
     boot_id: String,
     ipv4: usize,
     ipv6: usize,
@@ -53,7 +62,11 @@ impl Record {
 
     fn open_in_boot(run_dir: &Path, boot_id: String) -> Self {
         let path = run_dir.join(FILE_NAME);
-        let content = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Content>(&bytes).ok());
+        let content = read(&path).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), error = %error,
+                "what the last run left cannot be read; this is taken for a first start");
+            None
+        });
         let recorded = content
             .filter(|content| content.boot_id == boot_id)
             .map(|c| PerFamily { ipv4: c.ipv4, ipv6: c.ipv6 });
@@ -82,13 +95,22 @@ impl Record {
     }
 
     fn write(&mut self, counts: PerFamily<usize>) -> Result<(), Error> {
-        let content = Content { boot_id: self.boot_id.clone(), ipv4: counts.ipv4, ipv6: counts.ipv6 };
+        let content =
+            Content { version: VERSION, boot_id: self.boot_id.clone(), ipv4: counts.ipv4, ipv6: counts.ipv6 };
         let failed = |source: io::Error| Error::Record { path: self.path.clone(), source };
         let new = self.path.with_extension("json.new");
         let bytes = serde_json::to_vec(&content).map_err(|error| failed(error.into()))?;
         fs::write(&new, bytes).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)?;
         self.recorded = Some(counts);
         Ok(())
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Content>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -134,6 +156,22 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         fs::write(dir.path().join(FILE_NAME), b"{\"boot_id\":\"a\",\"ipv4\":").expect("written");
         assert!(!Record::open_in_boot(dir.path(), "a".into()).kept(counts(0, 0)).restarted);
+    }
+
+    #[test]
+    fn records_of_the_release_before_and_of_a_later_one_are_read() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        for text in [
+            r#"{"boot_id":"a","ipv4":3,"ipv6":0}"#,
+            r#"{"version":2,"boot_id":"a","since":"now","ipv4":3,"ipv6":0,"evpn":9}"#,
+        ] {
+            fs::write(dir.path().join(FILE_NAME), text).expect("written");
+            assert_eq!(Record::open_in_boot(dir.path(), "a".into()).recorded, Some(counts(3, 0)), "{text}");
+        }
+        let strange = r#"{"version":2,"boot_id":"a","families":{"ipv4":3}}"#;
+        fs::write(dir.path().join(FILE_NAME), strange).expect("written");
+        assert_eq!(Record::open_in_boot(dir.path(), "a".into()).recorded, None);
+        assert_eq!(fs::read_to_string(dir.path().join(FILE_NAME)).expect("there"), strange);
     }
 
     #[test]

@@ -30,6 +30,8 @@ const PLACED: u64 = 24;
 #[derive(Serialize)]
 struct Question<'a> {
     verb: &'static str,
+    /// Who asks: a daemon of another release can say so.
+    version: &'static str,
     interface: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
@@ -58,7 +60,8 @@ pub(super) fn ask(
     let addresses = addresses.iter().collect();
     // Without a name nobody looks for it.
     let uid = attachment.uid.as_deref().filter(|_| name.is_some());
-    let question = Question { verb: "place", interface: ifname, namespace, name, uid, addresses };
+    let version = env!("CARGO_PKG_VERSION");
+    let question = Question { verb: "place", version, interface: ifname, namespace, name, uid, addresses };
     let mut line = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
     line.push(b'\n');
     let answer = exchange(socket, &line, Instant::now() + LIMIT).map_err(|error| match error.kind() {

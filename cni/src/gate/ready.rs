@@ -1,5 +1,8 @@
 //! The mark `ready`: a file by which the daemon says that in this boot the node judges pods by their policies, or was
-//! told not to. One line of JSON, `{"boot_id":"…","policy":"on"}`.
+//! told not to. One line of JSON, `{"version":1,"boot_id":"…","policy":"on"}`.
+//!
+//! A mark of another version is read as far as it can be: what is beside these fields is passed over, and a word for
+//! `policy` that is not known here counts as no mark and is told. The first release wrote no version.
 //!
 //! Before it stands no pod is started, unless the plugin is told not to look (`policyGate`): after a reboot the CNI
 //! configuration is there and the kernel's tables are gone. It stays when the daemon stops, as they do, and is of no
@@ -30,10 +33,21 @@ pub enum Policy {
     Off,
 }
 
+/// Of what is written here.
+const VERSION: u32 = 1;
+
 #[derive(Serialize, Deserialize)]
 struct Mark {
+    #[serde(default)]
+    version: u32,
     boot_id: String,
     policy: Policy,
+}
+
+/// All that is known of a mark of a later release.
+#[derive(Deserialize)]
+struct Later {
+    version: u32,
 }
 
 /// Why there is no mark that counts, with the file's name.
@@ -49,7 +63,12 @@ pub fn read(run_dir: &Path) -> Result<Policy, MarkError> {
     let path = run_dir.join(FILE);
     let strange = |why: &dyn fmt::Display| MarkError(format!("{}: {why}", path.display()));
     let text = read_text(&path).map_err(|error| strange(&error))?;
-    let mark: Mark = serde_json::from_str(&text).map_err(|error| strange(&error))?;
+    let mark: Mark = serde_json::from_str(&text).map_err(|error| match serde_json::from_str(&text) {
+        Ok(Later { version }) if version > VERSION => {
+            strange(&format!("of version {version}, of a later cambricd, and not understood: {error}"))
+        }
+        _ => strange(&error),
+    })?;
     let current = BootId::current().map_err(|error| MarkError(format!("the boot ID: {error}")))?;
     if BootId::parse(&mark.boot_id).ok() != Some(current) {
         return Err(strange(&"cambricd has not been ready since the boot"));
@@ -65,7 +84,8 @@ pub fn write(run_dir: &Path, policy: Policy) -> io::Result<()> {
     if read(run_dir) == Ok(policy) {
         return Ok(());
     }
-    let mut line = serde_json::to_vec(&Mark { boot_id: BootId::current()?.to_string(), policy })?;
+    let mut line =
+        serde_json::to_vec(&Mark { version: VERSION, boot_id: BootId::current()?.to_string(), policy })?;
     line.push(b'\n');
     let temporary = run_dir.join(format!(".{FILE}.tmp"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
@@ -116,7 +136,10 @@ mod tests {
             write(folder.path(), policy).expect("written");
             assert_eq!(read(folder.path()), Ok(policy));
             let text = fs::read_to_string(folder.path().join(FILE)).expect("mark");
-            assert_eq!(text, format!("{{\"boot_id\":\"{}\",\"policy\":\"{word}\"}}\n", boot_id.trim()));
+            assert_eq!(
+                text,
+                format!("{{\"version\":1,\"boot_id\":\"{}\",\"policy\":\"{word}\"}}\n", boot_id.trim())
+            );
         }
         assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "nothing else is left");
         remove(folder.path()).expect("removed");
@@ -133,6 +156,15 @@ mod tests {
         assert_eq!(read_of(mark("\"on\", \"more\": [1]")), Ok(Policy::On), "newer daemons may tell more");
         assert!(says(&read_of(mark("\"half\"")), "expected `on` or `off`"));
         assert!(read_of(mark("true")).is_err());
+    }
+
+    #[test]
+    fn a_mark_of_a_later_release_counts_as_far_as_it_is_understood() {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot ID");
+        let mark = |more: &str| format!(r#"{{"version":2,"boot_id":"{}",{more}}}"#, boot_id.trim());
+        assert_eq!(read_of(mark(r#""policy":"on","since":7"#)), Ok(Policy::On));
+        assert!(says(&read_of(mark(r#""policy":"audit""#)), "of version 2, of a later cambricd"));
+        assert!(says(&read_of(mark(r#""policies":["on"]"#)), "of version 2, of a later cambricd"));
     }
 
     #[test]

@@ -177,6 +177,9 @@ pub enum TableError {
     /// The file is not what it should be.
     #[error("damaged: {0}")]
     Damaged(&'static str),
+    /// A later release made it, before somebody went back to this one.
+    #[error("a lease table of version {0}, of a later release; this one reads version {VERSION}")]
+    Later(u32),
     /// It could not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -340,8 +343,14 @@ fn encode_header(boot_id: BootId, range: &Range) -> [u8; RECORD_BYTES] {
 }
 
 fn decode_header(header: &[u8; RECORD_BYTES]) -> Result<(BootId, Range), TableError> {
-    if &header[..8] != MAGIC || u32_at(header, 8) != VERSION {
-        return Err(TableError::Damaged("not a lease table of this version"));
+    if &header[..8] != MAGIC {
+        return Err(TableError::Damaged("not a lease table"));
+    }
+    // Before anything behind it is looked at: nobody knows what is there.
+    match u32_at(header, 8) {
+        VERSION => {}
+        later if later > VERSION => return Err(TableError::Later(later)),
+        _ => return Err(TableError::Damaged("not a version")),
     }
     if crc32(&header[16..]) != u32_at(header, 12) {
         return Err(TableError::Damaged("header"));
@@ -425,12 +434,15 @@ mod tests {
         assert!(matches!(Table::open(&path), Err(TableError::Missing)));
         Table::create(&path, &range(), BOOT, [(3, leased())]).expect("made");
         let good = fs::read(&path).expect("read");
-        for at in [0, 9, 13, 20, 36, 50, 256 * 4 + 30] {
+        for at in [0, 8, 13, 20, 36, 50, 256 * 4 + 30] {
             let mut bent = good.clone();
             bent[at] ^= 1;
             fs::write(&path, bent).expect("written");
             assert!(matches!(Table::open(&path), Err(TableError::Damaged(_))), "byte {at}");
         }
+        let later = [&good[..8], &2_u32.to_le_bytes(), b"whatever there is"].concat();
+        fs::write(&path, [later, vec![7; 512]].concat()).expect("written");
+        assert!(matches!(Table::open(&path), Err(TableError::Later(2))));
         for length in [0, 100, 256, good.len() - 1] {
             fs::write(&path, &good[..length]).expect("written");
             assert!(matches!(Table::open(&path), Err(TableError::Damaged(_))), "length {length}");

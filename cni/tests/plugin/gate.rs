@@ -105,7 +105,7 @@ fn a_placed_pod_is_in_the_sets_until_it_goes() {
             let asked = questions.recv().expect("asked");
             let addresses: Vec<String> = answer.addresses().iter().map(IpAddr::to_string).collect();
             let wanted = json!({
-                "verb": "place", "interface": pod.host_ifname(),
+                "verb": "place", "version": env!("CARGO_PKG_VERSION"), "interface": pod.host_ifname(),
                 "namespace": "default", "name": "web", "addresses": addresses,
             });
             assert_eq!(asked, wanted);

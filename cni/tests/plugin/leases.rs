@@ -66,6 +66,29 @@ fn fifty_pods_at_once_share_thirty_addresses_without_a_duplicate() {
 }
 
 #[test]
+fn beside_a_table_of_a_later_release_nothing_is_granted_and_del_takes_links_and_routes_away() {
+    on_a_host(|host| {
+        let (pod, _) = host.attached_pod("a1");
+        let tables = fs::read_dir(host.lease_dir()).expect("folder").flatten();
+        let mut tables = tables.map(|entry| entry.path()).filter(|path| !path.ends_with("lock"));
+        let table = tables.next().expect("a table");
+        let later = [b"CAMLEASE", &2_u32.to_le_bytes()[..], &[7; 1000]].concat();
+        fs::write(&table, &later).expect("written");
+
+        let refused = host.call("ADD", &host.pod("a2")).run();
+        refused.expect_error(103, "of version 2, of a later release; this one reads version 1");
+        assert!(refused.stdout.contains("drain the node and reboot"), "{}", refused.stdout);
+        let elsewhere = json!([{"ipv4": "10.9.0.0/24"}]);
+        host.call("ADD", &host.pod("a3")).config("ranges", elsewhere).run().expect_error(103, "of version 2");
+        assert_eq!(host.links().len(), 1, "what failed is undone");
+        host.call("DEL", &pod).run().expect_success();
+        until("links to be gone", || host.links().is_empty());
+        assert_eq!(host.pod_routes(), [""; 0]);
+        assert_eq!(fs::read(&table).expect("there"), later, "nothing was written to it");
+    });
+}
+
+#[test]
 fn of_adds_of_one_attachment_at_once_exactly_one_succeeds_and_works() {
     on_a_host(|host| {
         for round in 0..20 {

@@ -9,8 +9,9 @@
 //! the daemon holds a piece of it at a time and the speaker is asked for a piece at a time: a piece is of one
 //! moment, the whole is not. [`Reply::append`] makes one of them again for a client that wants the whole.
 //!
-//! Fields are only ever added. Both sides pass over fields that they do not know, and a verb that the
-//! daemon does not know is answered with 9001.
+//! **Releases.** Fields are only ever added. Both sides pass over fields that they do not know, and a verb that the
+//! daemon does not know is answered with 9001. Each line says which release wrote it ([`VERSION`]; the first release said
+//! nothing), so that what is not understood can be told with both: by the daemon in the answer, by the CLI in its error.
 //!
 //! [`node`] is what both know about the node's disk: no words, but files that one leaves and the other removes.
 //!
@@ -38,9 +39,12 @@ pub use policy::{
 };
 pub use protocol::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, Settings};
 pub use reply::{Body, Reply};
-pub use request::{ALL, Request};
+pub use request::{ALL, Asked, Request};
 pub use route::{Path, Route, RouteCount};
 pub use status::{ClusterStatus, HttpStatus, Keeping, KernelStatus, KindStatus, NodeAddress, Status};
+
+/// This release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/cambric/cambricd.sock";
@@ -71,6 +75,28 @@ mod tests {
         assert!(matches!(read_line::<Request>(&mut unknown.as_slice()), Err(LineError::Json(_))));
         assert!(matches!(read_line::<Request>(&mut b"".as_slice()), Err(LineError::Closed)));
         assert!(matches!(read_line::<Request>(&mut b"{}".as_slice()), Err(LineError::Closed)));
+    }
+
+    #[test]
+    fn a_line_of_another_release_is_read_or_told_with_its_release() {
+        let mut line = Vec::new();
+        let request = Request::ShowRouteExport { peer: "a".to_owned() };
+        write_line(&mut line, &Asked { request: &request, version: "9.0.0" }).expect("vector");
+        assert_eq!(line, b"{\"verb\":\"show-route-export\",\"peer\":\"a\",\"version\":\"9.0.0\"}\n");
+        assert_eq!(
+            read_line::<Request>(&mut line.as_slice()).expect("the first release reads it, too"),
+            request
+        );
+
+        let later = b"{\"code\":1007,\"version\":\"9.0.0\",\"colour\":\"red\",\"routes\":[]}\n";
+        let reply: Reply = read_line(&mut later.as_slice()).expect("a listing");
+        assert_eq!((reply.version.as_deref(), reply.body), (Some("9.0.0"), Body::Routes(Vec::new())));
+        let first = b"{\"code\":1007,\"routes\":[]}\n";
+        assert_eq!(read_line::<Reply>(&mut first.as_slice()).expect("a listing"), Reply::routes(Vec::new()));
+
+        let strange = b"{\"code\":1099,\"version\":\"9.0.0\",\"tunnels\":[]}\n";
+        let error = read_line::<Reply>(&mut strange.as_slice()).expect_err("no body that is known");
+        assert!(matches!(&error, LineError::OtherRelease { version, .. } if version == "9.0.0"), "{error}");
     }
 
     #[test]

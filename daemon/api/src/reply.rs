@@ -12,6 +12,9 @@ use crate::{
 pub struct Reply {
     /// Four digits; see the crate's head.
     pub code: u16,
+    /// The release that answers; absent from the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The listing goes on in the next line.
     #[serde(default, skip_serializing_if = "is_false")]
     pub more: bool,
@@ -58,7 +61,7 @@ pub enum Body {
 
 impl Reply {
     fn new(code: u16, body: Body) -> Reply {
-        Reply { code, more: false, note: None, body }
+        Reply { code, version: None, more: false, note: None, body }
     }
 
     /// Code of what happened to the peers, if the same to all; 0000 otherwise.
@@ -178,14 +181,13 @@ impl Reply {
     /// # Errors
     /// The piece, if it is none of this listing.
     pub fn append(&mut self, next: Reply) -> Result<(), Box<Reply>> {
-        match (&mut self.body, next.body) {
+        let Reply { code, version, more, note, body } = next;
+        match (&mut self.body, body) {
             (Body::Routes(routes), Body::Routes(further)) => routes.extend(further),
-            (_, body) => {
-                return Err(Box::new(Reply { code: next.code, more: next.more, note: next.note, body }));
-            }
+            (_, body) => return Err(Box::new(Reply { code, version, more, note, body })),
         }
-        self.more = next.more;
-        self.note = next.note.or(self.note.take());
+        self.more = more;
+        self.note = note.or(self.note.take());
         Ok(())
     }
 }

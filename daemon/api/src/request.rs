@@ -105,5 +105,15 @@ pub enum Request {
     },
 }
 
+/// A request as it goes over the line, with the release of who asks: a daemon that does not know the verb names both.
+#[derive(Debug, Serialize)]
+pub struct Asked<'a> {
+    /// What is asked.
+    #[serde(flatten)]
+    pub request: &'a Request,
+    /// By whom; daemons of the first release pass over it.
+    pub version: &'static str,
+}
+
 /// Stands for every peer where one is to be named.
 pub const ALL: &str = "all";

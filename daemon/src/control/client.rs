@@ -5,14 +5,16 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cambric_api::{Reply, Request};
+use cambric_api::{Reply, Request, VERSION};
 use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::words::escaped;
 use super::{Fault, Seats, answer};
 use crate::state::Shared;
 
@@ -71,12 +73,29 @@ impl Place {
     }
 }
 
+/// An answer as it goes over the line.
+#[derive(Serialize)]
+struct Told<'a> {
+    version: &'static str,
+    #[serde(flatten)]
+    reply: &'a Reply,
+}
+
+/// What of a request can be known that is not understood.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Unknown {
+    verb: Option<String>,
+    /// The release that asks; absent from clients of the first one.
+    version: Option<String>,
+}
+
 /// The way back to a client.
 pub(super) struct Replies<'a>(pub(super) &'a mut OwnedWriteHalf);
 
 impl Replies<'_> {
     pub(super) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        let mut text = serde_json::to_vec(reply)?;
+        let mut text = serde_json::to_vec(&Told { version: VERSION, reply })?;
         text.push(b'\n');
         timeout(PATIENCE, self.0.write_all(&text)).await?
     }
@@ -107,7 +126,7 @@ pub(super) async fn serve(
         let request = match serde_json::from_slice::<Request>(&line) {
             Ok(request) => request,
             Err(error) => {
-                replies.send(&Reply::not_understood(error)).await?;
+                replies.send(&not_understood(&line, &error)).await?;
                 continue;
             }
         };
@@ -128,6 +147,21 @@ pub(super) async fn serve(
             () = has_left(lines.get_ref()) => return Ok(()),
         };
         replies.send(&reply).await?;
+    }
+}
+
+/// What is wrong with a request, and whose it is: of another release more often than wrong.
+fn not_understood(line: &[u8], error: &serde_json::Error) -> Reply {
+    let Unknown { verb, version } = serde_json::from_slice(line).unwrap_or_default();
+    let asked_by =
+        version.map_or_else(String::new, |version| format!(", asked by release {}", escaped(&version)));
+    let error = error.to_string();
+    // In the words of serde, whose type is no part of its interface.
+    match verb.filter(|_| error.starts_with("unknown variant")) {
+        Some(verb) => {
+            Reply::not_understood(format!("cambricd {VERSION} does not know `{}`{asked_by}", escaped(&verb)))
+        }
+        None => Reply::not_understood(format!("cambricd {VERSION} does not understand{asked_by}: {error}")),
     }
 }
 
@@ -183,6 +217,27 @@ mod tests {
         assert!(!is_over(has_left(&reading)).await, "it waits for its answer");
         drop(theirs);
         assert!(is_over(has_left(&reading)).await, "it is gone");
+    }
+
+    #[test]
+    fn a_request_that_is_not_understood_is_told_with_both_releases() {
+        let why = |line: &str| {
+            let error = serde_json::from_str::<Request>(line).expect_err("not known");
+            let reply = not_understood(line.as_bytes(), &error);
+            let cambric_api::Body::Error(why) = reply.body else { panic!("{reply:?}") };
+            (reply.code, why.replace(VERSION, "x.y.z"))
+        };
+        let later = r#"{"verb":"dance","version":"9.0.0","how":{"fast":true}}"#;
+        let known = "cambricd x.y.z does not know `dance`, asked by release 9.0.0";
+        assert_eq!(why(later), (9001, known.to_owned()));
+        let first = "cambricd x.y.z does not know `dance`";
+        assert_eq!(why(r#"{"verb":"dance"}"#), (9001, first.to_owned()));
+        let (code, other) = why(r#"{"verb":"disable","version":"9.0.0"}"#);
+        let head = "cambricd x.y.z does not understand, asked by release 9.0.0: missing field `peer`";
+        assert!(code == 9001 && other.starts_with(head), "{other}");
+        for nonsense in ["", "{", "[]", "null", "7", r#"{"verb":7}"#, r#"{"verb":"dance","version":[]}"#] {
+            assert_eq!(why(nonsense).0, 9001, "{nonsense}");
+        }
     }
 
     #[tokio::test]

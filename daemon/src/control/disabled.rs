@@ -1,7 +1,9 @@
 //! Which peers the operator has disabled: known beyond a restart of the daemon, so that a crash or an upgrade
 //! in the middle of his work does not bring them back. The file is on tmpfs: a reboot does.
 //!
-//! One peer a line: its address, and behind a space its name, so that it is found by it when no manifest names it.
+//! One peer a line: its address, and behind a space its name, so that it is found by it when no manifest names it. The
+//! first line is `# version 1`; the first release wrote none, and takes it for a peer that it does not understand, which
+//! it logs. Of a later version what is understood here counts, and the rest is logged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +12,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 const FILE_NAME: &str = "disabled";
+/// Of what is written here.
+const FIRST_LINE: &str = "# version 1";
 
 /// The disabled peers by address, those among them that no manifest names at the moment.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ impl Disabled {
         });
         let text = String::from_utf8_lossy(&octets);
         let mut names = BTreeMap::new();
-        for line in text.lines() {
+        for line in text.lines().filter(|line| *line != FIRST_LINE) {
             let (address, name) = line.split_once(' ').unwrap_or((line, ""));
             match address.parse() {
                 Ok(address) => drop(names.insert(address, name.to_owned())),
@@ -59,7 +63,8 @@ impl Disabled {
         if names == self.names {
             return Ok(());
         }
-        let text: String = names.iter().map(|(address, name)| format!("{address} {name}\n")).collect();
+        let lines = names.iter().map(|(address, name)| format!("{address} {name}\n"));
+        let text: String = [format!("{FIRST_LINE}\n")].into_iter().chain(lines).collect();
         let temporary = self.path.with_extension("tmp");
         fs::write(&temporary, text)?;
         fs::rename(&temporary, &self.path)?;
@@ -95,6 +100,20 @@ mod tests {
         fs::write(folder.path().join(FILE_NAME), b"10.0.1.1\nfoo\n\xff\n\n2001:db8::1 b").expect("a file");
         let disabled = Disabled::read(folder.path());
         assert_eq!(disabled.names(), &names(&[("10.0.1.1", ""), ("2001:db8::1", "b")]));
+    }
+
+    #[test]
+    fn files_of_the_release_before_and_of_a_later_one_are_read_line_by_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(FILE_NAME);
+        for text in ["10.0.1.1 tor1a\n", "# version 2\n10.0.1.1 tor1a\nsince=7 fe80::1%eth0 tor1b\n"] {
+            fs::write(&path, text).expect("written");
+            let disabled = Disabled::read(folder.path());
+            assert_eq!(disabled.names(), &names(&[("10.0.1.1", "tor1a")]), "{text}");
+        }
+        let mut disabled = Disabled::read(folder.path());
+        disabled.set(names(&[("10.0.1.2", "b")])).expect("a folder to write in");
+        assert_eq!(fs::read_to_string(path).expect("there"), "# version 1\n10.0.1.2 b\n");
     }
 
     #[test]
