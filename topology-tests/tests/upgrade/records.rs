@@ -1,33 +1,33 @@
 //! What a daemon leaves for the next one under `/run/cambric`, as another release than this one would leave it.
 //!
-//! An earlier one knows less: a record of today without what says its version. A later one knows more: fields that this
-//! one has never heard of, a version beyond its own, and a table of leases that it cannot read.
+//! An earlier one knows less: its records do not say of which version they are, and it kept none of who was Established.
+//! A later one knows more: its records are of a later version, and have fields that this one has never heard of.
+//!
+//! Not here: a table of leases of a later version. No pod is started then, and the plugin says what to do
+//! (`cni/tests/plugin/leases`).
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use cambric_lab::Node;
-use nix::fcntl::{Flock, FlockArg};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Folder of what lives as long as the kernel.
 const RUN_DIR: &str = "/run/cambric";
 
-/// What routes were left in the kernel.
-const ROUTES: &str = "fib.json";
+/// Routes that were left in the kernel, and whether pods are judged.
+const OF_EVERY_RELEASE: [&str; 2] = ["fib.json", "ready"];
 
-/// Where the header of a table of leases has its version, in four octets (`cni::lease::table`).
-const VERSION_AT: u64 = 8;
-const MAGIC: &[u8; 8] = b"CAMLEASE";
+/// Who was Established: the first release kept none.
+const PEERS: &str = "peers.json";
 
 /// Whose records are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Age {
     /// Those that it writes.
     Own,
-    /// Of a release before.
+    /// Of the release before records had versions.
     Earlier,
     /// Of a release to come.
     Later,
@@ -37,47 +37,31 @@ impl Age {
     /// Makes the records of a node, whose daemon is away, those of such a release.
     pub(crate) fn leave_records(self, node: &Node) -> Result<()> {
         let folder = node.path(RUN_DIR);
+        let rewrite_all = |names: &[&str], change: fn(&mut Map<String, Value>)| {
+            names.iter().try_for_each(|name| rewrite(&folder, name, change))
+        };
         match self {
             Age::Own => Ok(()),
-            Age::Earlier => rewrite(&folder.join(ROUTES), |record| {
-                record.remove("version");
+            Age::Earlier => {
+                fs::remove_file(folder.join(PEERS)).context(PEERS)?;
+                rewrite_all(&OF_EVERY_RELEASE, |record| drop(record.remove("version")))
+            }
+            Age::Later => rewrite_all(&[OF_EVERY_RELEASE.as_slice(), &[PEERS]].concat(), |record| {
+                record.insert("version".to_owned(), 1000.into());
+                record.insert("ofAReleaseToCome".to_owned(), true.into());
             }),
-            Age::Later => {
-                rewrite(&folder.join(ROUTES), |record| {
-                    record.insert("version".to_owned(), 1000.into());
-                    record.insert("ofAReleaseToCome".to_owned(), true.into());
-                })?;
-                every_table(&folder, |table| Ok(table.write_all_at(&1000_u32.to_le_bytes(), VERSION_AT)?))
-            }
         }
     }
 }
 
-fn rewrite(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Result<()> {
+/// By rename: plugins are at work.
+fn rewrite(folder: &Path, name: &str, change: fn(&mut Map<String, Value>)) -> Result<()> {
+    let (path, next) = (folder.join(name), folder.join(format!(".{name}.next")));
     let context = || format!("the record {}", path.display());
-    let mut record: Value =
-        serde_json::from_slice(&fs::read(path).with_context(context)?).with_context(context)?;
-    change(record.as_object_mut().with_context(context)?);
-    fs::write(path, record.to_string()).with_context(context)
-}
-
-/// Under the lock of the network's leases: plugins are at work.
-fn every_table(folder: &Path, change: impl Fn(&File) -> Result<()>) -> Result<()> {
-    let mut tables = 0;
-    for network in fs::read_dir(folder.join("ipam"))? {
-        let network = network?.path();
-        let lock = File::open(network.join("lock"))?;
-        let _turn = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-        for entry in fs::read_dir(&network)? {
-            let path = entry?.path();
-            let table = OpenOptions::new().read(true).write(true).open(&path)?;
-            let mut magic = [0; MAGIC.len()];
-            if table.read_at(&mut magic, 0)? == magic.len() && magic == *MAGIC {
-                change(&table).with_context(|| format!("the table {}", path.display()))?;
-                tables += 1;
-            }
-        }
-    }
-    ensure!(tables > 0, "no table of leases in {}", folder.display());
-    Ok(())
+    let text = fs::read(&path).with_context(context)?;
+    let mut record: Map<String, Value> = serde_json::from_slice(&text).with_context(context)?;
+    change(&mut record);
+    fs::write(&next, serde_json::to_string(&record)?)
+        .and_then(|()| fs::rename(&next, &path))
+        .with_context(context)
 }
