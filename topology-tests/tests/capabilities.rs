@@ -175,8 +175,9 @@ fn its_rights_are(node: &Node, mask: u64) -> Result<()> {
     ensure!(says("NoNewPrivs")? == "1" && says("CapAmb")? == "0000000000000000");
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
     let is_read_only = |at: &str| {
-        let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        lines.filter(|words| words[4] == at).next_back().is_some_and(|words| words[5].starts_with("ro"))
+        // The last one covers those before it.
+        let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        lines.rfind(|words| words[4] == at).is_some_and(|words| words[5].starts_with("ro"))
     };
     ensure!(is_read_only("/") && is_read_only("/proc/sys") && !is_read_only("/run/cambric"), "{mounts}");
     println!("CapEff {}, read-only /, /proc/sys", says("CapEff")?);
