@@ -20,12 +20,12 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= cambric:$(VERSION)
 IMAGE_MAX_BYTES := 20000000
 
-.PHONY: help build release static static-dir image test test-docker lint unit topology demo bench crds tools tools-test tools-bench clean
+.PHONY: help build release static static-dir image test test-all test-docker test-runtimes lint unit topology demo bench crds tools tools-test tools-bench clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
 	@echo '              KEEP=1 leaves the lab up'
-	@echo 'make test     every test, topologies included (root)'
+	@echo 'make test     every test, topologies included, that needs no containers (root)'
 	@echo 'make bench    what a packet, a change and a new pod cost the policy engine, beside iptables (root)'
 	@echo '              CASE=path (or sets, compile, gate, memory) runs that one; ARGS=--help says what may be chosen'
 	@echo 'make build    all binaries, for the lab'
@@ -33,6 +33,8 @@ help:
 	@echo 'make static   cambricd, cambric and cambric-cni in target/static/dev, for an empty image; PROFILE=release ARCH=arm64'
 	@echo 'make image    the image cambric:VERSION of release binaries, by the Docker daemon that answers; ARCH=arm64'
 	@echo 'make test-docker   the image with the rights of the DaemonSet, and containerlab/two-rack in containers (root)'
+	@echo 'make test-runtimes nodes with containerd, the daemon started as its DaemonSet says, pods by CRI (root)'
+	@echo 'make test-all all three'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
 	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
 
@@ -83,6 +85,7 @@ tools-bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p cambric-lab --test docker --test containerd -- -D warnings
 	./bgp/core/pure.sh
 	if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
 	else python3 -B -m doctest .ci/dependencies.py && python3 -B .ci/dependencies.py; fi
@@ -90,14 +93,18 @@ lint:
 unit:
 	$(CARGO) test --locked --workspace --exclude cambric-lab
 
-# Some labs run the image, of the binaries of `make static`.
-topology: static
+topology:
 	$(CARGO) test --locked -p cambric-lab -- --nocapture
 
 test-docker: tools-test static
 	$(CARGO) test --locked -p cambric-lab --test docker -- --nocapture
 
+test-runtimes: tools-test static
+	$(CARGO) test --locked -p cambric-lab --test containerd -- --nocapture
+
 test: tools-test build lint unit topology
+
+test-all: test test-docker test-runtimes
 
 demo: tools build
 	target/debug/cambric-demo $(if $(KEEP),--keep) $(LAB)
