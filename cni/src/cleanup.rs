@@ -36,11 +36,12 @@ pub struct PodLink {
     pub pod: String,
 }
 
-/// A route to a pod that goes by a link which is none of ours: `route to 10.244.1.5 by eth0`.
+/// A route to a pod that goes by no link of ours: `route to 10.244.1.5 by eth0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StrayRoute {
     route: Route,
-    link: Link,
+    /// Absent if it goes by several, or throws packets away.
+    link: Option<Link>,
 }
 
 /// What the kernel refused.
@@ -87,8 +88,10 @@ impl Cleanup {
         let routes = kernel::pod_routes(&mut self.socket)?;
         let links = kernel::links(&mut self.socket)?;
         let stray = |route: Route| {
-            let link = links.iter().find(|link| Some(link.index) == route.link)?.clone();
-            pod_link(link.clone()).is_none().then_some(StrayRoute { route, link })
+            let Some(index) = route.link else { return Some(StrayRoute { route, link: None }) };
+            // One whose link is not there any more went with it.
+            let link = links.iter().find(|link| link.index == index)?.clone();
+            pod_link(link.clone()).is_none().then_some(StrayRoute { route, link: Some(link) })
         };
         Ok(routes.into_iter().filter_map(stray).collect())
     }
@@ -97,8 +100,8 @@ impl Cleanup {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn remove_stray(&mut self, StrayRoute { route, link }: &StrayRoute) -> Result<(), CleanupError> {
-        match self.socket.batch(&[wire::no_host_route(route.destination, link, route.source)]) {
+    pub fn remove_stray(&mut self, stray: &StrayRoute) -> Result<(), CleanupError> {
+        match self.socket.batch(&[wire::no_pod_route(&stray.route)]) {
             Err(error) if error.errno() != Some(Errno::ESRCH) => Err(error.into()),
             _ => Ok(()),
         }
@@ -114,7 +117,8 @@ impl fmt::Display for PodLink {
 
 impl fmt::Display for StrayRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "route to {} by {}", self.route.destination, self.link.name)
+        write!(f, "route to {}", self.route.destination)?;
+        self.link.as_ref().map_or(Ok(()), |link| write!(f, " by {}", link.name))
     }
 }
 

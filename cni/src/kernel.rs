@@ -53,6 +53,8 @@ pub(crate) struct Route {
     pub(crate) destination: IpAddr,
     pub(crate) prefix: u8,
     pub(crate) protocol: u8,
+    /// For packets with this one alone, unless it is 0.
+    pub(crate) tos: u8,
     pub(crate) link: Option<u32>,
     pub(crate) gateway: Option<IpAddr>,
     /// What the node's own packets on it come from.
@@ -276,7 +278,7 @@ fn parse_route_of_any_table(reply: &Reply) -> Option<(u8, Route)> {
     if reply.kind != libc::RTM_NEWROUTE {
         return None;
     }
-    let [family, prefix, _, _, table, protocol, ..] = reply.header::<RTMSG_BYTES>()?;
+    let [family, prefix, _, tos, table, protocol, ..] = reply.header::<RTMSG_BYTES>()?;
     let everything = || match i32::from(family) {
         libc::AF_INET => Some(IpAddr::from([0; 4])),
         libc::AF_INET6 => Some(IpAddr::from([0; 16])),
@@ -288,6 +290,7 @@ fn parse_route_of_any_table(reply: &Reply) -> Option<(u8, Route)> {
         destination,
         prefix,
         protocol,
+        tos,
         link: attributes.u32(libc::RTA_OIF),
         gateway: attributes.address(libc::RTA_GATEWAY),
         source: attributes.address(libc::RTA_PREFSRC),

@@ -25,7 +25,7 @@ use nix::libc;
 use crate::attachment::{Attachment, Mac};
 use crate::config::PodConfig;
 use crate::gateway;
-use crate::kernel::{self, IFINFO_BYTES, Link, PROTOCOL_POD, RTMSG_BYTES};
+use crate::kernel::{self, IFINFO_BYTES, Link, PROTOCOL_POD, RTMSG_BYTES, Route};
 use crate::netlink::{Message, NetlinkError, Socket};
 use crate::netns::Netns;
 use crate::range::Addresses;
@@ -296,6 +296,17 @@ pub(crate) fn host_route(address: IpAddr, link: &Link, source: Option<IpAddr>, p
 pub(crate) fn no_host_route(address: IpAddr, link: &Link, source: Option<IpAddr>) -> Message {
     let doing = format!("delete the route to {address} by {}", link.name);
     host_route_message(doing, libc::RTM_DELROUTE, 0, address, link, source)
+}
+
+/// The end of a route of protocol 204, wherever it leads: whoever led it elsewhere gave it another scope (`via`), links or
+/// none. With this scope, of which no route is, and no link the kernel looks at the protocol alone (`fib_table_delete`).
+pub(crate) fn no_pod_route(route: &Route) -> Message {
+    let address = route.destination;
+    let mut header = rtmsg(address, whole_prefix(address), PROTOCOL_POD, libc::RT_SCOPE_NOWHERE);
+    header[3] = route.tos;
+    header[7] = libc::RTN_UNSPEC;
+    Message::new(format!("delete the route to {address}"), libc::RTM_DELROUTE, 0, &header)
+        .address(libc::RTA_DST, address)
 }
 
 fn host_route_message(

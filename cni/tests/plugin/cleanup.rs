@@ -14,6 +14,11 @@ fn everything() -> String {
     ["-br link show", "addr show", "-4 route show table all", "-6 route show table all"].map(ip).join("--\n")
 }
 
+/// Those of both families. A link that has just come up gets its carrier a moment later.
+fn routes() -> String {
+    ["-4 route show table all", "-6 route show table all"].map(ip).join("--\n").replace(" linkdown", "")
+}
+
 fn cut_off_all() -> Vec<String> {
     let mut cleanup = Cleanup::open().expect("a socket");
     let pods = cleanup.pods().expect("links");
@@ -46,21 +51,51 @@ fn pods_are_cut_off_and_links_that_are_named_alike_stay() {
 }
 
 #[test]
-fn route_of_a_pod_by_a_foreign_link_is_found_by_its_protocol() {
+fn routes_of_pods_that_were_led_elsewhere_go_and_nobody_elses_to_the_same_address() {
     on_a_host(|host| {
         let (_pod, _) = host.attached_pod("a1");
         ip("link add up0 type veth peer name tor0");
+        // No address comes by itself when it is up.
+        ip("link set up0 addrgenmode none");
+        ip("link set tor0 addrgenmode none");
+        ip("addr add 192.0.2.1/24 dev up0");
+        ip("addr add 2001:db8::1/64 dev up0 nodad");
         ip("link set up0 up");
-        let before = everything();
-        ip("route add 10.244.9.9/32 dev up0 scope link proto 204");
+        ip("link set tor0 up");
+        ip("route add 10.244.9.8/32 via 192.0.2.2 metric 7");
+        let before = routes();
+        for route in [
+            "10.244.9.5/32 dev up0 scope link",
+            "10.244.9.5/32 tos 0x10 via 192.0.2.2",
+            "10.244.9.6/32 via 192.0.2.2 src 192.0.2.1",
+            "unreachable 10.244.9.7/32",
+            "10.244.9.8/32 nexthop via 192.0.2.2 nexthop via 192.0.2.3",
+            "fd00:10:244:9::5/128 via 2001:db8::2",
+            "unreachable fd00:10:244:9::6/128",
+            "fd00:10:244:9::7/128 nexthop via 2001:db8::2 nexthop via 2001:db8::3",
+        ] {
+            ip(&format!("route add proto 204 {route}"));
+        }
         let mut cleanup = Cleanup::open().expect("a socket");
         let strays = cleanup.strays().expect("routes");
+        let mut words: Vec<String> = strays.iter().map(ToString::to_string).collect();
+        words.sort();
         assert_eq!(
-            strays.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["route to 10.244.9.9 by up0"]
+            words,
+            [
+                "route to 10.244.9.5 by up0",
+                "route to 10.244.9.5 by up0",
+                "route to 10.244.9.6 by up0",
+                "route to 10.244.9.7",
+                "route to 10.244.9.8",
+                "route to fd00:10:244:9::5 by up0",
+                "route to fd00:10:244:9::6 by lo",
+                "route to fd00:10:244:9::7",
+            ]
         );
         strays.iter().for_each(|stray| cleanup.remove_stray(stray).expect("removed"));
-        assert_eq!(everything(), before);
+        assert_eq!(routes(), before);
+        assert_eq!(cleanup.strays().expect("routes"), []);
         cut_off_all();
     });
 }
