@@ -21,7 +21,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::attachment::Holder;
+use crate::lock_file;
 use crate::range::{Addresses, Range};
 
 pub mod table;
@@ -391,8 +392,7 @@ fn folder(run_dir: &Path, network: &str) -> PathBuf {
 
 fn lock(folder: &Path) -> Result<Flock<File>, LeaseError> {
     let path = folder.join(LOCK);
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(in_path(&path))?;
+    let file = lock_file::open(&path).map_err(in_path(&path))?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| in_path(&path)(errno.into()))
 }
 
@@ -403,6 +403,7 @@ fn in_path(path: &Path) -> impl Fn(io::Error) -> LeaseError + use<> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::slice;
 
     use super::*;
@@ -583,6 +584,18 @@ mod tests {
         assert_eq!(leases.of(&alive().holder).expect("lease").addresses, lease.addresses);
         let twice = leases.adopt_user(lease.addresses, survivors, MINUTE).expect("asked");
         assert!(!twice, "it has its lease");
+    }
+
+    #[test]
+    fn nobody_else_can_take_the_lock() {
+        let run_dir = tempfile::tempdir().expect("folder");
+        let lock = folder(run_dir.path(), "net").join(LOCK);
+        let mode = || fs::metadata(&lock).expect("there").permissions().mode() & 0o777;
+        drop(open(&run_dir, &[range("10.0.0.0/30")]));
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).expect("as earlier versions made it");
+        Leases::open_existing(run_dir.path(), "net").expect("opens");
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //!
 //! Four parts are for the daemon: [`endpoints()`] tells which pods there are, [`host_routes`] puts pods' routes back
 //! that were lost after ADD, [`gate::ready`] is the mark before which no pod starts, [`requests`] counts calls. And
-//! [`cleanup`] is for who removes Cambric from a node.
+//! [`cleanup`] is for who removes Cambric from a node, [`lock_file`] for whoever takes locks on it.
 //!
 //! What must be there before: the addresses in `nodeAddresses`, on any interface of the node ([`config`]), and for
 //! pods with IPv6 its forwarding (`net.ipv6.conf.all.forwarding`); both are the daemon's part.
@@ -46,6 +46,7 @@ pub mod error;
 pub mod gate;
 pub mod host_routes;
 pub mod lease;
+pub mod lock_file;
 pub mod previous;
 pub mod range;
 pub mod request;

@@ -193,7 +193,7 @@ pub(crate) fn count(run_dir: &Path, command: Command, outcome: Outcome, took: Du
 
 fn try_count(run_dir: &Path, command: Command, outcome: Outcome, took: Duration) -> io::Result<()> {
     let path = run_dir.join(FILE);
-    let file = open(OpenOptions::new().read(true).write(true).create(true).mode(0o644), &path)?;
+    let file = open(OpenOptions::new().read(true).write(true).create(true).mode(0o600), &path)?;
     let file = lock(file, FlockArg::LockExclusiveNonblock)?;
     if check(&file).is_err() {
         make(&file)?;

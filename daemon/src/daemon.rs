@@ -17,6 +17,7 @@ use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
 use cambric_bgp::{Family, Prefix, Router};
+use cambric_cni::lock_file;
 use cambric_kube::Kube;
 use cambric_policy::compile::UnknownPods;
 use cambric_routes::{Change, Routes};
@@ -74,7 +75,7 @@ pub async fn run(args: Args, log: Log) -> anyhow::Result<()> {
 fn lock(run_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
     fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
     let path = run_dir.join(cambric_api::node::LOCK);
-    let file = fs::File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    let file = lock_file::open(&path).with_context(|| format!("opening {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => anyhow::anyhow!("another cambricd holds {}", path.display()),
         _ => anyhow::anyhow!("locking {}: {}", path.display(), errno.desc()),
@@ -594,4 +595,25 @@ fn why_routes_ended(ended: Result<Result<(), cambric_routes::Error>, JoinError>)
         Err(panicked) => anyhow::Error::new(panicked),
     };
     error.context("the routes task has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn one_daemon_has_the_lock_and_nobody_but_root_can_take_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let run_dir = folder.path().join("run");
+        let first = lock(&run_dir).expect("free");
+        let path = run_dir.join(cambric_api::node::LOCK);
+        let error = lock(&run_dir).expect_err("taken").to_string();
+        assert_eq!(error, format!("another cambricd holds {}", path.display()));
+        drop(first);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("as earlier versions made it");
+        drop(lock(&run_dir).expect("free again"));
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    }
 }
