@@ -16,6 +16,8 @@ pub struct Found {
     temporary: PathBuf,
     /// `None`: one of another version lies there. It has the first values, and stays as it is.
     record: Option<Sysctls>,
+    /// The file lacks something of it.
+    is_owed: bool,
 }
 
 impl Found {
@@ -42,24 +44,26 @@ impl Found {
                 Some(Sysctls::default())
             }
         };
-        Found { path, temporary: run_dir.join(node::SYSCTLS_TEMPORARY), record }
+        Found { path, temporary: run_dir.join(node::SYSCTLS_TEMPORARY), record, is_owed: false }
     }
 
     /// Writes down what is there before it is changed, of those that are not written down yet.
     ///
     /// # Errors
-    /// The file's. What could not be written is written with what comes next.
+    /// The file's. What could not be written is written the next time, though nothing new comes with it.
     pub fn note(&mut self, sysctls: impl IntoIterator<Item = (String, Sysctl)>) -> io::Result<()> {
         let Some(record) = &mut self.record else { return Ok(()) };
         let known = record.found.len();
         for (name, sysctl) in sysctls {
             record.found.entry(name).or_insert(sysctl);
         }
-        if record.found.len() == known {
-            return Ok(());
+        self.is_owed |= record.found.len() != known;
+        if self.is_owed {
+            fs::write(&self.temporary, serde_json::to_vec(record)?)?;
+            fs::rename(&self.temporary, &self.path)?;
+            self.is_owed = false;
         }
-        fs::write(&self.temporary, serde_json::to_vec(record)?)?;
-        fs::rename(&self.temporary, &self.path)
+        Ok(())
     }
 }
 
@@ -83,6 +87,17 @@ mod tests {
         again.note([sysctl("a", "7"), sysctl("b", "2")]).expect("own folder");
         let expected = [sysctl("a", "0"), sysctl("b", "2")].into();
         assert_eq!(recorded(folder.path()), Sysctls { found: expected, ..Sysctls::default() });
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_the_next_time() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let run_dir = folder.path().join("run");
+        let mut found = Found::read(&run_dir);
+        found.note([sysctl("a", "0")]).expect_err("there is no folder");
+        fs::create_dir(&run_dir).expect("own folder");
+        found.note([sysctl("a", "1")]).expect("now there is");
+        assert_eq!(recorded(&run_dir).found, [sysctl("a", "0")].into());
     }
 
     #[test]
