@@ -6,7 +6,7 @@
 //!
 //! 1. what lets new pods start: the CNI configuration, the plugin, the mark `ready`;
 //! 2. the links of pods, if they may be cut off. Before the rules: a pod that is wired is judged to its end;
-//! 3. tables, then the sets that their rules name;
+//! 3. tables, then the sets that their rules name. Then links once more: an ADD that was past its gate may end late;
 //! 4. routes, then the next hops that they stand on;
 //! 5. files, sysctls, and last what this itself goes by: the record of sysctls and the lock.
 //!
@@ -16,13 +16,12 @@
 mod files;
 mod report;
 mod sysctls;
+mod turn;
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cambric_api::node;
 use cambric_cni::cleanup as cni;
@@ -30,12 +29,12 @@ use cambric_policy::cleanup::{self as policy, Leftover};
 use cambric_routes::cleanup as routes;
 use clap::Args;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::install;
 use crate::session::{self, Outcome, Output};
 use report::{Report, Verb};
+use turn::Turn;
 
 /// Names of pods that a refusal tells.
 const MOST_NAMES: usize = 10;
@@ -51,6 +50,9 @@ pub(crate) struct Cleanup {
     /// Cut off pods that are still wired.
     #[arg(long)]
     with_pods: bool,
+    /// Leave forwarding on for others, and what goes with it: no sysctl is put back.
+    #[arg(long)]
+    keep_forwarding: bool,
     /// When all is done wait until SIGTERM or SIGINT, so that a DaemonSet can run this on all nodes.
     #[arg(long)]
     stay: bool,
@@ -88,11 +90,17 @@ pub(crate) fn cleanup(wish: &Cleanup, output: Output) -> Outcome {
 }
 
 fn clean(wish: &Cleanup, report: &mut Report) {
-    let lock = lock(&wish.run_dir);
-    let refusals: Vec<String> = match &lock {
-        Ok(_) => owner().into_iter().chain(pods_in_the_way(wish)).collect(),
-        Err(refusal) => [refusal.clone()].into_iter().chain(pods_in_the_way(wish)).collect(),
+    // Who only asks holds it no longer than it takes to see: a daemon that finds it held ends.
+    let turn = if wish.dry_run {
+        Turn::look(&wish.run_dir).map(|()| None)
+    } else {
+        Turn::take(&wish.run_dir).map(Some)
     };
+    let in_the_way = match &turn {
+        Ok(_) => owner(),
+        Err(refusal) => Some(refusal.clone()),
+    };
+    let refusals: Vec<String> = in_the_way.into_iter().chain(pods_in_the_way(wish)).collect();
     for refusal in &refusals {
         report.refuse(refusal);
     }
@@ -101,31 +109,17 @@ fn clean(wish: &Cleanup, report: &mut Report) {
     }
     nothing_new(wish, report);
     let are_pods_gone = pods(wish, report);
-    if are_pods_gone || wish.dry_run {
+    if wish.dry_run {
         sweep_policy(report);
+    } else if are_pods_gone {
+        sweep_policy(report);
+        pods(wish, report);
     } else {
         report.fail(Verb::Remove, "tables and sets", "a pod that is still wired would be judged by nobody");
     }
+    sweep_pod_routes(report);
     sweep_routes(report);
-    files(wish, report);
-}
-
-/// A daemon holds the lock as long as it lives; while we do, none starts. `None`: there is no such file, so no daemon
-/// was here.
-fn lock(run_dir: &Path) -> Result<Option<Flock<File>>, String> {
-    let path = run_dir.join(node::LOCK);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => {
-            file.map_err(|error| format!("cannot tell whether a cambricd runs: {}: {error}", path.display()))?
-        }
-    };
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Some).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => {
-            format!("a cambricd runs on this node (it holds {}); stop it first", path.display())
-        }
-        errno => format!("cannot tell whether a cambricd runs: {}: {}", path.display(), errno.desc()),
-    })
+    files(wish, report, turn.ok().flatten());
 }
 
 /// A daemon that has another folder of run-time files is known by what it owns.
@@ -211,8 +205,6 @@ fn pods(wish: &Cleanup, report: &mut Report) -> bool {
             break;
         }
     }
-    let strays = kernel.strays();
-    sweep(report, "routes of pods", strays, |stray| kernel.remove_stray(stray));
     are_gone
 }
 
@@ -223,6 +215,17 @@ fn sweep_policy(report: &mut Report) {
             sweep(report, "tables and sets", found, |leftover| kernel.remove(leftover));
         }
         Err(error) => report.fail(Verb::Remove, "tables and sets", error),
+    }
+}
+
+/// Those that went with no link.
+fn sweep_pod_routes(report: &mut Report) {
+    match cni::Cleanup::open() {
+        Ok(mut kernel) => {
+            let found = kernel.strays();
+            sweep(report, "routes of pods", found, |stray| kernel.remove_stray(stray));
+        }
+        Err(error) => report.fail(Verb::Remove, "routes of pods", error),
     }
 }
 
@@ -262,7 +265,8 @@ fn sweep<T: Display, E: Display, R: Display>(
 }
 
 /// All on the disk that is left but for the mark, which went first, and sysctls before the record that they are put back by.
-fn files(wish: &Cleanup, report: &mut Report) {
+/// The lock is the last: a daemon that starts from then on finds nothing of an earlier one.
+fn files(wish: &Cleanup, report: &mut Report, turn: Option<Turn>) {
     let of_run_dir = [&cni::RUN_STEMS[..], &node::RUN_STEMS, &[routes::RUN_STEM]].concat();
     let last = [node::LOCK, node::SYSCTLS, node::SYSCTLS_TEMPORARY].map(|name| wish.run_dir.join(name));
     let first = files::with_stems(report, &wish.run_dir, &[cni::MARK_STEM]);
@@ -277,11 +281,22 @@ fn files(wish: &Cleanup, report: &mut Report) {
     files::remove_folder(report, &wish.state_dir, &node::STATE_STEMS);
 
     let [lock, record, temporary] = last;
-    if sysctls::put_back(report, &wish.sysctl_dir, &record) {
+    let is_done = if wish.keep_forwarding {
+        sysctls::keep(report, &record);
+        true
+    } else {
+        sysctls::put_back(report, &wish.sysctl_dir, &record)
+    };
+    if is_done {
         files::remove(report, &record);
     }
     files::remove(report, &temporary);
-    files::remove(report, &lock);
+    // One that we made is nothing to tell.
+    if turn.as_ref().is_some_and(Turn::is_new) {
+        drop(turn);
+    } else {
+        files::remove(report, &lock);
+    }
     files::remove_folder(report, &wish.run_dir, &of_run_dir);
 }
 

@@ -3,6 +3,7 @@
 //! The whole of it, with a daemon and pods before, is in topology-tests/tests/cleanup.rs.
 
 use std::fs;
+use std::io::{PipeReader, Read, pipe};
 use std::os::unix::fs::symlink;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -110,6 +111,63 @@ impl Node {
 
     fn sysctl(&self, name: &str) -> String {
         fs::read_to_string(self.path("sysctl-dir").join(name)).expect("there").trim().to_owned()
+    }
+}
+
+/// A cleanup that waits at each line until it is read: at most two of its steps are ahead of the line that was read last.
+struct Steps {
+    child: Child,
+    lines: PipeReader,
+}
+
+impl Steps {
+    /// One write is one packet of such a pipe, and this one has room for one.
+    fn of(node: &Node, words: &[&str]) -> Steps {
+        let (lines, told) = pipe().expect("a pipe");
+        fcntl(&told, FcntlArg::F_SETPIPE_SZ(4096)).expect("one packet");
+        fcntl(&told, FcntlArg::F_SETFL(OFlag::O_DIRECT)).expect("packets");
+        let mut command = node.command(&[&["cleanup"], words].concat());
+        let child = command.stdout(told).stderr(Stdio::piped()).spawn().expect("cambric runs");
+        Steps { child, lines }
+    }
+
+    /// The next line, or nothing at its end.
+    fn line(&mut self) -> String {
+        let mut packet = [0; 4096];
+        let bytes = self.lines.read(&mut packet).expect("a line");
+        String::from_utf8_lossy(&packet[..bytes]).into_owned()
+    }
+
+    fn until(&mut self, what: &str) {
+        loop {
+            let line = self.line();
+            assert!(!line.is_empty(), "it never told {what:?}");
+            if line.contains(what) {
+                return;
+            }
+        }
+    }
+
+    /// Exit code, all lines that were not read yet, standard error.
+    fn end(mut self) -> (i32, String, String) {
+        let mut rest = String::new();
+        loop {
+            let line = self.line();
+            if line.is_empty() {
+                break;
+            }
+            rest += &line;
+        }
+        let mut errors = String::new();
+        self.child.stderr.take().expect("a pipe").read_to_string(&mut errors).expect("UTF-8");
+        (self.child.wait().expect("waited").code().expect("no signal"), rest, errors)
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -253,6 +311,72 @@ fn running_daemon_is_a_reason_to_touch_nothing() {
     });
 }
 
+/// Whether a daemon could take the lock now.
+fn can_start(node: &Node) -> bool {
+    let path = node.path("run-dir/cambricd.lock");
+    let file =
+        fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("own folder");
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()
+}
+
+#[test]
+fn no_daemon_can_start_under_it_though_there_was_no_lock_before() {
+    on_a_node(|node| {
+        node.install();
+        fs::remove_file(node.path("run-dir/cambricd.lock")).expect("own file");
+        let mut steps = Steps::of(node, &[]);
+        steps.until("cni-conf-dir/10-cambric.conflist");
+        assert!(!can_start(node));
+        let (code, out, err) = steps.end();
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        assert!(out.ends_with("/run-dir\n18 removed\n") && !out.contains("lock"), "{out}");
+        assert!(!node.path("run-dir").exists());
+
+        // Where nothing is, nothing stays and nothing is told.
+        let words = "nothing of Cambric's is on this node\n";
+        let nobody = node.all();
+        assert_eq!(node.cleanup(&[]), (0, words.to_owned(), String::new()));
+        wire("camce119f8daff5", "default/web-0", "a1b2");
+        assert_eq!(node.cleanup(&[]).0, 1, "refused");
+        assert_eq!(node.all(), nobody);
+    });
+}
+
+#[test]
+fn daemon_can_start_while_it_only_tells_what_it_would_do() {
+    on_a_node(|node| {
+        node.install();
+        let mut steps = Steps::of(node, &["--dry-run"]);
+        steps.until("cni-conf-dir/10-cambric.conflist");
+        assert!(can_start(node));
+        assert_eq!(steps.end().0, 0);
+    });
+}
+
+/// Its ADD was past the gate when the mark went.
+#[test]
+fn pod_that_is_wired_while_the_rules_go_is_cut_off_or_told() {
+    for (words, expected) in [(&["--with-pods"][..], 0), (&[], 1)] {
+        on_a_node(move |node| {
+            node.install();
+            for family in ["ip", "ip6", "arp"] {
+                let made = Command::new("nft").args(["add", "table", family, "cambric"]).status();
+                assert!(made.expect("nft").success());
+            }
+            let mut steps = Steps::of(node, words);
+            steps.until("table ");
+            wire("camce119f8daff5", "default/web-0", "a1b2");
+            let (code, out, err) = steps.end();
+            assert_eq!(code, expected, "{out}{err}");
+            let is_cut_off = !ip("link show").contains("camce119f8daff5");
+            assert_eq!(is_cut_off, code == 0, "{out}{err}");
+            if code != 0 {
+                assert!(err.contains("wired meanwhile: 1 pod is still wired: default/web-0"), "{err}");
+            }
+        });
+    }
+}
+
 #[test]
 fn wired_pods_are_named_and_cut_off_only_if_that_was_said() {
     on_a_node(|node| {
@@ -300,6 +424,25 @@ removed run-dir
             (node.sysctl("ipv4/ip_forward"), node.sysctl("ipv6/conf/eth0/accept_ra")),
             ("0".into(), "0".into())
         );
+    });
+}
+
+#[test]
+fn forwarding_stays_for_others_if_that_was_said() {
+    on_a_node(|node| {
+        let sysctls = [("ipv4/ip_forward", "0", "1", "1"), ("ipv6/conf/eth0/accept_ra", "1", "2", "2")];
+        node.sysctls(&sysctls);
+        let (code, out, err) = node.cleanup(&["--keep-forwarding"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let expected = "\
+left sysctls: forwarding stays as it is, as --keep-forwarding says
+removed run-dir/sysctls.json
+removed run-dir
+2 removed, 1 left
+";
+        assert_eq!(out, expected);
+        let now = sysctls.map(|(name, ..)| node.sysctl(name));
+        assert_eq!(now, ["1", "2"]);
     });
 }
 

@@ -21,6 +21,13 @@ struct Present<'a> {
     now: String,
 }
 
+/// Leaves all as it is, `accept_ra` and `accept_redirects` too: their values are those of a node that forwards.
+pub(super) fn keep(report: &mut Report, record: &Path) {
+    if record.exists() {
+        report.leave("sysctls", "forwarding stays as it is, as --keep-forwarding says");
+    }
+}
+
 /// Whether all is as it was, or as others want it: then the record is of no more use.
 pub(super) fn put_back(report: &mut Report, sysctl_dir: &Path, record: &Path) -> bool {
     let text = match fs::read(record) {
