@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use cambric_api::node;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
@@ -74,7 +75,7 @@ pub async fn run(args: Args, log: Log) -> anyhow::Result<()> {
 /// Two daemons on one node would undo each other's work.
 fn lock(run_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
     fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
-    let path = run_dir.join(cambric_api::node::LOCK);
+    let path = run_dir.join(node::LOCK);
     let file = lock_file::open(&path).with_context(|| format!("opening {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => anyhow::anyhow!("another cambricd holds {}", path.display()),
@@ -563,7 +564,7 @@ impl Daemon {
         let problem = written.err().map(|error| {
             Problem::new(
                 folder.join(conflist::FILE_NAME).display().to_string(),
-                format!("cannot be written: {error}"),
+                format!("cannot be written: {error}{}", node::whose(folder, &error)),
             )
         });
         let is_written = problem.is_none();
@@ -608,7 +609,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let run_dir = folder.path().join("run");
         let first = lock(&run_dir).expect("free");
-        let path = run_dir.join(cambric_api::node::LOCK);
+        let path = run_dir.join(node::LOCK);
         let error = lock(&run_dir).expect_err("taken").to_string();
         assert_eq!(error, format!("another cambricd holds {}", path.display()));
         drop(first);

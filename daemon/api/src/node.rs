@@ -1,6 +1,10 @@
 //! What the daemon leaves on its node's disk, and what it found there: `cambric cleanup` takes it back.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +28,28 @@ pub const STATE_STEMS: [&str; 3] = ["manifests", "claims", "cluster"];
 pub fn stem(name: &str) -> &str {
     let name = name.strip_prefix('.').unwrap_or(name);
     name.split_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// Words to put behind a refusal at this path: whose the folder is, if it is not root's. Without CAP_DAC_OVERRIDE root may
+/// write to its own folders alone, and some tools give these ones to a user of theirs (kubespray: `kube`).
+pub fn whose(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let folder = path.ancestors().find_map(|above| {
+        let found = fs::metadata(above).ok()?;
+        found.is_dir().then_some((above, found))
+    });
+    match folder {
+        Some((folder, found)) if found.uid() != 0 => format!(
+            "; the folder {} belongs to uid {} with mode {:04o} and has to belong to root (chown)",
+            // Without a slash at its end.
+            folder.components().as_path().display(),
+            found.uid(),
+            found.mode() & 0o7777
+        ),
+        _ => String::new(),
+    }
 }
 
 /// The sysctls that the daemon changed, with what it found before its first change. On tmpfs, since a reboot resets both.
@@ -96,6 +122,25 @@ mod tests {
         let error = Sysctls::parse(b"{\"version\":2,\"found\":[]}").expect_err("a later one");
         assert_eq!(error.to_string(), "it is of version 2, this one knows 1");
         assert!(matches!(Sysctls::parse(b"{\"version\":1,\"fo"), Err(SysctlsError::Damaged(_))));
+    }
+
+    #[test]
+    fn refusal_in_a_folder_of_another_user_says_whose_it_is() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        // Root's own, and the nearest that is there counts.
+        assert_eq!(whose(Path::new("/nonexistent/net.d"), &denied), "");
+        let folder = std::env::temp_dir().join(format!("cambric-whose-{}", std::process::id()));
+        fs::create_dir(&folder).expect("own folder");
+        if std::os::unix::fs::chown(&folder, Some(997), None).is_ok() {
+            let words = whose(&folder.join("net.d"), &denied);
+            let expected = format!("; the folder {} belongs to uid 997 with mode ", folder.display());
+            assert!(words.starts_with(&expected), "{words}");
+            assert_eq!(whose(&folder, &io::ErrorKind::StorageFull.into()), "");
+        } else {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "needs root");
+            println!("not run: needs root");
+        }
+        fs::remove_dir(&folder).expect("own folder");
     }
 
     #[test]
