@@ -83,10 +83,11 @@ impl Node {
         for name in ["10-cambric.conflist", ".10-cambric.conflist.tmp", "05-other.conflist"] {
             self.file(&format!("cni-conf-dir/{name}"), "{}");
         }
-        for name in ["cambric-cni", ".cambric-cni.new", "bridge"] {
+        for name in ["cambric-cni", "loopback", ".cambric-cni.new"] {
             self.file(&format!("cni-bin-dir/{name}"), "a program");
         }
-        symlink("cambric-cni", self.path("cni-bin-dir/loopback")).expect("a link");
+        self.file("cni-bin-dir/.cambric-cni.lock", "");
+        self.file("cni-bin-dir/bridge", "another program");
         for name in
             ["cambricd.lock", "cambricd.sock", "fib.json", "fib.json.new", "ready", "requests", "disabled"]
         {
@@ -212,6 +213,7 @@ removed cni-conf-dir/.10-cambric.conflist.tmp
 removed cni-bin-dir/loopback
 removed cni-bin-dir/.cambric-cni.new
 removed cni-bin-dir/cambric-cni
+removed cni-bin-dir/.cambric-cni.lock
 removed run-dir/ready
 removed run-dir/cambricd.sock
 removed run-dir/disabled
@@ -226,14 +228,14 @@ removed state-dir/manifests.json
 removed state-dir
 removed run-dir/cambricd.lock
 removed run-dir
-19 removed
+20 removed
 ";
         assert_eq!(out, expected);
         assert_eq!(
             node.all(),
             [
                 "cni-bin-dir/",
-                "cni-bin-dir/bridge: a program",
+                "cni-bin-dir/bridge: another program",
                 "cni-conf-dir/",
                 "cni-conf-dir/05-other.conflist: {}"
             ]
@@ -257,11 +259,11 @@ fn dry_run_tells_the_same_things_and_changes_nothing() {
         assert_eq!((code, err.as_str()), (0, ""));
         assert_eq!((node.all(), ip("route show table all")), before);
         let told: Vec<&str> = out.lines().collect();
-        assert_eq!(told.last(), Some(&"21 to remove, 1 to put back; nothing was changed"));
+        assert_eq!(told.last(), Some(&"22 to remove, 1 to put back; nothing was changed"));
 
         let (code, done, _) = node.cleanup(&[]);
         assert_eq!(code, 0);
-        assert_eq!(done.lines().last(), Some("21 removed, 1 put back"));
+        assert_eq!(done.lines().last(), Some("22 removed, 1 put back"));
         let things = |text: &str, verb: &str| -> Vec<String> {
             text.lines().filter_map(|line| Some(line.strip_prefix(verb)?.trim().to_owned())).collect()
         };
@@ -274,7 +276,6 @@ fn dry_run_tells_the_same_things_and_changes_nothing() {
 fn foreign_loopback_and_foreign_files_in_our_folders_stay() {
     on_a_node(|node| {
         node.install();
-        fs::remove_file(node.path("cni-bin-dir/loopback")).expect("own link");
         node.file("cni-bin-dir/loopback", "theirs");
         node.file("run-dir/notes.txt", "theirs");
         node.file("run-dir/fibre", "theirs");
@@ -289,6 +290,17 @@ fn foreign_loopback_and_foreign_files_in_our_folders_stay() {
         let (code, out, _) = node.cleanup(&[]);
         assert_eq!(code, 0);
         assert!(out.ends_with("nothing of Cambric's is on this node\n"), "{out}");
+    });
+}
+
+#[test]
+fn loopback_that_is_a_link_of_an_earlier_version_goes() {
+    on_a_node(|node| {
+        node.install();
+        fs::remove_file(node.path("cni-bin-dir/loopback")).expect("own file");
+        symlink("cambric-cni", node.path("cni-bin-dir/loopback")).expect("a link");
+        assert_eq!(node.cleanup(&[]).0, 0);
+        assert!(!node.path("cni-bin-dir/loopback").is_symlink());
     });
 }
 
@@ -329,7 +341,7 @@ fn no_daemon_can_start_under_it_though_there_was_no_lock_before() {
         assert!(!can_start(node));
         let (code, out, err) = steps.end();
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
-        assert!(out.ends_with("/run-dir\n18 removed\n") && !out.contains("lock"), "{out}");
+        assert!(out.ends_with("/run-dir\n19 removed\n") && !out.contains("cambricd.lock"), "{out}");
         assert!(!node.path("run-dir").exists());
 
         // Where nothing is, nothing stays and nothing is told.
@@ -551,7 +563,7 @@ fn folders_that_are_mounted_are_left_empty_and_that_is_no_failure() {
             mount_at(Some(&folder), &folder, MsFlags::MS_BIND);
         }
         let (code, out, err) = node.cleanup(&[]);
-        assert_eq!((code, err.as_str(), out.lines().last()), (0, "", Some("17 removed")), "{out}");
+        assert_eq!((code, err.as_str(), out.lines().last()), (0, "", Some("18 removed")), "{out}");
         for folder in ["run-dir", "state-dir"] {
             assert_eq!(fs::read_dir(node.path(folder)).expect("it is there").count(), 0, "{folder}");
             umount2(&node.path(folder), MntFlags::MNT_DETACH).expect("a mount");
