@@ -296,7 +296,7 @@ impl Daemon {
                 }
                 _ = beat.tick() => {
                     self.look_at_source();
-                    if self.latch.is_closed() {
+                    if self.latch.is_unsettled() {
                         self.look_at_sessions().await?;
                     }
                 }

@@ -157,8 +157,12 @@ impl Keeper {
         self.changed
     }
 
-    /// Whether it may open.
-    pub fn is_closed(&self) -> bool {
+    /// Whether it may open, or the record has to be tried again: a look now and then is called for.
+    pub fn is_unsettled(&self) -> bool {
+        self.is_closed() || self.record.is_behind()
+    }
+
+    fn is_closed(&self) -> bool {
         self.latch != Latch::Open
     }
 

@@ -7,7 +7,11 @@
 //! The file is on tmpfs and is replaced by rename. What a later version writes beside is passed over, as are families
 //! and kinds of peers that this one does not know: nobody can be waited for who cannot be spoken with. What cannot be
 //! read at all is told once and counts as absent: then this run is measured by nothing but itself.
+//!
+//! What cannot be written is tried again. Meanwhile a file that names somebody too many is removed: the next run would
+//! wait for a peer that had gone before. One that names somebody too few stays: it is more than nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -42,7 +46,7 @@ struct Peer {
 pub struct Record {
     path: PathBuf,
     boot_id: String,
-    /// `None`: it is not there, or says something else.
+    /// `None`: it is not there, or nobody knows what it says.
     written: Option<Sessions>,
     /// Why it could not be written; told once.
     failed: Option<String>,
@@ -69,28 +73,51 @@ impl Record {
 
     /// Makes the file say so. A failure is logged and no more: nothing but the next start's readiness depends on it.
     pub fn set(&mut self, sessions: Sessions) {
-        if self.written.as_ref() == Some(&sessions) {
-            return;
-        }
-        let failed = self.write(&sessions).err().map(|error| error.to_string());
-        if failed.is_none() {
-            self.written = Some(sessions);
-        } else if failed != self.failed {
-            tracing::warn!(path = %self.path.display(), error = failed, "which peers there are cannot be recorded");
+        let failed = match self.written.as_ref() == Some(&sessions) {
+            true => None,
+            false => self.write(&sessions).err().map(|error| error.to_string()),
+        };
+        match &failed {
+            None => self.written = Some(sessions),
+            Some(error) => {
+                if failed != self.failed {
+                    tracing::warn!(path = %self.path.display(), error, "which peers there are cannot be recorded");
+                }
+                self.remove_if_it_has_more_than(&sessions);
+            }
         }
         self.failed = failed;
     }
 
+    /// Whether the file should say something else than it does.
+    pub fn is_behind(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    fn remove_if_it_has_more_than(&mut self, sessions: &Sessions) {
+        let is_there = |(address, families): (&IpAddr, &BTreeSet<Family>)| {
+            sessions.get(address).is_some_and(|now| families.is_subset(now))
+        };
+        let has_more = self.written.as_ref().is_some_and(|written| !written.iter().all(is_there));
+        if has_more && fs::remove_file(&self.path).is_ok() {
+            self.written = None;
+        }
+    }
+
     fn write(&self, sessions: &Sessions) -> io::Result<()> {
-        let peer = |(address, families): (&IpAddr, &std::collections::BTreeSet<Family>)| Peer {
+        let peer = |(address, families): (&IpAddr, &BTreeSet<Family>)| Peer {
             address: address.to_string(),
             families: families.iter().map(Family::to_string).collect(),
         };
         let peers = sessions.iter().map(peer).collect();
         let content = Content { version: VERSION, boot_id: self.boot_id.clone(), peers };
         let new = self.path.with_extension("json.new");
-        fs::write(&new, serde_json::to_vec(&content)?)?;
-        fs::rename(&new, &self.path)
+        fs::write(&new, serde_json::to_vec(&content)?)
+            .and_then(|()| fs::rename(&new, &self.path))
+            .inspect_err(
+                // What is there of it takes room that may be what is missing.
+                |_| drop(fs::remove_file(&new)),
+            )
     }
 }
 
@@ -178,6 +205,28 @@ mod tests {
         let (mut record, last_run) = Record::open_in_boot(folder.path(), "a".to_owned());
         assert_eq!(last_run, None);
         record.set(Sessions::new());
-        assert!(record.failed.is_some() && record.written.is_none());
+        assert!(record.is_behind() && record.written.is_none());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_names_nobody_who_has_gone_and_is_tried_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut record, _) = Record::open_in_boot(folder.path(), "a".to_owned());
+        let one = sessions(&[("10.0.1.1", &[Family::Ipv4])]);
+        let two = sessions(&[("10.0.1.1", &[Family::Ipv4]), ("10.0.1.2", &[Family::Ipv4])]);
+        record.set(one.clone());
+        let in_the_way = folder.path().join("peers.json.new");
+        fs::create_dir(&in_the_way).expect("a folder by the name of what is written first");
+        record.set(two.clone());
+        assert_eq!(last(folder.path()), Some(one.clone()), "one peer is more than nothing");
+        assert!(record.is_behind());
+        record.set(one.clone());
+        assert!(!record.is_behind(), "it says so");
+        record.set(Sessions::new());
+        assert_eq!(last(folder.path()), None, "nobody waits for who has gone");
+        assert!(record.is_behind());
+        fs::remove_dir(&in_the_way).expect("out of the way");
+        record.set(Sessions::new());
+        assert_eq!((last(folder.path()), record.is_behind()), (Some(Sessions::new()), false));
     }
 }
