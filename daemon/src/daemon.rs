@@ -35,7 +35,7 @@ use crate::control::Disabled;
 use crate::health::{self, Pulse};
 use crate::http::{self, Http};
 use crate::intent::{Intent, NoIntent, intent_while_running};
-use crate::latch::{self, Keeper};
+use crate::latch::{self, Keeper, Seen};
 use crate::log::Log;
 use crate::objects::Problem;
 use crate::pod_routes::PodRoutes;
@@ -490,10 +490,20 @@ impl Daemon {
 
     /// Of many sessions that come or go at once none is looked at by itself.
     async fn look_at_sessions(&mut self) -> anyhow::Result<()> {
-        let Some(speaker) = &self.speaker else { return Ok(()) };
+        // A speaker was started by an intent, which was made from a view.
+        let (Some(speaker), Ok(intent), Some(view)) = (&self.speaker, &self.intent, &self.view) else {
+            return Ok(());
+        };
+        let Ok(disabled) = self.disabled.try_lock().map(|disabled| disabled.addresses().collect()) else {
+            // An operator sets a peer: whoever holds it waits for the speaker, and is done soon.
+            self.latch.note_change();
+            return Ok(());
+        };
         let peers = speaker.handle.look(|router| latch::peers(router, Instant::now())).await?;
+        let nodes = view.fabric.nodes.keys().map(String::as_str).collect();
+        let seen = Seen { peers, mesh: &intent.mesh, nodes, disabled };
         let is_rest_there = health::missing_parts(&self.state.borrow(), &self.policy).is_empty();
-        let shown = self.latch.look(&peers, is_rest_there);
+        let shown = self.latch.look(&seen, is_rest_there);
         self.state.send_if_modified(|state| {
             let is_other = state.latch != shown;
             state.latch = shown;

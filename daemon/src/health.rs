@@ -65,15 +65,12 @@ impl Pulse {
 pub fn missing(shared: &Shared) -> Vec<String> {
     let state = shared.state.borrow();
     let mut missing = missing_parts(&state, &shared.policy);
-    match &state.latch {
-        latch::Shown::Open => {}
-        latch::Shown::Closed(awaited) if !awaited.is_empty() => missing.extend(awaited.iter().cloned()),
+    let awaited = state.latch.awaits();
+    if missing.is_empty() && awaited.is_empty() && state.latch != latch::Shown::Open {
         // It opens with the next look.
-        latch::Shown::Closed(_) | latch::Shown::Unseen if missing.is_empty() => {
-            missing.push("a look at the peers that the last run had".to_owned());
-        }
-        latch::Shown::Closed(_) | latch::Shown::Unseen => {}
+        missing.push("a look at the peers that the last run had".to_owned());
     }
+    missing.extend(awaited);
     missing
 }
 

@@ -10,6 +10,7 @@
 //! - who was Established when the daemon ended is waited for by the next one, by name, in `/readyz` and `show status`;
 //! - a version that cannot speak with the switch is not ready, however often it is started, and does not erase what it
 //!   is measured by;
+//! - nor is a version that reads no peers out of the configuration: that is told, with `disable` as the way out;
 //! - once ready a daemon stays so without the switch, and one that is started then does not wait for it;
 //! - a record that nobody can read is told and waited for no more; liveness has nothing to do with any of this.
 
@@ -31,6 +32,9 @@ const CAMBRICD: &str = "cambricd";
 const HEALTH: u16 = 9178;
 const RECORD: &str = "/run/cambric/peers.json";
 const MANIFEST: &str = "/etc/cambric/manifests/peers.yaml";
+/// What is left of it for a version that knows nothing of peers.
+const NO_PEERS: &str =
+    "apiVersion: cambric.dev/v1alpha1\nkind: BGPNodeOverride\nmetadata: { name: c1 }\nspec: {}\n";
 
 /// The manifest with the peers, who are expected to be of this AS.
 fn peers(asn: u32) -> String {
@@ -58,6 +62,7 @@ fn a_daemon_is_ready_once_it_has_the_sessions_that_the_last_one_had() {
         whole(&node)?;
         a_switch_that_died_meanwhile_is_waited_for(lab, &node)?;
         a_version_that_fails_twice_is_not_ready_and_keeps_the_record(&folder, &node)?;
+        a_version_that_reads_no_peers_is_not_ready_until_an_operator_says_so(&folder, &node)?;
         an_outage_undoes_nothing_and_is_not_waited_for_by_the_next_run(lab, &node)?;
         a_damaged_record_is_told_and_not_waited_for(&node)
     });
@@ -74,6 +79,7 @@ fn a_switch_that_died_meanwhile_is_waited_for(lab: &Lab, node: &Node) -> Result<
     ensure!(body.contains("the session with f1-v6 (2001:db8:0:1::)"), "{body}");
     let missing = status(node)?["http"]["missing"].to_string();
     ensure!(missing.contains("the session with f1 (192.0.2.0)"), "{missing}");
+    ensure!(missing.contains("if it is gone for good: `cambric disable f1`"), "{missing}");
     let healthz = get(node, HEALTH, "/healthz")?;
     ensure!(healthz.starts_with("HTTP/1.1 200 "), "{healthz}");
     ensure!(record(node)? == recorded, "it is not ready, so it takes nobody out");
@@ -103,6 +109,31 @@ fn a_version_that_fails_twice_is_not_ready_and_keeps_the_record(
     }
     fs::write(&manifest, peers(65001))?;
     node.start()?;
+    whole(node)
+}
+
+/// As where a definition was not applied, or a release does not know a field yet.
+fn a_version_that_reads_no_peers_is_not_ready_until_an_operator_says_so(
+    folder: &LabFolder,
+    node: &Node,
+) -> Result<()> {
+    let recorded = record(node)?;
+    stop(node, Signal::SIGTERM)?;
+    folder.write("manifests/peers.yaml", NO_PEERS);
+    node.start()?;
+    let why = "f1 (192.0.2.0): had a session in the last run, and is not configured as this version reads it; if that \
+        is meant: `cambric disable f1`";
+    let body = not_ready_for(node, why)?;
+    ensure!(body.contains("f1-v6 (2001:db8:0:1::): had a session"), "{body}");
+    ensure!(record(node)? == recorded, "{}", record(node)?);
+    for peer in ["f1", "2001:db8:0:1::"] {
+        fabric::ask(node, &["disable", peer])?;
+    }
+    poll::until("readiness without the switch", LIMIT, || is_ready(node).unwrap_or(false))?;
+    folder.write("manifests/peers.yaml", &peers(65001));
+    for peer in ["f1", "f1-v6"] {
+        fabric::ask(node, &["enable", peer])?;
+    }
     whole(node)
 }
 

@@ -67,7 +67,8 @@ fn unknown(peers: Vec<PeerStatus>, wanted: &str) -> Fault {
 }
 
 /// `enable` and `disable`. One that is no peer now can be enabled as well, so that it comes back as one; before
-/// there is a speaker one can be disabled by his address, so that it never comes.
+/// there is a speaker one can be disabled by his address, so that it never comes. Whom readiness waits for can be disabled
+/// though no manifest names him as it is read here: that ends the waiting.
 pub(super) async fn set_admin(
     shared: &Shared,
     wanted: &str,
@@ -81,7 +82,9 @@ pub(super) async fn set_admin(
         Ok(speaker) => Some(speaker.look(Router::peers).await?),
         Err(_) => None,
     };
-    let meant = meant(wanted, admin, disabled.names(), peers.as_deref());
+    let strangers = shared.state.borrow().latch.not_configured();
+    let meant =
+        meant(wanted, admin, &Known { disabled: disabled.names(), strangers, peers: peers.as_deref() });
     if meant.is_empty() {
         match peers {
             Some(_) if wanted == ALL => {}
@@ -116,16 +119,22 @@ pub(super) async fn set_admin(
     Ok(Reply::actions(actions))
 }
 
-/// Whom an operator means, and their names. `peers` is absent while there is no speaker.
-fn meant(
-    wanted: &str,
-    admin: Admin,
-    disabled: &BTreeMap<IpAddr, String>,
-    peers: Option<&[PeerStatus]>,
-) -> BTreeMap<IpAddr, String> {
+/// Whose names are known.
+struct Known<'a> {
+    /// Whom the operator has disabled.
+    disabled: &'a BTreeMap<IpAddr, String>,
+    /// Who is no peer, and is waited for.
+    strangers: BTreeMap<IpAddr, String>,
+    /// Absent while there is no speaker.
+    peers: Option<&'a [PeerStatus]>,
+}
+
+/// Whom an operator means, and their names.
+fn meant(wanted: &str, admin: Admin, known: &Known) -> BTreeMap<IpAddr, String> {
+    let Known { disabled, strangers, peers } = known;
     let mut meant: BTreeMap<IpAddr, String> = BTreeMap::new();
     if admin == Admin::Enabled || peers.is_none() {
-        meant.extend(disabled.clone());
+        meant.extend((*disabled).clone());
     }
     if let (Admin::Disabled, None) = (admin, peers) {
         // There will be other peers than those that are disabled, and nobody knows their names.
@@ -137,6 +146,9 @@ fn meant(
                 .filter(|address| !meant.contains_key(address))
                 .map(|address| (address, String::new())),
         );
+    }
+    if admin == Admin::Disabled {
+        meant.extend(strangers.iter().map(|(address, name)| (*address, escaped(name))));
     }
     let peers = peers.unwrap_or_default();
     meant.extend(peers.iter().map(|peer| (peer.address, escaped(&peer.config.name))));
@@ -201,7 +213,8 @@ mod tests {
     #[test]
     fn before_there_are_peers_one_can_be_disabled_by_address_only() {
         let known = names(&[("10.0.1.1", "tor1a")]);
-        let disable = |wanted| meant(wanted, Admin::Disabled, &known, None);
+        let of = Known { disabled: &known, strangers: names(&[]), peers: None };
+        let disable = |wanted| meant(wanted, Admin::Disabled, &of);
         assert_eq!(disable("10.0.1.2"), names(&[("10.0.1.2", "")]));
         assert_eq!(disable("10.0.1.1"), known);
         assert_eq!(disable("tor1a"), known);
@@ -212,11 +225,22 @@ mod tests {
     #[test]
     fn before_there_are_peers_those_that_are_disabled_can_be_enabled() {
         let known = names(&[("10.0.1.1", "tor1a"), ("10.0.1.2", "")]);
-        let enable = |wanted| meant(wanted, Admin::Enabled, &known, None);
+        let of = Known { disabled: &known, strangers: names(&[]), peers: None };
+        let enable = |wanted| meant(wanted, Admin::Enabled, &of);
         assert_eq!(enable("tor1a"), names(&[("10.0.1.1", "tor1a")]));
         assert_eq!(enable("10.0.1.2"), names(&[("10.0.1.2", "")]));
         assert_eq!(enable(ALL), known);
         assert_eq!(enable("10.0.1.3"), names(&[]));
+    }
+
+    #[test]
+    fn who_is_waited_for_can_be_disabled_though_it_is_no_peer() {
+        let (disabled, strangers) = (names(&[]), names(&[("10.0.1.1", "tor1a"), ("10.0.1.2", "tor1b")]));
+        let of = Known { disabled: &disabled, strangers: strangers.clone(), peers: Some(&[]) };
+        assert_eq!(meant("tor1a", Admin::Disabled, &of), names(&[("10.0.1.1", "tor1a")]));
+        assert_eq!(meant("10.0.1.2", Admin::Disabled, &of), names(&[("10.0.1.2", "tor1b")]));
+        assert_eq!(meant(ALL, Admin::Disabled, &of), strangers);
+        assert_eq!(meant("tor1a", Admin::Enabled, &of), names(&[]));
     }
 
     #[test]

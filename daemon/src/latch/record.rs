@@ -1,8 +1,12 @@
 //! Who was Established in the last run of this boot: `peers.json` in the folder of run-time files.
 //!
 //! ```text
-//! {"version": 1, "boot_id": "…", "peers": [{"address": "10.0.1.1", "families": ["ipv4", "ipv6"]}]}
+//! {"version": 1, "boot_id": "…", "peers": [
+//!     {"address": "10.0.1.1", "name": "tor1a", "families": ["ipv4", "ipv6"]},
+//!     {"address": "10.0.9.2", "name": "n2", "node": "n2", "families": ["ipv4"]}]}
 //! ```
+//!
+//! A peer with `node` is that node, and was a peer because of the mesh; all others were named by the operator.
 //!
 //! The file is on tmpfs and is replaced by rename. What a later version writes beside is passed over, as are families
 //! and kinds of peers that this one does not know: nobody can be waited for who cannot be spoken with. What cannot be
@@ -11,7 +15,6 @@
 //! What cannot be written is tried again. Meanwhile a file that names somebody too many is removed: the next run would
 //! wait for a peer that had gone before. One that names somebody too few stays: it is more than nothing.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -21,7 +24,7 @@ use cambric_bgp::Family;
 use cambric_cni::lease::table::BootId;
 use serde::{Deserialize, Serialize};
 
-use super::Sessions;
+use super::{Past, Sessions};
 
 /// Its name in the folder of run-time files.
 pub const FILE: &str = "peers.json";
@@ -38,6 +41,10 @@ struct Content {
 #[derive(Debug, Serialize, Deserialize)]
 struct Peer {
     address: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     families: Vec<String>,
 }
 
@@ -95,8 +102,8 @@ impl Record {
     }
 
     fn remove_if_it_has_more_than(&mut self, sessions: &Sessions) {
-        let is_there = |(address, families): (&IpAddr, &BTreeSet<Family>)| {
-            sessions.get(address).is_some_and(|now| families.is_subset(now))
+        let is_there = |(address, had): (&IpAddr, &Past)| {
+            sessions.get(address).is_some_and(|now| had.families.is_subset(&now.families))
         };
         let has_more = self.written.as_ref().is_some_and(|written| !written.iter().all(is_there));
         if has_more && fs::remove_file(&self.path).is_ok() {
@@ -105,8 +112,10 @@ impl Record {
     }
 
     fn write(&self, sessions: &Sessions) -> io::Result<()> {
-        let peer = |(address, families): (&IpAddr, &BTreeSet<Family>)| Peer {
+        let peer = |(address, Past { name, node, families }): (&IpAddr, &Past)| Peer {
             address: address.to_string(),
+            name: name.clone(),
+            node: node.clone(),
             families: families.iter().map(Family::to_string).collect(),
         };
         let peers = sessions.iter().map(peer).collect();
@@ -131,11 +140,11 @@ fn read(path: &Path, boot_id: &str) -> io::Result<Option<Sessions>> {
         return Ok(None);
     }
     let known = |name: &String| Family::ALL.into_iter().find(|family| family.to_string() == *name);
-    let peer = |peer: &Peer| {
-        let address = peer.address.parse().ok()?;
-        Some((address, peer.families.iter().filter_map(known).collect()))
+    let peer = |Peer { address, name, node, families }: Peer| {
+        let families = families.iter().filter_map(known).collect();
+        Some((address.parse().ok()?, Past { name, node, families }))
     };
-    Ok(Some(content.peers.iter().filter_map(peer).collect()))
+    Ok(Some(content.peers.into_iter().filter_map(peer).collect()))
 }
 
 #[cfg(test)]
@@ -148,7 +157,10 @@ mod tests {
 
     fn sessions(entries: &[(&str, &[Family])]) -> Sessions {
         let entry = |(at, families): &(&str, &[Family])| {
-            (at.parse().expect("address"), families.iter().copied().collect())
+            let (name, node) = if *at == "10.0.9.2" { ("n2", Some("n2")) } else { ("tor", None) };
+            let families = families.iter().copied().collect();
+            let past = Past { name: name.to_owned(), node: node.map(str::to_owned), families };
+            (at.parse().expect("address"), past)
         };
         entries.iter().map(entry).collect()
     }
@@ -162,12 +174,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let (mut record, before) = Record::open_in_boot(folder.path(), "a".to_owned());
         assert_eq!(before, None);
-        let two = sessions(&[("10.0.1.1", &[Family::Ipv4]), ("2001:db8::1", &Family::ALL)]);
+        let two = sessions(&[("10.0.1.1", &[Family::Ipv4]), ("10.0.9.2", &Family::ALL)]);
         record.set(two.clone());
         let text = fs::read_to_string(folder.path().join(FILE)).expect("there");
         let expected = concat!(
-            r#"{"version":1,"boot_id":"a","peers":[{"address":"10.0.1.1","families":["ipv4"]},"#,
-            r#"{"address":"2001:db8::1","families":["ipv4","ipv6"]}]}"#
+            r#"{"version":1,"boot_id":"a","peers":[{"address":"10.0.1.1","name":"tor","#,
+            r#""families":["ipv4"]},{"address":"10.0.9.2","name":"n2","node":"n2","families":["ipv4","ipv6"]}]}"#
         );
         assert_eq!(text, expected);
         assert_eq!(last(folder.path()), Some(two));
@@ -182,7 +194,7 @@ mod tests {
         write(
             folder.path(),
             r#"{"version":2,"boot_id":"a","since":7,"peers":[
-                {"address":"10.0.1.1","families":["ipv4","l2vpn-evpn"],"why":"x"},
+                {"address":"10.0.1.1","name":"tor","families":["ipv4","l2vpn-evpn"],"why":"x"},
                 {"address":"fe80::1%eth0","families":["ipv6"]}]}"#,
         );
         assert_eq!(last(folder.path()), Some(sessions(&[("10.0.1.1", &[Family::Ipv4])])));
