@@ -46,7 +46,7 @@ release:
 	RUSTFLAGS='$(STATIC)' $(CARGO) build --locked --release -p cambric-cni --target "$$(rustc -vV | sed -n 's/^host: //p')"
 	cp target/"$$(rustc -vV | sed -n 's/^host: //p')"/release/cambric-cni target/release/
 
-# Only the last step differs from a build for this machine: the libraries that are there are linked once more.
+# Only the last step differs from a build for this machine; libraries that are there with the same features are linked once more.
 # Another architecture needs its linker and C library (Debian: gcc-aarch64-linux-gnu) and Rust's own (rustup target add).
 static: triple = $(patsubst arm64,aarch64,$(patsubst amd64,x86_64,$(ARCH)))-unknown-linux-gnu
 static: cross = $(if $(filter-out $(HOST_ARCH),$(ARCH)),--target $(triple) --config target.$(triple).linker='"$(subst unknown-,,$(triple))-gcc"')

@@ -59,10 +59,11 @@ if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     apt-get update -qq
     # Daemons that come along are for the labs: none shall start on this machine.
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e $policy ]; then
+    # What the administrator has put there stays.
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        policy=/usr/sbin/policy-rc.d
+        trap 'rm -f "$policy"' EXIT
         printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi

@@ -148,10 +148,13 @@ impl Containerd {
         }
         self.node.kill(PROGRAM, Signal::SIGTERM)?;
         poll::until("containerd to end", LIMIT, || self.node.daemon_pid(PROGRAM).is_none())?;
-        let left = self.left();
-        if !left.is_empty() {
-            bail!("left on {}: {}", self.node.name(), left.join(", "));
-        }
+        // A shim ends a moment after its pod.
+        let mut left = Vec::new();
+        let gone = poll::until("all of its pods to be gone", LIMIT, || {
+            left = self.left();
+            left.is_empty()
+        });
+        gone.with_context(|| format!("left on {}: {}", self.node.name(), left.join(", ")))?;
         self.node.run_ok(&["umount", ROOT])?;
         Ok(())
     }

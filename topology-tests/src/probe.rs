@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 
 use crate::place::{Place, in_netns};
 
-/// How long an answer may take: `timeoutSeconds` of a probe that names none.
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an answer may take: the longest `timeoutSeconds` of the DaemonSet's probes.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status of the answer to one GET; for kubelet 200 to 399 is success.
 ///
 /// # Errors
-/// When no answer comes within a second.
+/// When no answer comes within five seconds.
 pub fn get(from: &dyn Place, at: SocketAddr, path: &str) -> Result<u16> {
     let context = || format!("GET http://{at}{path} on {}", from.name());
     let head = in_netns(from, || ask(at, path))?.with_context(context)?;

@@ -88,6 +88,11 @@ impl Machine {
         let Err(error) = self.kubelet.start(&workload(self.name(), "early", "app=a")) else {
             bail!("{}: a pod without a network", self.name());
         };
+        ensure!(
+            format!("{error:#}").to_lowercase().contains("cni"),
+            "{}: no pod for another reason: {error:#}",
+            self.name()
+        );
         println!("{}, bare: NetworkReady false: {why}; a pod: {error:#}", self.name());
         Ok(())
     }
@@ -97,7 +102,7 @@ impl Machine {
         self.start_daemon(cluster, "1")?;
         let pod = self.daemon()?;
         ensure!(
-            self.files(PLUGIN_DIR)? == ["cambric-cni", "loopback"],
+            self.files(PLUGIN_DIR)? == [".cambric-cni.lock", "cambric-cni", "loopback"],
             "the init container has installed {:?}",
             self.files(PLUGIN_DIR)?
         );

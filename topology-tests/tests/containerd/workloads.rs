@@ -153,9 +153,10 @@ fn a_policy_isolates(cluster: &Cluster<'_>, pods: &[(&Machine, RunningPod)]) -> 
             echoes.push((pod, Echo::start(pod, *address)?));
         }
     }
-    let reaches = |client: &RunningPod, server: SocketAddr| {
-        [Protocol::Udp, Protocol::Tcp].map(|protocol| ask(client, protocol, server, PATIENCE).is_ok())
+    let reaches_within = |limit, client: &RunningPod, server: SocketAddr| {
+        [Protocol::Udp, Protocol::Tcp].map(|protocol| ask(client, protocol, server, limit).is_ok())
     };
+    let reaches = |client: &RunningPod, server| reaches_within(PATIENCE, client, server);
     // Daemons in containers are not asked by `have_policies`.
     let judged = |limit| {
         poll::until("the policy to be in force", limit, || {
@@ -168,7 +169,7 @@ fn a_policy_isolates(cluster: &Cluster<'_>, pods: &[(&Machine, RunningPod)]) -> 
     for (_, client) in pods {
         for (server, echo) in echoes.iter().filter(|(server, _)| server.id() != client.id()) {
             let allowed = is_a(server) || is_a(client);
-            let seen = reaches(client, echo.address());
+            let seen = reaches_within(if allowed { ANSWER } else { PATIENCE }, client, echo.address());
             ensure!(seen == [allowed; 2], "{} to {}: {seen:?}", client.name(), server.name());
             if allowed { answered += 2 } else { denied += 2 }
         }

@@ -163,7 +163,9 @@ impl Drop for Engine {
 impl Machine {
     fn look() -> Result<Self> {
         let links = fs::read_dir("/sys/class/net")?.flatten();
-        let nft = Command::new("/usr/sbin/nft").args(["list", "ruleset"]).output().context("nft")?;
+        let nft =
+            Command::new("/usr/sbin/nft").args(["--stateless", "list", "ruleset"]).output().context("nft")?;
+        ensure!(nft.status.success(), "nft: {}", String::from_utf8_lossy(&nft.stderr));
         Ok(Self {
             links: links.map(|link| link.file_name().to_string_lossy().into_owned()).collect(),
             rules: String::from_utf8_lossy(&nft.stdout).into_owned(),
