@@ -501,7 +501,9 @@ impl Daemon {
         };
         let peers = speaker.handle.look(|router| latch::peers(router, Instant::now())).await?;
         let nodes = view.fabric.nodes.keys().map(String::as_str).collect();
-        let seen = Seen { peers, mesh: &intent.mesh, nodes, disabled };
+        let health = self.kube.as_ref().map(|kube| kube.pictures().borrow().health.clone());
+        let unconfirmed = health.as_ref().map(kube::unconfirmed).unwrap_or_default();
+        let seen = Seen { peers, mesh: &intent.mesh, nodes, disabled, unconfirmed };
         let is_rest_there = health::missing_parts(&self.state.borrow(), &self.policy).is_empty();
         let shown = self.latch.look(&seen, is_rest_there);
         self.state.send_if_modified(|state| {

@@ -7,7 +7,8 @@
 //!
 //! Who is not configured is waited for, too: a running daemon takes out of the record whom the operator takes out of the
 //! configuration, so who is missing at the start is mostly somebody of whom this version reads nothing: a field it
-//! refuses, a definition that was not applied. Not waited for is who was away already, another node that is none of the
+//! refuses, a definition that was not applied. What is known from a snapshot alone tells nothing of that, so the server's
+//! word is waited for, unless it cannot be reached. Not waited for is who was away already, another node that is none of the
 //! cluster any more, and whom the operator has disabled, which is the way out for who is gone for good.
 //!
 //! Once nobody is waited for and everything else is there, the run is measured: no outage undoes that, and from then on
@@ -91,6 +92,8 @@ pub struct Seen<'a> {
     pub nodes: BTreeSet<&'a str>,
     /// Peers that the operator has disabled, configured or not.
     pub disabled: BTreeSet<IpAddr>,
+    /// In words, what of the configuration is known from before, and may be gone.
+    pub unconfirmed: Vec<String>,
 }
 
 /// Whether this run has been measured by the last one.
@@ -221,25 +224,31 @@ pub enum Shown {
     /// Nobody has looked at the peers yet.
     #[default]
     Unseen,
-    /// Who is waited for; nobody, while something else is missing.
-    Closed(BTreeMap<IpAddr, Awaited>),
+    /// Not all is there.
+    Closed {
+        /// Who is waited for; nobody, while something else is missing.
+        awaited: BTreeMap<IpAddr, Awaited>,
+        /// As [`Seen::unconfirmed`]; nothing, where the last run had nobody.
+        unconfirmed: Vec<String>,
+    },
     /// It stays so.
     Open,
 }
 
 impl Shown {
-    /// In words, who is waited for.
+    /// In words, who and what is waited for.
     pub fn awaits(&self) -> Vec<String> {
-        let Shown::Closed(awaited) = self else { return Vec::new() };
+        let Shown::Closed { awaited, unconfirmed } = self else { return Vec::new() };
         let more = awaited.len().saturating_sub(FEW);
         let mut words: Vec<String> = awaited.values().take(FEW).map(Awaited::to_string).collect();
         words.extend((more > 0).then(|| format!("{more} more peers of the last run")));
+        words.extend(unconfirmed.iter().cloned());
         words
     }
 
     /// Those among them that are no peers as far as the speaker knows, with their names.
     pub fn not_configured(&self) -> BTreeMap<IpAddr, String> {
-        let Shown::Closed(awaited) = self else { return BTreeMap::new() };
+        let Shown::Closed { awaited, .. } = self else { return BTreeMap::new() };
         let strangers = awaited.iter().filter(|(_, awaited)| awaited.is_not_configured());
         strangers.map(|(address, awaited)| (*address, awaited.name.clone())).collect()
     }
@@ -288,12 +297,14 @@ impl Keeper {
         self.changed = false;
         self.latch.tick(seen);
         let awaited = self.latch.awaits(seen);
-        if self.is_closed() && awaited.is_empty() && is_rest_there {
+        let is_measured = matches!(&self.latch, Latch::Closed { last, .. } if !last.is_empty());
+        let unconfirmed = if is_measured { seen.unconfirmed.clone() } else { Vec::new() };
+        if self.is_closed() && awaited.is_empty() && unconfirmed.is_empty() && is_rest_there {
             tracing::info!("ready: no peer of the last run is waited for");
             self.latch = Latch::Open;
         }
         self.record.set(self.latch.to_record(seen));
-        if self.is_closed() { Shown::Closed(awaited) } else { Shown::Open }
+        if self.is_closed() { Shown::Closed { awaited, unconfirmed } } else { Shown::Open }
     }
 }
 
@@ -360,11 +371,16 @@ mod tests {
             mesh: const { &BTreeMap::new() },
             nodes: ["n1"].into(),
             disabled: BTreeSet::new(),
+            unconfirmed: Vec::new(),
         }
     }
 
+    fn shown(awaited: BTreeMap<IpAddr, super::Awaited>) -> Shown {
+        Shown::Closed { awaited, unconfirmed: Vec::new() }
+    }
+
     fn words(latch: &Latch, seen: &Seen) -> Vec<String> {
-        Shown::Closed(latch.awaits(seen)).awaits()
+        shown(latch.awaits(seen)).awaits()
     }
 
     #[test]
@@ -428,7 +444,7 @@ mod tests {
     #[test]
     fn who_frees_a_peer_that_is_not_configured_finds_it_by_its_name() {
         let latch = measured_by(had(&[("tor-a", TOR_A, &[Ipv4]), ("tor-b", TOR_B, &[Ipv4])]));
-        let shown = Shown::Closed(latch.awaits(&seen(&[("tor-b", TOR_B, None)])));
+        let shown = shown(latch.awaits(&seen(&[("tor-b", TOR_B, None)])));
         assert_eq!(shown.not_configured(), [(address(TOR_A), "tor-a".to_owned())].into());
     }
 
@@ -473,17 +489,30 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let (up, down) = (seen(&[("tor-a", TOR_A, Some(BOTH))]), seen(&[("tor-a", TOR_A, None)]));
         let run = || Keeper::start(folder.path()).expect("a boot ID");
-        let awaits_one = |shown: &Shown| matches!(shown, Shown::Closed(awaited) if awaited.len() == 1);
+        let awaits_one = |shown: &Shown| matches!(shown, Shown::Closed { awaited, .. } if awaited.len() == 1);
         assert_eq!(run().look(&up, true), Shown::Open, "a first run");
         for _ in 0..2 {
             assert!(awaits_one(&run().look(&down, true)), "a version that fails");
             assert!(awaits_one(&run().look(&seen(&[]), true)), "a version that reads nothing of it");
         }
         let mut last = run();
-        assert_eq!(last.look(&up, false), Shown::Closed(BTreeMap::new()));
+        assert_eq!(last.look(&up, false), shown(BTreeMap::new()));
         assert_eq!(last.look(&down, true), Shown::Open, "it was back, whatever became of it");
         assert_eq!(last.look(&down, false), Shown::Open, "an outage undoes nothing");
         assert_eq!(run().look(&down, true), Shown::Open, "it was away when the last run ended");
+    }
+
+    #[test]
+    fn what_a_snapshot_tells_is_no_measure_until_the_server_confirms_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = || Keeper::start(folder.path()).expect("a boot ID");
+        let up = || seen(&[("tor-a", TOR_A, Some(BOTH))]);
+        let unconfirmed = Seen { unconfirmed: vec!["BGPClusterConfig".to_owned()], ..up() };
+        assert_eq!(run().look(&unconfirmed, true), Shown::Open, "a first run");
+        let mut second = run();
+        assert_eq!(second.look(&unconfirmed, true).awaits(), ["BGPClusterConfig"]);
+        assert_eq!(second.look(&seen(&[]), true).awaits().len(), 1, "it went, and the peer with it");
+        assert_eq!(second.look(&up(), true), Shown::Open);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) const FILE_NAME: &str = "claims.json";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again to write a record that could not be written.
 const RETRY: Duration = Duration::from_secs(30);
+/// The kinds that say who the peers are, and how to speak with them.
+const ROUTING: [&str; 4] = ["Node", "BGPClusterConfig", "BGPNodeOverride", "BGPPeerConfig"];
 /// What becomes of what is known.
 const STAYS: &str = "what is known stays in force";
 
@@ -239,6 +241,20 @@ pub fn problems(health: &Health, now: SystemTime) -> Vec<Problem> {
     problems
 }
 
+/// Of which kinds what is known is from before, and the server has not said yet that it is still so, or says that there
+/// is no such kind. None, while it cannot be reached: then it is what there is.
+pub fn unconfirmed(health: &Health) -> Vec<String> {
+    let words = |(name, kind): (&String, &KindHealth)| match &kind.state {
+        KindState::NotInstalled(what) => Some(format!("the definition of {name}: {what}")),
+        KindState::FromSnapshot if health.trouble.is_none() => {
+            Some(format!("the API server's word on {name}, known from the snapshot"))
+        }
+        _ => None,
+    };
+    let known = |(name, kind): &(&String, &KindHealth)| kind.objects > 0 && ROUTING.contains(&name.as_str());
+    health.kinds.iter().filter(known).filter_map(words).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use cambric_kube::Trouble;
@@ -311,5 +327,26 @@ mod tests {
         let told: Vec<String> = found.iter().map(Problem::to_string).collect();
         let wanted = "configuration: /etc/kubeconfig: is no kubeconfig; the one before it stays in use";
         assert_eq!(told, [wanted]);
+    }
+
+    #[test]
+    fn what_is_from_before_is_unconfirmed_until_the_server_has_said_so_or_is_away() {
+        let mut health = picture("").health;
+        let set = |health: &mut Health, objects, state| {
+            let kind = health.kinds.get_mut("BGPClusterConfig").expect("it is watched");
+            (kind.objects, kind.state) = (objects, state);
+        };
+        assert_eq!(unconfirmed(&health), [""; 0]);
+        set(&mut health, 1, KindState::NotInstalled("404".to_owned()));
+        assert_eq!(unconfirmed(&health), ["the definition of BGPClusterConfig: 404"]);
+        set(&mut health, 0, KindState::NotInstalled("404".to_owned()));
+        assert_eq!(unconfirmed(&health), [""; 0], "there is none of it: what that means for peers is seen");
+        set(&mut health, 1, KindState::FromSnapshot);
+        assert_eq!(
+            unconfirmed(&health),
+            ["the API server's word on BGPClusterConfig, known from the snapshot"]
+        );
+        health.trouble = Some(Trouble { what: "refused".to_owned(), since: SystemTime::now() });
+        assert_eq!(unconfirmed(&health), [""; 0]);
     }
 }
