@@ -490,8 +490,8 @@ impl Daemon {
 
     /// Of many sessions that come or go at once none is looked at by itself.
     async fn look_at_sessions(&mut self) -> anyhow::Result<()> {
-        // A speaker was started by an intent, which was made from a view.
-        let (Some(speaker), Ok(intent), Some(view)) = (&self.speaker, &self.intent, &self.view) else {
+        // A speaker was started by an intent.
+        let (Some(speaker), Ok(intent)) = (&self.speaker, &self.intent) else {
             return Ok(());
         };
         let Ok(disabled) = self.disabled.try_lock().map(|disabled| disabled.addresses().collect()) else {
@@ -500,10 +500,9 @@ impl Daemon {
             return Ok(());
         };
         let peers = speaker.handle.look(|router| latch::peers(router, Instant::now())).await?;
-        let nodes = view.fabric.nodes.keys().map(String::as_str).collect();
         let health = self.kube.as_ref().map(|kube| kube.pictures().borrow().health.clone());
         let unconfirmed = health.as_ref().map(kube::unconfirmed).unwrap_or_default();
-        let seen = Seen { peers, mesh: &intent.mesh, nodes, disabled, unconfirmed };
+        let seen = Seen { peers, mesh: &intent.mesh, disabled, unconfirmed };
         let is_rest_there = health::missing_parts(&self.state.borrow(), &self.policy).is_empty();
         let shown = self.latch.look(&seen, is_rest_there);
         self.state.send_if_modified(|state| {

@@ -9,7 +9,7 @@
 //! configuration, so who is missing at the start is mostly somebody of whom this version reads nothing: a field it
 //! refuses, a definition that was not applied. What is known from a snapshot alone tells nothing of that, so the server's
 //! word is waited for, unless it cannot be reached. Not waited for is who was away already, another node that is none of the
-//! cluster any more, and whom the operator has disabled, which is the way out for who is gone for good.
+//! mesh any more, and whom the operator has disabled, which is the way out for who is gone for good.
 //!
 //! Once nobody is waited for and everything else is there, the run is measured: no outage undoes that, and from then on
 //! the record follows the sessions as they come and go. Before, it only grows: a version that fails again and again does
@@ -88,8 +88,6 @@ pub struct Seen<'a> {
     pub peers: BTreeMap<IpAddr, Peer>,
     /// Those of them that are other nodes, with these nodes' names.
     pub mesh: &'a BTreeMap<IpAddr, String>,
-    /// The nodes of the cluster.
-    pub nodes: BTreeSet<&'a str>,
     /// Peers that the operator has disabled, configured or not.
     pub disabled: BTreeSet<IpAddr>,
     /// In words, what of the configuration is known from before, and may be gone.
@@ -128,7 +126,8 @@ impl Latch {
             let why = match seen.peers.get(address) {
                 _ if seen.disabled.contains(address) => None,
                 Some(peer) => unread(peer, had).or_else(|| missing(peer, had).filter(|_| !is_back)),
-                None if had.node.as_ref().is_some_and(|node| !seen.nodes.contains(node.as_str())) => None,
+                // The mesh follows the Nodes: who is none of it any more, or all of it, was taken out.
+                None if had.node.is_some() => None,
                 None => Some(Why::NotConfigured),
             }?;
             let name = seen.peers.get(address).map_or(&had.name, |peer| &peer.name);
@@ -203,10 +202,12 @@ impl fmt::Display for Awaited {
             }
         }
         match (why, node) {
-            (Why::FamilyNotConfigured(_), _) => {
-                write!(f, "; if that is meant: `cambric disable {name}`, and enable it when this is ready")
+            // The session itself is well: disabling the peer would cost it.
+            (Why::FamilyNotConfigured(_) | Why::NotCarried(_), _) => {
+                write!(f, "; if that is meant: remove {}, and start the daemon anew", record::FILE)
             }
-            (Why::NotConfigured, _) => write!(f, "; if that is meant: `cambric disable {name}`"),
+            // By its address: the name may be that of a peer at another one.
+            (Why::NotConfigured, _) => write!(f, "; if that is meant: `cambric disable {address}`"),
             (_, Some(node)) => {
                 write!(
                     f,
@@ -369,7 +370,6 @@ mod tests {
         Seen {
             peers: peers.iter().map(|(name, at, session)| (address(at), peer(name, *session))).collect(),
             mesh: const { &BTreeMap::new() },
-            nodes: ["n1"].into(),
             disabled: BTreeSet::new(),
             unconfirmed: Vec::new(),
         }
@@ -416,29 +416,25 @@ mod tests {
     fn what_this_version_reads_nothing_of_is_waited_for() {
         let mut latch = measured_by(had(&[("tor-a", TOR_A, &[Ipv4, Ipv6])]));
         let gone = "tor-a (10.0.1.1): had a session in the last run, and is not configured as this version reads it; \
-            if that is meant: `cambric disable tor-a`";
+            if that is meant: `cambric disable 10.0.1.1`";
         assert_eq!(words(&latch, &seen(&[("tor-b", TOR_B, None)])), [gone]);
         let mut one_family = seen(&[("tor-a", TOR_A, Some(&[(Ipv4, All)]))]);
         one_family.peers.values_mut().for_each(|peer| peer.families = [Ipv4].into());
         let family = "tor-a (10.0.1.1): carried ipv6 in the last run, which is not configured as this version reads \
-            it; if that is meant: `cambric disable tor-a`, and enable it when this is ready";
+            it; if that is meant: remove peers.json, and start the daemon anew";
         assert_eq!(words(&latch, &one_family), [family]);
         latch.tick(&seen(&[("tor-a", TOR_A, Some(BOTH))]));
         assert_eq!(words(&latch, &seen(&[])), [gone], "what a snapshot knew, and the server did not confirm");
-        let nameless = measured_by(had(&[("", TOR_A, &[Ipv4])]));
-        assert!(words(&nameless, &seen(&[]))[0].ends_with("`cambric disable 10.0.1.1`"));
     }
 
     #[test]
-    fn a_node_is_waited_for_as_long_as_it_is_one_of_the_cluster() {
+    fn a_node_is_waited_for_as_long_as_it_is_one_of_the_mesh() {
         let latch = measured_by(node());
-        assert_eq!(words(&latch, &seen(&[])), [""; 0], "it was deleted");
-        let there = |peers| Seen { nodes: ["n1", "n2"].into(), ..seen(peers) };
-        let away = words(&latch, &there(&[("n2", "10.0.9.2", None)]));
+        assert_eq!(words(&latch, &seen(&[])), [""; 0], "its Node was deleted, or the mesh was turned off");
+        let away = words(&latch, &seen(&[("n2", "10.0.9.2", None)]));
         let expected = "the session with n2 (10.0.9.2), which the last run had; if it is gone for good: delete the \
             Node object n2, or `cambric disable n2`";
         assert_eq!(away, [expected]);
-        assert!(words(&latch, &there(&[]))[0].contains("is not configured as this version reads it"));
     }
 
     #[test]

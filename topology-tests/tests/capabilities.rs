@@ -119,11 +119,12 @@ fn take_everything_away(node: &Node) -> Result<()> {
         "ip -6 route flush proto 203",
         "ip nexthop flush proto 203",
         "nft flush ruleset",
-        "ipset destroy",
         "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
     ] {
         node.run_ok(&words.split(' ').collect::<Vec<_>>())?;
     }
+    // The kernel lets go of them a moment after the rules that name them.
+    poll::until("the sets to be gone", LIMIT, || node.run_ok(&["ipset", "destroy"]).is_ok())?;
     for file in [CONFLIST, "/run/cambric/ready", "/run/cambric/cambricd.sock", "/run/cambric/fib.json"] {
         fs::remove_file(node.path(file)).with_context(|| file.to_owned())?;
     }

@@ -122,7 +122,7 @@ fn a_version_that_reads_no_peers_is_not_ready_until_an_operator_says_so(
     folder.write("manifests/peers.yaml", NO_PEERS);
     node.start()?;
     let why = "f1 (192.0.2.0): had a session in the last run, and is not configured as this version reads it; if that \
-        is meant: `cambric disable f1`";
+        is meant: `cambric disable 192.0.2.0`";
     let body = not_ready_for(node, why)?;
     ensure!(body.contains("f1-v6 (2001:db8:0:1::): had a session"), "{body}");
     ensure!(record(node)? == recorded, "{}", record(node)?);

@@ -83,8 +83,11 @@ pub(super) async fn set_admin(
         Err(_) => None,
     };
     let strangers = shared.state.borrow().latch.not_configured();
-    let meant =
-        meant(wanted, admin, &Known { disabled: disabled.names(), strangers, peers: peers.as_deref() });
+    let meant = meant(
+        wanted,
+        admin,
+        &Known { disabled: disabled.names(), strangers, peers: peers.as_deref().map(named_peers) },
+    );
     if meant.is_empty() {
         match peers {
             Some(_) if wanted == ALL => {}
@@ -126,7 +129,7 @@ struct Known<'a> {
     /// Who is no peer, and is waited for.
     strangers: BTreeMap<IpAddr, String>,
     /// Absent while there is no speaker.
-    peers: Option<&'a [PeerStatus]>,
+    peers: Option<BTreeMap<IpAddr, String>>,
 }
 
 /// Whom an operator means, and their names.
@@ -148,12 +151,18 @@ fn meant(wanted: &str, admin: Admin, known: &Known) -> BTreeMap<IpAddr, String> 
         );
     }
     if admin == Admin::Disabled {
-        meant.extend(strangers.iter().map(|(address, name)| (*address, escaped(name))));
+        // Who has moved is meant by its name where it is now, not where it was.
+        let has_moved = |name: &String| peers.iter().flatten().any(|(_, of_peer)| of_peer == name);
+        let strangers = strangers.iter().map(|(address, name)| (*address, escaped(name)));
+        meant.extend(strangers.filter(|(at, name)| !has_moved(name) || wanted.parse() == Ok(*at)));
     }
-    let peers = peers.unwrap_or_default();
-    meant.extend(peers.iter().map(|peer| (peer.address, escaped(&peer.config.name))));
+    meant.extend(peers.iter().flatten().map(|(address, name)| (*address, name.clone())));
     meant.retain(|address, name| wanted == ALL || is_meant(wanted, name, *address));
     meant
+}
+
+fn named_peers(peers: &[PeerStatus]) -> BTreeMap<IpAddr, String> {
+    peers.iter().map(|peer| (peer.address, escaped(&peer.config.name))).collect()
 }
 
 /// `restart`
@@ -236,11 +245,22 @@ mod tests {
     #[test]
     fn who_is_waited_for_can_be_disabled_though_it_is_no_peer() {
         let (disabled, strangers) = (names(&[]), names(&[("10.0.1.1", "tor1a"), ("10.0.1.2", "tor1b")]));
-        let of = Known { disabled: &disabled, strangers: strangers.clone(), peers: Some(&[]) };
+        let of = Known { disabled: &disabled, strangers: strangers.clone(), peers: Some(names(&[])) };
         assert_eq!(meant("tor1a", Admin::Disabled, &of), names(&[("10.0.1.1", "tor1a")]));
         assert_eq!(meant("10.0.1.2", Admin::Disabled, &of), names(&[("10.0.1.2", "tor1b")]));
         assert_eq!(meant(ALL, Admin::Disabled, &of), strangers);
         assert_eq!(meant("tor1a", Admin::Enabled, &of), names(&[]));
+        let moved = Known { peers: Some(names(&[("10.0.2.1", "tor1a")])), ..of };
+        assert_eq!(
+            meant("tor1a", Admin::Disabled, &moved),
+            names(&[("10.0.2.1", "tor1a")]),
+            "where it is now"
+        );
+        assert_eq!(
+            meant("10.0.1.1", Admin::Disabled, &moved),
+            names(&[("10.0.1.1", "tor1a")]),
+            "where it was"
+        );
     }
 
     #[test]
