@@ -1,16 +1,20 @@
-//! Asks a daemon's HTTP ports from inside its node, as the node's kubelet and a Prometheus there do.
+//! Asks over HTTP from inside a node, as its kubelet and a Prometheus there do.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::Node;
 use crate::exposition::Exposition;
+use crate::place::{Place, in_netns};
 
 /// Nobody takes longer to say the next thing.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a probe waits: the longest `timeoutSeconds` of the DaemonSet's.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The whole answer to a GET, with its head.
 ///
@@ -25,9 +29,21 @@ pub fn get(node: &Node, port: u16, path: &str) -> Result<String> {
 /// # Errors
 /// As [`get`].
 pub fn ask(node: &Node, port: u16, request: &str) -> Result<String> {
-    let answer = node.in_netns(|| {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(LIMIT))?;
+    ask_at(node, (Ipv4Addr::LOCALHOST, port).into(), request, LIMIT)
+}
+
+/// Whether a probe succeeds, as kubelet judges it: by a status from 200 to 399.
+pub fn succeeds(from: &dyn Place, at: SocketAddr, path: &str) -> bool {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n\r\n");
+    let answer = ask_at(from, at, &request, PROBE_LIMIT).unwrap_or_default();
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse::<u16>().ok());
+    status.is_some_and(|status| (200..400).contains(&status))
+}
+
+fn ask_at(from: &dyn Place, at: SocketAddr, request: &str, limit: Duration) -> Result<String> {
+    let answer = in_netns(from, || {
+        let mut stream = TcpStream::connect_timeout(&at, limit)?;
+        stream.set_read_timeout(Some(limit))?;
         // It may have been refused before it was said.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
@@ -44,7 +60,8 @@ pub fn ask(node: &Node, port: u16, request: &str) -> Result<String> {
             }
         }
     })?;
-    Ok(String::from_utf8(answer?)?)
+    let answer = answer.with_context(|| format!("asking {at} on {}", from.name()))?;
+    Ok(String::from_utf8(answer)?)
 }
 
 /// The metrics of a daemon, read strictly.

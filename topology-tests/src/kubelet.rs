@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::containerd::Containerd;
 use crate::place::Place;
-use crate::{Node, poll, probe};
+use crate::{Node, http, poll};
 use manifest::{Container, PodSpec, Probe};
 
 /// Where containers find what the API server lets them in by; `/var/run` is a link to `/run` on most hosts, and nowhere
@@ -211,7 +211,7 @@ impl Kubelet {
             None => pod.addresses.first().copied(),
         };
         // Kubelet asks from the node.
-        host.is_some_and(|host| probe::succeeds(self.node(), SocketAddr::new(host, get.port), &get.path))
+        host.is_some_and(|host| http::succeeds(self.node(), SocketAddr::new(host, get.port), &get.path))
     }
 
     /// Process of the pod's first container, as the node counts.

@@ -44,7 +44,6 @@ mod node;
 pub mod place;
 pub mod pods;
 pub mod poll;
-pub mod probe;
 mod processes;
 pub mod promql;
 pub mod reach;

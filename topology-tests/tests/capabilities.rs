@@ -24,7 +24,7 @@ use cambric_lab::reach::{self, Echo, Protocol};
 use cambric_lab::{Lab, Node, Spawned, fabric, poll};
 use nix::sys::signal::Signal;
 
-use common::{LabFolder, Need, in_lab, machine_has};
+use common::{LabFolder, Need, PEERS_OF_ONE_SWITCH, in_lab, machine_has};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const CAMBRICD: &str = "cambricd";
@@ -32,15 +32,6 @@ const HEALTH: u16 = 9178;
 const CONFLIST: &str = "/etc/cni/net.d/10-cambric.conflist";
 const ALL: &str = "-all,+net_admin,+net_bind_service,+net_raw";
 const WITHOUT_NET_RAW: &str = "-all,+net_admin,+net_bind_service";
-
-const PEERS: &str = r#"apiVersion: cambric.dev/v1alpha1
-kind: BGPNodeOverride
-metadata: { name: c1 }
-spec:
-  peers:
-  - { name: f1, address: 192.0.2.0, asn: 65001, peerConfig: switch }
-  - { name: f1-v6, address: "2001:db8:0:1::", asn: 65001, peerConfig: switch }
-"#;
 
 /// The ranges of another node.
 const TELLS: &str = "router bgp 65001
@@ -81,7 +72,7 @@ fn three_capabilities_and_a_read_only_root_are_enough_for_all_it_does() {
         return;
     }
     let folder = LabFolder::copy_of("labs/one-switch");
-    folder.write("manifests/peers.yaml", PEERS);
+    folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
     let switch = fs::read_to_string(folder.path().join("frr/f1.conf")).expect("the switch's configuration");
     folder.write("frr/f1.conf", &format!("{switch}\n{TELLS}"));
     in_lab(&folder, |lab| {

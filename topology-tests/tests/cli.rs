@@ -28,19 +28,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use common::operator::{established, type_in};
-use common::{LabFolder, Need, in_lab, machine_has};
+use common::{LabFolder, Need, PEERS_OF_ONE_SWITCH, in_lab, machine_has};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const CAMBRICD: &str = "cambricd";
-
-const PEERS: &str = r#"apiVersion: cambric.dev/v1alpha1
-kind: BGPNodeOverride
-metadata: { name: c1 }
-spec:
-  peers:
-  - { name: f1, address: 192.0.2.0, asn: 65001, peerConfig: switch }
-  - { name: f1-v6, address: "2001:db8:0:1::", asn: 65001, peerConfig: switch }
-"#;
 
 /// What f1 announces besides: of the first of each family the cluster declares the range.
 const OF_SWITCH: [(Session, [&str; 2]); 2] =
@@ -98,7 +89,7 @@ fn begin(lab: &Lab, folder: &LabFolder) -> Result<()> {
     let mut words = vec!["vtysh"];
     words.extend(commands.iter().flat_map(|command| ["-c", command]));
     switch.run_ok(&words)?;
-    folder.write("manifests/peers.yaml", PEERS);
+    folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
     both_up(&node)?;
     poll::until("the node to know all that f1 announces", LIMIT, || {
         OF_SWITCH.iter().all(|(session, prefixes)| {
@@ -246,7 +237,7 @@ fn a_check_changes_nothing(lab: &Lab, folder: &LabFolder) -> Result<()> {
     }
     fs::write(
         new.join("peers.yaml"),
-        PEERS.replace("asn: 65001, peerConfig: switch }\n  -", "asn: 65009 }\n  -"),
+        PEERS_OF_ONE_SWITCH.replace("asn: 65001, peerConfig: switch }\n  -", "asn: 65009 }\n  -"),
     )?;
     let text = type_in(&node, "cambric configure check /tmp/new")?;
     ensure!(text.contains("peer f1: AS 65001 -> 65009"), "{text}");
@@ -309,7 +300,7 @@ fn a_removed_peer_can_be_enabled(lab: &Lab, folder: &LabFolder) -> Result<()> {
     type_in(&node, "cambric enable f1")?;
     let output = node.run(&["cambric", "enable", "f1"])?;
     ensure!(output.status.code() == Some(1), "nobody is called f1 any more");
-    folder.write("manifests/peers.yaml", PEERS);
+    folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
     both_up(&node)
 }
 

@@ -27,21 +27,12 @@ use cambric_lab::{Lab, Node, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use common::{LabFolder, Need, in_lab, machine_has};
+use common::{LabFolder, Need, PEERS_OF_ONE_SWITCH, in_lab, machine_has};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const CAMBRICD: &str = "cambricd";
 const HEALTH: u16 = 9178;
 const METRICS: u16 = 9179;
-
-const PEERS: &str = r#"apiVersion: cambric.dev/v1alpha1
-kind: BGPNodeOverride
-metadata: { name: c1 }
-spec:
-  peers:
-  - { name: f1, address: 192.0.2.0, asn: 65001, peerConfig: switch }
-  - { name: f1-v6, address: "2001:db8:0:1::", asn: 65001, peerConfig: switch }
-"#;
 
 #[test]
 fn health_and_metrics_tell_of_the_node_and_not_of_its_peers() {
@@ -49,7 +40,7 @@ fn health_and_metrics_tell_of_the_node_and_not_of_its_peers() {
         return;
     }
     let folder = LabFolder::copy_of("labs/one-switch");
-    folder.write("manifests/peers.yaml", PEERS);
+    folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
     in_lab(&folder, |lab| {
         let node = lab.node("c1")?;
         poll::until("both sessions, and readiness", LIMIT, || {

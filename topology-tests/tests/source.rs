@@ -31,7 +31,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::Value;
 
-use common::{LabFolder, Need, in_lab, machine_has};
+use common::{LabFolder, Need, PEERS_OF_ONE_SWITCH, in_lab, machine_has};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -39,15 +39,6 @@ const CAMBRICD: &str = "cambricd";
 
 /// The node's pod ranges.
 const OWN: [&str; 2] = ["198.51.100.0/26", "2001:db8:100::/64"];
-
-const PEERS: &str = r#"apiVersion: cambric.dev/v1alpha1
-kind: BGPNodeOverride
-metadata: { name: c1 }
-spec:
-  peers:
-  - { name: f1, address: 192.0.2.0, asn: 65001, peerConfig: switch }
-  - { name: f1-v6, address: "2001:db8:0:1::", asn: 65001, peerConfig: switch }
-"#;
 
 /// Files that cannot be taken, and what must be said of each.
 const BROKEN: [(&str, &str, &[&str]); 6] = [
@@ -110,7 +101,7 @@ fn a_peer_comes_and_goes_with_its_manifest(lab: &Lab, folder: &LabFolder) -> Res
     for time in ["first", "second"] {
         ensure!(status(&node)?["peers_total"] == 0, "there is a peer");
         let start = Instant::now();
-        folder.write("manifests/peers.yaml", PEERS);
+        folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
         poll::until("both sessions", LIMIT, || established(&node) == 2 && fabric::is_whole(&node))?;
         for prefix in OWN {
             poll::until(&format!("{prefix} at f1"), LIMIT, || knows(&switch, prefix))?;
@@ -152,13 +143,13 @@ fn broken_files_are_named_and_the_others_count(lab: &Lab, folder: &LabFolder) ->
             "peerConfig: swich",
             "\"swich\" (peer f1): no BGPPeerConfig of this name counts",
         ),
-        (PEERS, "", "there is nothing in it"),
+        (PEERS_OF_ONE_SWITCH, "", "there is nothing in it"),
     ] {
-        folder.write("manifests/peers.yaml", &PEERS.replace(good, bad));
+        folder.write("manifests/peers.yaml", &PEERS_OF_ONE_SWITCH.replace(good, bad));
         println!("{}", problem(&node, &["peers.yaml", word, "it counts as it was before"])?);
         ensure!(established(&node) == 2, "a broken file has cost a session");
     }
-    folder.write("manifests/peers.yaml", PEERS);
+    folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
     a_pipe_is_no_manifest(&node, folder)?;
     all_manifests_are_gone_for_a_moment(&node, folder)?;
     for (file, ..) in BROKEN {
@@ -247,12 +238,12 @@ fn sigterm_leaves_all_that_forwards(lab: &Lab, folder: &LabFolder) -> Result<()>
         "SIGTERM: routes and CNI configuration as before, the pod answers the switch by UDP and TCP, both families"
     );
     println!("{}", before.0.trim_end());
-    folder.write("manifests/peers.yaml", &PEERS.replace("asn: 65001", "asn: many"));
+    folder.write("manifests/peers.yaml", &PEERS_OF_ONE_SWITCH.replace("asn: 65001", "asn: many"));
     node.start()?;
     poll::until("the node to be whole again", LIMIT, || established(&node) == 2 && fabric::is_whole(&node))?;
     let said = problem(&node, &["peers.yaml", "\"many\"", "it counts as it was before"])?;
     println!("peers.yaml was broken meanwhile; a new daemon has both sessions and says: {said}");
-    folder.write("manifests/peers.yaml", PEERS);
+    folder.write("manifests/peers.yaml", PEERS_OF_ONE_SWITCH);
     ensure!(left()? == before, "routes or the CNI configuration changed");
     Ok(())
 }

@@ -96,6 +96,16 @@ impl Need {
     }
 }
 
+/// What makes c1 and f1 of `labs/one-switch` peers, in both families.
+pub(crate) const PEERS_OF_ONE_SWITCH: &str = r#"apiVersion: cambric.dev/v1alpha1
+kind: BGPNodeOverride
+metadata: { name: c1 }
+spec:
+  peers:
+  - { name: f1, address: 192.0.2.0, asn: 65001, peerConfig: switch }
+  - { name: f1-v6, address: "2001:db8:0:1::", asn: 65001, peerConfig: switch }
+"#;
+
 /// A folder with a lab file; the lab's name is one no other test has.
 pub(crate) struct LabFolder {
     folder: tempfile::TempDir,

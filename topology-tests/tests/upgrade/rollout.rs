@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use cambric_lab::{Lab, Node, cni, fabric, poll, probe};
+use cambric_lab::{Lab, Node, cni, fabric, http, poll};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ impl Change<'_> {
         node.start_cambric(&["--policy-gate", self.gate])?;
         let away = begin.elapsed();
         poll::until(&format!("{} to be ready", node.name()), LIMIT, || {
-            probe::succeeds(node, HEALTH, "/readyz")
+            http::succeeds(node, HEALTH, "/readyz")
         })?;
         Ok(away)
     }
