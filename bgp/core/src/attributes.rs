@@ -1,13 +1,21 @@
 //! The path attributes of a route, as a value, and the table that keeps each set once.
 
+mod set;
+mod table;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::types::{Asn, Community, LargeCommunity, LocalPref, Med, RouterId};
+use crate::types::{Asn, CarriedId, Community, LargeCommunity, LocalPref, Med};
+
+pub use set::AttributeSet;
+pub use table::AttributeTable;
+pub(crate) use table::Told;
 
 /// All attributes of a path that is fit for use: the mandatory ones are there.
 ///
-/// One set serves many prefixes; [`Interner`] sees to it that equal sets are one object.
+/// One [`AttributeSet`] of them serves many prefixes; [`AttributeTable`] sees to it that equal sets are one object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attributes {
     /// ORIGIN
@@ -31,11 +39,14 @@ pub struct Attributes {
     /// LARGE_COMMUNITY, in the order of the sender.
     pub large_communities: Vec<LargeCommunity>,
     /// ORIGINATOR_ID
-    pub originator_id: Option<RouterId>,
+    pub originator_id: Option<CarriedId>,
     /// CLUSTER_LIST
-    pub cluster_list: Vec<RouterId>,
+    pub cluster_list: Vec<CarriedId>,
     /// Optional transitive attributes that we do not look into, by type code; passed on as they are.
     pub opaque: Vec<Opaque>,
+    /// Type codes of AGGREGATOR, COMMUNITIES and LARGE_COMMUNITY, where these came with the Partial bit: they keep it
+    /// (RFC 4271 section 5).
+    pub partial: BTreeSet<u8>,
 }
 
 impl Attributes {
@@ -55,7 +66,29 @@ impl Attributes {
             originator_id: None,
             cluster_list: Vec::new(),
             opaque: Vec::new(),
+            partial: BTreeSet::new(),
         }
+    }
+
+    /// Whether `community` is among them.
+    pub fn has_community(&self, community: Community) -> bool {
+        self.communities.contains(&community)
+    }
+
+    /// About how much memory what has no fixed length takes.
+    pub(crate) fn octets(&self) -> usize {
+        let Attributes { as_path, communities, large_communities, cluster_list, opaque, .. } = self;
+        let numbers = as_path.len() + communities.len() + 3 * large_communities.len() + cluster_list.len();
+        let carried = opaque.iter().map(|opaque| size_of::<Opaque>() + opaque.value.len());
+        size_of::<Attributes>() + 4 * numbers + carried.sum::<usize>()
+    }
+
+    /// With `community` among them.
+    pub(crate) fn with_community(mut self, community: Community) -> Attributes {
+        if !self.has_community(community) {
+            self.communities.push(community);
+        }
+        self
     }
 }
 
@@ -123,6 +156,12 @@ impl AsPath {
     /// With `asn` in front.
     pub fn prepended(&self, asn: Asn) -> AsPath {
         std::iter::once(asn).chain(self.0.iter().copied()).collect()
+    }
+}
+
+impl From<Vec<Asn>> for AsPath {
+    fn from(asns: Vec<Asn>) -> AsPath {
+        AsPath(asns.into())
     }
 }
 

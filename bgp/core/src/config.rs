@@ -1,12 +1,24 @@
 //! What the operator wants of the router: said as a whole, again and again; the router finds the
 //! difference to what it has (see [`Router::apply`](crate::Router::apply)).
 
+mod drain;
+mod originated;
+mod transport;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::filter::{Direction, Filter};
 use crate::prefix::{Family, Prefix};
 use crate::types::{Asn, HoldTime, PeerKind, RouterId};
+
+pub use drain::Drain;
+pub(crate) use drain::{Stage, Stages};
+pub use originated::{Offer, Originated, Source};
+pub use transport::{Distance, Password, SocketOptions, Transport, Ttl};
 
 /// Who we are; a change of it restarts all sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +27,8 @@ pub struct RouterConfig {
     pub asn: Asn,
     /// Our identifier, unique in the AS.
     pub router_id: RouterId,
+    /// Of the cluster whose reflector we are (RFC 4456 section 7); our identifier if absent.
+    pub cluster_id: Option<RouterId>,
     /// How long peers may keep our routes while we are away; 0 to 4095 s (RFC 4724 section 3).
     pub restart_time: Duration,
     /// After a restart: how long to wait for the peers' End-of-RIB before routes are chosen without it
@@ -30,6 +44,7 @@ impl RouterConfig {
         RouterConfig {
             asn,
             router_id,
+            cluster_id: None,
             restart_time: Duration::from_secs(120),
             deferral: Duration::from_secs(60),
             max_paths: 16,
@@ -44,12 +59,19 @@ pub struct Wanted {
     pub router: RouterConfig,
     /// The neighbours, by the address we talk to.
     pub peers: BTreeMap<IpAddr, PeerConfig>,
+    /// Where further neighbours may connect from; of several that hold an address the longest counts.
+    pub listen_ranges: BTreeMap<Prefix, ListenRange>,
+    /// From where nobody connects, though a wider range of [`Wanted::listen_ranges`] holds it: neighbours and ranges that
+    /// are meant and cannot be had now, as without their key.
+    pub closed: BTreeSet<Prefix>,
     /// What we announce as our own.
     pub originated: BTreeMap<Prefix, Originated>,
     /// What the cluster declares: the yardstick of the import policy.
     pub declared: Declared,
     /// The links of this host with their addresses.
     pub links: Vec<Link>,
+    /// What of our own is on its way out.
+    pub drain: Drain,
 }
 
 impl Wanted {
@@ -58,9 +80,12 @@ impl Wanted {
         Wanted {
             router,
             peers: BTreeMap::new(),
+            listen_ranges: BTreeMap::new(),
+            closed: BTreeSet::new(),
             originated: BTreeMap::new(),
             declared: Declared::default(),
             links: Vec::new(),
+            drain: Drain::default(),
         }
     }
 }
@@ -75,10 +100,16 @@ pub struct PeerConfig {
     pub name: String,
     /// TCP port it listens on.
     pub port: u16,
-    /// Source address of our connections; chosen by the kernel if absent.
-    pub local_address: Option<IpAddr>,
     /// The AS it must have.
-    pub asn: Asn,
+    pub asn: PeerAsn,
+    /// The AS that we are in for this peer, and the only one of ours that it sees; the router's if absent.
+    pub local_asn: Option<Asn>,
+    /// Whether its own AS in a path is replaced by ours before it is told.
+    pub as_override: AsOverride,
+    /// How often an AS of ours may occur in the path of a route that it tells; more often is a loop.
+    pub allow_own_as: u8,
+    /// What it is to us as a route reflector; counts for an internal peer.
+    pub role: ReflectorRole,
     /// What we propose.
     pub hold_time: HoldTime,
     /// A third of the hold time if absent or longer than that.
@@ -87,35 +118,77 @@ pub struct PeerConfig {
     pub families: Families,
     /// Who connects.
     pub connect: ConnectMode,
+    /// How it is reached.
+    pub transport: Transport,
     /// What passes.
     pub policy: PeerPolicy,
     /// Most routes accepted of a family; beyond it further ones are refused and the session stays.
     pub max_prefixes: usize,
+    /// At how many percent of these somebody is warned; 1 to 100.
+    pub warn_at_percent: u8,
+    /// How long each side keeps the other's routes while it is away.
+    pub restart: RestartConfig,
+}
+
+/// What we ask of a neighbour for the time that we are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartConfig {
+    /// How long it may keep our routes as they were (RFC 4724 section 3), 0 to 4095 s; that of the router if absent.
+    pub restart_time: Option<Duration>,
+    /// How long beyond that as a last resort (RFC 9494 section 3.1), up to 16,777,215 s. 0: not at all, and its routes
+    /// are not kept so either.
+    pub long_lived: Duration,
+}
+
+impl Default for RestartConfig {
+    /// An hour beyond the restart time: a daemon that does not come up is no reason to cut off the pods of a node that
+    /// forwards. And where a peer speaks long-lived graceful restart, it is what makes it keep our routes when we hang
+    /// past the hold time: BIRD 2 knows no other way (RFC 8538).
+    fn default() -> RestartConfig {
+        RestartConfig { restart_time: None, long_lived: Duration::from_secs(3600) }
+    }
 }
 
 impl PeerConfig {
+    /// The default of `warn_at_percent`.
+    pub const DEFAULT_WARN_AT_PERCENT: u8 = 80;
     /// The default of `max_prefixes`: no fabric of nodes and pods comes near, a full table is far over.
     pub const DEFAULT_MAX_PREFIXES: usize = 20_000;
 
     /// With the defaults: the family of `address`, both sides connect, the fabric's policy.
-    pub fn new(name: impl Into<String>, address: IpAddr, asn: Asn) -> PeerConfig {
+    pub fn new(name: impl Into<String>, address: IpAddr, asn: impl Into<PeerAsn>) -> PeerConfig {
         PeerConfig {
             name: name.into(),
             port: 179,
-            local_address: None,
-            asn,
+            asn: asn.into(),
+            local_asn: None,
+            as_override: AsOverride::Off,
+            allow_own_as: 0,
+            role: ReflectorRole::NonClient,
             hold_time: HoldTime::DEFAULT,
             keepalive: None,
             families: BTreeSet::from([Family::of(address)]),
             connect: ConnectMode::Both,
+            transport: Transport::default(),
             policy: PeerPolicy::default(),
             max_prefixes: Self::DEFAULT_MAX_PREFIXES,
+            warn_at_percent: Self::DEFAULT_WARN_AT_PERCENT,
+            restart: RestartConfig::default(),
         }
     }
 
-    /// Internal if it is in `local_asn`.
-    pub fn kind(&self, local_asn: Asn) -> PeerKind {
-        if self.asn == local_asn { PeerKind::Internal } else { PeerKind::External }
+    /// Internal if it is in our AS, as far as this peer knows it; `router_asn` is the router's.
+    pub fn kind(&self, router_asn: Asn) -> PeerKind {
+        match self.asn {
+            PeerAsn::Exactly(asn) if asn == self.own_asn(router_asn) => PeerKind::Internal,
+            PeerAsn::Exactly(_) | PeerAsn::External => PeerKind::External,
+            PeerAsn::Internal => PeerKind::Internal,
+        }
+    }
+
+    /// The AS that we are in for this peer; `router_asn` is the router's.
+    pub fn own_asn(&self, router_asn: Asn) -> Asn {
+        self.local_asn.unwrap_or(router_asn)
     }
 
     /// Whether going from `self` to `new` needs a new session. Policy and limits do not, and timers count
@@ -127,6 +200,11 @@ impl PeerConfig {
             keepalive: None,
             policy: PeerPolicy::default(),
             max_prefixes: 0,
+            warn_at_percent: 0,
+            as_override: AsOverride::Off,
+            allow_own_as: 0,
+            role: ReflectorRole::NonClient,
+            restart: RestartConfig::default(),
             ..config.clone()
         };
         session(self) != session(new)
@@ -138,17 +216,126 @@ impl PeerConfig {
 pub enum ConnectMode {
     /// Whoever is first.
     Both,
+    /// We do, and it may not.
+    Active,
     /// We only listen.
     Passive,
 }
 
-/// What passes between us and a neighbour.
+/// The AS of a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAsn {
+    /// This one.
+    Exactly(Asn),
+    /// Any but ours: what its OPEN says.
+    External,
+    /// Ours.
+    Internal,
+}
+
+impl PeerAsn {
+    /// Whether a peer may announce `asn`, where we announce `own`.
+    pub(crate) fn admits(self, asn: Asn, own: Asn) -> bool {
+        match self {
+            PeerAsn::Exactly(expected) => asn == expected,
+            PeerAsn::External => asn != own,
+            PeerAsn::Internal => asn == own,
+        }
+    }
+}
+
+impl From<Asn> for PeerAsn {
+    fn from(asn: Asn) -> PeerAsn {
+        PeerAsn::Exactly(asn)
+    }
+}
+
+impl fmt::Display for PeerAsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAsn::Exactly(asn) => asn.fmt(f),
+            PeerAsn::External => f.write_str("external"),
+            PeerAsn::Internal => f.write_str("internal"),
+        }
+    }
+}
+
+/// Whether a peer's own AS in a path is hidden from it: sites of one AS that reach each other over us would
+/// take each other's routes for a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AsOverride {
+    /// It sees the path as it is.
+    #[default]
+    Off,
+    /// It sees our AS in the place of its own.
+    On,
+}
+
+/// What a peer is to a route reflector (RFC 4456 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReflectorRole {
+    /// It is told what clients tell, and is in the full mesh with all others like it.
+    #[default]
+    NonClient,
+    /// It is told what all internal peers tell, and tells all of them: we are its reflector. What we could not use
+    /// ourselves, for its next hop is on no link of ours, is not reflected (RFC 4271 section 9.1.2).
+    Client,
+}
+
+/// Where neighbours may connect from that are not named one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenRange {
+    /// What each of them is like. We never connect to it, whatever its `connect` says.
+    pub template: PeerConfig,
+    /// How many there may be at a time.
+    pub most_peers: usize,
+}
+
+/// What passes between us and a neighbour. [`filter`](crate::policy::filter) says how built-in policy and filters work
+/// together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerPolicy {
     /// Of what it tells us.
     pub import: Import,
     /// Of what we know.
     pub export: Export,
+    /// What the operator says beyond that; absent: nothing.
+    pub filters: BTreeMap<Family, FamilyFilters>,
+}
+
+impl PeerPolicy {
+    pub(crate) fn filters_of(&self, family: Family, direction: Direction) -> &[Arc<Filter>] {
+        self.filters.get(&family).map_or(&[], |filters| match direction {
+            Direction::Import => &filters.import,
+            Direction::Export => &filters.export,
+        })
+    }
+
+    /// Families of which routes may come to pass, or to pass no more, in this direction on the way from `self` to `new`.
+    pub(crate) fn changed(&self, new: &PeerPolicy, direction: Direction) -> BTreeSet<Family> {
+        let built_in = match direction {
+            Direction::Import => self.import != new.import,
+            Direction::Export => self.export != new.export,
+        };
+        let differs =
+            |family: &Family| self.filters_of(*family, direction) != new.filters_of(*family, direction);
+        Family::ALL.into_iter().filter(|family| built_in || differs(family)).collect()
+    }
+
+    /// Whether a rule of a filter asks which peer tells or is told.
+    pub(crate) fn asks_for_peers(&self) -> bool {
+        let filters = self.filters.values().flat_map(|filters| filters.import.iter().chain(&filters.export));
+        filters.flat_map(|filter| &filter.rules).any(|rule| rule.matches.peers.is_some())
+    }
+}
+
+/// Filters of one family, which routes go through one after another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FamilyFilters {
+    /// For what the neighbour tells us.
+    pub import: Vec<Arc<Filter>>,
+    /// For what it is told.
+    pub export: Vec<Arc<Filter>>,
 }
 
 /// Import policy of a neighbour.
@@ -170,15 +357,6 @@ pub enum Export {
     Own,
     /// Every best path.
     All,
-}
-
-/// Why we announce a prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Originated {
-    /// Pods of this node live in it.
-    Pods,
-    /// An address of this node.
-    NodeAddress,
 }
 
 /// What the cluster is made of.

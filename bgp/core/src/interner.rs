@@ -23,16 +23,32 @@ impl<T: Eq + Hash> Interner<T> {
 
     /// The shared copy of `value`.
     pub(crate) fn intern(&mut self, value: T) -> Arc<T> {
-        if let Some(known) = self.values.get(&value) {
-            return Arc::clone(known);
+        match self.values.get(&value) {
+            Some(known) => Arc::clone(known),
+            None => self.keep(Arc::new(value)),
         }
+    }
+
+    /// As [`Interner::intern`], of a value that stands where it may stay.
+    pub(crate) fn share(&mut self, value: Arc<T>) -> Arc<T> {
+        match self.values.get(&value) {
+            Some(known) => Arc::clone(known),
+            None => self.keep(value),
+        }
+    }
+
+    fn keep(&mut self, value: Arc<T>) -> Arc<T> {
         if self.values.len() >= self.sweep_at.max(Self::SWEEP_AT_LEAST) {
             self.values.retain(|value| Arc::strong_count(value) > 1);
             self.sweep_at = self.values.len() * 2;
         }
-        let value = Arc::new(value);
         self.values.insert(Arc::clone(&value));
         value
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
     }
 }
 

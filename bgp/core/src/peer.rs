@@ -12,30 +12,40 @@
 //!   Connection: (Held ->) OpenSent -> OpenConfirm -> Established
 //! ```
 
+mod asks;
 mod backoff;
 mod collision;
 mod connection;
 mod helper;
 mod reason;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::{ConnectMode, PeerConfig};
-use crate::prefix::Family;
-use crate::session::Session;
+use crate::attributes::AttributeTable;
+use crate::config::{ConnectMode, Distance, Link, PeerAsn, PeerConfig, Transport};
+use crate::prefix::{Family, Prefix};
+use crate::rib::Freshness;
+use crate::router::LimitLog;
+use crate::session::{Agreed, Session};
 use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId};
 use crate::wire::capability::four_octet_as;
 use crate::wire::notification::{self, cease, code};
-use crate::wire::{Capability, Fault, GracefulRestart, Notification, Open, Update, frame};
+use crate::wire::refresh::{self, Subtype};
+use crate::wire::{
+    Capability, Fault, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, Notification, Open,
+    RouteRefresh, Update, frame,
+};
 
+use asks::Asks;
 use backoff::Backoff;
 pub(crate) use backoff::Jitter;
 use collision::{Opener, survivor};
 use connection::{Connection, Heard, State};
-use helper::Helper;
+pub use helper::Keeping;
+use helper::{Cause, Due, Helper};
 pub use reason::LastError;
 use reason::Reason;
 
@@ -54,10 +64,16 @@ pub(crate) enum Effect {
     Update(Update),
     /// The peer asks for our routes of a family.
     Refresh(Family),
+    /// The peer tells all of a family again: what it does not tell before the end of that is gone (RFC 7313).
+    RefreshBegins(Family),
+    /// It has told all.
+    RefreshEnds(Family),
+    /// Stale routes of a family are to be the last resort of all, and known as such to others (RFC 9494).
+    LongLived(Family),
     /// Stale routes of a family must go.
     SweepStale(Family),
     /// What the peer told is a last resort from now on.
-    Doubt,
+    Doubt(Freshness),
 }
 
 impl Effect {
@@ -71,8 +87,10 @@ impl Effect {
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) identity: &'a Identity,
+    pub(crate) links: &'a [Link],
     pub(crate) next_conn: &'a mut u64,
     pub(crate) jitter: &'a mut Jitter,
+    pub(crate) attributes: &'a mut AttributeTable,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -130,15 +148,52 @@ pub enum Admin {
     Disabled,
 }
 
+/// What is meant by an end of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There shall be no session: no route of the other outlives it on either side.
+    Leave,
+    /// There shall be a new one: where both agreed on it (RFC 8538), routes outlive this end.
+    ComeBack,
+}
+
+/// Why somebody is a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerOrigin {
+    /// Its address is configured.
+    Configured,
+    /// It connected from this listen range.
+    Range(Prefix),
+}
+
 /// Why a connection from outside is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// No peer with this address is configured.
+    /// No peer with this address is configured, and no listen range holds it.
     UnknownPeer,
+    /// As many peers as may be have come from its listen range.
+    RangeFull,
+    /// It comes from an address of ours.
+    Ourselves,
+    /// The peer shall not connect to us: we do to it.
+    WeConnect,
     /// Two connections of this peer are there already.
     NoSlot,
     /// The operator has disabled this peer, and it was told so a moment ago.
     Disabled,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::UnknownPeer => "no peer of ours has this address, and no listen range holds it",
+            Refused::RangeFull => "as many peers as may be have come from its listen range",
+            Refused::Ourselves => "it comes from an address of ours",
+            Refused::WeConnect => "we connect to this peer, and it may not to us (connect: Active)",
+            Refused::NoSlot => "this peer has two connections already",
+            Refused::Disabled => "this peer is disabled",
+        })
+    }
 }
 
 /// What becomes of a connection when its OPEN has come.
@@ -154,8 +209,10 @@ enum Collision {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a peer, and the large variant is the usual one")]
 enum Outgoing {
-    /// We do not connect: passive, or a session is up.
+    /// We do not connect: disabled, or a session is up.
     Off,
+    /// We only listen; whoever has not come by then, and need not be there, may be forgotten.
+    Listening { until: Instant },
     /// The next attempt comes then.
     Waiting { until: Instant },
     /// TCP is at work.
@@ -170,6 +227,7 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) address: IpAddr,
     pub(crate) config: PeerConfig,
+    pub(crate) origin: PeerOrigin,
     admin: Admin,
     outgoing: Outgoing,
     incoming: Option<Connection>,
@@ -182,6 +240,12 @@ pub(crate) struct Peer {
     /// Since when the peer may be expected to have a session: it was made, or the operator did something to it.
     pub(crate) expected_since: Instant,
     helper: Helper,
+    /// The AS of its last OPEN that was accepted.
+    announced: Option<Asn>,
+    /// Families that the peer tells again, and until when it may take to (RFC 7313).
+    refreshing: BTreeMap<Family, Instant>,
+    /// What it is asked to tell again, in the present session.
+    asks: Asks,
     /// Families of the present session that it has told in full.
     end_of_rib: BTreeSet<Family>,
     reason: Reason,
@@ -196,8 +260,11 @@ pub(crate) struct Peer {
     pub(crate) flawed_updates: u64,
     /// The last of these.
     pub(crate) last_flaw: Option<LastError>,
-    /// Attributes whose flaws were logged in this session.
-    flaws_told: BTreeSet<u8>,
+    /// Attributes whose flaws the log has, and since when.
+    flaws_told: BTreeMap<u8, Instant>,
+    /// The other peer with its identifier that was last warned of.
+    pub(crate) double_told: Option<IpAddr>,
+    pub(crate) limit_log: LimitLog,
 }
 
 impl Peer {
@@ -208,6 +275,12 @@ impl Peer {
     const LAST_WORDS: Duration = Duration::from_millis(200);
     /// How long a peer may take to connect first when a link comes up.
     const LINK_SETTLES: Duration = Duration::from_millis(200);
+    /// How long a peer may take to tell all of a family again before what it did not tell goes (RFC 7313 section 4.2).
+    const REFRESH: Duration = Duration::from_secs(360);
+    /// How long what came while we hung may take to be read; as BIRD.
+    const UNREAD: Duration = Duration::from_secs(10);
+    /// How long a peer that we do not connect to may take to come, before that is worth a word, or before it is forgotten.
+    const PATIENCE: Duration = Duration::from_secs(30);
     /// Enough that a peer which comes back at once with the same fault costs next to nothing.
     const PENALTY: Duration = Duration::from_millis(500);
 
@@ -217,6 +290,7 @@ impl Peer {
             id,
             address,
             config,
+            origin: PeerOrigin::Configured,
             admin,
             outgoing: Outgoing::Off,
             incoming: None,
@@ -224,7 +298,10 @@ impl Peer {
             penalty_until: now,
             quiet_until: now,
             expected_since: now,
-            helper: Helper::Idle,
+            helper: Helper::default(),
+            announced: None,
+            refreshing: BTreeMap::new(),
+            asks: Asks::default(),
             end_of_rib: BTreeSet::new(),
             reason: Reason::of(address),
             shown: (PeerState::Active, now),
@@ -232,11 +309,18 @@ impl Peer {
             sessions_lost: 0,
             flawed_updates: 0,
             last_flaw: None,
-            flaws_told: BTreeSet::new(),
+            flaws_told: BTreeMap::new(),
+            double_told: None,
+            limit_log: LimitLog::default(),
         };
         peer.wait_until(now);
         peer.note_state(now);
         peer
+    }
+
+    /// Why it is a peer.
+    pub(crate) fn of(self, origin: PeerOrigin) -> Peer {
+        Peer { origin, ..self }
     }
 
     /// With the first attempt not before `until`: the same address was a peer a moment ago, and is still to
@@ -260,13 +344,30 @@ impl Peer {
         self.note_state(cx.now);
     }
 
+    /// TCP is connected, and with ourselves.
+    pub(crate) fn handle_ourselves(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
+        self.handle_connect_failed(cx, conn, "the address of the peer is one of ours");
+    }
+
     /// TCP did not connect, and why.
     pub(crate) fn handle_connect_failed(&mut self, cx: &mut Context<'_>, conn: ConnId, why: &str) {
         if matches!(&self.outgoing, Outgoing::Connecting { conn: waiting, .. } if *waiting == conn) {
-            self.reason.note(cx.now, format!("connect: {why}"));
+            let far = if self.is_too_far(cx) { "; it is on no link of ours, set multihop" } else { "" };
+            self.reason.note(cx.now, format!("connect: {why}{far}"));
             self.retry_later(cx);
-            self.attempt_failed();
+            self.attempt_failed(cx.now);
         }
+    }
+
+    /// Whether packets to the peer do not reach it: they may take one hop, and it is further.
+    fn is_too_far(&self, cx: &Context<'_>) -> bool {
+        let Transport { distance, interface, .. } = &self.config.transport;
+        let is_adjacent =
+            *distance == Distance::Adjacent && self.config.kind(cx.identity.asn) == PeerKind::External;
+        let is_on_the_link = matches!(self.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let may_be_far = is_adjacent && !is_on_the_link && interface.is_none();
+        may_be_far && !cx.links.is_empty() && !cx.links.iter().any(|link| link.reaches(self.address))
     }
 
     /// The peer connected to us.
@@ -277,12 +378,20 @@ impl Peer {
         if self.admin == Admin::Disabled {
             return self.turn_away(cx);
         }
+        if self.config.connect == ConnectMode::Active {
+            return Err(Refused::WeConnect);
+        }
         if let Some(old) = self.incoming.take() {
             if old.established().is_some() {
                 // It may have restarted and lost the old one: its OPEN will tell.
                 return self.accept_beside_established(cx, old, local);
             }
-            self.reason.note_silent(cx.now, "peer opened a new connection in place of an unfinished one");
+            // One that waits for less time than we do: what is wrong with the old one is what is wrong with this.
+            let what = match old.state {
+                State::OpenSent { .. } => reason::no_open_came(&self.config.transport),
+                _ => "peer opened a new connection in place of an unfinished one".to_owned(),
+            };
+            self.reason.note_silent(cx.now, &what);
             cx.effects.push(Effect::Close { conn: old.id, last_words: old.output });
         }
         let conn = cx.new_conn();
@@ -320,7 +429,10 @@ impl Peer {
         established: Connection,
         local: IpAddr,
     ) -> Result<ConnId, Refused> {
-        if !matches!(self.outgoing, Outgoing::Off | Outgoing::Waiting { .. }) {
+        let is_free = |slot: &Outgoing| {
+            matches!(slot, Outgoing::Off | Outgoing::Listening { .. } | Outgoing::Waiting { .. })
+        };
+        if !is_free(&self.outgoing) {
             self.incoming = Some(established);
             return Err(Refused::NoSlot);
         }
@@ -346,7 +458,8 @@ impl Peer {
     }
 
     fn drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        while let Some(heard) = self.connection_mut(conn).and_then(|connection| connection.poll(cx.now)) {
+        while let Some(connection) = self.connection_mut(conn) {
+            let Some(heard) = connection.poll(cx.now, cx.attributes) else { return };
             self.handle_heard(cx, conn, heard);
         }
     }
@@ -357,7 +470,7 @@ impl Peer {
         let kept = match connection.established() {
             Some((session, _)) => {
                 self.reason.note(cx.now, why.to_owned());
-                self.helper.lost(cx.now, session)
+                self.helper.lost(cx.now, session, Cause::Restart)
             }
             None => {
                 self.reason.note_silent(cx.now, why);
@@ -370,11 +483,13 @@ impl Peer {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         match &self.outgoing {
+            Outgoing::Listening { until } if cx.now >= *until => self.outgoing = Outgoing::Off,
             Outgoing::Waiting { until } if cx.now >= *until => self.connect(cx),
             Outgoing::Connecting { conn, deadline } if cx.now >= *deadline => {
                 let conn = *conn;
                 cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
-                self.handle_connect_failed(cx, conn, "no answer");
+                let perhaps = reason::perhaps(&self.config.transport);
+                self.handle_connect_failed(cx, conn, &format!("no answer{perhaps}"));
             }
             _ => {}
         }
@@ -383,9 +498,63 @@ impl Peer {
                 self.handle_heard(cx, conn, heard);
             }
         }
-        for family in self.helper.handle_timeout(cx.now) {
-            cx.effects.push(Effect::SweepStale(family));
+        cx.effects.extend(self.helper.handle_timeout(cx.now).into_iter().map(|due| match due {
+            Due::Sweep(family) => Effect::SweepStale(family),
+            Due::LongLived(family) => Effect::LongLived(family),
+        }));
+        let late: Vec<Family> =
+            self.refreshing.extract_if(.., |_, until| cx.now >= *until).map(|(family, _)| family).collect();
+        cx.effects.extend(late.into_iter().map(Effect::RefreshEnds));
+        if self.patience_ends().is_some_and(|at| cx.now >= at) {
+            let what = "waiting for the peer to connect: we are passive, and nothing came".to_owned();
+            self.reason.note(cx.now, what);
+            self.attempt_failed(cx.now);
         }
+    }
+
+    /// The peer shall tell all of a family again, soon.
+    pub(crate) fn want_again(&mut self, family: Family) {
+        self.asks.want(family);
+    }
+
+    /// Families that the peer is asked now to tell again; the request is written.
+    pub(crate) fn poll_asks(&mut self, now: Instant) -> BTreeSet<Family> {
+        let Some(conn) = self.established().map(|(conn, ..)| conn) else {
+            // A session begins with all that the peer has.
+            self.asks = Asks::default();
+            return BTreeSet::new();
+        };
+        let due = self.asks.due(now, |family| self.refreshing.contains_key(&family));
+        if let Some(connection) = self.connection_mut(conn) {
+            due.iter().for_each(|family| refresh::write(&mut connection.output, *family, Subtype::Request));
+        }
+        due
+    }
+
+    /// We hung: what the peer said meanwhile is still to be read, and its hold timer must not run out before.
+    pub(crate) fn handle_hang(&mut self, now: Instant) {
+        let outgoing = match &mut self.outgoing {
+            Outgoing::Open(connection) => Some(connection),
+            _ => None,
+        };
+        for connection in outgoing.into_iter().chain(&mut self.incoming) {
+            connection.handle_hang(now, Self::UNREAD);
+        }
+    }
+
+    /// When it is said that nothing came to a passive one; `None` if something did, or that was said.
+    fn patience_ends(&self) -> Option<Instant> {
+        let is_named = self.origin == PeerOrigin::Configured;
+        let waits = is_named && self.config.connect == ConnectMode::Passive && self.admin == Admin::Enabled;
+        let is_alone = self.reason.last.is_none() && self.connections().next().is_none();
+        (waits && is_alone).then(|| self.expected_since + Self::PATIENCE)
+    }
+
+    /// The peer takes nothing of what we send (RFC 9687 section 4).
+    pub(crate) fn send_hold_timeout(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.reason
+            .note(cx.now, "send hold timer expired: the peer takes nothing of what we send".to_owned());
+        self.fail(cx, conn, &Notification::new(code::SEND_HOLD_TIMER_EXPIRED, 0));
     }
 
     /// The link to the peer went down. Waiting for the hold timer would mean to believe in a switch that
@@ -398,7 +567,7 @@ impl Peer {
             let kept = connection.established().map(|(session, _)| self.helper.link_lost(cx.now, session));
             self.ended(cx, &connection, kept.unwrap_or_default());
         }
-        cx.effects.push(Effect::Doubt);
+        cx.effects.push(Effect::Doubt(Freshness::LinkDown));
     }
 
     /// The link to the peer came up, or got its address: try soon.
@@ -420,19 +589,22 @@ impl Peer {
     /// The earliest moment at which [`Peer::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let outgoing = match &self.outgoing {
-            Outgoing::Waiting { until } => Some(*until),
+            Outgoing::Waiting { until } | Outgoing::Listening { until } => Some(*until),
             Outgoing::Connecting { deadline, .. } => Some(*deadline),
             Outgoing::Off | Outgoing::Open(_) => None,
         };
         let connections = self.connections().filter_map(Connection::poll_timeout);
-        connections.chain(outgoing).chain(self.helper.poll_timeout()).min()
+        let refreshing = self.refreshing.values().copied();
+        let timers = connections.chain(outgoing).chain(self.helper.poll_timeout()).chain(refreshing);
+        let asks = self.asks.poll_timeout(|family| self.refreshing.contains_key(&family));
+        timers.chain(asks).chain(self.patience_ends()).min()
     }
 
     /// The operator switches the peer off or on.
     pub(crate) fn set_admin(&mut self, cx: &mut Context<'_>, admin: Admin) {
         match (std::mem::replace(&mut self.admin, admin), admin) {
             (Admin::Enabled, Admin::Disabled) => {
-                self.stop(cx, &administrative_shutdown(), "disabled by the operator");
+                self.stop(cx, &administrative_shutdown(), End::Leave, "disabled by the operator");
             }
             (Admin::Disabled, Admin::Enabled) => {
                 self.expected_since = cx.now;
@@ -447,7 +619,7 @@ impl Peer {
     pub(crate) fn restart(&mut self, cx: &mut Context<'_>) {
         if self.admin == Admin::Enabled {
             let notification = Notification::new(code::CEASE, cease::ADMINISTRATIVE_RESET);
-            self.stop(cx, &notification, "restarted by the operator");
+            self.stop(cx, &notification, End::ComeBack, "restarted by the operator");
             self.forget_failures(cx);
         }
     }
@@ -460,7 +632,7 @@ impl Peer {
     }
 
     /// The operator's part: end everything with `notification`.
-    pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification, why: &str) {
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_>, notification: &Notification, end: End, why: &str) {
         self.reason.settle();
         if let Outgoing::Connecting { conn, .. } = self.outgoing {
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
@@ -470,15 +642,27 @@ impl Peer {
             let is_held = self.connections().any(|held| held.id == conn && held.is_held());
             let what = if is_held { why.to_owned() } else { format!("sent {notification}: {why}") };
             self.reason.note(cx.now, what);
-            self.fail_quietly(cx, conn, notification);
+            self.fail_quietly(cx, conn, &self.worded(conn, notification, end));
         }
-        if self.helper.give_up() {
+        if end == End::Leave && self.helper.give_up() {
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
+        self.reason.log_anew();
+        self.flaws_told.clear();
+        self.double_told = None;
+        self.limit_log.forget();
         self.expected_since = cx.now;
         self.wait_until(cx.now);
         self.failed_attempts = 0;
         self.note_state(cx.now);
+    }
+
+    /// `notification` in the form that has the peer do what is meant (RFC 8538 section 5.1).
+    fn worded(&self, conn: ConnId, notification: &Notification, end: End) -> Notification {
+        let session =
+            self.connections().find(|connection| connection.id == conn).and_then(Connection::session);
+        let outlived = session.is_some_and(|session| session.graceful_notification == Agreed::Yes);
+        if end == End::Leave && outlived { notification.hard() } else { notification.clone() }
     }
 
     // --- what a connection heard -------------------------------------------------------------------
@@ -488,19 +672,18 @@ impl Peer {
             Heard::Open(open) => self.handle_open(cx, conn, open),
             Heard::Established => self.enter_established(cx, conn),
             Heard::Update(update) => self.handle_update(cx, update),
-            Heard::Refresh(refresh) => {
-                // Subtypes of RFC 7313 are not agreed on; families that we do not speak say nothing.
-                if let (0, Some(family)) = (refresh.subtype, refresh.family.family()) {
-                    cx.effects.push(Effect::Refresh(family));
-                }
-            }
+            Heard::Refresh(refresh) => self.handle_refresh(cx, refresh),
             Heard::Notification(notification) => self.handle_notification(cx, conn, &notification),
             Heard::Fault(fault) => {
                 self.reason.note_told(cx.now, format!("sent {fault}"));
                 self.fail(cx, conn, &fault.notification);
             }
             Heard::HoldTimerExpired => {
-                self.reason.note(cx.now, "hold timer expired: nothing heard from the peer".to_owned());
+                let what = match self.connection_mut(conn).map(|connection| &connection.state) {
+                    Some(State::OpenSent { .. }) => reason::no_open_came(&self.config.transport),
+                    _ => "hold timer expired: nothing heard from the peer".to_owned(),
+                };
+                self.reason.note(cx.now, what);
                 self.fail(cx, conn, &Notification::new(code::HOLD_TIMER_EXPIRED, 0));
             }
             Heard::Released => {
@@ -525,6 +708,7 @@ impl Peer {
             self.fail(cx, conn, &fault.notification);
             return;
         }
+        self.announced = Some(open.asn);
         let collision = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
         match self.resolve_collision(cx, conn, &open) {
             Collision::Survives => {}
@@ -543,8 +727,14 @@ impl Peer {
 
     fn check_open(&self, identity: &Identity, open: &Open) -> Result<(), Fault> {
         let bad = |subcode, what| Err(Fault::new(Notification::new(code::OPEN, subcode), what));
-        if open.asn != self.config.asn {
-            let what = format!("peer announced AS {}, configured {}", open.asn, self.config.asn);
+        let own = self.config.own_asn(identity.asn);
+        if !self.config.asn.admits(open.asn, own) {
+            let configured = match self.config.asn {
+                PeerAsn::Exactly(asn) => asn.to_string(),
+                PeerAsn::External => format!("external, and AS {own} is ours"),
+                PeerAsn::Internal => format!("internal, which is AS {own}"),
+            };
+            let what = format!("peer announced AS {}, configured {configured}", open.asn);
             return bad(notification::open::BAD_PEER_AS, what);
         }
         let internal = self.config.kind(identity.asn) == PeerKind::Internal;
@@ -552,7 +742,27 @@ impl Peer {
             let what = format!("peer announced identifier {}, which is our own", open.router_id);
             return bad(notification::open::BAD_BGP_IDENTIFIER, what);
         }
-        Ok(())
+        self.check_families(open)
+    }
+
+    /// RFC 5492 section 3: where each side wants another family, the session ends with what we miss as data. A peer that
+    /// offers nothing but families we never heard of has its session, without routes.
+    fn check_families(&self, open: &Open) -> Result<(), Fault> {
+        let wanted = &self.config.families;
+        let knows_none = !Family::ALL.into_iter().any(|family| open.offers(family));
+        if knows_none || wanted.iter().any(|family| open.offers(*family)) {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        wanted.iter().for_each(|family| Capability::MultiProtocol((*family).into()).write(&mut missing));
+        let offered = Family::ALL.into_iter().filter(|family| open.offers(*family));
+        let what = format!(
+            "no common family: peer offered {}, configured {}",
+            reason::in_words(offered),
+            reason::in_words(wanted.iter().copied())
+        );
+        let answer = Notification::with(code::OPEN, notification::open::UNSUPPORTED_CAPABILITY, missing);
+        Err(Fault::new(answer, what))
     }
 
     /// RFC 4271 section 6.8 for the connection that just got its OPEN. The loser is closed here if it is
@@ -578,31 +788,34 @@ impl Peer {
                 if !helps {
                     return Collision::Loses(opener);
                 }
-                self.replace_by_restart(cx, other_id);
+                self.replace(cx, other_id, "peer restarted: it opened a new connection");
                 return Collision::Survives;
             }
             State::OpenConfirm { .. } | State::Established { .. } => {}
         }
-        let ours = (cx.identity.router_id, cx.identity.asn);
+        let ours = (cx.identity.router_id, self.config.own_asn(cx.identity.asn));
         if survivor(ours, (open.router_id, open.asn)) != opener {
             return Collision::Loses(opener);
+        }
+        if other.established().is_some_and(|(session, _)| session.peer_restart.is_some()) {
+            // A Cease would take our routes with it at a peer that goes on with the Established one, as BIRD does.
+            self.replace(cx, other_id, "two connections crossed: the one that the peer opened stays");
+            return Collision::Survives;
         }
         let notification = Notification::new(code::CEASE, cease::CONNECTION_COLLISION);
         self.fail_quietly(cx, other_id, &notification);
         Collision::Survives
     }
 
-    /// RFC 4724 section 5: a new connection from a peer that can restart tells that it did; the old one
-    /// is closed without a word.
-    fn replace_by_restart(&mut self, cx: &mut Context<'_>, old: ConnId) {
+    /// An Established connection gives way to a new one without a word, and what both sides keep over a lost connection
+    /// is kept. So RFC 4724 section 5 has it for a peer that comes anew: it has restarted.
+    fn replace(&mut self, cx: &mut Context<'_>, old: ConnId, why: &str) {
         let Some(connection) = self.take_connection(old) else { return };
         cx.effects.push(Effect::Close { conn: old, last_words: Vec::new() });
         let Some((session, since)) = connection.established() else { return };
-        let kept = self.helper.lost(cx.now, session);
-        self.sessions_lost += 1;
-        self.backoff.session_ended(cx.now.duration_since(since));
-        self.reason.note(cx.now, "peer restarted: it opened a new connection".to_owned());
-        cx.effects.push(Effect::Down { kept });
+        let kept = self.helper.lost(cx.now, session, Cause::Restart);
+        self.reason.note(cx.now, why.to_owned());
+        self.session_ended(cx, since, kept);
     }
 
     fn enter_established(&mut self, cx: &mut Context<'_>, conn: ConnId) {
@@ -614,15 +827,21 @@ impl Peer {
                 cx.effects.push(Effect::Close { conn: *pending, last_words });
                 self.outgoing = Outgoing::Off;
             }
-            Outgoing::Waiting { .. } => self.outgoing = Outgoing::Off,
+            Outgoing::Waiting { .. } | Outgoing::Listening { .. } => self.outgoing = Outgoing::Off,
             Outgoing::Off | Outgoing::Open(_) => {}
         }
         let Some(connection) = self.connections().find(|connection| connection.id == conn) else { return };
         let Some((session, _)) = connection.established() else { return };
         let (session, local) = (session.clone(), connection.local);
         self.end_of_rib.clear();
-        self.flaws_told.clear();
         self.reason.settle();
+        if session.families.is_empty() {
+            // It stays: one of the two operators may be about to change that, and an end of it would help nobody.
+            let offered: Vec<String> = self.config.families.iter().map(ToString::to_string).collect();
+            let what = format!("no family in common: peer does not offer {}", offered.join(" or "));
+            self.reason.note(cx.now, what);
+            self.reason.log_without_routes(cx.now, &self.config.name);
+        }
         self.note_state(cx.now);
         let gone = self.helper.back(cx.now, &session);
         cx.effects.push(Effect::Up { session, local });
@@ -636,9 +855,12 @@ impl Peer {
             self.last_flaw = Some(LastError { at: cx.now, what: format!("{flaw}; {}", flaw.treatment) });
         }
         for flaw in &update.flaws {
-            // Once a session and attribute: a peer must not fill the log.
-            if self.flaws_told.insert(flaw.attribute) {
-                tracing::warn!(peer = %self.address, flaw = %flaw, "UPDATE is malformed (RFC 7606)");
+            // Once an hour and attribute, however many sessions end over it: a peer must not fill the log.
+            let told = self.flaws_told.get(&flaw.attribute);
+            if told.is_none_or(|at| cx.now.duration_since(*at) >= Reason::LOG_AGAIN) {
+                self.flaws_told.insert(flaw.attribute, cx.now);
+                let (peer, address) = (&self.config.name, self.address);
+                tracing::warn!(%peer, %address, %flaw, "UPDATE is malformed (RFC 7606)");
             }
         }
         let end_of_rib = update.end_of_rib;
@@ -651,23 +873,67 @@ impl Peer {
         }
     }
 
+    /// RFC 2918 section 4, RFC 7313 section 4.
+    fn handle_refresh(&mut self, cx: &mut Context<'_>, refresh: RouteRefresh) {
+        let Some((_, session, _)) = self.established() else { return };
+        let enhanced = session.enhanced_refresh == Agreed::Yes;
+        // Families that we do not speak say nothing.
+        let family = refresh.family.family().filter(|family| session.families.contains(family));
+        match (family, refresh.subtype) {
+            (Some(family), Subtype::Request) => cx.effects.push(Effect::Refresh(family)),
+            // What is stale over a restart goes with End-of-RIB and not before (RFC 7313 section 4.2).
+            (Some(family), Subtype::Begin) if enhanced && !self.helper.keeps(family) => {
+                self.refreshing.insert(family, cx.now + Self::REFRESH);
+                cx.effects.push(Effect::RefreshBegins(family));
+            }
+            (Some(family), Subtype::End) if self.refreshing.remove(&family).is_some() => {
+                cx.effects.push(Effect::RefreshEnds(family));
+            }
+            (_, subtype) => {
+                let (peer, address) = (&self.config.name, self.address);
+                tracing::debug!(%peer, %address, ?subtype, "ROUTE-REFRESH is passed over");
+            }
+        }
+    }
+
     fn handle_notification(&mut self, cx: &mut Context<'_>, conn: ConnId, notification: &Notification) {
         let Some(connection) = self.take_connection(conn) else { return };
         cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
         let collision =
             notification.code == code::CEASE && notification.subcode == cease::CONNECTION_COLLISION;
         if !collision {
-            let about = reason::about(notification, cx.identity, self.config.hold_time);
+            let about = reason::about(notification, cx.identity, &self.config);
             let about = about.map_or_else(String::new, |about| format!(": {about}"));
             self.reason.note_told(cx.now, format!("received {notification}{about}"));
         }
-        if connection.established().is_some() {
-            self.helper.give_up();
-        } else if is_farewell(notification) && self.established().is_none() && self.helper.give_up() {
+        let kept = match connection.established() {
+            // The peer goes on, on another connection.
+            Some((session, _)) if collision => self.helper.lost(cx.now, session, Cause::Restart),
+            Some((session, _)) => self.kept_over(cx.now, session, notification, Cause::Restart),
+            None => BTreeSet::new(),
+        };
+        let none = connection.established().is_none() && self.established().is_none();
+        if none && is_farewell(&notification.meant()) && self.helper.give_up() {
             // It was away, and is back to say that there will be no session: what it told before is void.
             cx.effects.push(Effect::Down { kept: BTreeSet::new() });
         }
-        self.ended(cx, &connection, BTreeSet::new());
+        self.ended(cx, &connection, kept);
+    }
+
+    /// What outlives a NOTIFICATION, sent or received: where both agreed on it all that a lost TCP connection leaves,
+    /// but for a Hard Reset (RFC 8538 section 4); else nothing.
+    fn kept_over(
+        &mut self,
+        now: Instant,
+        session: &Session,
+        notification: &Notification,
+        cause: Cause,
+    ) -> BTreeSet<Family> {
+        if session.graceful_notification == Agreed::Yes && !notification.is_hard_reset() {
+            return self.helper.lost(now, session, cause);
+        }
+        self.helper.give_up();
+        BTreeSet::new()
     }
 
     // --- ends --------------------------------------------------------------------------------------
@@ -692,21 +958,26 @@ impl Peer {
             *until = self.quiet_until.max(*until);
         }
         cx.effects.push(Effect::Close { conn, last_words });
-        if connection.established().is_some() {
-            self.helper.give_up();
+        let cause = match notification.code {
+            code::HOLD_TIMER_EXPIRED | code::SEND_HOLD_TIMER_EXPIRED => Cause::Silence,
+            _ => Cause::Restart,
+        };
+        let kept = match connection.established() {
+            Some((session, _)) => self.kept_over(cx.now, session, notification, cause),
+            None => BTreeSet::new(),
+        };
+        let is_doubtful = cause == Cause::Silence && !kept.is_empty();
+        self.ended(cx, &connection, kept);
+        if is_doubtful {
+            cx.effects.push(Effect::Doubt(Freshness::Silent));
         }
-        self.ended(cx, &connection, BTreeSet::new());
     }
 
     /// A connection is out of its slot: tell the tables, and go on.
     fn ended(&mut self, cx: &mut Context<'_>, connection: &Connection, kept: BTreeSet<Family>) {
         match connection.established() {
-            Some((_, since)) => {
-                self.sessions_lost += 1;
-                self.backoff.session_ended(cx.now.duration_since(since));
-                cx.effects.push(Effect::Down { kept });
-            }
-            None => self.attempt_failed(),
+            Some((_, since)) => self.session_ended(cx, since, kept),
+            None => self.attempt_failed(cx.now),
         }
         let other_goes_on = self.connections().next().is_some();
         if !other_goes_on && matches!(self.outgoing, Outgoing::Off) {
@@ -715,11 +986,24 @@ impl Peer {
         self.note_state(cx.now);
     }
 
+    /// A session that was up `since` then is no more, for the reason that was noted last: all that belonged to it goes.
+    fn session_ended(&mut self, cx: &mut Context<'_>, since: Instant, kept: BTreeSet<Family>) {
+        self.refreshing.clear();
+        self.asks = Asks::default();
+        self.sessions_lost += 1;
+        self.backoff.session_ended(cx.now.duration_since(since));
+        self.reason.log_by_other(cx.now);
+        cx.effects.push(Effect::Down { kept });
+    }
+
     /// An attempt of either side did not become a session, in whatever way; one that still may goes on.
-    fn attempt_failed(&mut self) {
+    fn attempt_failed(&mut self, now: Instant) {
         let another_goes_on =
             self.connections().next().is_some() || matches!(self.outgoing, Outgoing::Connecting { .. });
-        self.failed_attempts += u32::from(!another_goes_on);
+        if !another_goes_on {
+            self.failed_attempts += 1;
+            self.reason.log_failed_attempt(now, &self.config.name);
+        }
     }
 
     fn retry_later(&mut self, cx: &mut Context<'_>) {
@@ -732,8 +1016,9 @@ impl Peer {
     fn wait_until(&mut self, until: Instant) {
         let until = until.max(self.quiet_until);
         self.outgoing = match (self.admin, self.config.connect) {
-            (Admin::Enabled, ConnectMode::Both) => Outgoing::Waiting { until },
-            (Admin::Enabled, ConnectMode::Passive) | (Admin::Disabled, _) => Outgoing::Off,
+            (Admin::Enabled, ConnectMode::Both | ConnectMode::Active) => Outgoing::Waiting { until },
+            (_, ConnectMode::Passive) => Outgoing::Listening { until: until + Self::PATIENCE },
+            (Admin::Disabled, _) => Outgoing::Off,
         };
     }
 
@@ -778,6 +1063,16 @@ impl Peer {
 
     // --- looks -------------------------------------------------------------------------------------
 
+    /// Whether it has no connection, and nothing is kept for it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.connections().next().is_none() && self.helper.is_idle()
+    }
+
+    /// Whether it has been so for a while.
+    pub(crate) fn has_been_gone(&self) -> bool {
+        self.is_gone() && matches!(self.outgoing, Outgoing::Off)
+    }
+
     /// Whether the operator lets it be.
     pub(crate) fn admin(&self) -> Admin {
         self.admin
@@ -788,9 +1083,24 @@ impl Peer {
         self.quiet_until
     }
 
+    /// Its AS: where any other than ours will do, what it announced last; `None` before it has announced one.
+    pub(crate) fn asn(&self, identity: &Identity) -> Option<Asn> {
+        let own = self.config.own_asn(identity.asn);
+        match self.config.asn {
+            PeerAsn::Exactly(asn) => Some(asn),
+            PeerAsn::Internal => Some(own),
+            PeerAsn::External => self.announced.filter(|asn| *asn != own),
+        }
+    }
+
     /// Why the last connection or session ended.
     pub(crate) fn last_error(&self) -> Option<&LastError> {
         self.reason.last.as_ref()
+    }
+
+    /// Families whose routes are kept though it has not told them in this session, why, and until when.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (Family, Keeping, Instant)> {
+        self.helper.shown()
     }
 
     /// The session, if one is up, and since when.
@@ -833,17 +1143,22 @@ impl Peer {
     }
 
     fn our_open(&self, identity: &Identity) -> Open {
+        let asn = self.config.own_asn(identity.asn);
         let families = self.config.families.iter();
         let mut capabilities: Vec<Capability> =
             families.map(|family| Capability::MultiProtocol((*family).into())).collect();
         capabilities.extend([
             Capability::RouteRefresh,
+            Capability::EnhancedRouteRefresh,
             Capability::ExtendedMessage,
-            four_octet_as(identity.asn),
-            Capability::GracefulRestart(self.our_restart(identity)),
+            four_octet_as(asn),
         ]);
+        let restart = self.our_restart(identity);
+        let long_lived = self.our_long_lived(&restart);
+        capabilities.push(Capability::GracefulRestart(restart));
+        capabilities.extend(long_lived.map(Capability::LongLivedGracefulRestart));
         let hold_time = self.config.hold_time;
-        Open { asn: identity.asn, hold_time, router_id: identity.router_id, capabilities }
+        Open { asn, hold_time, router_id: identity.router_id, capabilities }
     }
 
     /// Our graceful restart capability, cut to the families of this peer.
@@ -852,7 +1167,23 @@ impl Peer {
         restart.families.retain(|entry| {
             entry.family.family().is_some_and(|family| self.config.families.contains(&family))
         });
+        if let Some(time) = self.config.restart.restart_time {
+            restart.restart_time_s = GracefulRestart::time_s(time);
+        }
         restart
+    }
+
+    /// The same families again, with the time beyond the restart time; `None` where it is off.
+    fn our_long_lived(&self, restart: &GracefulRestart) -> Option<LongLivedGracefulRestart> {
+        let seconds = self.config.restart.long_lived.as_secs();
+        let most = LongLivedGracefulRestart::MOST_STALE_TIME_S;
+        let stale_time_s = u32::try_from(seconds).unwrap_or(most).min(most);
+        let families = restart.families.iter().map(|entry| LongLivedFamily {
+            family: entry.family,
+            forwarding_kept: entry.forwarding_kept,
+            stale_time_s,
+        });
+        (stale_time_s > 0).then(|| LongLivedGracefulRestart { families: families.collect() })
     }
 }
 

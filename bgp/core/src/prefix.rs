@@ -91,11 +91,18 @@ impl Prefix {
         (0..=length).rev().map(move |length| Prefix::masked(family, octets, length))
     }
 
-    /// From as many octets as the length needs, as they stand in NLRI (RFC 4271 section 4.3).
-    pub(crate) fn from_wire(family: Family, length: u8, significant: &[u8]) -> Prefix {
+    /// From an address of which the first `length` bits count, at most 32.
+    pub(crate) fn ipv4(address: u32, length: u8) -> Prefix {
+        let host_bits = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
         let mut octets = [0; 16];
-        octets[..significant.len()].copy_from_slice(significant);
-        Prefix::masked(family, octets, length)
+        octets[..4].copy_from_slice(&(address & !host_bits).to_be_bytes());
+        Prefix { family: Family::Ipv4, octets, length }
+    }
+
+    /// From an address of which the first `length` bits count, at most 128.
+    pub(crate) fn ipv6(address: u128, length: u8) -> Prefix {
+        let host_bits = u128::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+        Prefix { family: Family::Ipv6, octets: (address & !host_bits).to_be_bytes(), length }
     }
 
     fn masked(family: Family, mut octets: [u8; 16], length: u8) -> Prefix {
@@ -109,9 +116,10 @@ impl Prefix {
         Prefix { family, octets, length }
     }
 
-    /// The octets that stand in NLRI: only those the length reaches.
-    pub(crate) fn significant_octets(&self) -> &[u8] {
-        &self.octets[..usize::from(self.length).div_ceil(8)]
+    /// Its length and all its octets: NLRI ends with the last one that the length reaches (RFC 4271 section 4.3).
+    pub(crate) fn put(&self, place: &mut [u8; 17]) {
+        place[0] = self.length;
+        place[1..].copy_from_slice(&self.octets);
     }
 
     /// Which protocol.
@@ -150,6 +158,27 @@ impl Prefix {
         self.family == other.family
             && self.length <= other.length
             && Prefix::masked(other.family, other.octets, self.length).octets == self.octets
+    }
+
+    /// What is left of it without `holes`: as few prefixes as there can be.
+    pub(crate) fn without(&self, holes: &[Prefix]) -> Vec<Prefix> {
+        if holes.iter().any(|hole| hole.covers(self)) {
+            return Vec::new();
+        }
+        let inside: Vec<Prefix> = holes.iter().filter(|hole| self.covers(hole)).copied().collect();
+        if inside.is_empty() {
+            return vec![*self];
+        }
+        // A hole that is longer than it: so it has halves.
+        self.halves().iter().flat_map(|half| half.without(&inside)).collect()
+    }
+
+    /// Both halves of a prefix that is no host.
+    fn halves(&self) -> [Prefix; 2] {
+        let length = self.length.saturating_add(1).min(self.family.bits());
+        let mut upper = self.octets;
+        upper[usize::from(self.length / 8) % 16] |= 0x80 >> (self.length % 8);
+        [self.octets, upper].map(|octets| Prefix { family: self.family, octets, length })
     }
 
     /// Whether `address` lies inside.
@@ -196,6 +225,22 @@ impl fmt::Debug for Prefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefix_without_holes_is_the_rest_of_it() {
+        let prefix = |text: &str| text.parse::<Prefix>().expect("test prefix");
+        let without = |text: &str, holes: &[&str]| {
+            let holes: Vec<Prefix> = holes.iter().map(|hole| prefix(hole)).collect();
+            prefix(text).without(&holes).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let quarters = ["192.0.2.0/32", "192.0.2.2/31"];
+        assert_eq!(without("192.0.2.0/30", &["192.0.2.1/32", "198.51.100.1/32"]), quarters);
+        assert_eq!(without("192.0.2.0/30", &["192.0.2.0/31", "192.0.2.2/31"]), [""; 0]);
+        assert_eq!(without("192.0.2.0/30", &["192.0.0.0/16"]), [""; 0]);
+        assert_eq!(without("192.0.2.0/30", &["fd00::/64"]), ["192.0.2.0/30"]);
+        assert_eq!(without("fd00::/126", &["fd00::3/128"]), ["fd00::/127", "fd00::2/128"]);
+        assert_eq!(prefix("0.0.0.0/0").without(&[Prefix::host([0; 4].into())]).len(), 32);
+    }
 
     fn p(text: &str) -> Prefix {
         text.parse().expect("test prefix")

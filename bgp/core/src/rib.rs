@@ -10,6 +10,7 @@
 //! of it before.
 
 pub(crate) mod adj_out;
+mod aggregates;
 pub(crate) mod decision;
 mod listing;
 
@@ -17,18 +18,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::attributes::Attributes;
-use crate::config::{PeerPolicy, Wanted};
+use crate::attributes::{AttributeSet, AttributeTable, Attributes};
+use crate::config::{Originated, PeerConfig, PeerPolicy, Stages, Wanted};
 use crate::interner::Interner;
-use crate::policy::{Provenance, Refusal, View, judge};
+use crate::policy::filter::{Direction, Provenance};
+use crate::policy::{Judged, Refusal, Terms, Told, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
-use crate::types::{PeerId, PeerKind, RouterId};
+use crate::types::{Asn, Community, PeerId, PeerKind, RouterId};
 
 use adj_out::{AdjOut, Tells};
+use aggregates::Aggregates;
 pub use decision::Reason;
 use decision::{Candidate, Standing, Teller, decide};
-pub use listing::{Counts, Part, PathInfo, RouteInfo, Verdict};
+pub use listing::{Counts, ExportInfo, Part, PathInfo, RouteInfo, Verdict};
 
 /// Index of a destination; used again when its prefix is forgotten by everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,7 +60,7 @@ type NextHops = Arc<BTreeSet<IpAddr>>;
 struct Destination {
     prefix: Prefix,
     /// Ours, if we originate it.
-    local: Option<Arc<Attributes>>,
+    local: Option<Local>,
     paths: Vec<Path>,
     best: Option<Best>,
     /// What the kernel was told last.
@@ -70,30 +73,58 @@ struct Destination {
     sent_to: usize,
 }
 
+/// A route of our own; thousands of prefixes have the same.
+#[derive(Debug, Clone)]
+struct Local {
+    originated: Arc<Originated>,
+    /// Before anything is offered to anybody.
+    attributes: Arc<AttributeSet>,
+}
+
 #[derive(Debug)]
 struct Path {
     peer: PeerId,
-    attributes: Arc<Attributes>,
+    /// As the peer told it.
+    attributes: Arc<AttributeSet>,
+    /// With what it is used, where a filter has changed that.
+    changed: Option<Arc<AttributeSet>>,
     verdict: Result<(), Refusal>,
     freshness: Freshness,
 }
 
-/// Whether a path is vouched for by a session that is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Freshness {
+impl Path {
+    /// With what it is used.
+    fn used(&self) -> &Arc<AttributeSet> {
+        self.changed.as_ref().unwrap_or(&self.attributes)
+    }
+}
+
+/// Whether a path is vouched for by a session that is up; the later, the less it is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Freshness {
     /// It is.
     Fresh,
     /// Its peer is restarting (RFC 4724): as good as a fresh one.
     Stale,
+    /// Its peer was not heard of for the hold time, and keeps its routes over that (RFC 8538): better than nothing.
+    ///
+    /// Deviation: RFC 4724 section 4.2 would not tell it from a fresh one. But where there is another way, a switch that
+    /// says nothing need not be relied on.
+    Silent,
     /// The link to its peer went down: better than nothing.
     LinkDown,
 }
 
-impl Freshness {
-    fn standing(self) -> Standing {
-        match self {
+impl Path {
+    fn standing(&self) -> Standing {
+        // RFC 9494 section 4.3: so marked by us, or by who told it.
+        if self.attributes.has_community(Community::LLGR_STALE) {
+            return Standing::LongLivedStale;
+        }
+        match self.freshness {
             Freshness::Fresh | Freshness::Stale => Standing::Good,
-            Freshness::LinkDown => Standing::LastResort,
+            Freshness::Silent => Standing::Silent,
+            Freshness::LinkDown => Standing::LinkDown,
         }
     }
 }
@@ -103,25 +134,39 @@ impl Freshness {
 pub(crate) struct Best {
     pub(crate) peer: Option<PeerId>,
     pub(crate) provenance: Provenance,
-    pub(crate) attributes: Arc<Attributes>,
+    pub(crate) attributes: Arc<AttributeSet>,
+    /// Who is offered it, if it is our own.
+    pub(crate) originated: Option<Arc<Originated>>,
 }
 
 impl PartialEq for Best {
     fn eq(&self, other: &Best) -> bool {
-        self.peer == other.peer && Arc::ptr_eq(&self.attributes, &other.attributes)
+        let offers = |best: &Best| best.originated.as_ref().map(Arc::as_ptr);
+        self.peer == other.peer
+            && Arc::ptr_eq(&self.attributes, &other.attributes)
+            && offers(self) == offers(other)
     }
 }
 
 /// One peer as the tables see it, from its first session until it is removed.
 #[derive(Debug)]
 struct PeerTables {
+    /// As those know it who offer it routes.
+    name: String,
     kind: PeerKind,
     address: IpAddr,
-    /// Of the last session; its stale routes still need it.
-    router_id: Option<RouterId>,
+    /// Its AS and identifier in the last session; its stale routes still need them.
+    asn: Asn,
+    router_id: RouterId,
+    terms: Terms,
     policy: PeerPolicy,
     max_prefixes: usize,
+    warn_at_percent: u8,
     route_refresh: Agreed,
+    /// Whether long-lived stale routes may be told to it.
+    long_lived: Agreed,
+    /// What it has not told again since it began to tell a family anew (RFC 7313).
+    not_told_again: BTreeMap<Family, BTreeSet<DestId>>,
     /// Destinations with a path of this peer.
     told: BTreeSet<DestId>,
     counts: BTreeMap<Family, InCounts>,
@@ -131,6 +176,11 @@ struct PeerTables {
 }
 
 impl PeerTables {
+    fn told<'a>(&'a self, prefix: &'a Prefix, attributes: &'a Attributes) -> Told<'a> {
+        let PeerTables { address: from, name, kind, terms, .. } = self;
+        Told { prefix, attributes, from: *from, name, kind: *kind, terms }
+    }
+
     /// A fifth below the limit, so that a peer at its edge is not asked again and again.
     fn has_room(&self, counts: &InCounts) -> bool {
         counts.accepted < self.max_prefixes - self.max_prefixes / 5
@@ -147,31 +197,37 @@ struct InCounts {
     dropped: usize,
     /// Of the dropped: only for want of room.
     missed: usize,
+    /// What the attributes of the refused take, as if each route had its own.
+    refused_octets: usize,
     /// What was logged of the limit.
     warned: Reached,
 }
 
 /// How much of its limit a peer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-enum Reached {
-    /// Less than 70 %.
+pub(crate) enum Reached {
+    /// Less than seven eighths of where it is warned of: less than 70 %, where that is at 80 %.
     #[default]
     Little,
     /// More, and nothing to tell of.
     Much,
-    /// 80 %.
+    /// As much as somebody wants to be warned of.
     Near,
     /// All, and it told more.
     All,
 }
 
 impl InCounts {
-    fn reached(&self, limit: usize) -> Reached {
+    fn reached(&self, limit: usize, warn_at_percent: u8) -> Reached {
+        // No table has so many routes that this overflows; a limit may.
+        let (accepted, percent) = (self.accepted as u128, u128::from(warn_at_percent.clamp(1, 100)));
+        let limit_of_all = limit as u128;
+        let near = limit_of_all - limit_of_all * (100 - percent) / 100;
         if self.accepted >= limit && self.over_limit + self.missed > 0 {
             Reached::All
-        } else if self.accepted > 0 && self.accepted >= limit - limit / 5 {
+        } else if accepted > 0 && accepted >= near {
             Reached::Near
-        } else if self.accepted.saturating_mul(10) < limit.saturating_mul(7) {
+        } else if accepted * 800 < limit_of_all * percent * 7 {
             Reached::Little
         } else {
             Reached::Much
@@ -179,12 +235,23 @@ impl InCounts {
     }
 
     /// A path that is kept came (1) or went (-1).
-    fn count(&mut self, verdict: Result<(), Refusal>, by: isize) {
-        let counter = if verdict.is_ok() { &mut self.accepted } else { &mut self.refused };
+    fn count(&mut self, path: &Path, by: isize) {
+        let counter = if path.verdict.is_ok() { &mut self.accepted } else { &mut self.refused };
         *counter = counter.saturating_add_signed(by);
-        if verdict == Err(Refusal::OverMaxPrefixes) {
+        if path.verdict == Err(Refusal::OverMaxPrefixes) {
             self.over_limit = self.over_limit.saturating_add_signed(by);
         }
+        if path.verdict.is_err() {
+            // No attributes are so long that this overflows. A mark that one got meanwhile (RFC 9494) is a few octets.
+            let octets = by * path.attributes.octets() as isize;
+            self.refused_octets = self.refused_octets.saturating_add_signed(octets);
+        }
+    }
+
+    /// Whether as much is kept of what was refused as may be: as many routes as may be accepted, and those of usual length.
+    fn refused_enough(&self, limit: usize) -> bool {
+        const MOST_OCTETS: usize = 16 << 20;
+        self.refused >= limit || self.refused_octets >= MOST_OCTETS
     }
 
     /// The peer told a path that is not kept.
@@ -200,7 +267,17 @@ impl InCounts {
     }
 }
 
-/// What a peer must do next, beyond being sent routes.
+/// A peer has come to a mark of its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AtLimit {
+    pub(crate) peer: PeerId,
+    pub(crate) family: Family,
+    pub(crate) reached: Reached,
+    pub(crate) limit: usize,
+    pub(crate) percent: u8,
+}
+
+/// A peer that should tell all of a family again: some of what was not kept might be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AskAgain {
     pub(crate) peer: PeerId,
@@ -212,7 +289,8 @@ pub(crate) struct AskAgain {
 pub(crate) struct Rib {
     view: View,
     max_paths: usize,
-    attributes: Interner<Attributes>,
+    pub(crate) attributes: AttributeTable,
+    originated: Interner<Originated>,
     next_hops: Interner<BTreeSet<IpAddr>>,
     index: HashMap<Prefix, DestId>,
     destinations: Vec<Destination>,
@@ -223,7 +301,14 @@ pub(crate) struct Rib {
     kernel: BTreeMap<Family, BTreeSet<DestId>>,
     /// Families for which routes are not yet chosen (RFC 4724 section 4.1).
     deferring: BTreeSet<Family>,
+    /// Peers that may have to hear of something since the caller asked last.
+    roused: BTreeSet<PeerId>,
     ask_again: Vec<AskAgain>,
+    at_limit: Vec<AtLimit>,
+    /// Which of our own prefixes stand for which others.
+    aggregates: Aggregates,
+    /// How far the draining of our own routes is.
+    draining: Stages,
     /// How often a path that a peer told was refused; one that is judged again is not told again.
     refusals: BTreeMap<Refusal, u64>,
 }
@@ -233,7 +318,8 @@ impl Rib {
         let mut rib = Rib {
             view: View::of(wanted),
             max_paths: wanted.router.max_paths,
-            attributes: Interner::default(),
+            attributes: AttributeTable::default(),
+            originated: Interner::default(),
             next_hops: Interner::default(),
             index: HashMap::new(),
             destinations: Vec::new(),
@@ -242,7 +328,11 @@ impl Rib {
             undecided: BTreeSet::new(),
             kernel: BTreeMap::new(),
             deferring: BTreeSet::new(),
+            roused: BTreeSet::new(),
             ask_again: Vec::new(),
+            at_limit: Vec::new(),
+            aggregates: Aggregates::default(),
+            draining: Stages::default(),
             refusals: BTreeMap::new(),
         };
         rib.set_originated(wanted);
@@ -252,16 +342,24 @@ impl Rib {
     /// Takes over what the operator wants now: own prefixes, and the yardstick of the import policy.
     pub(crate) fn apply(&mut self, wanted: &Wanted) {
         self.set_originated(wanted);
+        if std::mem::replace(&mut self.max_paths, wanted.router.max_paths) != wanted.router.max_paths {
+            self.undecided = self.live().map(|(id, _)| id).collect();
+        }
         let view = View::of(wanted);
-        if view == self.view && self.max_paths == wanted.router.max_paths {
+        if view == self.view {
             return;
         }
-        self.view = view;
-        self.max_paths = wanted.router.max_paths;
+        let before = std::mem::replace(&mut self.view, view);
         let peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.policy_changed(peer));
-        // Our own addresses may have changed, and they are the next hops that we tell.
-        self.advertise_again();
+        for peer in peers {
+            self.judge_again(peer, &Family::ALL.into());
+            if self.view.may_admit_more_than(&before) {
+                self.ask_for_dropped(peer, |_, counts| counts.dropped > 0);
+            }
+        }
+        if self.view.tells_otherwise_than(&before) {
+            self.advertise_again();
+        }
     }
 
     fn set_originated(&mut self, wanted: &Wanted) {
@@ -274,17 +372,26 @@ impl Rib {
             self.dest_mut(id).local = None;
             self.undecided.insert(id);
         }
-        for prefix in wanted.originated.keys() {
+        for (prefix, originated) in &wanted.originated {
             let id = self.dest_id(*prefix);
-            if self.dest(id).local.is_none() {
-                let unspecified = match prefix.family() {
-                    Family::Ipv4 => IpAddr::from([0; 4]),
-                    Family::Ipv6 => IpAddr::from([0; 16]),
-                };
-                let attributes = self.attributes.intern(Attributes::originated(unspecified));
-                self.dest_mut(id).local = Some(attributes);
-                self.undecided.insert(id);
+            let before = self.dest(id).local.as_ref();
+            if before.is_some_and(|local| *local.originated == *originated) {
+                continue;
             }
+            let unspecified = match prefix.family() {
+                Family::Ipv4 => IpAddr::from([0; 4]),
+                Family::Ipv6 => IpAddr::from([0; 16]),
+            };
+            let attributes = self.attributes.intern(Attributes::originated(unspecified));
+            let originated = self.originated.intern(originated.clone());
+            self.dest_mut(id).local = Some(Local { originated, attributes });
+            self.undecided.insert(id);
+        }
+        let aggregates = Aggregates::among(&wanted.originated);
+        if aggregates != self.aggregates {
+            self.aggregates = aggregates;
+            // What lies in them may have to be told now, or no longer.
+            self.advertise_again();
         }
     }
 
@@ -293,31 +400,42 @@ impl Rib {
     /// A session came up: from now on the peer is told our routes.
     pub(crate) fn peer_up(&mut self, peer: PeerId, up: PeerUp<'_>) {
         let tables = self.peers.entry(peer).or_insert_with(|| PeerTables {
+            name: up.config.name.clone(),
             kind: up.session.kind,
             address: up.address,
-            router_id: None,
-            policy: up.policy,
-            max_prefixes: up.max_prefixes,
+            asn: up.session.peer_asn,
+            router_id: up.session.peer_id,
+            terms: Terms::of(up.config),
+            policy: up.config.policy.clone(),
+            max_prefixes: up.config.max_prefixes,
+            warn_at_percent: up.config.warn_at_percent,
             route_refresh: Agreed::No,
+            long_lived: Agreed::No,
+            not_told_again: BTreeMap::new(),
             told: BTreeSet::new(),
             counts: BTreeMap::new(),
             next_hops: BTreeMap::new(),
             out: None,
         });
+        tables.name.clone_from(&up.config.name);
         tables.kind = up.session.kind;
-        tables.router_id = Some(up.session.peer_id);
-        tables.policy = up.policy;
-        tables.max_prefixes = up.max_prefixes;
+        tables.asn = up.session.peer_asn;
+        tables.router_id = up.session.peer_id;
+        tables.terms = Terms::of(up.config);
+        tables.policy.clone_from(&up.config.policy);
+        tables.max_prefixes = up.config.max_prefixes;
+        tables.warn_at_percent = up.config.warn_at_percent;
         tables.route_refresh = up.session.route_refresh;
-        let tells = Tells::of(tables.kind, up.policy.export);
-        tables.out = Some(AdjOut::new(up.local, tells, &up.session.families));
+        tables.long_lived = if up.session.peer_long_lived.is_some() { Agreed::Yes } else { Agreed::No };
+        let tells = Tells::of(tables.kind, &up.config.policy);
+        tables.out = Some(AdjOut::new(up.local, tells, up.session));
         for counts in tables.counts.values_mut() {
             (counts.dropped, counts.missed) = (0, 0);
         }
         // The stale paths of a peer that came back may rank differently under a new identifier.
         let told = tables.told.clone();
         self.undecided.extend(told);
-        let all: Vec<DestId> = self.live().map(|(id, _)| id).collect();
+        let all = self.concerning(peer, &Family::ALL.into());
         if let Some(out) = self.out_mut(peer) {
             out.dirty.extend(all);
         }
@@ -327,11 +445,12 @@ impl Rib {
     pub(crate) fn peer_down(&mut self, peer: PeerId, kept: &BTreeSet<Family>) {
         self.forget_sent(peer);
         let lost = self.lost_with(peer, kept);
-        let Some(tables) = self.peers.get(&peer) else { return };
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        tables.not_told_again.clear();
         for id in tables.told.clone() {
             self.tell_kernel_again(id, &lost);
             if kept.contains(&self.dest(id).prefix.family()) {
-                self.mark_stale(id, peer);
+                self.age(id, peer, Freshness::Stale);
             } else {
                 self.set_path(id, peer, None);
             }
@@ -356,44 +475,127 @@ impl Rib {
         self.peers.remove(&peer);
     }
 
-    /// Its policy or limit changed; the session stays.
-    pub(crate) fn set_policy(&mut self, peer: PeerId, policy: PeerPolicy, max_prefixes: usize) {
+    /// Its name, policy or limit changed; the session stays. Only routes that may be judged otherwise now are looked at,
+    /// and of these the peer and the kernel hear only what is different.
+    pub(crate) fn set_config(&mut self, peer: PeerId, config: &PeerConfig) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
-        let kind = tables.kind;
-        let before = std::mem::replace(&mut tables.policy, policy);
-        let limit_before = std::mem::replace(&mut tables.max_prefixes, max_prefixes);
-        if before.import != policy.import || limit_before != max_prefixes {
-            self.policy_changed(peer);
+        let PeerConfig { name, policy, max_prefixes, .. } = config;
+        let is_renamed = tables.name != *name;
+        let is_other_for_filters = is_renamed && policy.asks_for_peers();
+        let all = || BTreeSet::from(Family::ALL);
+        let mut import = tables.policy.changed(policy, Direction::Import);
+        if tables.max_prefixes != *max_prefixes || is_other_for_filters {
+            import = all();
         }
-        if before.export != policy.export {
-            let tells = Tells::of(kind, policy.export);
-            if let Some(out) = self.out_mut(peer) {
-                out.tells = tells;
-            }
-            self.advertise_again_to(peer);
+        let mut export = tables.policy.changed(policy, Direction::Export);
+        let terms = Terms::of(config);
+        let are_other_terms = std::mem::replace(&mut tables.terms, terms) != terms;
+        if are_other_terms {
+            import = all();
+        }
+        if is_renamed {
+            // Offers know peers by name, too.
+            export = all();
+        }
+        tables.name.clone_from(name);
+        tables.policy.clone_from(policy);
+        tables.max_prefixes = *max_prefixes;
+        tables.warn_at_percent = config.warn_at_percent;
+        let tells = Tells::of(tables.kind, policy);
+        if let Some(out) = &mut tables.out {
+            out.tells = tells;
+        }
+        self.policy_changed(peer, &import);
+        self.advertise_again_to(peer, &export);
+        if are_other_terms {
+            // What a client tells goes to others than what another peer tells.
+            self.advertise_again();
         }
     }
 
-    /// The link to the peer went down: what it told before stays, as a last resort.
-    pub(crate) fn doubt(&mut self, peer: PeerId) {
+    /// What the peer told before stays, as a last resort.
+    pub(crate) fn doubt(&mut self, peer: PeerId, freshness: Freshness) {
         let told = self.peers.get(&peer).map(|tables| tables.told.clone()).unwrap_or_default();
         for id in told {
-            self.set_freshness(id, peer, Freshness::LinkDown);
+            self.age(id, peer, freshness);
             self.undecided.insert(id);
         }
     }
 
-    /// Forgets the stale routes of one family: End-of-RIB has come, or time is up.
-    pub(crate) fn sweep_stale(&mut self, peer: PeerId, family: Family) {
-        let Some(tables) = self.peers.get(&peer) else { return };
-        for id in tables.told.clone() {
-            let dest = self.dest(id);
-            let stale = dest.paths.iter().any(|path| path.peer == peer && path.freshness != Freshness::Fresh);
-            if dest.prefix.family() == family && stale {
+    /// The restart time of the peer is over, and its stale routes of one family stay: as the last resort of all, and
+    /// marked so for those who are told of them (RFC 9494 section 4.2).
+    pub(crate) fn long_lived(&mut self, peer: PeerId, family: Family) {
+        for id in self.stale(peer, family) {
+            let dest = &mut self.destinations[id.0 as usize];
+            let mut paths = dest.paths.iter_mut();
+            let Some(path) = paths.find(|path| path.peer == peer) else { continue };
+            if path.attributes.has_community(Community::NO_LLGR) {
                 self.set_path(id, peer, None);
+                continue;
             }
+            for told in std::iter::once(&mut path.attributes).chain(&mut path.changed) {
+                let marked = Attributes::clone(told).with_community(Community::LLGR_STALE);
+                *told = self.attributes.intern(marked);
+            }
+            self.undecided.insert(id);
         }
         self.use_room(peer);
+    }
+
+    /// Forgets the stale routes of one family: End-of-RIB has come, or time is up.
+    pub(crate) fn sweep_stale(&mut self, peer: PeerId, family: Family) {
+        for id in self.stale(peer, family) {
+            self.set_path(id, peer, None);
+        }
+        self.use_room(peer);
+    }
+
+    /// How many routes of one family are kept for a peer that was away, and not told again yet.
+    pub(crate) fn stale_routes(&self, peer: PeerId, family: Family) -> usize {
+        self.stale(peer, family).len()
+    }
+
+    /// What is kept of one family for a peer that was away, and not told again yet.
+    fn stale(&self, peer: PeerId, family: Family) -> Vec<DestId> {
+        let told = self.peers.get(&peer).map(|tables| &tables.told).into_iter().flatten().copied();
+        let is_stale = |path: &Path| path.peer == peer && path.freshness != Freshness::Fresh;
+        let of_family = told.filter(|id| self.dest(*id).prefix.family() == family);
+        of_family.filter(|id| self.dest(*id).paths.iter().any(is_stale)).collect()
+    }
+
+    /// The peer tells all of a family again (RFC 7313 section 4.2).
+    pub(crate) fn refresh_begins(&mut self, peer: PeerId, family: Family) {
+        let Some(tables) = self.peers.get(&peer) else { return };
+        let of_family = tables.told.iter().copied().filter(|id| self.dest(*id).prefix.family() == family);
+        let of_family: BTreeSet<DestId> = of_family.collect();
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        tables.not_told_again.insert(family, of_family);
+        // What is not kept is told again, too, and counted anew.
+        let counts = tables.counts.entry(family).or_default();
+        (counts.dropped, counts.missed) = (0, 0);
+    }
+
+    /// It has: what it did not tell is gone.
+    pub(crate) fn refresh_ends(&mut self, peer: PeerId, family: Family) {
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        let Some(left) = tables.not_told_again.remove(&family) else { return };
+        if !left.is_empty() {
+            let (peer, address, routes) = (&tables.name, tables.address, left.len());
+            tracing::info!(%peer, %address, %family, routes, "a refresh left routes out: they go");
+        }
+        for id in left {
+            self.set_path(id, peer, None);
+        }
+        self.use_room(peer);
+    }
+
+    /// The peer told of a destination. Of no family is it still to be told again: a place that a withdrawn prefix left
+    /// may be that of a prefix of the other one now.
+    fn note_told(&mut self, peer: PeerId, id: DestId) {
+        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        for left in tables.not_told_again.values_mut() {
+            left.remove(&id);
+        }
     }
 
     /// The next hops that are lost with the session of `peer`: those of families that are not kept for it,
@@ -404,32 +606,26 @@ impl Rib {
             let mut others = self.peers.iter().filter(|(other, _)| **other != peer);
             others.any(|(_, tables)| tables.next_hops.contains_key(next_hop))
         };
-        let own = tables.next_hops.keys().filter(|next_hop| !kept.contains(&Family::of(**next_hop)));
+        // While routes are held back, forwarding stays as it is (RFC 4724 section 4.1).
+        let stays = |family: Family| kept.contains(&family) || self.deferring.contains(&family);
+        let own = tables.next_hops.keys().filter(|next_hop| !stays(Family::of(**next_hop)));
         own.filter(|next_hop| !is_vouched_for(next_hop)).copied().collect()
     }
 
     // --- adj-rib-in --------------------------------------------------------------------------------
 
-    /// The peer told these prefixes with these attributes.
-    pub(crate) fn learn(&mut self, peer: PeerId, prefixes: &[Prefix], attributes: Attributes) {
-        let attributes = self.attributes.intern(attributes);
+    /// The peer told these prefixes with these attributes, which are one of [`Rib::attributes`].
+    pub(crate) fn learn(&mut self, peer: PeerId, prefixes: &[Prefix], attributes: &Arc<AttributeSet>) {
         for prefix in prefixes {
             let id = self.dest_id(*prefix);
+            self.note_told(peer, id);
             self.set_path(id, peer, None);
-            let verdict = self.verdict(peer, prefix, &attributes);
-            if let Some(Err(refusal)) = verdict {
+            let path = self.judged(peer, prefix, attributes, Freshness::Fresh);
+            if let Some(Path { verdict: Err(refusal), .. }) = path {
                 *self.refusals.entry(refusal).or_default() += 1;
             }
-            match verdict.and_then(|verdict| self.admit(peer, prefix, verdict)) {
-                Some(verdict) => {
-                    let path = Path {
-                        peer,
-                        attributes: Arc::clone(&attributes),
-                        verdict,
-                        freshness: Freshness::Fresh,
-                    };
-                    self.set_path(id, peer, Some(path));
-                }
+            match path.and_then(|path| self.admit(prefix, path)) {
+                Some(path) => self.set_path(id, peer, Some(path)),
                 None => self.release(id),
             }
         }
@@ -453,40 +649,45 @@ impl Rib {
         self.use_room(peer);
     }
 
-    /// What is thought of a new path; `None`: nobody knows the peer.
-    fn verdict(&self, peer: PeerId, prefix: &Prefix, attributes: &Attributes) -> Option<Result<(), Refusal>> {
-        let tables = self.peers.get(&peer)?;
-        let accepted = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.accepted);
-        let verdict = judge(prefix, attributes, tables.address, tables.policy.import, &self.view);
-        let has_place = accepted < tables.max_prefixes;
-        Some(if has_place { verdict } else { verdict.and(Err(Refusal::OverMaxPrefixes)) })
-    }
-
-    /// The verdict over a new path, `None` if it is not even kept: a peer that tells a million routes
-    /// that we refuse shall not fill our memory either.
-    fn admit(
+    /// A path with what is thought of it; `None`: nobody knows the peer.
+    fn judged(
         &mut self,
         peer: PeerId,
         prefix: &Prefix,
-        verdict: Result<(), Refusal>,
-    ) -> Option<Result<(), Refusal>> {
+        attributes: &Arc<AttributeSet>,
+        freshness: Freshness,
+    ) -> Option<Path> {
         let tables = self.peers.get(&peer)?;
-        let refused = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.refused);
-        if verdict.is_err() && refused >= tables.max_prefixes {
-            self.counts_mut(peer, prefix.family())?.drop_path(verdict);
-            return None;
+        let Judged { mut verdict, changed, .. } =
+            judge(tables.told(prefix, attributes), &tables.policy, &self.view);
+        let accepted = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.accepted);
+        if accepted >= tables.max_prefixes {
+            verdict = verdict.and(Err(Refusal::OverMaxPrefixes));
         }
-        Some(verdict)
+        let changed = changed.filter(|_| verdict.is_ok()).map(|changed| self.attributes.intern(changed));
+        Some(Path { peer, attributes: Arc::clone(attributes), changed, verdict, freshness })
     }
 
-    /// Near the limit and at it: once each, until the peer has fallen below 70 % of it. So one that stays at a
-    /// mark is warned of once. Called when counts are as they will stay: a route that is told or judged again
+    /// The path, `None` if it is not even kept: a peer that tells a million routes that we refuse shall not fill our
+    /// memory either.
+    fn admit(&mut self, prefix: &Prefix, path: Path) -> Option<Path> {
+        let tables = self.peers.get(&path.peer)?;
+        let counts = tables.counts.get(&prefix.family()).copied().unwrap_or_default();
+        if path.verdict.is_err() && counts.refused_enough(tables.max_prefixes) {
+            self.counts_mut(path.peer, prefix.family())?.drop_path(path.verdict);
+            return None;
+        }
+        Some(path)
+    }
+
+    /// Near the limit and at it: once each, until the peer has fallen well below that ([`Reached::Little`]). So one that
+    /// stays at a mark, or goes to and fro over it, is warned of once. Called when counts are as they will stay: a route that is told or judged again
     /// is out for a moment.
     fn warn_of_limit(&mut self, peer: PeerId) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
-        let (address, limit) = (tables.address, tables.max_prefixes);
+        let PeerTables { max_prefixes: limit, warn_at_percent: percent, .. } = *tables;
         for (family, counts) in &mut tables.counts {
-            let reached = counts.reached(limit);
+            let reached = counts.reached(limit, percent);
             if reached == Reached::Little {
                 counts.warned = Reached::Little;
             }
@@ -494,14 +695,8 @@ impl Rib {
                 continue;
             }
             counts.warned = reached;
-            match reached {
-                Reached::Little | Reached::Much => {}
-                Reached::Near => {
-                    tracing::warn!(peer = %address, family = %family, limit, "80 % of max-prefix are reached");
-                }
-                Reached::All => {
-                    tracing::warn!(peer = %address, family = %family, limit, "max-prefix is reached: more are refused");
-                }
+            if reached >= Reached::Near {
+                self.at_limit.push(AtLimit { peer, family: *family, reached, limit, percent });
             }
         }
     }
@@ -519,26 +714,30 @@ impl Rib {
     /// what was not the peer is asked.
     fn use_room(&mut self, peer: PeerId) {
         let Some(tables) = self.peers.get(&peer) else { return };
-        let waits = |counts: &InCounts| counts.over_limit > 0 && tables.has_room(counts);
-        if tables.counts.values().any(waits) {
-            self.judge_again(peer);
-        }
-        self.ask_for_dropped(peer, |counts| counts.missed > 0);
+        let waits = |(_, counts): &(&Family, &InCounts)| counts.over_limit > 0 && tables.has_room(counts);
+        let waiting: BTreeSet<Family> =
+            tables.counts.iter().filter(waits).map(|(family, _)| *family).collect();
+        self.judge_again(peer, &waiting);
+        self.ask_for_dropped(peer, |_, counts| counts.missed > 0);
         self.warn_of_limit(peer);
     }
 
-    /// Asks the peer to tell all of a family once more, where there is room and `worth` asking.
-    fn ask_for_dropped(&mut self, peer: PeerId, worth: impl Fn(&InCounts) -> bool) {
+    /// Wants the peer to be asked to tell all of a family once more, where there is room and `worth` asking.
+    fn ask_for_dropped(&mut self, peer: PeerId, worth: impl Fn(Family, &InCounts) -> bool) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         if tables.route_refresh == Agreed::No {
             return;
         }
-        let asked = |(_, counts): &(&Family, &InCounts)| worth(counts) && tables.has_room(counts);
+        let asked =
+            |(family, counts): &(&Family, &InCounts)| worth(**family, counts) && tables.has_room(counts);
         let families: Vec<Family> = tables.counts.iter().filter(asked).map(|(family, _)| *family).collect();
-        for family in families {
-            let counts = tables.counts.entry(family).or_default();
+        self.ask_again.extend(families.into_iter().map(|family| AskAgain { peer, family }));
+    }
+
+    /// It was asked: what it tells from now on is counted anew.
+    pub(crate) fn asked(&mut self, peer: PeerId, family: Family) {
+        if let Some(counts) = self.counts_mut(peer, family) {
             (counts.dropped, counts.missed) = (0, 0);
-            self.ask_again.push(AskAgain { peer, family });
         }
     }
 
@@ -551,16 +750,16 @@ impl Rib {
         if let Some(at) = dest.paths.iter().position(|path| path.peer == peer) {
             let old = dest.paths.swap_remove(at);
             tables.told.remove(&id);
-            counts.count(old.verdict, -1);
+            counts.count(&old, -1);
             if old.verdict.is_ok() {
-                release_next_hop(&mut tables.next_hops, old.attributes.next_hop);
+                release_next_hop(&mut tables.next_hops, old.used().next_hop);
             }
             self.undecided.insert(id);
         }
         if let Some(path) = path {
-            counts.count(path.verdict, 1);
+            counts.count(&path, 1);
             if path.verdict.is_ok() {
-                *tables.next_hops.entry(path.attributes.next_hop).or_default() += 1;
+                *tables.next_hops.entry(path.used().next_hop).or_default() += 1;
             }
             tables.told.insert(id);
             if dest.paths.is_empty() {
@@ -573,45 +772,40 @@ impl Rib {
     }
 
     /// A path over a link that was lost is no better for a second loss.
-    fn mark_stale(&mut self, id: DestId, peer: PeerId) {
-        let paths = self.dest_mut(id).paths.iter_mut();
-        for path in paths.filter(|path| path.peer == peer && path.freshness == Freshness::Fresh) {
-            path.freshness = Freshness::Stale;
-        }
-    }
-
-    fn set_freshness(&mut self, id: DestId, peer: PeerId, freshness: Freshness) {
+    fn age(&mut self, id: DestId, peer: PeerId, freshness: Freshness) {
         let dest = self.dest_mut(id);
         for path in dest.paths.iter_mut().filter(|path| path.peer == peer) {
-            path.freshness = freshness;
+            path.freshness = path.freshness.max(freshness);
         }
     }
 
-    /// What the import policy looks at has changed.
-    fn policy_changed(&mut self, peer: PeerId) {
-        self.judge_again(peer);
-        self.ask_for_dropped(peer, |counts| counts.dropped > 0);
+    /// What the import policy of these families says, or looks at, has changed. What was dropped might pass now, too.
+    fn policy_changed(&mut self, peer: PeerId, families: &BTreeSet<Family>) {
+        self.judge_again(peer, families);
+        self.ask_for_dropped(peer, |family, counts| families.contains(&family) && counts.dropped > 0);
     }
 
     /// All out and in again, those that were accepted first: none loses its place to one that was refused.
     /// Among them a limit hits the last ones of the table, where prefixes stand about as they came: one may
     /// have taken the place of another that is gone.
-    fn judge_again(&mut self, peer: PeerId) {
-        let told = self.peers.get(&peer).map(|tables| tables.told.clone()).unwrap_or_default();
-        let path_to = |id: DestId| {
-            let path = self.dest(id).paths.iter().find(|path| path.peer == peer)?;
-            Some((id, path.verdict, path.freshness, Arc::clone(&path.attributes)))
+    fn judge_again(&mut self, peer: PeerId, families: &BTreeSet<Family>) {
+        let Some(tables) = self.peers.get(&peer).filter(|_| !families.is_empty()) else { return };
+        let path_to = |id: &DestId| {
+            let dest = self.dest(*id);
+            let path = dest.paths.iter().find(|path| path.peer == peer)?;
+            let is_meant = families.contains(&dest.prefix.family());
+            is_meant.then(|| (*id, path.verdict, path.freshness, Arc::clone(&path.attributes)))
         };
         let (accepted, refused): (Vec<_>, Vec<_>) =
-            told.into_iter().filter_map(path_to).partition(|(_, verdict, ..)| verdict.is_ok());
+            tables.told.iter().filter_map(path_to).partition(|(_, verdict, ..)| verdict.is_ok());
         for (id, ..) in accepted.iter().chain(&refused) {
             self.set_path(*id, peer, None);
         }
         for (id, _, freshness, attributes) in accepted.into_iter().chain(refused) {
             let prefix = self.dest(id).prefix;
-            let verdict = self.verdict(peer, &prefix, &attributes);
-            if let Some(verdict) = verdict.and_then(|verdict| self.admit(peer, &prefix, verdict)) {
-                self.set_path(id, peer, Some(Path { peer, attributes, verdict, freshness }));
+            let path = self.judged(peer, &prefix, &attributes, freshness);
+            if let Some(path) = path.and_then(|path| self.admit(&prefix, path)) {
+                self.set_path(id, peer, Some(path));
             }
         }
         self.warn_of_limit(peer);
@@ -632,9 +826,7 @@ impl Rib {
             }
             if dest.best != best {
                 dest.best = best;
-                self.peers.values_mut().filter_map(|tables| tables.out.as_mut()).for_each(|out| {
-                    out.dirty.insert(id);
-                });
+                self.rouse(id);
             }
             self.release(id);
         }
@@ -647,14 +839,18 @@ impl Rib {
             return (None, BTreeSet::new());
         };
         let best = owners[decision.best].map_or_else(
-            || dest.local.clone().map(|attributes| (None, Provenance::Local, attributes)),
+            || {
+                let Local { originated, attributes } = dest.local.clone()?;
+                let provenance = Provenance::Local(originated.source);
+                Some(Best { peer: None, provenance, attributes, originated: Some(originated) })
+            },
             |at| {
                 let path = &dest.paths[at];
-                let kind = self.peers.get(&path.peer)?.kind;
-                Some((Some(path.peer), Provenance::Learned(kind), Arc::clone(&path.attributes)))
+                let provenance = Provenance::Learned(self.peers.get(&path.peer)?.kind);
+                let attributes = Arc::clone(path.used());
+                Some(Best { peer: Some(path.peer), provenance, attributes, originated: None })
             },
         );
-        let best = best.map(|(peer, provenance, attributes)| Best { peer, provenance, attributes });
         let used = decision.used.iter().filter(|_| owners[decision.best].is_some());
         let next_hops = used.map(|&index| candidates[index].attributes.next_hop).collect();
         (best, next_hops)
@@ -662,8 +858,8 @@ impl Rib {
 
     /// The usable paths, and for each its place in `dest.paths`, `None` for our own.
     fn candidates<'a>(&self, dest: &'a Destination) -> (Vec<Candidate<'a>>, Vec<Option<usize>>) {
-        let local = dest.local.as_deref().map(|attributes| Candidate {
-            attributes,
+        let local = dest.local.as_ref().map(|local| Candidate {
+            attributes: &local.attributes,
             standing: Standing::Good,
             from: Teller::Local,
         });
@@ -671,10 +867,10 @@ impl Rib {
         let mut owners = vec![None; candidates.len()];
         for (at, path) in dest.paths.iter().enumerate().filter(|(_, path)| path.verdict.is_ok()) {
             let Some(tables) = self.peers.get(&path.peer) else { continue };
-            let Some(router_id) = tables.router_id else { continue };
-            let from = Teller::Peer { kind: tables.kind, router_id, address: tables.address };
-            let standing = path.freshness.standing();
-            candidates.push(Candidate { attributes: &path.attributes, standing, from });
+            let PeerTables { kind, router_id, address, .. } = *tables;
+            let from = Teller::Peer { kind, router_id, address };
+            let standing = path.standing();
+            candidates.push(Candidate { attributes: path.used(), standing, from });
             owners.push(Some(at));
         }
         (candidates, owners)
@@ -717,6 +913,17 @@ impl Rib {
         if self.deferring.remove(&family) {
             self.advertise_again();
         }
+    }
+
+    /// Peers that may have to hear of something, since this was asked last. What happens in a call on behalf of a peer
+    /// itself is not among it.
+    pub(crate) fn take_roused(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.roused)
+    }
+
+    /// Marks of limits that peers came to since the last call.
+    pub(crate) fn take_at_limit(&mut self) -> Vec<AtLimit> {
+        std::mem::take(&mut self.at_limit)
     }
 
     pub(crate) fn take_ask_again(&mut self) -> Vec<AskAgain> {
@@ -796,8 +1003,7 @@ pub(crate) struct PeerUp<'a> {
     pub(crate) session: &'a Session,
     pub(crate) address: IpAddr,
     pub(crate) local: IpAddr,
-    pub(crate) policy: PeerPolicy,
-    pub(crate) max_prefixes: usize,
+    pub(crate) config: &'a PeerConfig,
 }
 
 fn release_next_hop(next_hops: &mut BTreeMap<IpAddr, usize>, next_hop: IpAddr) {

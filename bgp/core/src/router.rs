@@ -7,25 +7,34 @@
 //! has taken all octets. *Looks*: everything that takes `&self`. [`Router::poll_timeout`] says when
 //! [`Router::handle_timeout`] is due next; calling it early is harmless.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::attributes::Attributes;
-use crate::config::{Link, LinkState, PeerConfig, Wanted};
-pub use crate::peer::Refused;
-use crate::peer::{Admin, Context, Effect, Identity, Jitter, LastError, Peer, PeerState};
+use crate::attributes::AttributeSet;
+use crate::config::{Drain, Link, LinkState, PeerConfig, SocketOptions, Wanted};
+use crate::peer::{Admin, Context, Effect, End, Identity, Jitter, Keeping, LastError, Peer, PeerState};
+pub use crate::peer::{PeerOrigin, Refused};
 use crate::prefix::{Family, Prefix};
-use crate::rib::{Counts, Part, PeerUp, Rib, RouteChange, RouteInfo};
+use crate::rib::{AskAgain, Counts, ExportInfo, Part, PeerUp, Rib, RouteChange, RouteInfo};
 use crate::session::Session;
 use crate::types::{Asn, ConnId, PeerId, PeerKind};
 use crate::wire::notification::{cease, code};
 use crate::wire::{GracefulRestart, Notification, RestartFamily, Update};
 
+mod identifier;
+mod limits;
+mod ranges;
+mod sockets;
 mod tally;
+mod timers;
 
+pub(crate) use limits::LimitLog;
+pub use sockets::ListenerOptions;
 pub use tally::{PeerTally, Tally};
+use timers::Timers;
 
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +46,8 @@ pub enum Action {
         conn: ConnId,
         /// Where to.
         remote: SocketAddr,
-        /// Where from, if that matters.
-        local: Option<IpAddr>,
+        /// What its socket must be like.
+        options: SocketOptions,
     },
     /// Send these octets after all others, then close. The name is not used any more.
     Close {
@@ -76,6 +85,19 @@ pub enum Restarted {
     },
 }
 
+/// Stale routes of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stale {
+    /// Theirs.
+    pub family: Family,
+    /// Why they are kept.
+    pub keeping: Keeping,
+    /// Until when.
+    pub until: Instant,
+    /// How many there are.
+    pub routes: usize,
+}
+
 /// A peer, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -83,8 +105,12 @@ pub struct PeerStatus {
     pub id: PeerId,
     /// Where it is.
     pub address: IpAddr,
+    /// Why it is a peer.
+    pub origin: PeerOrigin,
     /// As configured.
     pub config: PeerConfig,
+    /// Its AS; `None` where any other than ours will do and it has not announced one yet.
+    pub asn: Option<Asn>,
     /// Same AS or another.
     pub kind: PeerKind,
     /// Whether the operator lets it be.
@@ -103,6 +129,8 @@ pub struct PeerStatus {
     pub flawed_updates: u64,
     /// What was wrong with the last of these, and what was done.
     pub last_flaw: Option<LastError>,
+    /// Routes that are kept for it, and that it has not told in this session.
+    pub stale: Vec<Stale>,
     /// By family.
     pub counts: BTreeMap<Family, Counts>,
 }
@@ -121,6 +149,8 @@ pub struct Router {
     removed: BTreeMap<IpAddr, Instant>,
     rib: Rib,
     convergence: Convergence,
+    /// When the next part of what is drained is told no more.
+    drain_goes_on: Option<Instant>,
     jitter: Jitter,
     next_conn: u64,
     next_peer: u32,
@@ -129,8 +159,12 @@ pub struct Router {
     sessions_lost: u64,
     /// Table work behind a lost gateway: the caller gets to turn traffic away before it is done.
     postponed: Option<Postponed>,
-    /// Connections that [`Action::Transmit`] named and nobody has polled yet.
-    ready: BTreeSet<ConnId>,
+    /// Connections that [`Action::Transmit`] named and nobody has polled yet, and since when.
+    ready: BTreeMap<ConnId, Instant>,
+    /// Peers that something happened to since the last [`Router::after`]: the others are as they were, and with hundreds of
+    /// peers nobody asks them.
+    touched: BTreeSet<PeerId>,
+    timers: Timers,
 }
 
 /// Effects that wait until the caller has taken the actions before them.
@@ -140,15 +174,27 @@ struct Postponed {
     effects: Vec<(PeerId, Effect)>,
 }
 
-/// From the start until all peers have told their routes.
+/// From the start, or from the end of a hang, until all peers have told their routes.
 #[derive(Debug)]
 struct Convergence {
     pending: BTreeSet<Family>,
     started_at: Instant,
     /// The Selection_Deferral_Timer.
     deferral: Duration,
-    /// Whether routes of an earlier run are at stake.
-    restarted: bool,
+    after: After,
+    /// When to look again whether anybody is still waited for: one peer is until then.
+    look_at: Option<Instant>,
+}
+
+/// What peers are waited for after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum After {
+    /// The first start since boot: no route is at stake.
+    Start,
+    /// A restart: those of an earlier run are.
+    Restart,
+    /// We hung, and had these sessions: what came meanwhile may be that they are lost.
+    Hang { sessions: BTreeSet<PeerId> },
 }
 
 impl Convergence {
@@ -160,6 +206,8 @@ impl Convergence {
     /// How long one is waited for that has restarted too, and may be waiting for us. RFC 4724 section 4.1
     /// would not wait at all; but FRR says so of itself for two minutes after its start.
     const RESTARTED_TOO: Duration = Duration::from_secs(5);
+    /// How long it may take to read all that came while we hung.
+    const UNREAD: Duration = Duration::from_secs(2);
 
     /// Until when `peer` is waited for; `None` if it is not.
     fn waits_for(&self, peer: &Peer, family: Family) -> Option<Instant> {
@@ -168,9 +216,12 @@ impl Convergence {
         }
         let until = match peer.established() {
             Some(_) => self.tells_until(peer, family)?,
-            // Nothing is lost by going on without it, and it is not there or does not want us.
-            None if !self.restarted && peer.failed_attempts > 0 => return None,
-            None => self.started_at + Self::FIRST_CONTACT,
+            None => match &self.after {
+                // Nothing is lost by going on without it, and it is not there or does not want us.
+                After::Start if peer.failed_attempts > 0 => return None,
+                After::Hang { sessions } if !sessions.contains(&peer.id) => return None,
+                _ => self.started_at + Self::FIRST_CONTACT,
+            },
         };
         Some(until.min(self.started_at + self.deferral))
     }
@@ -190,6 +241,10 @@ impl Convergence {
 }
 
 impl Router {
+    /// By how much a caller must be too late for it to count as [hung](Router::handle_hang): far more than a busy host
+    /// makes it, and less than the shortest hold time.
+    pub const HUNG: Duration = Duration::from_secs(2);
+
     /// `disabled` are the addresses whose peers the operator switched off in an earlier process, also those
     /// that are not configured now. `seed` spreads retries; any number will do, another one for each host is
     /// best.
@@ -210,7 +265,8 @@ impl Router {
             pending: Family::ALL.into(),
             started_at: now,
             deferral: wanted.router.deferral,
-            restarted: restarted != Restarted::No,
+            after: if restarted == Restarted::No { After::Start } else { After::Restart },
+            look_at: None,
         };
         let peers = wanted.peers.clone();
         let mut router = Router {
@@ -223,13 +279,16 @@ impl Router {
             removed: BTreeMap::new(),
             rib,
             convergence,
+            drain_goes_on: None,
             jitter: Jitter::new(seed),
             next_conn: 0,
             next_peer: 0,
             actions: VecDeque::new(),
             sessions_lost: 0,
             postponed: None,
-            ready: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            timers: Timers::default(),
         };
         router.apply(now, Wanted { peers, ..router.wanted.clone() });
         router
@@ -243,23 +302,43 @@ impl Router {
             != (self.wanted.router.asn, self.wanted.router.router_id);
         self.identity.asn = wanted.router.asn;
         self.identity.router_id = wanted.router.router_id;
-        self.identity.restart.restart_time_s = restart_time_s(&wanted);
+        self.identity.restart.restart_time_s = GracefulRestart::time_s(wanted.router.restart_time);
+        self.convergence.deferral = wanted.router.deferral;
         self.rib.apply(&wanted);
+        self.drain(now, wanted.drain);
 
-        let gone: Vec<IpAddr> =
-            self.by_address.keys().filter(|address| !wanted.peers.contains_key(address)).copied().collect();
-        for address in gone {
-            self.remove_peer(now, address);
+        let unnamed: Vec<(IpAddr, PeerId)> = self
+            .by_address
+            .iter()
+            .filter(|(at, _)| !wanted.peers.contains_key(at))
+            .map(|(at, id)| (*at, *id))
+            .collect();
+        for (address, id) in unnamed {
+            let was_named = self.peers.get(&id).is_none_or(|peer| peer.origin == PeerOrigin::Configured);
+            match ranges::range_of(&wanted, address).filter(|_| !was_named) {
+                Some((range, listen)) => {
+                    let (config, origin) = (ranges::config_of(listen), PeerOrigin::Range(range));
+                    self.change_peer(now, id, config, origin, renamed);
+                }
+                None => self.remove_peer(now, address),
+            }
         }
         for (address, config) in &wanted.peers {
+            let (config, origin) = (config.clone(), PeerOrigin::Configured);
             match self.by_address.get(address).copied() {
-                Some(id) => self.change_peer(now, id, config.clone(), renamed),
-                None => self.add_peer(now, *address, config.clone()),
+                Some(id) => self.change_peer(now, id, config, origin, renamed),
+                None => drop(self.add_peer(now, *address, config, origin)),
             }
         }
         let before = std::mem::replace(&mut self.wanted, wanted);
         self.follow_links(now, &before.links);
         self.after(now);
+    }
+
+    /// Tells our own routes as far as they are not drained.
+    fn drain(&mut self, now: Instant, drain: Drain) {
+        self.rib.set_draining(drain.stages(now));
+        self.drain_goes_on = drain.next(now);
     }
 
     /// Tells peers of the links they are on: which went down, which came up or got an address.
@@ -282,44 +361,69 @@ impl Router {
         }
     }
 
+    /// Whether a link of ours has this address.
+    fn is_ours(&self, address: IpAddr) -> bool {
+        self.wanted.links.iter().flat_map(|link| &link.addresses).any(|entry| entry.address == address)
+    }
+
     /// Peers that are reached through `link` without a gateway.
     fn peers_on(&self, link: &Link) -> Vec<PeerId> {
         let on_link = self.by_address.iter().filter(|(address, _)| link.reaches(**address));
         on_link.map(|(_, id)| *id).collect()
     }
 
-    fn add_peer(&mut self, now: Instant, address: IpAddr, config: PeerConfig) {
+    fn add_peer(&mut self, now: Instant, address: IpAddr, config: PeerConfig, origin: PeerOrigin) -> PeerId {
         self.next_peer += 1;
         let id = PeerId(self.next_peer);
         self.by_address.insert(address, id);
         let admin = if self.disabled.contains(&address) { Admin::Disabled } else { Admin::Enabled };
         let quiet_until = self.removed.remove(&address).unwrap_or(now);
-        let peer = Peer::new(now, id, address, config, admin).quiet_until(quiet_until);
+        let peer = Peer::new(now, id, address, config, admin).of(origin).quiet_until(quiet_until);
         self.peers.insert(id, peer);
         self.with_peer(now, id, |peer, cx| peer.handle_timeout(cx));
+        id
     }
 
-    fn change_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig, renamed: bool) {
+    fn change_peer(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        config: PeerConfig,
+        origin: PeerOrigin,
+        renamed: bool,
+    ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let reset = renamed || peer.config.needs_new_session(&config);
-        self.rib.set_policy(id, config.policy, config.max_prefixes);
+        // Who has another AS is another router: what the old one told is void. That holds for us as well, and the peer may
+        // not want what we are now.
+        let own = (peer.config.own_asn(self.wanted.router.asn), config.own_asn(self.identity.asn));
+        let is_same = peer.config.asn == config.asn && own.0 == own.1;
+        let end = if is_same { End::ComeBack } else { End::Leave };
+        self.rib.set_config(id, &config);
         peer.config = config;
+        peer.origin = origin;
         if reset {
             let notification = Notification::new(code::CEASE, cease::OTHER_CONFIGURATION_CHANGE);
-            self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification, "our configuration changed"));
+            self.with_peer(now, id, |peer, cx| {
+                peer.stop(cx, &notification, end, "our configuration changed");
+            });
         }
     }
 
     fn remove_peer(&mut self, now: Instant, address: IpAddr) {
         let Some(id) = self.by_address.remove(&address) else { return };
         let notification = Notification::new(code::CEASE, cease::PEER_DECONFIGURED);
-        self.with_peer(now, id, |peer, cx| peer.stop(cx, &notification, "removed from our configuration"));
+        self.with_peer(now, id, |peer, cx| {
+            peer.stop(cx, &notification, End::Leave, "removed from our configuration");
+        });
         self.catch_up();
         self.rib.peer_removed(id);
         if let Some(peer) = self.peers.remove(&id) {
             self.removed.retain(|_, until| *until > now);
             self.removed.insert(address, peer.reads_until());
             self.sessions_lost += peer.sessions_lost;
+            // Its time goes, too.
+            self.touched.insert(id);
         }
     }
 
@@ -347,7 +451,12 @@ impl Router {
 
     /// The connection asked for by [`Action::Connect`] is there; `local` is our end.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId, local: IpAddr) {
-        self.with_conn(now, conn, |peer, cx| peer.handle_connected(cx, conn, local));
+        let at = self.by_conn.get(&conn).and_then(|id| self.peers.get(id)).map(|peer| peer.address);
+        let is_ours = at.is_some_and(|address| self.is_ours(address));
+        self.with_conn(now, conn, |peer, cx| match is_ours {
+            true => peer.handle_ourselves(cx, conn),
+            false => peer.handle_connected(cx, conn, local),
+        });
     }
 
     /// It could not be opened.
@@ -367,7 +476,10 @@ impl Router {
         local: IpAddr,
         remote: IpAddr,
     ) -> Result<ConnId, Refused> {
-        let id = self.by_address.get(&remote).copied().ok_or(Refused::UnknownPeer)?;
+        if self.is_ours(remote) {
+            return Err(Refused::Ourselves);
+        }
+        let id = self.known_or_made(now, remote)?;
         let mut accepted = Err(Refused::UnknownPeer);
         self.with_peer(now, id, |peer, cx| accepted = peer.handle_accepted(cx, local));
         if let Ok(conn) = accepted
@@ -392,15 +504,58 @@ impl Router {
 
     /// The time of [`Router::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<PeerId> = self
-            .peers
-            .values()
-            .filter(|peer| peer.poll_timeout().is_some_and(|at| at <= now))
-            .map(|peer| peer.id)
-            .collect();
-        for id in due {
+        self.catch_up();
+        for id in self.timers.due(now) {
             self.with_peer(now, id, |peer, cx| peer.handle_timeout(cx));
         }
+        if self.drain_goes_on.is_some_and(|at| now >= at) {
+            self.drain(now, self.wanted.drain);
+        }
+        let stuck = |(conn, since): (&ConnId, &Instant)| Some((*conn, self.send_hold_until(*conn, *since)?));
+        let stuck: Vec<(ConnId, Instant)> = self.ready.iter().filter_map(stuck).collect();
+        for (conn, _) in stuck.into_iter().filter(|(_, until)| now >= *until) {
+            self.with_conn(now, conn, |peer, cx| peer.send_hold_timeout(cx, conn));
+        }
+        self.forget_gone();
+        self.after(now);
+    }
+
+    /// The SendHoldTimer (RFC 9687 section 4) of a connection that has had something to say since then: nobody polled
+    /// for that, since the peer has not taken what was sent before.
+    fn send_hold_until(&self, conn: ConnId, since: Instant) -> Option<Instant> {
+        let peer = self.peers.get(self.by_conn.get(&conn)?)?;
+        let (_, session, _) = peer.established().filter(|(up, ..)| *up == conn)?;
+        Some(since + session.hold_time.send_hold())
+    }
+
+    /// The process did not run for some time: it missed the time of [`Router::poll_timeout`] by more than
+    /// [`Router::HUNG`]. Call it before any other event is told.
+    ///
+    /// Its peers may have given up their sessions, and nothing of that was read yet; but the kernel went on forwarding
+    /// as it was told. So this is as after a restart (RFC 4724 section 4.1): no route changes before the peers that
+    /// had a session have told theirs again, or time is up. It does not take graceful restart of theirs.
+    pub fn handle_hang(&mut self, now: Instant) {
+        self.catch_up();
+        self.peers.values_mut().for_each(|peer| peer.handle_hang(now));
+        self.touched.extend(self.peers.keys());
+        self.ready.values_mut().for_each(|since| *since = now);
+        if self.convergence.after == After::Restart && !self.convergence.pending.is_empty() {
+            // Families that were done are held back anew, too, and somebody must let go of them.
+            self.convergence.pending = Family::ALL.into();
+            self.convergence.started_at = now;
+        } else {
+            let up = self.peers.values().filter(|peer| peer.established().is_some()).map(|peer| peer.id);
+            let mut sessions: BTreeSet<PeerId> = up.collect();
+            if let (After::Hang { sessions: before }, false) =
+                (&self.convergence.after, self.convergence.pending.is_empty())
+            {
+                sessions.extend(before); // it hung again before they were back
+            }
+            let (pending, deferral) = (Family::ALL.into(), self.convergence.deferral);
+            let after = After::Hang { sessions };
+            self.convergence = Convergence { pending, started_at: now, deferral, after, look_at: None };
+        }
+        Family::ALL.into_iter().for_each(|family| self.rib.defer(family));
         self.after(now);
     }
 
@@ -415,12 +570,15 @@ impl Router {
     fn with_peer(&mut self, now: Instant, id: PeerId, run: impl FnOnce(&mut Peer, &mut Context<'_>)) {
         self.catch_up();
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        self.touched.insert(id);
         let mut effects = Vec::new();
         let mut cx = Context {
             now,
             identity: &self.identity,
+            links: &self.wanted.links,
             next_conn: &mut self.next_conn,
             jitter: &mut self.jitter,
+            attributes: &mut self.rib.attributes,
             effects: &mut effects,
         };
         run(peer, &mut cx);
@@ -456,12 +614,14 @@ impl Router {
     }
 
     fn carry_out(&mut self, id: PeerId, effect: Effect) {
+        self.touched.insert(id);
         let Some(peer) = self.peers.get(&id) else { return };
         match effect {
             Effect::Connect(conn) => {
                 self.by_conn.insert(conn, id);
                 let remote = SocketAddr::new(peer.address, peer.config.port);
-                self.actions.push_back(Action::Connect { conn, remote, local: peer.config.local_address });
+                let options = self.options_of(&peer.config);
+                self.actions.push_back(Action::Connect { conn, remote, options });
             }
             Effect::Close { conn, last_words } => {
                 self.by_conn.remove(&conn);
@@ -469,21 +629,20 @@ impl Router {
                 self.actions.push_back(Action::Close { conn, last_words });
             }
             Effect::Up { session, local } => {
-                let up = PeerUp {
-                    session: &session,
-                    address: peer.address,
-                    local,
-                    policy: peer.config.policy,
-                    max_prefixes: peer.config.max_prefixes,
-                };
+                self.warn_of_same_identifier(id, &session);
+                let Some(peer) = self.peers.get(&id) else { return };
+                let up = PeerUp { session: &session, address: peer.address, local, config: &peer.config };
                 self.rib.peer_up(id, up);
                 self.actions.push_back(Action::PeerChanged { peer: id, state: PeerState::Established });
             }
             Effect::Down { kept } => self.peer_down(id, &kept),
             Effect::Update(update) => self.learn(id, update),
             Effect::Refresh(family) => self.rib.refresh(id, family),
+            Effect::RefreshBegins(family) => self.rib.refresh_begins(id, family),
+            Effect::RefreshEnds(family) => self.rib.refresh_ends(id, family),
             Effect::SweepStale(family) => self.rib.sweep_stale(id, family),
-            Effect::Doubt => self.rib.doubt(id),
+            Effect::LongLived(family) => self.rib.long_lived(id, family),
+            Effect::Doubt(freshness) => self.rib.doubt(id, freshness),
         }
     }
 
@@ -496,43 +655,55 @@ impl Router {
     fn learn(&mut self, id: PeerId, update: Update) {
         self.rib.unlearn(id, &update.withdrawn);
         for announcement in update.announced {
-            self.rib.learn(id, &announcement.prefixes, announcement.attributes);
+            self.rib.learn(id, &announcement.prefixes, &announcement.attributes);
         }
     }
 
     /// Ends every call: decides what changed, and names the connections that have something to say.
     fn after(&mut self, now: Instant) {
+        self.note_times();
         if self.postponed.is_some() {
             return; // `catch_up` comes back here
         }
         self.rib.settle();
+        self.warn_of_limits(now);
         self.check_convergence(now);
-        for ask in self.rib.take_ask_again() {
-            self.ask_again(ask.peer, ask.family);
+        for AskAgain { peer: id, family } in self.rib.take_ask_again() {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.want_again(family);
+                self.touched.insert(id);
+            }
         }
-        for peer in self.peers.values() {
+        self.touched.extend(self.rib.take_roused());
+        for id in std::mem::take(&mut self.touched) {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            peer.poll_asks(now).into_iter().for_each(|family| self.rib.asked(id, family));
+            self.timers.set(id, peer.poll_timeout());
             let updates =
                 peer.established().map(|(conn, ..)| conn).filter(|_| self.rib.wants_transmit(peer.id));
             let control = peer.connections().filter(|c| !c.output.is_empty()).map(|c| c.id);
             for conn in control.chain(updates) {
-                if self.ready.insert(conn) {
+                if let Entry::Vacant(entry) = self.ready.entry(conn) {
+                    entry.insert(now);
                     self.actions.push_back(Action::Transmit(conn));
                 }
             }
         }
     }
 
-    fn ask_again(&mut self, id: PeerId, family: Family) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(conn) = peer.established().map(|(conn, ..)| conn) else { return };
-        if let Some(connection) = peer.connection_mut(conn) {
-            crate::wire::refresh::write(&mut connection.output, family);
+    /// Keeps the times of peers that something happened to.
+    fn note_times(&mut self) {
+        for id in &self.touched {
+            self.timers.set(*id, self.peers.get(id).and_then(Peer::poll_timeout));
         }
     }
 
     fn check_convergence(&mut self, now: Instant) {
-        let is_over = |family: &Family| self.waits_until(*family).is_none_or(|until| now >= until);
-        let over: Vec<Family> = self.convergence.pending.iter().copied().filter(is_over).collect();
+        let waits = |family: &Family| Some((*family, self.waits_until(*family).find(|until| *until > now)?));
+        let waits: BTreeMap<Family, Instant> = self.convergence.pending.iter().filter_map(waits).collect();
+        let pending = self.convergence.pending.iter();
+        let over: Vec<Family> = pending.filter(|family| !waits.contains_key(family)).copied().collect();
+        self.convergence.look_at = waits.into_values().min();
         for family in over {
             self.convergence.pending.remove(&family);
             self.rib.stop_deferring(family);
@@ -547,9 +718,17 @@ impl Router {
         }
     }
 
-    /// Until when the routes of `family` are waited for: until the last of the peers; `None` if for none.
-    fn waits_until(&self, family: Family) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| self.convergence.waits_for(peer, family)).max()
+    /// Until when the routes of `family` are waited for: until the last of these.
+    fn waits_until(&self, family: Family) -> impl Iterator<Item = Instant> {
+        let unread = match self.convergence.after {
+            After::Hang { .. } => Some(self.convergence.started_at + Convergence::UNREAD),
+            After::Restart if self.may_come(family) => {
+                Some(self.convergence.started_at + Convergence::FIRST_CONTACT)
+            }
+            After::Start | After::Restart => None,
+        };
+        let peers = self.peers.values();
+        peers.filter_map(move |peer| self.convergence.waits_for(peer, family)).chain(unread)
     }
 
     // --- work --------------------------------------------------------------------------------------
@@ -569,11 +748,10 @@ impl Router {
         self.rib.poll_route_change()
     }
 
-    /// Appends octets for `conn`, a bounded amount; whether there is more to come. Call it when the
-    /// socket has taken what it was given before: what waits here is state, not a queue.
+    /// Appends octets for `conn`, a bounded amount and after bounded work; whether there is more to come. Call it when the
+    /// socket has taken what it was given before: what waits here is state, not a queue. If it gave nothing and there is
+    /// more, call it again, other connections first: what was looked at was not for this peer.
     pub fn poll_transmit(&mut self, conn: ConnId, octets: &mut Vec<u8>) -> bool {
-        const ENOUGH: usize = 128 * 1024;
-        let enough = octets.len() + ENOUGH;
         self.catch_up();
         self.ready.remove(&conn);
         let Some(id) = self.by_conn.get(&conn).copied() else { return false };
@@ -582,17 +760,22 @@ impl Router {
             octets.append(&mut connection.output);
         }
         let Some((_, session, _)) = peer.established().filter(|(up, ..)| *up == conn) else { return false };
-        while octets.len() < enough && self.rib.wants_transmit(id) {
+        if self.rib.wants_transmit(id) {
             self.rib.transmit(id, session, octets);
         }
-        self.rib.wants_transmit(id)
+        let wants_more = self.rib.wants_transmit(id);
+        if wants_more {
+            self.touched.insert(id);
+        }
+        wants_more
     }
 
     /// When [`Router::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let peers = self.peers.values().filter_map(Peer::poll_timeout);
-        let waits = self.convergence.pending.iter().filter_map(|family| self.waits_until(*family));
-        peers.chain(waits).min()
+        let waits = self.convergence.look_at;
+        let stuck = self.ready.iter().filter_map(|(conn, since)| self.send_hold_until(*conn, *since));
+        let first = self.timers.first().into_iter();
+        first.chain(waits).chain(stuck).chain(self.drain_goes_on).min()
     }
 
     // --- looks -------------------------------------------------------------------------------------
@@ -610,7 +793,9 @@ impl Router {
         Some(PeerStatus {
             id,
             address: peer.address,
+            origin: peer.origin,
             config: peer.config.clone(),
+            asn: peer.asn(&self.identity),
             kind: peer.config.kind(self.identity.asn),
             admin: peer.admin(),
             state,
@@ -620,13 +805,32 @@ impl Router {
             last_error: peer.last_error().cloned(),
             flawed_updates: peer.flawed_updates,
             last_flaw: peer.last_flaw.clone(),
+            stale: peer
+                .kept()
+                .map(|(family, keeping, until)| Stale {
+                    family,
+                    keeping,
+                    until,
+                    routes: self.rib.stale_routes(id, family),
+                })
+                .collect(),
             counts: families.map(|family| (*family, self.rib.counts(id, *family))).collect(),
         })
+    }
+
+    /// Whether this is a peer still.
+    pub fn has(&self, id: PeerId) -> bool {
+        self.peers.contains_key(&id)
     }
 
     /// Addresses that the operator switched off, those among them that are not configured now.
     pub fn disabled(&self) -> &BTreeSet<IpAddr> {
         &self.disabled
+    }
+
+    /// The addresses of all peers.
+    pub fn peer_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.by_address.keys().copied()
     }
 
     /// The peer with this address.
@@ -656,8 +860,13 @@ impl Router {
     }
 
     /// What `peer` was told of these prefixes, with the attributes that were sent; in their order.
-    pub fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<Attributes>)> {
+    pub fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<AttributeSet>)> {
         self.rib.sent(peer, prefixes)
+    }
+
+    /// What becomes of the best routes to these prefixes on their way to `peer`, and which rule says so; in their order.
+    pub fn exports(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, ExportInfo)> {
+        self.rib.exports(peer, prefixes)
     }
 
     /// The learned routes, as [`Router::poll_route_change`] gave them last: for a caller that has to write
@@ -709,20 +918,17 @@ fn identity(wanted: &Wanted, restarted: &Restarted) -> Identity {
         router_id: wanted.router.router_id,
         restart: GracefulRestart {
             restarted: *restarted != Restarted::No,
-            restart_time_s: restart_time_s(wanted),
+            notification: true,
+            restart_time_s: GracefulRestart::time_s(wanted.router.restart_time),
             families,
         },
     }
 }
 
-fn restart_time_s(wanted: &Wanted) -> u16 {
-    let seconds = wanted.router.restart_time.as_secs();
-    u16::try_from(seconds).unwrap_or(u16::MAX).min(GracefulRestart::MOST_RESTART_TIME_S)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Attributes;
     use crate::config::{LinkAddress, RouterConfig};
     use crate::types::{HoldTime, RouterId};
     use crate::wire::{Capability, Open, capability, frame, update};
@@ -770,7 +976,7 @@ mod tests {
         attributes.as_path = [asn(65002)].into_iter().collect();
         let prefix: Prefix = "10.244.2.0/24".parse().expect("prefix");
         let mut octets = Vec::new();
-        update::write_announce(&mut octets, &session, &attributes, &[prefix]).expect("short");
+        update::write_announce(&mut octets, &session, &attributes.into(), &[prefix]).expect("short");
         router.handle_bytes(now, conn, &octets);
     }
 
@@ -809,6 +1015,7 @@ mod tests {
         let mut router = Router::new(now, wanted, Restarted::No, BTreeSet::new(), 7);
         let restart = Capability::GracefulRestart(GracefulRestart {
             restarted: false,
+            notification: false,
             restart_time_s: 120,
             families: vec![RestartFamily { family: Family::Ipv4.into(), forwarding_kept: true }],
         });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::prefix::Family;
 use crate::types::{Asn, HoldTime, PeerKind, RouterId};
 use crate::wire::frame::{EXTENDED_MESSAGE_BYTES, STANDARD_MESSAGE_BYTES};
-use crate::wire::{Capability, GracefulRestart, Open};
+use crate::wire::{Capability, GracefulRestart, LongLivedGracefulRestart, Open};
 
 /// How AS numbers stand in AS_PATH and AGGREGATOR (RFC 6793).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,15 @@ impl AsWidth {
             AsWidth::Four => 4,
         }
     }
+}
+
+/// All of a session that the reading of attributes depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) kind: PeerKind,
+    /// AS_PATH begins with it.
+    pub(crate) peer_asn: Asn,
+    pub(crate) as_width: AsWidth,
 }
 
 /// Whether a session can do something, as agreed by both sides.
@@ -54,16 +63,42 @@ pub struct Session {
     pub most_message_bytes: usize,
     /// Whether we may ask for routes again (RFC 2918).
     pub route_refresh: Agreed,
+    /// Whether the answer to it is framed, so that what is not in it is gone (RFC 7313).
+    pub enhanced_refresh: Agreed,
     /// The peer's graceful restart capability, if it sent one.
     pub peer_restart: Option<GracefulRestart>,
+    /// Whether routes outlive a NOTIFICATION that is no Hard Reset (RFC 8538).
+    pub graceful_notification: Agreed,
+    /// What the peer said of long-lived graceful restart, if both speak it (RFC 9494).
+    pub peer_long_lived: Option<LongLivedGracefulRestart>,
+    /// What it was agreed from, for display.
+    pub offered: Offered,
+}
+
+/// The capabilities of both OPENs, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Offered {
+    /// What we sent.
+    pub ours: Vec<Capability>,
+    /// What came.
+    pub theirs: Vec<Capability>,
 }
 
 impl Session {
+    pub(crate) fn form(&self) -> Form {
+        Form { kind: self.kind, peer_asn: self.peer_asn, as_width: self.as_width }
+    }
+
     /// From what we sent and what came. `ours` and `theirs` have passed all checks.
     pub fn negotiate(ours: &Open, theirs: &Open) -> Session {
         let both = |capability: Capability| ours.has(&capability) && theirs.has(&capability);
         let families =
             Family::ALL.into_iter().filter(|&family| ours.offers(family) && theirs.offers(family)).collect();
+        let agreed = |both: bool| if both { Agreed::Yes } else { Agreed::No };
+        let speaks_notification = |open: &Open| open.graceful_restart().is_some_and(|sent| sent.notification);
+        // RFC 9494 section 4.1: it counts only beside graceful restart.
+        let speaks_long_lived =
+            |open: &Open| open.long_lived().filter(|_| open.graceful_restart().is_some()).cloned();
         Session {
             kind: if ours.asn == theirs.asn { PeerKind::Internal } else { PeerKind::External },
             peer_asn: theirs.asn,
@@ -80,8 +115,12 @@ impl Session {
             } else {
                 STANDARD_MESSAGE_BYTES
             },
-            route_refresh: if both(Capability::RouteRefresh) { Agreed::Yes } else { Agreed::No },
+            route_refresh: agreed(both(Capability::RouteRefresh)),
+            enhanced_refresh: agreed(both(Capability::EnhancedRouteRefresh)),
             peer_restart: theirs.graceful_restart().cloned(),
+            graceful_notification: agreed(speaks_notification(ours) && speaks_notification(theirs)),
+            peer_long_lived: speaks_long_lived(theirs).filter(|_| ours.long_lived().is_some()),
+            offered: Offered { ours: ours.capabilities.clone(), theirs: theirs.capabilities.clone() },
         }
     }
 }

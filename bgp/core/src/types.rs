@@ -55,6 +55,28 @@ impl RouterId {
     }
 }
 
+/// An identifier of a speaker or of a cluster as a route carries it (RFC 4456): unlike a [`RouterId`] it may be 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CarriedId(pub u32);
+
+impl From<RouterId> for CarriedId {
+    fn from(id: RouterId) -> CarriedId {
+        CarriedId(id.0)
+    }
+}
+
+impl fmt::Display for CarriedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ipv4Addr::from(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for CarriedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CarriedId({self})")
+    }
+}
+
 impl TryFrom<Ipv4Addr> for RouterId {
     type Error = InvalidValue;
     fn try_from(address: Ipv4Addr) -> Result<RouterId, InvalidValue> {
@@ -105,6 +127,12 @@ impl HoldTime {
         (self.0 != 0).then(|| Duration::from_secs(u64::from(self.0)))
     }
 
+    /// How long a peer may take nothing of what we send: 8 minutes or twice the hold time, whichever is longer
+    /// (RFC 9687 section 4).
+    pub fn send_hold(self) -> Duration {
+        Duration::from_secs(480).max(2 * self.duration().unwrap_or_default())
+    }
+
     /// The keepalive interval: a third of the hold time (RFC 4271 section 10), or less if asked for.
     pub fn keepalive(self, wished: Option<Duration>) -> Option<Duration> {
         let third = self.duration()? / 3;
@@ -142,6 +170,12 @@ impl Community {
     pub const NO_ADVERTISE: Community = Community(0xFFFF_FF02);
     /// Not outside the AS (RFC 1997).
     pub const NO_EXPORT: Community = Community(0xFFFF_FF01);
+    /// The way goes away soon: to be used last (RFC 8326).
+    pub const GRACEFUL_SHUTDOWN: Community = Community(0xFFFF_0000);
+    /// Kept long after its teller went away: to be used last of all (RFC 9494).
+    pub const LLGR_STALE: Community = Community(0xFFFF_0006);
+    /// Not to be kept so (RFC 9494).
+    pub const NO_LLGR: Community = Community(0xFFFF_0007);
     /// As [`Community::NO_EXPORT`], where no confederation is in use (RFC 1997).
     pub const NO_EXPORT_SUBCONFED: Community = Community(0xFFFF_FF03);
 }
@@ -180,6 +214,9 @@ pub enum InvalidValue {
     /// Not four octets.
     #[error("router id \"{0}\" is not of the form a.b.c.d")]
     RouterId(String),
+    /// No key for TCP MD5; it is not repeated.
+    #[error("password of {0} octets: 1 to 80 are allowed")]
+    PasswordLength(usize),
     /// Not a prefix.
     #[error("prefix \"{0}\" is not of the form address/length")]
     Prefix(String),
@@ -212,6 +249,12 @@ mod tests {
         assert_eq!(hold.keepalive(Some(Duration::from_secs(1))), Some(Duration::from_secs(1)));
         assert_eq!(hold.keepalive(Some(Duration::from_secs(60))), Some(Duration::from_secs(3)));
         assert_eq!(HoldTime(0).keepalive(None), None);
+    }
+
+    #[test]
+    fn a_peer_may_take_nothing_for_eight_minutes_or_two_hold_times() {
+        let seconds = |hold| HoldTime(hold).send_hold().as_secs();
+        assert_eq!([0, 9, 240, 241, 65535].map(seconds), [480, 480, 480, 482, 131_070]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod update;
 mod properties;
 mod reader;
 
-pub use capability::{Capability, GracefulRestart, RestartFamily};
+pub use capability::{Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, RestartFamily};
 pub use fault::Fault;
 pub use frame::{Frame, MessageType};
 pub use notification::Notification;

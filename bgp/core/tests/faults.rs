@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cambric_bgp::router::PeerStatus;
+use cambric_bgp::wire::MessageType;
 use cambric_bgp::{Action, Admin, ConnId, Wanted};
 use support::scripted::{self, Device, Message, capability, message};
 use support::{ip, neighbor, passive, router};
@@ -413,4 +414,30 @@ fn what_the_peer_finds_fault_with_is_named_from_its_data() {
         device.send(conn, &message(3, body));
         assert_eq!(status(&device).last_error.expect("a reason").what, format!("received {what}"));
     }
+}
+
+/// FRR#22358: a peer that comes back at once with the same fault must not turn the wheel.
+#[test]
+fn peer_with_a_fault_waits_for_our_open() {
+    let mut device = device();
+    let conn = established(&mut device);
+    device.send(conn, &[0; 19]);
+    assert!(device.is_closed(conn));
+    let conn = device.accept(ip(US), ip(PEER));
+    assert!(device.received(conn).is_empty());
+    device.advance(Duration::from_millis(300));
+    assert!(device.received(conn).is_empty());
+    device.advance(Duration::from_millis(400));
+    assert_eq!(device.received(conn)[0].kind, MessageType::Open);
+}
+
+#[test]
+fn mute_peer_is_given_up_after_half_a_minute() {
+    let mut device = device();
+    let conn = device.accept(ip(US), ip(PEER));
+    device.advance(Duration::from_secs(29));
+    assert!(!device.is_closed(conn));
+    device.advance(Duration::from_secs(2));
+    let last = device.received(conn).last().and_then(Message::notification).expect("a NOTIFICATION");
+    assert_eq!((last.code, last.subcode), (4, 0));
 }

@@ -3,52 +3,29 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{Part, Verdict};
-use cambric_bgp::{ConnId, Family, Prefix, Wanted};
+use cambric_bgp::{ConnId, Family, PeerPolicy, Prefix, Wanted};
+use support::lines::Lines;
 use support::scripted::{self, Device, capability, message};
 use support::{ip, passive, prefix, router};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
 const US: &str = "10.2.0.1";
 const PEER: &str = "10.2.0.2";
-
-/// Counts warnings.
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 /// A session with a peer that may have so many routes accepted, 10.3.0.0/24 and on.
 struct Rig {
     device: Device,
     wanted: Wanted,
     conn: ConnId,
-    warnings: Arc<AtomicUsize>,
-    _log: tracing::subscriber::DefaultGuard,
+    warnings: Lines,
 }
 
 impl Rig {
     fn with_limit(limit: usize) -> Rig {
-        let warnings = Arc::new(AtomicUsize::new(0));
-        let log = tracing::subscriber::set_default(Warnings(Arc::clone(&warnings)));
+        let warnings = Lines::of(Level::WARN);
         let mut wanted = router(65001, US);
         wanted.peers = BTreeMap::from([passive(65002, PEER)]);
         wanted.peers.values_mut().for_each(|peer| peer.max_prefixes = limit);
@@ -57,7 +34,7 @@ impl Rig {
         let offered = [capability::IPV4, &capability::four_octet_as(65002)];
         device.send(conn, &scripted::open(65002, [10, 2, 0, 2], &offered));
         device.send(conn, &scripted::keepalive());
-        Rig { device, wanted, conn, warnings, _log: log }
+        Rig { device, wanted, conn, warnings }
     }
 
     fn change_limit(&mut self, limit: usize) {
@@ -90,7 +67,7 @@ impl Rig {
 
     /// How many warnings there were since the last call.
     fn warnings(&self) -> usize {
-        self.warnings.swap(0, Ordering::Relaxed)
+        self.warnings.take()
     }
 
     fn accepted(&self) -> Vec<Prefix> {
@@ -106,6 +83,29 @@ impl Rig {
 
 fn numbered(numbers: impl IntoIterator<Item = u8>) -> Vec<Prefix> {
     numbers.into_iter().map(|number| prefix(&format!("10.3.{number}.0/24"))).collect()
+}
+
+#[test]
+fn warning_comes_where_the_operator_wants_it_and_once_however_a_peer_flaps_there() {
+    for (percent, near) in [(80, 80), (50, 50), (100, 100), (1, 1), (33, 33)] {
+        let mut rig = Rig::with_limit(100);
+        rig.wanted.peers.values_mut().for_each(|peer| peer.warn_at_percent = percent);
+        rig.device.apply(rig.wanted.clone());
+        rig.tell(0..near - 1);
+        assert_eq!(rig.warnings(), 0, "{percent} %: {} are few", near - 1);
+        rig.tell(near - 1..near);
+        assert_eq!(rig.warnings(), 1, "{percent} %: at {near}");
+        for _ in 0..20 {
+            rig.take_back(near - 1..near);
+            rig.tell(near - 1..near);
+        }
+        // One of a single route has none left in between; of the same there are three lines an hour.
+        let is_one = near == 1;
+        assert_eq!(rig.warnings(), if is_one { 2 } else { 0 }, "{percent} %: to and fro");
+        rig.take_back(0..near);
+        rig.tell(0..near);
+        assert_eq!(rig.warnings(), if is_one { 0 } else { 1 }, "{percent} %: after it was well below");
+    }
 }
 
 #[test]
@@ -196,4 +196,45 @@ fn accepted_route_does_not_lose_its_place_to_a_refused_one() {
     assert_eq!(rig.accepted(), numbered((2..11).chain([12])));
     rig.judge_again();
     assert_eq!(rig.accepted(), numbered((2..11).chain([12])));
+}
+
+/// Long attributes, each of a route that nobody wants, must not fill the memory: 16 MiB of them are kept of a family.
+#[test]
+fn refused_routes_with_long_attributes_are_not_kept_beyond_a_budget() {
+    let mut wanted = router(65001, US);
+    wanted.peers = BTreeMap::from([passive(65002, PEER)]);
+    wanted.peers.values_mut().for_each(|peer| peer.policy = PeerPolicy::default());
+    let mut device = Device::new(wanted);
+    let conn = device.accept(ip(US), ip(PEER));
+    let as4 = capability::four_octet_as(65002);
+    let offered = [capability::IPV4, capability::EXTENDED_MESSAGE, &as4];
+    device.send(conn, &scripted::open(65002, [10, 2, 0, 2], &offered));
+    device.send(conn, &scripted::keepalive());
+    let counts = |device: &Device| {
+        let id = device.router.peer_at(ip(PEER)).expect("configured");
+        device.router.peer(id).expect("configured").counts[&Family::Ipv4]
+    };
+    let head = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xFD, 0xEA, 0x40, 3, 4, 10, 2, 0, 2];
+    let long = [&[0xD0, 99][..], &60_000_u16.to_be_bytes(), &[0; 60_000]].concat();
+    let attributes = [&head[..], &long].concat();
+    let length = u16::try_from(attributes.len()).expect("fits").to_be_bytes();
+    for number in 0..=255 {
+        for bit in [0, 128] {
+            let body = [&[0, 0][..], &length, &attributes, &[25, 10, 3, number, bit]].concat();
+            device.send(conn, &message(2, &body));
+        }
+    }
+    let full = counts(&device);
+    assert_eq!((full.received, full.accepted, full.refused), (512, 0, 512));
+    let kept = full.refused - full.not_kept;
+    assert!((270..=280).contains(&kept), "{kept} of 60 kB each");
+    // Room comes back with those that go.
+    for number in 0..=255 {
+        device.send(conn, &message(2, &[0, 10, 25, 10, 3, number, 0, 25, 10, 3, number, 128, 0, 0]));
+    }
+    let empty = counts(&device);
+    assert_eq!((empty.received, empty.refused, empty.not_kept), (0, 0, 0));
+    let body = [&[0, 0][..], &length, &attributes, &[25, 10, 3, 7, 0]].concat();
+    device.send(conn, &message(2, &body));
+    assert_eq!((counts(&device).refused, counts(&device).not_kept), (1, 0));
 }

@@ -14,7 +14,7 @@ use cambric_bgp::rib::{Part, PathInfo, Verdict};
 use cambric_bgp::router::{PeerStatus, Refused, Restarted};
 use cambric_bgp::wire::{MessageType, Notification};
 use cambric_bgp::{
-    Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, Wanted,
+    Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, Source, Wanted,
 };
 use support::net::{Host, Net};
 use support::scripted::{self, Device, Message, capability};
@@ -32,7 +32,7 @@ const RESET: (u8, u8) = (6, 4);
 fn wanted<const N: usize>(asn: u32, address: &str, peers: [(IpAddr, PeerConfig); N], own: &[&str]) -> Wanted {
     let mut wanted = router(asn, address);
     wanted.peers = BTreeMap::from(peers);
-    wanted.originated = own.iter().map(|text| (prefix(text), Originated::Pods)).collect();
+    wanted.originated = own.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
     wanted
 }
 
@@ -214,8 +214,9 @@ fn pair() -> (Net, Host, Host) {
     (net, one, other)
 }
 
+/// As they are meant: most are Hard Resets (RFC 8538).
 fn notifications(net: &mut Net, from: Host, to: Host) -> Vec<(u8, u8)> {
-    net.notifications(from, to).iter().map(|sent| (sent.code, sent.subcode)).collect()
+    net.notifications(from, to).iter().map(|sent| (sent.meant().code, sent.meant().subcode)).collect()
 }
 
 #[test]

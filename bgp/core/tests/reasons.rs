@@ -11,7 +11,7 @@ use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::Verdict;
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::wire::{MessageType, Update};
-use cambric_bgp::{ConnId, Family, Originated, PeerPolicy, Prefix, Wanted};
+use cambric_bgp::{ConnId, Family, Originated, PeerPolicy, Prefix, Source, Wanted};
 use support::scripted::{self, Device, capability, message};
 use support::{adj_rib_in, adj_rib_out, asn, ip, passive, prefix, refused, router};
 
@@ -39,7 +39,7 @@ impl Rig {
         wanted.peers.values_mut().for_each(|peer| peer.policy = PeerPolicy::default());
         wanted.declared.pods = vec![prefix("10.244.0.0/16")];
         wanted.declared.nodes = [ip("10.255.0.2")].into();
-        wanted.originated = [(prefix(OWN), Originated::Pods)].into();
+        wanted.originated = [(prefix(OWN), Originated::plain(Source::Pods))].into();
         let mut device = Device::new(wanted.clone());
         let teller = establish(&mut device, 65002, TELLER);
         let listener = establish(&mut device, 65003, LISTENER);
@@ -237,7 +237,7 @@ fn own_routes_of_a_family_are_told_once_there_is_an_address_for_them() {
     let address = rig.wanted.links[0].addresses.remove(1);
     let without = rig.wanted.clone();
     rig.device.apply(without);
-    rig.change(|wanted| wanted.originated.extend([(prefix(own), Originated::Pods)]));
+    rig.change(|wanted| wanted.originated.extend([(prefix(own), Originated::plain(Source::Pods))]));
     assert_eq!(rig.heard(), (vec![], vec![]));
     rig.change(|wanted| wanted.links[0].addresses.push(address));
     assert_eq!(rig.heard(), (vec![], all([own])));
@@ -256,7 +256,7 @@ fn range_that_is_ours_no_more_may_come_from_a_peer() {
     rig.change(|wanted| wanted.originated.clear());
     assert_eq!((rig.verdict(OWN), rig.kernel()), (Ok(()), vec![(prefix(OWN), 1)]));
     assert_eq!(rig.heard(), (all([OWN]), vec![]));
-    rig.change(|wanted| wanted.originated.extend([(prefix(OWN), Originated::Pods)]));
+    rig.change(|wanted| wanted.originated.extend([(prefix(OWN), Originated::plain(Source::Pods))]));
     assert_eq!((rig.verdict(OWN), rig.kernel()), (Err(Refusal::OwnPrefix), vec![(prefix(OWN), 0)]));
     assert_eq!(rig.heard(), (vec![], all([OWN])));
     rig.device.received(rig.teller);

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cambric_bgp::config::{Declared, Export, Import, Link, LinkAddress, LinkState};
+use cambric_bgp::config::{Declared, Export, Import, Link, LinkAddress, LinkState, RestartConfig};
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::{Refused, Restarted};
 use cambric_bgp::wire::MessageType;
-use cambric_bgp::{Action, ConnId, Family, HoldTime, Originated, PeerConfig, PeerPolicy, Prefix, Wanted};
+use cambric_bgp::{
+    Action, ConnId, Family, HoldTime, Originated, PeerConfig, PeerPolicy, Prefix, Source, Wanted,
+};
 use support::net::{Host, Net, Step};
 use support::scripted::{self, Device, Message, capability};
 use support::{adj_rib_out, ip, neighbor, passive, prefix, router, routes};
@@ -24,6 +26,10 @@ const C: &str = "10.2.0.3";
 const PODS_A: &str = "10.244.1.0/24";
 const PODS_B: &str = "10.244.2.0/24";
 const PODS_B6: &str = "fd00:244:2::/64";
+
+/// Who asks for this is not kept over a loss.
+const NOT_KEPT: RestartConfig =
+    RestartConfig { restart_time: Some(Duration::ZERO), long_lived: Duration::ZERO };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -44,7 +50,8 @@ fn speaker<const N: usize>(
 ) -> Wanted {
     let mut wanted = router(asn, address);
     wanted.peers = BTreeMap::from(peers);
-    wanted.originated = originated.iter().map(|text| (prefix(text), Originated::Pods)).collect();
+    wanted.originated =
+        originated.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
     wanted
 }
 
@@ -58,8 +65,15 @@ fn b() -> Wanted {
 
 /// Two external neighbours that have a session and have told each other all.
 fn pair() -> (Net, Host, Host) {
+    pair_with(RestartConfig::default())
+}
+
+/// The same, and the second asks to be kept so while it is away.
+fn pair_with(restart: RestartConfig) -> (Net, Host, Host) {
     let mut net = Net::new();
-    let (one, other) = (net.add(a()), net.add(b()));
+    let mut b = b();
+    b.peers.values_mut().for_each(|peer| peer.restart = restart);
+    let (one, other) = (net.add(a()), net.add(b));
     net.latency(one, other, millis(1));
     net.run_until_up(one, other);
     net.run(secs(10));
@@ -86,7 +100,7 @@ fn prefixes(range: std::ops::Range<u16>) -> Vec<Prefix> {
 }
 
 fn originate(wanted: &mut Wanted, prefixes: &[Prefix]) {
-    wanted.originated = prefixes.iter().map(|prefix| (*prefix, Originated::Pods)).collect();
+    wanted.originated = prefixes.iter().map(|prefix| (*prefix, Originated::plain(Source::Pods))).collect();
 }
 
 // --- start and collision ---------------------------------------------------------------------------------
@@ -216,7 +230,7 @@ fn wrong_as_is_refused_in_words_and_with_growing_waits() {
     let heard = net.peer(other, one).last_error.expect("a reason").what;
     assert_eq!(heard, "received OPEN Message Error: Bad Peer AS (2/2): we announced AS 65002");
     // Mended by the operator, it comes up without delay.
-    net.change_peer(one, other, |peer| peer.asn = support::asn(65002));
+    net.change_peer(one, other, |peer| peer.asn = support::asn(65002).into());
     assert!(net.run_until_up(one, other) < secs(2));
 }
 
@@ -224,7 +238,7 @@ fn wrong_as_is_refused_in_words_and_with_growing_waits() {
 
 #[test]
 fn hold_timer_expires_when_the_wire_goes_silent() {
-    let (mut net, one, other) = pair();
+    let (mut net, one, other) = pair_with(NOT_KEPT);
     net.silence(one, other);
     net.run_until(secs(90), |net| net.peer(one, other).state != PeerState::Established);
     let sent = net.notifications(one, other);
@@ -351,7 +365,8 @@ fn family_without_forwarding_bit_goes_and_the_other_stays() {
 
 #[test]
 fn restart_timer_sweeps_when_the_peer_does_not_come_back() {
-    let (mut net, one, other) = pair();
+    let not_long = RestartConfig { long_lived: Duration::ZERO, ..RestartConfig::default() };
+    let (mut net, one, other) = pair_with(not_long);
     net.stop(other);
     net.run(secs(119));
     assert_eq!(net.changes(one), []);
@@ -638,7 +653,7 @@ fn way_over_a_link_that_went_down_is_not_used_beside_another_nor_before_it_is_to
 // --- the operator ----------------------------------------------------------------------------------------
 
 fn ceases(net: &mut Net, from: Host, to: Host) -> Vec<(u8, u8)> {
-    net.notifications(from, to).iter().map(|sent| (sent.code, sent.subcode)).collect()
+    net.notifications(from, to).iter().map(|sent| (sent.meant().code, sent.meant().subcode)).collect()
 }
 
 /// The states of [`Action::PeerChanged`], in order.
@@ -751,7 +766,7 @@ fn own_prefix_goes_out_as_the_session_comes_up() {
     assert!(net.router(one).is_announced(&prefix(PODS_A)));
     // And so does one that is added later.
     net.change(one, |wanted| {
-        wanted.originated.insert(prefix("10.244.9.0/24"), Originated::Pods);
+        wanted.originated.insert(prefix("10.244.9.0/24"), Originated::plain(Source::Pods));
     });
     net.run(millis(10));
     assert_eq!(net.fib(other).len(), 2);
@@ -782,8 +797,13 @@ fn two_peers_with_one_prefix_make_a_route_with_two_next_hops() {
 
 #[test]
 fn lost_peer_is_first_turned_away_from_and_then_removed() {
-    let (mut net, one, left, _) = two_ways();
-    net.history(one);
+    let (mut net, one, left, right) = two_ways();
+    net.change_peer(left, one, |peer| peer.restart = NOT_KEPT);
+    net.restart_peer(one, left);
+    net.run_until_up(one, left);
+    net.run(secs(10));
+    assert_eq!(net.changes(one).last(), Some(&route("10.96.0.0/16", [B, C])));
+    assert!(net.is_up(one, right));
     net.silence(one, left);
     net.run(secs(91));
     let history = net.history(one);
@@ -958,7 +978,7 @@ fn slow_peer_gets_the_last_state_only() {
 #[test]
 fn after_any_turmoil_the_routes_are_right_again() {
     let export_own = |(address, config): (IpAddr, PeerConfig)| {
-        let policy = PeerPolicy { import: Import::All, export: Export::Own };
+        let policy = PeerPolicy { import: Import::All, export: Export::Own, ..PeerPolicy::default() };
         (address, PeerConfig { policy, ..config })
     };
     for seed in 1..=100_u64 {
@@ -1162,29 +1182,4 @@ fn path_too_long_for_the_messages_of_a_peer_is_taken_back_there() {
         assert_eq!(adj_rib_out(&device.router, id).len(), usize::from(told));
         assert_eq!(device.fib.len(), 1, "we use it ourselves");
     }
-}
-
-/// FRR#22358: a peer that comes back at once with the same fault must not turn the wheel.
-#[test]
-fn peer_with_a_fault_waits_for_our_open() {
-    let (mut device, conn) = old_speaker(&[]);
-    device.send(conn, &[0; 19]);
-    assert!(device.is_closed(conn));
-    let conn = device.accept(ip(A), ip(B));
-    assert!(device.received(conn).is_empty());
-    device.advance(millis(300));
-    assert!(device.received(conn).is_empty());
-    device.advance(millis(400));
-    assert_eq!(device.received(conn)[0].kind, MessageType::Open);
-}
-
-#[test]
-fn mute_peer_is_given_up_after_half_a_minute() {
-    let mut device = Device::new(speaker(65001, A, [passive(65002, B)], &[]));
-    let conn = device.accept(ip(A), ip(B));
-    device.advance(secs(29));
-    assert!(!device.is_closed(conn));
-    device.advance(secs(2));
-    let last = device.received(conn).last().and_then(Message::notification).expect("a NOTIFICATION");
-    assert_eq!((last.code, last.subcode), (4, 0));
 }

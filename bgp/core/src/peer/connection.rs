@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::collision::Opener;
+use crate::attributes::AttributeTable;
 use crate::session::Session;
 use crate::types::{ConnId, HoldTime};
 use crate::wire::frame::{self, Frame, MessageType, STANDARD_MESSAGE_BYTES};
@@ -77,7 +78,7 @@ pub(crate) enum Heard {
     Established,
     /// Routes.
     Update(Update),
-    /// A request for routes.
+    /// A request for routes, or where the answer to one of ours begins or ends.
     Refresh(RouteRefresh),
     /// The peer ends the session.
     Notification(Notification),
@@ -147,7 +148,7 @@ impl Connection {
     }
 
     /// The next thing that the octets say.
-    pub(crate) fn poll(&mut self, now: Instant) -> Option<Heard> {
+    pub(crate) fn poll(&mut self, now: Instant, attributes: &mut AttributeTable) -> Option<Heard> {
         loop {
             if self.is_held() {
                 // A peer may say its OPEN meanwhile, and no more.
@@ -163,7 +164,7 @@ impl Connection {
                 Err(fault) => return Some(Heard::Fault(fault)),
             };
             self.read += frame.length;
-            let heard = handle_frame(&mut self.state, now, frame);
+            let heard = handle_frame(&mut self.state, now, frame, attributes);
             if heard.is_some() {
                 return heard;
             }
@@ -176,6 +177,20 @@ impl Connection {
             State::Held { until } => Some(*until),
             State::OpenSent { deadline, .. } => Some(*deadline),
             State::OpenConfirm { timers, .. } | State::Established { timers, .. } => timers.next(),
+        }
+    }
+
+    /// We hung, and have not read what the peer said meanwhile: it gets `grace` to be heard.
+    pub(crate) fn handle_hang(&mut self, now: Instant, grace: Duration) {
+        let heard_by = now + grace;
+        match &mut self.state {
+            State::Held { .. } => {}
+            State::OpenSent { deadline, .. } => *deadline = heard_by.max(*deadline),
+            State::OpenConfirm { timers, .. } | State::Established { timers, .. } => {
+                if let Some((_, deadline)) = &mut timers.hold {
+                    *deadline = heard_by.max(*deadline);
+                }
+            }
         }
     }
 
@@ -200,7 +215,12 @@ impl Connection {
 
 /// The table of RFC 4271 section 8.2.2 for received messages; what does not belong is answered as
 /// RFC 6608 section 3 asks.
-fn handle_frame(state: &mut State, now: Instant, frame: Frame<'_>) -> Option<Heard> {
+fn handle_frame(
+    state: &mut State,
+    now: Instant,
+    frame: Frame<'_>,
+    attributes: &mut AttributeTable,
+) -> Option<Heard> {
     use MessageType as M;
     if frame.kind == M::Notification {
         return Some(Heard::Notification(Notification::decode(frame.body)));
@@ -225,10 +245,12 @@ fn handle_frame(state: &mut State, now: Instant, frame: Frame<'_>) -> Option<Hea
             match frame.kind {
                 M::Keepalive => None,
                 M::Update => {
-                    Some(Update::decode(frame.body, session).map_or_else(Heard::Fault, Heard::Update))
+                    let update = Update::decode_with(frame.body, session, attributes);
+                    Some(update.map_or_else(Heard::Fault, Heard::Update))
                 }
                 M::RouteRefresh => {
-                    Some(RouteRefresh::decode(frame.body).map_or_else(Heard::Fault, Heard::Refresh))
+                    let refresh = RouteRefresh::decode(frame.body, session.enhanced_refresh);
+                    Some(refresh.map_or_else(Heard::Fault, Heard::Refresh))
                 }
                 M::Open | M::Notification => Some(unexpected(notification::fsm::ESTABLISHED, frame.kind)),
             }

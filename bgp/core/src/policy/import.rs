@@ -4,16 +4,22 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
+use super::Terms;
+use super::filter::{Direction, Passed, Provenance, Route, Ruling, run};
 use crate::attributes::Attributes;
-use crate::config::{Declared, Import, Link, LinkState, Originated, Wanted};
+use crate::config::{Declared, Import, Link, LinkState, PeerPolicy, Source, Wanted};
 use crate::prefix::{Family, Prefix};
-use crate::types::Asn;
+use crate::types::{Asn, Community, LocalPref, PeerKind, RouterId};
 
 /// Why a route is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refusal {
-    /// Our AS is in its path: it is our own route, or it went through us.
+    /// Our AS is in its path more often than it may: it is our own route, or it went through us.
     OwnAsInPath,
+    /// We brought it into the AS, and a reflector tells it back (RFC 4456 section 8).
+    OwnOriginatorId,
+    /// A reflector of our cluster has passed it on already (RFC 4456 section 8).
+    OwnClusterId,
     /// Loopback, link-local, multicast and the like are never routed.
     NotRoutable,
     /// Its next hop is an address of ours.
@@ -34,6 +40,8 @@ pub enum Refusal {
     OwnAddress,
     /// A range that is another node's, told by one that claims it, too.
     Disputed,
+    /// A filter of the operator rejects it.
+    FilteredBy,
     /// The cluster declares nothing of the sort.
     NotDeclared,
     /// The peer has more routes accepted than it may.
@@ -45,6 +53,8 @@ impl Refusal {
     pub fn name(self) -> &'static str {
         match self {
             Refusal::OwnAsInPath => "OwnAsInPath",
+            Refusal::OwnOriginatorId => "OwnOriginatorId",
+            Refusal::OwnClusterId => "OwnClusterId",
             Refusal::NotRoutable => "NotRoutable",
             Refusal::NextHopIsOurs => "NextHopIsOurs",
             Refusal::NextHopMapped => "NextHopMapped",
@@ -55,6 +65,7 @@ impl Refusal {
             Refusal::LinkSubnet => "LinkSubnet",
             Refusal::OwnAddress => "OwnAddress",
             Refusal::Disputed => "Disputed",
+            Refusal::FilteredBy => "FilteredBy",
             Refusal::NotDeclared => "NotDeclared",
             Refusal::OverMaxPrefixes => "OverMaxPrefixes",
         }
@@ -71,6 +82,8 @@ impl fmt::Display for Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
     own_asn: Asn,
+    router_id: RouterId,
+    cluster_id: RouterId,
     own_pods: Vec<Prefix>,
     own_addresses: BTreeSet<IpAddr>,
     links: Vec<Link>,
@@ -79,15 +92,18 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn of(wanted: &Wanted) -> View {
-        let of_kind = |kind: Originated| {
-            wanted.originated.iter().filter(move |(_, why)| **why == kind).map(|(prefix, _)| *prefix)
+        let of_source = |source: Source| {
+            let own = wanted.originated.iter().filter(move |(_, own)| own.source == source);
+            own.map(|(prefix, _)| *prefix)
         };
         let on_links = wanted.links.iter().flat_map(|link| &link.addresses).map(|entry| entry.address);
         View {
             own_asn: wanted.router.asn,
-            own_pods: of_kind(Originated::Pods).collect(),
+            router_id: wanted.router.router_id,
+            cluster_id: wanted.router.cluster_id.unwrap_or(wanted.router.router_id),
+            own_pods: of_source(Source::Pods).collect(),
             own_addresses: on_links
-                .chain(of_kind(Originated::NodeAddress).map(|prefix| prefix.address()))
+                .chain(of_source(Source::NodeAddress).map(|prefix| prefix.address()))
                 .collect(),
             // A route is not judged by the carrier: it is good again when the link is.
             links: wanted.links.iter().map(|link| Link { state: LinkState::Up, ..link.clone() }).collect(),
@@ -97,6 +113,37 @@ impl View {
 
     pub(crate) fn own_asn(&self) -> Asn {
         self.own_asn
+    }
+
+    pub(crate) fn cluster_id(&self) -> RouterId {
+        self.cluster_id
+    }
+
+    /// Whether a route that was refused by `before` may pass now. That is not so where a node only went away.
+    pub(crate) fn may_admit_more_than(&self, before: &View) -> bool {
+        let View { own_asn, router_id, cluster_id, own_pods, own_addresses, links, declared } = self;
+        let all = |few: &[Prefix], many: &[Prefix]| few.iter().all(|prefix| many.contains(prefix));
+        let no_dispute_ended = before
+            .declared
+            .disputed
+            .iter()
+            .all(|(peer, ranges)| declared.disputed.get(peer).is_some_and(|now| all(ranges, now)));
+        let is_as_narrow = (*own_asn, *router_id, *cluster_id)
+            == (before.own_asn, before.router_id, before.cluster_id)
+            && *links == before.links
+            && all(&before.own_pods, own_pods)
+            && before.own_addresses.is_subset(own_addresses)
+            && all(&declared.pods, &before.declared.pods)
+            && all(&declared.services, &before.declared.services)
+            && declared.nodes.is_subset(&before.declared.nodes)
+            && no_dispute_ended;
+        !is_as_narrow
+    }
+
+    /// Whether what is told to peers may be other than by `before`: our AS and cluster are in it, and our addresses are the
+    /// next hops.
+    pub(crate) fn tells_otherwise_than(&self, before: &View) -> bool {
+        (self.own_asn, self.cluster_id) != (before.own_asn, before.cluster_id) || self.links != before.links
     }
 
     fn subnets(&self) -> impl Iterator<Item = &Prefix> {
@@ -120,33 +167,70 @@ impl View {
     }
 }
 
-/// Looks at a route of the peer at `from` in the order in which an operator would want to hear of its faults.
-pub(crate) fn judge(
-    prefix: &Prefix,
-    attributes: &Attributes,
-    from: IpAddr,
-    import: Import,
-    view: &View,
-) -> Result<(), Refusal> {
-    sound(prefix, attributes, view)?;
-    // Of its own it has at most its AS in the path: a longer one has come from elsewhere, perhaps from the other one.
-    let is_disputed = |range: &Prefix| range.covers(prefix);
-    if attributes.as_path.len() <= 1
-        && view.declared.disputed.get(&from).into_iter().flatten().any(is_disputed)
-    {
-        return Err(Refusal::Disputed);
-    }
-    match import {
-        Import::All => Ok(()),
-        Import::Declared => declared(prefix, view),
-    }
+/// A route that a peer tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) prefix: &'a Prefix,
+    pub(crate) attributes: &'a Attributes,
+    /// Address, name and kind of the peer.
+    pub(crate) from: IpAddr,
+    pub(crate) name: &'a str,
+    pub(crate) kind: PeerKind,
+    pub(crate) terms: &'a Terms,
 }
 
-/// What no policy can allow.
-fn sound(prefix: &Prefix, attributes: &Attributes, view: &View) -> Result<(), Refusal> {
-    // RFC 4271 section 9.1.2: a route with our AS in its path has been here.
-    if attributes.as_path.contains(view.own_asn) {
+/// What is thought of it.
+#[derive(Debug)]
+pub(crate) struct Judged<'a> {
+    pub(crate) verdict: Result<(), Refusal>,
+    /// With what it is used, if a filter has changed that.
+    pub(crate) changed: Option<Attributes>,
+    /// The rule that decided, if one did.
+    pub(crate) by: Option<Ruling<'a>>,
+}
+
+/// Looks at a route in the order in which an operator would want to hear of its faults: what no policy can allow, what the
+/// filters say, and what the built-in policy says of those that no filter opens.
+pub(crate) fn judge<'a>(told: Told<'a>, policy: &'a PeerPolicy, view: &View) -> Judged<'a> {
+    let Told { prefix, attributes, name, kind, .. } = told;
+    let from = Provenance::Learned(kind);
+    let route = Route { prefix, attributes, from, peer: name };
+    let filtered = run(policy.filters_of(prefix.family(), Direction::Import), route, Direction::Import);
+    let (verdict, by) = match &filtered {
+        Err(by) => (cannot_work(told, attributes, view).and(Err(Refusal::FilteredBy)), Some(*by)),
+        Ok(passed) => {
+            let verdict = cannot_work(told, &passed.attributes, view);
+            let verdict = verdict.and_then(|()| allowed(prefix, policy.import, passed, view));
+            (verdict, passed.ruling())
+        }
+    };
+    let is_theirs = matches!(verdict, Ok(()) | Err(Refusal::FilteredBy));
+    let by = by.filter(|_| is_theirs);
+    let passed = filtered.ok().filter(|_| verdict.is_ok());
+    // RFC 8326 section 4: an external peer says that the way goes away soon. Filters have had their say: one that takes
+    // the community away takes the route as it is.
+    let leaves = kind == PeerKind::External
+        && passed
+            .as_ref()
+            .is_some_and(|passed| passed.attributes.has_community(Community::GRACEFUL_SHUTDOWN));
+    let mut changed = passed.and_then(Passed::imported);
+    if leaves {
+        changed.get_or_insert_with(|| attributes.clone()).local_pref = Some(LocalPref(0));
+    }
+    Judged { verdict, changed, by }
+}
+
+/// What no policy can allow. `changed` is what filters made of the attributes: where packets would go decides.
+fn cannot_work(told: Told<'_>, changed: &Attributes, view: &View) -> Result<(), Refusal> {
+    let Told { prefix, attributes, from, terms, .. } = told;
+    if terms.is_loop(&attributes.as_path, view.own_asn) {
         return Err(Refusal::OwnAsInPath);
+    }
+    if attributes.originator_id == Some(view.router_id.into()) {
+        return Err(Refusal::OwnOriginatorId);
+    }
+    if attributes.cluster_list.contains(&view.cluster_id.into()) {
+        return Err(Refusal::OwnClusterId);
     }
     if !is_routable(prefix) {
         return Err(Refusal::NotRoutable);
@@ -154,7 +238,18 @@ fn sound(prefix: &Prefix, attributes: &Attributes, view: &View) -> Result<(), Re
     if view.own_pods.iter().any(|own| own.covers(prefix)) {
         return Err(Refusal::OwnPrefix);
     }
-    let next_hop = attributes.next_hop;
+    leads_somewhere(prefix, changed.next_hop, view)?;
+    // Of its own it has at most its AS in the path: a longer one has come from elsewhere, perhaps from the other one.
+    let is_disputed = |range: &Prefix| range.covers(prefix);
+    if attributes.as_path.len() <= 1
+        && view.declared.disputed.get(&from).into_iter().flatten().any(is_disputed)
+    {
+        return Err(Refusal::Disputed);
+    }
+    Ok(())
+}
+
+fn leads_somewhere(prefix: &Prefix, next_hop: IpAddr, view: &View) -> Result<(), Refusal> {
     if view.own_addresses.contains(&next_hop) {
         return Err(Refusal::NextHopIsOurs);
     }
@@ -169,6 +264,19 @@ fn sound(prefix: &Prefix, attributes: &Attributes, view: &View) -> Result<(), Re
         return Err(Refusal::NextHopInsidePrefix);
     }
     Ok(())
+}
+
+/// What the built-in policy says of a route that no filter rejects (RFC 8212): it passes if the cluster declares it, or
+/// a rule opens the door to it.
+fn allowed(prefix: &Prefix, import: Import, passed: &Passed<'_, '_>, view: &View) -> Result<(), Refusal> {
+    let verdict = match import {
+        Import::All => Ok(()),
+        Import::Declared => declared(prefix, view),
+    };
+    match verdict {
+        Err(Refusal::DefaultRoute | Refusal::NotDeclared) if passed.opened.is_some() => Ok(()),
+        verdict => verdict,
+    }
 }
 
 fn is_routable(prefix: &Prefix) -> bool {
@@ -213,8 +321,8 @@ fn declared(prefix: &Prefix, view: &View) -> Result<(), Refusal> {
 mod tests {
     use super::*;
     use crate::attributes::AsPath;
-    use crate::config::{LinkAddress, RouterConfig};
-    use crate::types::RouterId;
+    use crate::config::{FamilyFilters, LinkAddress, Originated, PeerConfig, RouterConfig};
+    use crate::policy::filter::{Action, Change, Filter, Match, Otherwise, PrefixRange, Rule, RuledBy};
 
     fn asn(value: u32) -> Asn {
         Asn::new(value).expect("not 0")
@@ -224,8 +332,8 @@ mod tests {
         let router_id = RouterId::new(1).expect("not 0");
         let mut wanted = Wanted::new(RouterConfig::new(asn(65111), router_id));
         let prefix = |text: &str| text.parse::<Prefix>().expect("test prefix");
-        wanted.originated.insert(prefix("10.244.11.0/24"), Originated::Pods);
-        wanted.originated.insert(prefix("10.255.1.1/32"), Originated::NodeAddress);
+        wanted.originated.insert(prefix("10.244.11.0/24"), Originated::plain(Source::Pods));
+        wanted.originated.insert(prefix("10.255.1.1/32"), Originated::plain(Source::NodeAddress));
         wanted.declared.pods = vec![prefix("10.244.0.0/16"), prefix("fd00:10:244::/48")];
         wanted.declared.services = vec![prefix("10.96.0.0/16")];
         wanted.declared.nodes = ["10.255.1.1", "10.255.2.1"].map(|a| a.parse().expect("address")).into();
@@ -242,8 +350,30 @@ mod tests {
     fn verdict(prefix: &str, next_hop: &str, path: &[u32], import: Import) -> Result<(), Refusal> {
         let mut attributes = Attributes::originated(next_hop.parse().expect("address"));
         attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
-        let from = IpAddr::from([172, 16, 11, 0]);
-        judge(&prefix.parse().expect("test prefix"), &attributes, from, import, &view())
+        told(
+            &prefix.parse().expect("test prefix"),
+            &attributes,
+            IpAddr::from([172, 16, 11, 0]),
+            import,
+            &view(),
+        )
+    }
+
+    fn terms() -> Terms {
+        Terms::of(&PeerConfig::new("tor1a", [172, 16, 11, 0].into(), asn(65101)))
+    }
+
+    fn told(
+        prefix: &Prefix,
+        attributes: &Attributes,
+        from: IpAddr,
+        import: Import,
+        view: &View,
+    ) -> Result<(), Refusal> {
+        let policy = PeerPolicy { import, ..PeerPolicy::default() };
+        let terms = terms();
+        let told = Told { prefix, attributes, from, name: "tor1a", kind: PeerKind::External, terms: &terms };
+        judge(told, &policy, view).verdict
     }
 
     #[test]
@@ -255,7 +385,7 @@ mod tests {
             let mut attributes = Attributes::originated(IpAddr::from([172, 16, 11, 0]));
             attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
             let prefix = prefix.parse().expect("test prefix");
-            judge(&prefix, &attributes, from, Import::Declared, &view)
+            told(&prefix, &attributes, from, Import::Declared, &view)
         };
         for (prefix, path) in
             [("10.244.2.0/24", &[][..]), ("10.244.2.0/24", &[65102]), ("10.244.2.128/25", &[65102])]
@@ -302,5 +432,74 @@ mod tests {
         assert_eq!(all("192.0.2.0/24", "198.51.100.1", &[65101]), Err(Refusal::NextHopNotOnLink));
         assert_eq!(all("2001:db8::/32", "::ffff:172.16.11.0", &[65101]), Err(Refusal::NextHopMapped));
         assert_eq!(all("2001:db8::/32", "fd00:172:16:11::", &[65101]), Ok(()));
+    }
+
+    /// The filter of a TOR that may tell the default route and 198.51.100.0/24, and not 10.244.66.0/24.
+    fn filtered(
+        prefix: &str,
+        next_hop: &str,
+        path: &[u32],
+        otherwise: Otherwise,
+    ) -> (String, Option<String>) {
+        let range =
+            |text: &str, le| PrefixRange::new(text.parse().expect("test prefix"), None, le).expect("sound");
+        let rule = |ranges: Vec<PrefixRange>, action| Rule {
+            matches: Match { prefixes: Some(ranges), ..Match::default() },
+            action,
+        };
+        let opened = ["0.0.0.0/0", "198.51.100.0/24", "10.244.11.0/24", "172.16.11.1/32", "10.255.1.1/32"];
+        let opened = opened.iter().map(|text| range(text, None)).collect();
+        let rules = vec![
+            rule(vec![range("10.244.66.0/24", Some(32))], Action::Reject),
+            rule(opened, Action::Accept(Change { local_pref: Some(LocalPref(50)), ..Change::default() })),
+        ];
+        let filter = Filter { name: "tor-in".to_owned(), rules, otherwise };
+        let filters = FamilyFilters { import: vec![filter.into()], ..FamilyFilters::default() };
+        let policy = PeerPolicy { filters: [(Family::Ipv4, filters)].into(), ..PeerPolicy::default() };
+        let mut attributes = Attributes::originated(next_hop.parse().expect("address"));
+        attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
+        let prefix: Prefix = prefix.parse().expect("test prefix");
+        let from = IpAddr::from([172, 16, 11, 0]);
+        let told = Told {
+            prefix: &prefix,
+            attributes: &attributes,
+            from,
+            name: "tor1a",
+            kind: PeerKind::External,
+            terms: &terms(),
+        };
+        let Judged { verdict, changed, by } = judge(told, &policy, &view());
+        assert!(changed.is_none() || verdict.is_ok(), "only what is used is changed");
+        let preference = changed.and_then(|changed| changed.local_pref);
+        let word = match (verdict, preference) {
+            (Ok(()), Some(preference)) => format!("accepted with {}", preference.0),
+            (Ok(()), None) => "accepted".to_owned(),
+            (Err(refusal), _) => refusal.to_string(),
+        };
+        (word, by.map(|by| RuledBy::from(by).to_string()))
+    }
+
+    #[test]
+    fn a_filter_opens_what_is_not_declared_and_closes_what_is_and_never_opens_what_cannot_work() {
+        let table = [
+            ("0.0.0.0/0", "172.16.11.0", "accepted with 50", Some("tor-in rule 2")),
+            ("198.51.100.0/24", "172.16.11.0", "accepted with 50", Some("tor-in rule 2")),
+            ("10.244.66.0/25", "172.16.11.0", "FilteredBy", Some("tor-in rule 1")),
+            ("10.244.12.0/24", "172.16.11.0", "accepted", Some("tor-in otherwise")),
+            ("192.0.2.0/24", "172.16.11.0", "NotDeclared", None),
+            ("10.244.11.0/24", "172.16.11.0", "OwnPrefix", None),
+            ("172.16.11.1/32", "172.16.11.0", "OwnAddress", None),
+            ("10.255.1.1/32", "172.16.11.0", "OwnAddress", None),
+            ("0.0.0.0/0", "172.16.11.1", "NextHopIsOurs", None),
+            ("0.0.0.0/0", "203.0.113.1", "NextHopNotOnLink", None),
+        ];
+        for (prefix, next_hop, expected, by) in table {
+            let found = filtered(prefix, next_hop, &[65101], Otherwise::Accept);
+            assert_eq!((found.0.as_str(), found.1.as_deref()), (expected, by), "{prefix} over {next_hop}");
+        }
+        let own = filtered("0.0.0.0/0", "172.16.11.0", &[65101, 65111], Otherwise::Accept);
+        assert_eq!(own.0, "OwnAsInPath");
+        let declared = filtered("10.244.12.0/24", "172.16.11.0", &[65101], Otherwise::Reject);
+        assert_eq!((declared.0.as_str(), declared.1.as_deref()), ("FilteredBy", Some("tor-in otherwise")));
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::attributes::Attributes;
-use crate::types::{Asn, LocalPref, Med, PeerKind, RouterId};
+use crate::types::{Asn, CarriedId, LocalPref, Med, PeerKind, RouterId};
 
 /// What the steps look at.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +21,16 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// Whether a path may be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// As good as any other.
     Good,
-    /// Only while there is nothing better.
-    LastResort,
+    /// Nothing is heard of its teller.
+    Silent,
+    /// The link to its teller went down.
+    LinkDown,
+    /// Long-lived stale (RFC 9494).
+    LongLivedStale,
 }
 
 /// Who told a route, as far as it decides.
@@ -41,12 +45,16 @@ pub(crate) enum Teller {
 /// Why a usable path is not the best one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
+    /// It is kept, here or farther away, long after its teller went: the last resort of all (RFC 9494).
+    LongLivedStale,
     /// The link to its teller went down; it is kept as a last resort until the teller is back.
     LinkDown,
-    /// LOCAL_PREF is lower.
-    LowerLocalPref,
+    /// Nothing was heard of its teller for the hold time; it is kept as a last resort until the teller is back.
+    PeerSilent,
     /// Another one is our own.
     NotLocal,
+    /// LOCAL_PREF is lower.
+    LowerLocalPref,
     /// AS_PATH is longer.
     LongerAsPath,
     /// ORIGIN is worse.
@@ -71,7 +79,9 @@ impl Reason {
     /// The name, as `show route all` prints it.
     pub fn name(self) -> &'static str {
         match self {
+            Reason::LongLivedStale => "LongLivedStale",
             Reason::LinkDown => "LinkDown",
+            Reason::PeerSilent => "PeerSilent",
             Reason::LowerLocalPref => "LowerLocalPref",
             Reason::NotLocal => "NotLocal",
             Reason::LongerAsPath => "LongerAsPath",
@@ -99,11 +109,14 @@ struct Step {
     keep: fn(&[Candidate<'_>], &mut Vec<usize>),
 }
 
-/// Steps a) to e) of RFC 4271: candidates that survive them are equally good to forward over.
+/// Steps a) to d) of RFC 4271 section 9.1.2.2, and before them what no RFC has: what is stale, and our own. Candidates that
+/// survive are equally good to forward over. Step e), the interior cost, is not there: next hops are on a link of ours.
 const DECIDING: &[Step] = &[
-    Step { reason: Reason::LinkDown, keep: keep_best_standing },
-    Step { reason: Reason::LowerLocalPref, keep: keep_highest_local_pref },
+    Step { reason: Reason::LongLivedStale, keep: keep_not_long_lived },
+    Step { reason: Reason::LinkDown, keep: keep_linked },
+    Step { reason: Reason::PeerSilent, keep: keep_heard },
     Step { reason: Reason::NotLocal, keep: keep_local },
+    Step { reason: Reason::LowerLocalPref, keep: keep_highest_local_pref },
     Step { reason: Reason::LongerAsPath, keep: keep_shortest_as_path },
     Step { reason: Reason::WorseOrigin, keep: keep_best_origin },
     Step { reason: Reason::HigherMed, keep: keep_lowest_med },
@@ -187,9 +200,19 @@ fn keep_least<K: Ord>(
     alive.retain(|&index| key(&candidates[index]) == least);
 }
 
+/// RFC 9494 section 4.3: the least preferred of all.
+fn keep_not_long_lived(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
+    keep_least(candidates, alive, |candidate| candidate.standing == Standing::LongLivedStale);
+}
+
 /// Before all of RFC 4271: a path over a link that was lost may lead into nothing.
-fn keep_best_standing(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
-    keep_least(candidates, alive, |candidate| candidate.standing);
+fn keep_linked(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
+    keep_least(candidates, alive, |candidate| candidate.standing == Standing::LinkDown);
+}
+
+/// So may one over a peer of which nothing is heard.
+fn keep_heard(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
+    keep_least(candidates, alive, |candidate| candidate.standing == Standing::Silent);
 }
 
 fn keep_highest_local_pref(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
@@ -198,6 +221,9 @@ fn keep_highest_local_pref(candidates: &[Candidate<'_>], alive: &mut Vec<usize>)
     });
 }
 
+/// Before LOCAL_PREF: who lets go of a route of its own for another's offers neither to anybody, and a prefix that many
+/// originate with a LOCAL_PREF would go and come for ever. The degree of preference is ours to set (RFC 4271 section
+/// 9.1.1).
 fn keep_local(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
     keep_least(candidates, alive, |candidate| candidate.from != Teller::Local);
 }
@@ -235,10 +261,12 @@ fn keep_lowest_router_id(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
     keep_least(candidates, alive, router_id);
 }
 
-fn router_id(candidate: &Candidate<'_>) -> Option<RouterId> {
+fn router_id(candidate: &Candidate<'_>) -> Option<CarriedId> {
     match candidate.from {
         Teller::Local => None,
-        Teller::Peer { router_id, .. } => Some(candidate.attributes.originator_id.unwrap_or(router_id)),
+        Teller::Peer { router_id, .. } => {
+            Some(candidate.attributes.originator_id.unwrap_or(router_id.into()))
+        }
     }
 }
 
@@ -258,7 +286,7 @@ fn address(candidate: &Candidate<'_>) -> Option<IpAddr> {
 }
 
 /// The order in which equal paths are taken: as the tie break would.
-fn sort_key(candidate: &Candidate<'_>) -> (Option<RouterId>, usize, Option<IpAddr>) {
+fn sort_key(candidate: &Candidate<'_>) -> (Option<CarriedId>, usize, Option<IpAddr>) {
     (router_id(candidate), candidate.attributes.cluster_list.len(), address(candidate))
 }
 
@@ -313,10 +341,17 @@ mod tests {
         incomplete.attributes.origin = Origin::Incomplete;
         let local = Path { from: Teller::Local, ..path(9, &[]) };
         let mut lost = path(2, &[1]);
-        lost.standing = Standing::LastResort;
+        lost.standing = Standing::LinkDown;
+        let mut silent = path(2, &[1]);
+        silent.standing = Standing::Silent;
+        let mut kept_long = path(2, &[1]);
+        kept_long.standing = Standing::LongLivedStale;
         let table = [
-            (vec![lost, plain.clone()], 1, Reason::LinkDown),
-            (vec![plain.clone(), preferred], 1, Reason::LowerLocalPref),
+            (vec![kept_long, lost.clone()], 1, Reason::LongLivedStale),
+            (vec![lost, silent.clone()], 1, Reason::LinkDown),
+            (vec![silent, plain.clone()], 1, Reason::PeerSilent),
+            (vec![plain.clone(), preferred.clone()], 1, Reason::LowerLocalPref),
+            (vec![preferred, local.clone()], 1, Reason::NotLocal),
             (vec![plain.clone(), local], 1, Reason::NotLocal),
             (vec![path(3, &[1, 2, 3]), plain.clone()], 1, Reason::LongerAsPath),
             (vec![incomplete, plain.clone()], 1, Reason::WorseOrigin),

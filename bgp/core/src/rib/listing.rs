@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::decision::{Decision, decide};
-use super::{DestId, Destination, Freshness, InCounts, Reason, Rib};
-use crate::attributes::Attributes;
-use crate::policy::Refusal;
+use super::{DestId, Destination, Freshness, InCounts, Local, Reason, Rib, aggregates};
+use crate::attributes::{AttributeSet, Attributes};
+use crate::config::Originated;
+use crate::policy::filter::RuledBy;
+use crate::policy::{Exported, Judged, Refusal, Withheld, judge};
 use crate::prefix::{Family, Prefix};
 use crate::types::PeerId;
 
@@ -30,12 +32,31 @@ pub struct Counts {
 pub struct PathInfo {
     /// Who told it; `None` for our own.
     pub peer: Option<PeerId>,
+    /// Why it is there, and to whom it is offered with what, if it is our own.
+    pub originated: Option<Arc<Originated>>,
+    /// Aggregates of ours that are told in its place, if it is our own.
+    pub aggregates: Vec<Prefix>,
     /// With what: as the peer told it, before our policy.
-    pub attributes: Arc<Attributes>,
+    pub attributes: Arc<AttributeSet>,
+    /// With what it is used, where a filter has changed that.
+    pub changed: Option<Arc<AttributeSet>>,
+    /// The rule of a filter that lets it pass or refuses it, if one had a word in it.
+    pub ruled_by: Option<RuledBy>,
     /// What became of it.
     pub verdict: Verdict,
     /// Kept for a peer that is restarting (RFC 4724), or whose link went down.
     pub stale: bool,
+}
+
+/// What becomes of the best route to a prefix on its way to one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportInfo {
+    /// With what it is told; as we have it, if it is not.
+    pub attributes: Attributes,
+    /// Why it is not told.
+    pub withheld: Option<Withheld>,
+    /// The rule of a filter that lets it pass or holds it back, if one had a word in it.
+    pub ruled_by: Option<RuledBy>,
 }
 
 /// What became of a path.
@@ -105,12 +126,28 @@ impl Rib {
     }
 
     /// What `peer` was told of these prefixes.
-    pub(crate) fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<Attributes>)> {
+    pub(crate) fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<AttributeSet>)> {
         let Some(out) = self.peers.get(&peer).and_then(|tables| tables.out.as_ref()) else {
             return Vec::new();
         };
         let found = prefixes.iter().filter_map(|prefix| Some((*prefix, self.index.get(prefix)?)));
         found.filter_map(|(prefix, id)| Some((prefix, Arc::clone(out.sent().get(id)?)))).collect()
+    }
+
+    /// What becomes of the best routes to these prefixes on their way to `peer`.
+    pub(crate) fn exports(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, ExportInfo)> {
+        let aggregates = self.aggregates_told(peer);
+        let exported = |prefix: &Prefix| {
+            let best = self.dest(*self.index.get(prefix)?).best.as_ref()?;
+            let Exported { verdict, by } = self.outcome(peer, prefix, best, &aggregates);
+            let attributes = match &verdict {
+                Ok(sent) => sent.clone(),
+                Err(_) => Attributes::clone(&best.attributes),
+            };
+            let withheld = verdict.err();
+            Some((*prefix, ExportInfo { attributes, withheld, ruled_by: by.map(RuledBy::from) }))
+        };
+        prefixes.iter().filter_map(exported).collect()
     }
 
     pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
@@ -142,19 +179,38 @@ impl Rib {
             }
             None => None,
         };
-        let local = dest.local.iter().filter_map(|attributes| {
+        let local = dest.local.iter().filter_map(|local| {
+            let Local { originated, attributes } = local.clone();
             let verdict = verdict(None)?;
-            Some(PathInfo { peer: None, attributes: Arc::clone(attributes), verdict, stale: false })
+            Some(PathInfo {
+                peer: None,
+                originated: Some(originated),
+                aggregates: aggregates::around(&dest.prefix, self.aggregates.prefixes()).copied().collect(),
+                attributes,
+                changed: None,
+                ruled_by: None,
+                verdict,
+                stale: false,
+            })
         });
         let learned = dest.paths.iter().enumerate().filter_map(|(at, path)| {
             let verdict = match path.verdict {
                 Ok(()) => verdict(Some(at))?,
                 Err(refusal) => Verdict::Refused(refusal),
             };
-            let attributes = Arc::clone(&path.attributes);
+            // Judged once more for its reason: that is pure, and seldom asked for.
+            let ruled_by = self.peers.get(&path.peer).and_then(|tables| {
+                let told = tables.told(&dest.prefix, &path.attributes);
+                let Judged { by, .. } = judge(told, &tables.policy, &self.view);
+                by.map(RuledBy::from)
+            });
             Some(PathInfo {
                 peer: Some(path.peer),
-                attributes,
+                originated: None,
+                aggregates: Vec::new(),
+                attributes: Arc::clone(&path.attributes),
+                changed: path.changed.clone(),
+                ruled_by: ruled_by.filter(|_| path.verdict != Err(Refusal::OverMaxPrefixes)),
                 verdict,
                 stale: path.freshness != Freshness::Fresh,
             })

@@ -2,14 +2,16 @@
 //! malformed (RFC 7606 section 7 and the RFC of each attribute).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::mem::take;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::fault::Fault;
 use super::notification::{Notification, code as error, update as subcode};
 use super::reader::Reader;
 use crate::attributes::{Aggregator, AsPath, Attributes, Opaque, Origin};
-use crate::session::{AsWidth, Session};
-use crate::types::{Asn, Community, LargeCommunity, LocalPref, Med, PeerKind, RouterId};
+use crate::session::{AsWidth, Form};
+use crate::types::{Asn, CarriedId, Community, LargeCommunity, LocalPref, Med, PeerKind};
 
 /// Attribute type codes.
 pub mod code {
@@ -183,20 +185,36 @@ pub(crate) struct Draft {
     as4_aggregator: Option<Aggregator>,
     communities: Vec<Community>,
     large_communities: Vec<LargeCommunity>,
-    originator_id: Option<RouterId>,
-    cluster_list: Vec<RouterId>,
+    originator_id: Option<CarriedId>,
+    cluster_list: Vec<CarriedId>,
     opaque: Vec<Opaque>,
+    partial: BTreeSet<u8>,
 }
 
 impl Draft {
     /// Takes one attribute in, or says what is wrong with it.
-    pub(crate) fn take(&mut self, raw: Raw<'_>, session: &Session) -> Result<(), Flaw> {
+    pub(crate) fn take(&mut self, raw: Raw<'_>, form: &Form) -> Result<(), Flaw> {
         let flaw = |bad: Bad| Flaw::of(raw, bad);
         let Some(rule) = rule(raw.code) else {
             return self.take_unknown(raw).map_err(flaw);
         };
         check_flags(raw, rule).map_err(flaw)?;
-        (rule.read)(self, raw.value, session).map_err(flaw)
+        (rule.read)(self, raw.value, form).map_err(flaw)?;
+        if raw.flags & PARTIAL != 0 {
+            self.mark_partial(raw.code);
+        }
+        Ok(())
+    }
+
+    /// RFC 4271 section 5: once set, the Partial bit stays.
+    fn mark_partial(&mut self, code: u8) {
+        match self.opaque.last_mut().filter(|opaque| opaque.code == code) {
+            Some(opaque) => opaque.partial = true,
+            None if matches!(code, code::AGGREGATOR | code::COMMUNITIES | code::LARGE_COMMUNITY) => {
+                self.partial.insert(code);
+            }
+            None => {}
+        }
     }
 
     fn take_unknown(&mut self, raw: Raw<'_>) -> Result<(), Bad> {
@@ -221,13 +239,13 @@ impl Draft {
         self.as_path.is_none().then(|| Flaw::missing(code::AS_PATH))
     }
 
-    /// The finished set; `None` while something mandatory is missing.
-    pub(crate) fn finish(mut self, next_hop: IpAddr) -> Option<Attributes> {
-        let received = self.as_path.take()?;
-        let (as_path, aggregator) = self.merge_as4(received);
+    /// The finished set, which it takes with it; `None` while something mandatory is missing.
+    pub(crate) fn finish(&mut self, next_hop: IpAddr) -> Option<Attributes> {
+        let origin = self.origin?;
+        let (as_path, aggregator) = self.merge_as4()?;
         self.opaque.sort();
         Some(Attributes {
-            origin: self.origin?,
+            origin,
             as_path,
             next_hop,
             link_local: None,
@@ -235,16 +253,18 @@ impl Draft {
             local_pref: self.local_pref,
             atomic_aggregate: self.atomic_aggregate,
             aggregator,
-            communities: self.communities,
-            large_communities: self.large_communities,
+            communities: take(&mut self.communities),
+            large_communities: take(&mut self.large_communities),
             originator_id: self.originator_id,
-            cluster_list: self.cluster_list,
-            opaque: self.opaque,
+            cluster_list: take(&mut self.cluster_list),
+            opaque: take(&mut self.opaque),
+            partial: take(&mut self.partial),
         })
     }
 
     /// RFC 6793 section 4.2.3: the four-octet numbers that a two-octet speaker carried beside its own.
-    fn merge_as4(&mut self, received: Vec<Asn>) -> (AsPath, Option<Aggregator>) {
+    fn merge_as4(&mut self) -> Option<(AsPath, Option<Aggregator>)> {
+        let received = self.as_path.take()?;
         let as4_counts = match (self.aggregator, self.as4_aggregator) {
             (Some(two), Some(_)) => two.asn == Asn::TRANS,
             _ => true,
@@ -258,9 +278,9 @@ impl Draft {
                 let kept = received.len() - four.len();
                 received.into_iter().take(kept).chain(four).collect()
             }
-            _ => received.into_iter().collect(),
+            _ => AsPath::from(received),
         };
-        (path, aggregator)
+        Some((path, aggregator))
     }
 }
 
@@ -270,7 +290,18 @@ struct Rule {
     name: &'static str,
     /// The Optional and Transitive bits it must have.
     flags: u8,
-    read: fn(&mut Draft, &[u8], &Session) -> Result<(), Bad>,
+    read: fn(&mut Draft, &[u8], &Form) -> Result<(), Bad>,
+}
+
+impl Rule {
+    fn fits(&self, flags: u8) -> bool {
+        flags & (OPTIONAL | TRANSITIVE) == self.flags
+    }
+}
+
+/// Whether it is known, and its Optional and Transitive bits are as they must be.
+pub(crate) fn has_right_flags(raw: &Raw<'_>) -> bool {
+    rule(raw.code).is_some_and(|rule| rule.fits(raw.flags))
 }
 
 const WELL_KNOWN: u8 = TRANSITIVE;
@@ -362,26 +393,39 @@ const RULES: &[Rule] = &[
     Rule { code: code::ATTR_SET, name: "ATTR_SET", flags: OPTIONAL_TRANSITIVE, read: read_attr_set },
 ];
 
+/// By type code, the place in [`RULES`].
+static PLACES: [u8; 256] = {
+    let mut places = [u8::MAX; 256];
+    let mut place = 0;
+    while place < RULES.len() {
+        places[RULES[place].code as usize] = place as u8;
+        place += 1;
+    }
+    places
+};
+
 fn rule(code: u8) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.code == code)
+    RULES.get(usize::from(PLACES[usize::from(code)]))
 }
 
 /// RFC 7606 section 3 c. The Partial bit is not looked at, nor are the four unused ones.
 fn check_flags(raw: Raw<'_>, rule: &Rule) -> Result<(), Bad> {
-    if raw.flags & (OPTIONAL | TRANSITIVE) == rule.flags {
+    if rule.fits(raw.flags) {
         return Ok(());
     }
     let treatment = match raw.code {
         code::MP_REACH_NLRI | code::MP_UNREACH_NLRI => Treatment::Reset,
         // These two are read only from peers that need them; for others they are dropped anyway.
         code::AS4_PATH | code::AS4_AGGREGATOR => Treatment::Discard,
+        // RFC 7311 section 3 and RFC 8669 section 6: whatever is wrong with them, the route stays.
+        code::AIGP | code::PREFIX_SID => Treatment::Discard,
         _ => Treatment::Withdraw,
     };
     Err(Bad(treatment, subcode::ATTRIBUTE_FLAGS, "wrong Optional or Transitive bit"))
 }
 
 /// RFC 7606 section 7.1.
-fn read_origin(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_origin(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     let &[octet] = value else { return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of one octet")) };
     let known = Origin::from_octet(octet).ok_or(withdraw(subcode::INVALID_ORIGIN, "value over 2"))?;
     draft.origin = Some(known);
@@ -389,57 +433,106 @@ fn read_origin(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> 
 }
 
 /// RFC 7606 section 7.2.
-fn read_as_path(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    let path =
-        read_path(value, session.as_width).map_err(|what| withdraw(subcode::MALFORMED_AS_PATH, what))?;
-    if session.kind == PeerKind::External && path.first() != Some(&as_seen(session)) {
+fn read_as_path(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
+    let malformed = |what| withdraw(subcode::MALFORMED_AS_PATH, what);
+    let mut path = Vec::new();
+    for segment in Segments::of(value, form.as_width) {
+        let segment = segment.map_err(malformed)?;
+        match segment.kind {
+            SegmentKind::Sequence => segment.read(&mut path).map_err(malformed)?,
+            SegmentKind::Set => return Err(malformed(AS_SET)),
+            SegmentKind::ConfederationSequence | SegmentKind::ConfederationSet => {
+                return Err(malformed("has a confederation segment, and we are in none (RFC 5065)"));
+            }
+        }
+    }
+    if form.kind == PeerKind::External && path.first() != Some(&as_seen(form)) {
         // RFC 4271 section 6.3: the leftmost AS is the peer's.
-        return Err(withdraw(subcode::MALFORMED_AS_PATH, "does not start with the peer's AS"));
+        return Err(malformed("does not start with the peer's AS"));
     }
     draft.as_path = Some(path);
     Ok(())
 }
 
+const AS_SET: &str = "has an AS_SET (RFC 9774)";
+
 /// The peer's AS as it stands in AS_PATH on this session.
-fn as_seen(session: &Session) -> Asn {
-    match session.as_width {
-        AsWidth::Four => session.peer_asn,
-        AsWidth::Two => Asn::new(u32::from(session.peer_asn.two_octets())).unwrap_or(Asn::TRANS),
+fn as_seen(form: &Form) -> Asn {
+    match form.as_width {
+        AsWidth::Four => form.peer_asn,
+        AsWidth::Two => Asn::new(u32::from(form.peer_asn.two_octets())).unwrap_or(Asn::TRANS),
     }
 }
 
-/// A path of AS_SEQUENCE segments only.
-fn read_path(value: &[u8], width: AsWidth) -> Result<Vec<Asn>, &'static str> {
-    const AS_SET: u8 = 1;
-    const AS_SEQUENCE: u8 = 2;
-    let mut reader = Reader::new(value);
-    let mut path = Vec::with_capacity(value.len() / 4);
-    while let Some(kind) = reader.u8() {
-        let count = reader.u8().ok_or("ends inside a segment header")?;
+/// The segments of a path, up to the first that is malformed.
+struct Segments<'a> {
+    reader: Reader<'a>,
+    width: AsWidth,
+}
+
+struct Segment<'a> {
+    kind: SegmentKind,
+    count: u8,
+    numbers: Reader<'a>,
+    width: AsWidth,
+}
+
+/// RFC 4271 section 4.3, RFC 5065 section 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SegmentKind {
+    Set,
+    Sequence,
+    ConfederationSequence,
+    ConfederationSet,
+}
+
+impl<'a> Segments<'a> {
+    fn of(value: &'a [u8], width: AsWidth) -> Segments<'a> {
+        Segments { reader: Reader::new(value), width }
+    }
+
+    fn segment(&mut self, kind: u8) -> Result<Segment<'a>, &'static str> {
+        let count = self.reader.u8().ok_or("ends inside a segment header")?;
         if count == 0 {
             return Err("has an empty segment");
         }
-        let octets = usize::from(count) * width.octets();
-        let mut numbers = Reader::new(reader.take(octets).ok_or("a segment runs over the end")?);
-        match kind {
-            AS_SEQUENCE => {}
-            AS_SET => return Err("has an AS_SET (RFC 9774)"),
-            3 | 4 => return Err("has a confederation segment, and we are in none (RFC 5065)"),
+        let octets = usize::from(count) * self.width.octets();
+        let numbers = Reader::new(self.reader.take(octets).ok_or("a segment runs over the end")?);
+        let kind = match kind {
+            1 => SegmentKind::Set,
+            2 => SegmentKind::Sequence,
+            3 => SegmentKind::ConfederationSequence,
+            4 => SegmentKind::ConfederationSet,
             _ => return Err("has a segment of unknown type"),
-        }
-        let next = |numbers: &mut Reader<'_>| match width {
-            AsWidth::Four => numbers.u32(),
-            AsWidth::Two => numbers.u16().map(u32::from),
         };
-        while let Some(number) = next(&mut numbers) {
+        Ok(Segment { kind, count, numbers, width: self.width })
+    }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Result<Segment<'a>, &'static str>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let kind = self.reader.u8()?;
+        Some(self.segment(kind))
+    }
+}
+
+impl Segment<'_> {
+    /// Appends its numbers.
+    fn read(mut self, path: &mut Vec<Asn>) -> Result<(), &'static str> {
+        path.reserve(usize::from(self.count));
+        while let Some(number) = match self.width {
+            AsWidth::Four => self.numbers.u32(),
+            AsWidth::Two => self.numbers.u16().map(u32::from),
+        } {
             path.push(Asn::new(number).ok_or("has AS 0 (RFC 7607)")?);
         }
+        Ok(())
     }
-    Ok(path)
 }
 
 /// RFC 7606 section 7.3; what is no host address cannot forward (RFC 4271 section 6.3).
-fn read_next_hop(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_next_hop(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     let &[a, b, c, d] = value else { return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets")) };
     let address = Ipv4Addr::new(a, b, c, d);
     if !is_host_v4(address) {
@@ -455,14 +548,14 @@ pub(crate) fn is_host_v4(address: Ipv4Addr) -> bool {
 }
 
 /// RFC 7606 section 7.4.
-fn read_med(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_med(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     draft.med = Some(Med(read_u32(value)?));
     Ok(())
 }
 
 /// RFC 7606 section 7.5: from an external peer it is dropped unread.
-fn read_local_pref(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    if session.kind == PeerKind::External {
+fn read_local_pref(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
+    if form.kind == PeerKind::External {
         return Err(discard("has no meaning from an external peer"));
     }
     draft.local_pref = Some(LocalPref(read_u32(value)?));
@@ -470,7 +563,7 @@ fn read_local_pref(draft: &mut Draft, value: &[u8], session: &Session) -> Result
 }
 
 /// RFC 7606 section 7.6.
-fn read_atomic_aggregate(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_atomic_aggregate(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     if !value.is_empty() {
         return Err(discard("not empty"));
     }
@@ -479,9 +572,9 @@ fn read_atomic_aggregate(draft: &mut Draft, value: &[u8], _: &Session) -> Result
 }
 
 /// RFC 7606 section 7.7, RFC 7607 section 2.
-fn read_aggregator(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
+fn read_aggregator(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
     let mut reader = Reader::new(value);
-    let asn = match session.as_width {
+    let asn = match form.as_width {
         AsWidth::Four => reader.u32(),
         AsWidth::Two => reader.u16().map(u32::from),
     };
@@ -499,61 +592,71 @@ fn aggregator(asn: Option<u32>, mut rest: Reader<'_>) -> Result<Aggregator, Bad>
 }
 
 /// RFC 7606 section 7.8.
-fn read_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
-    let mut reader = whole_entries(value, 4)?;
-    draft.communities = std::iter::from_fn(|| reader.u32().map(Community)).collect();
+fn read_communities(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
+    draft.communities = whole_entries::<1>(value)?.map(|[community]| Community(community)).collect();
     Ok(())
 }
 
 /// RFC 7606 section 7.9.
-fn read_originator_id(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    if session.kind == PeerKind::External {
+fn read_originator_id(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
+    if form.kind == PeerKind::External {
         return Err(discard("has no meaning from an external peer"));
     }
-    draft.originator_id = RouterId::new(read_u32(value)?);
+    draft.originator_id = Some(CarriedId(read_u32(value)?));
     Ok(())
 }
 
 /// RFC 7606 section 7.10.
-fn read_cluster_list(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    if session.kind == PeerKind::External {
+fn read_cluster_list(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
+    if form.kind == PeerKind::External {
         return Err(discard("has no meaning from an external peer"));
     }
-    let mut reader = whole_entries(value, 4)?;
-    draft.cluster_list = std::iter::from_fn(|| reader.u32()).filter_map(RouterId::new).collect();
+    draft.cluster_list = whole_entries::<1>(value)?.map(|[cluster]| CarriedId(cluster)).collect();
     Ok(())
 }
 
-fn read_elsewhere(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_elsewhere(_: &mut Draft, _: &[u8], _: &Form) -> Result<(), Bad> {
     Ok(())
 }
 
 /// RFC 7606 section 7.14.
-fn read_extended_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
-    whole_entries(value, 8)?;
+fn read_extended_communities(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
+    drop(whole_entries::<2>(value)?);
     draft.carry(code::EXTENDED_COMMUNITIES, value);
     Ok(())
 }
 
 /// RFC 7606 section 7.15.
-fn read_ipv6_extended_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
-    whole_entries(value, 20)?;
+fn read_ipv6_extended_communities(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
+    drop(whole_entries::<5>(value)?);
     draft.carry(code::IPV6_EXTENDED_COMMUNITIES, value);
     Ok(())
 }
 
-/// RFC 6793 section 6: any error in it is no error of the route.
-fn read_as4_path(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    if session.as_width == AsWidth::Four {
+/// RFC 6793 section 6: what is malformed in it is no fault of the route, and segments of a confederation are left out. A
+/// set in it is one in the path (RFC 9774 section 3).
+fn read_as4_path(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
+    if form.as_width == AsWidth::Four {
         return Err(discard("not from a peer with four-octet AS numbers (RFC 6793)"));
     }
-    draft.as4_path = Some(read_path(value, AsWidth::Four).map_err(discard)?);
+    let segments = Segments::of(value, AsWidth::Four).collect::<Result<Vec<_>, _>>().map_err(discard)?;
+    let mut path = Vec::new();
+    for segment in segments {
+        match segment.kind {
+            SegmentKind::Sequence => segment.read(&mut path).map_err(discard)?,
+            SegmentKind::ConfederationSequence => {}
+            SegmentKind::Set | SegmentKind::ConfederationSet => {
+                return Err(withdraw(subcode::MALFORMED_AS_PATH, AS_SET));
+            }
+        }
+    }
+    draft.as4_path = Some(path);
     Ok(())
 }
 
 /// RFC 6793 section 6.
-fn read_as4_aggregator(draft: &mut Draft, value: &[u8], session: &Session) -> Result<(), Bad> {
-    if session.as_width == AsWidth::Four {
+fn read_as4_aggregator(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
+    if form.as_width == AsWidth::Four {
         return Err(discard("not from a peer with four-octet AS numbers (RFC 6793)"));
     }
     let mut reader = Reader::new(value);
@@ -562,7 +665,7 @@ fn read_as4_aggregator(draft: &mut Draft, value: &[u8], session: &Session) -> Re
 }
 
 /// RFC 9012 section 13: malformed when the outer TLVs do not parse.
-fn read_tunnel_encapsulation(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_tunnel_encapsulation(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     let mut reader = Reader::new(value);
     while !reader.is_empty() {
         let tlv = reader.u16().and_then(|_kind| reader.u16()).and_then(|length| reader.take(length.into()));
@@ -573,20 +676,23 @@ fn read_tunnel_encapsulation(draft: &mut Draft, value: &[u8], _: &Session) -> Re
 }
 
 /// RFC 7311 section 3.2: not for a session on which nobody turned it on.
-fn read_aigp(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_aigp(_: &mut Draft, _: &[u8], _: &Form) -> Result<(), Bad> {
     Err(discard("not enabled for this session (RFC 7311)"))
 }
 
-/// RFC 8092 section 6.
-fn read_large_communities(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
-    let mut reader = whole_entries(value, 12)?;
-    draft.large_communities =
-        std::iter::from_fn(|| Some(LargeCommunity([reader.u32()?, reader.u32()?, reader.u32()?]))).collect();
+/// RFC 8092 section 6. What is in it twice counts once (section 3).
+fn read_large_communities(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
+    let read = whole_entries::<3>(value)?.map(LargeCommunity);
+    let mut seen = BTreeSet::new();
+    draft.large_communities = match read.len() {
+        1 => read.collect(),
+        _ => read.filter(|community| seen.insert(*community)).collect(),
+    };
     Ok(())
 }
 
 /// RFC 9234 section 5.
-fn read_only_to_customer(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_only_to_customer(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     if value.len() != 4 {
         return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets"));
     }
@@ -595,12 +701,12 @@ fn read_only_to_customer(draft: &mut Draft, value: &[u8], _: &Session) -> Result
 }
 
 /// RFC 8669 section 6: from outside its domain it is dropped, and we are in none.
-fn read_prefix_sid(_: &mut Draft, _: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_prefix_sid(_: &mut Draft, _: &[u8], _: &Form) -> Result<(), Bad> {
     Err(discard("we are in no segment-routing domain (RFC 8669)"))
 }
 
 /// RFC 6368 section 5: an AS number, then attributes.
-fn read_attr_set(draft: &mut Draft, value: &[u8], _: &Session) -> Result<(), Bad> {
+fn read_attr_set(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
     if value.len() < 4 {
         return Err(withdraw(subcode::OPTIONAL_ATTRIBUTE, "shorter than an AS number"));
     }
@@ -624,18 +730,24 @@ fn read_u32(value: &[u8]) -> Result<u32, Bad> {
     octets.map(u32::from_be_bytes).map_err(|_| withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets"))
 }
 
-fn whole_entries(value: &[u8], octets: usize) -> Result<Reader<'_>, Bad> {
-    if value.is_empty() || !value.len().is_multiple_of(octets) {
+/// The entries of a list, each of `WORDS` times four octets; at least one.
+fn whole_entries<const WORDS: usize>(
+    value: &[u8],
+) -> Result<impl ExactSizeIterator<Item = [u32; WORDS]>, Bad> {
+    let (words, rest) = value.as_chunks::<4>();
+    let (entries, more) = words.as_chunks::<WORDS>();
+    if entries.is_empty() || !more.is_empty() || !rest.is_empty() {
         return Err(withdraw(subcode::OPTIONAL_ATTRIBUTE, "length is no multiple of an entry's, or zero"));
     }
-    Ok(Reader::new(value))
+    Ok(entries.iter().map(|entry| entry.map(u32::from_be_bytes)))
 }
 
 /// Appends all attributes but those that carry prefixes, by type code. NEXT_HOP is left out for IPv6,
 /// whose next hop stands in MP_REACH_NLRI.
-pub(crate) fn write_all(out: &mut Vec<u8>, attributes: &Attributes, session: &Session) {
+pub(crate) fn write_all(out: &mut Vec<u8>, attributes: &Attributes, width: AsWidth) {
+    let flags_of = |code| optional_transitive(attributes.partial.contains(&code));
     write(out, WELL_KNOWN, code::ORIGIN, &[attributes.origin as u8]);
-    write(out, WELL_KNOWN, code::AS_PATH, &encode_path(&attributes.as_path, session.as_width));
+    write_path(out, WELL_KNOWN, code::AS_PATH, &attributes.as_path, width);
     if let IpAddr::V4(next_hop) = attributes.next_hop {
         write(out, WELL_KNOWN, code::NEXT_HOP, &next_hop.octets());
     }
@@ -649,80 +761,94 @@ pub(crate) fn write_all(out: &mut Vec<u8>, attributes: &Attributes, session: &Se
         write(out, WELL_KNOWN, code::ATOMIC_AGGREGATE, &[]);
     }
     if let Some(aggregator) = attributes.aggregator {
-        let value = encode_aggregator(aggregator, session.as_width);
-        write(out, OPTIONAL_TRANSITIVE, code::AGGREGATOR, &value);
+        write_aggregator(out, flags_of(code::AGGREGATOR), code::AGGREGATOR, aggregator, width);
     }
-    if !attributes.communities.is_empty() {
-        let value: Vec<u8> = attributes.communities.iter().flat_map(|c| c.0.to_be_bytes()).collect();
-        write(out, OPTIONAL_TRANSITIVE, code::COMMUNITIES, &value);
-    }
+    let communities = attributes.communities.iter().map(|community| [community.0]);
+    write_entries(out, flags_of(code::COMMUNITIES), code::COMMUNITIES, communities);
     if let Some(originator) = attributes.originator_id {
-        write(out, OPTIONAL_NON_TRANSITIVE, code::ORIGINATOR_ID, &originator.value().to_be_bytes());
+        write(out, OPTIONAL_NON_TRANSITIVE, code::ORIGINATOR_ID, &originator.0.to_be_bytes());
     }
-    if !attributes.cluster_list.is_empty() {
-        let value: Vec<u8> = attributes.cluster_list.iter().flat_map(|id| id.value().to_be_bytes()).collect();
-        write(out, OPTIONAL_NON_TRANSITIVE, code::CLUSTER_LIST, &value);
-    }
-    if session.as_width == AsWidth::Two {
+    let clusters = attributes.cluster_list.iter().map(|id| [id.0]);
+    write_entries(out, OPTIONAL_NON_TRANSITIVE, code::CLUSTER_LIST, clusters);
+    if width == AsWidth::Two {
         write_as4(out, attributes);
     }
-    if !attributes.large_communities.is_empty() {
-        let octets = attributes.large_communities.iter().flat_map(|c| c.0).flat_map(u32::to_be_bytes);
-        write(out, OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITY, &octets.collect::<Vec<u8>>());
-    }
+    let large = attributes.large_communities.iter().map(|community| community.0);
+    write_entries(out, flags_of(code::LARGE_COMMUNITY), code::LARGE_COMMUNITY, large);
     for opaque in &attributes.opaque {
-        let flags = if opaque.partial { OPTIONAL_TRANSITIVE | PARTIAL } else { OPTIONAL_TRANSITIVE };
-        write(out, flags, opaque.code, &opaque.value);
+        write(out, optional_transitive(opaque.partial), opaque.code, &opaque.value);
     }
+}
+
+/// Of an attribute, and whether somebody on the way did not know it.
+fn optional_transitive(partial: bool) -> u8 {
+    if partial { OPTIONAL_TRANSITIVE | PARTIAL } else { OPTIONAL_TRANSITIVE }
 }
 
 /// RFC 6793 section 4.2.2: what two octets could not say goes beside.
 fn write_as4(out: &mut Vec<u8>, attributes: &Attributes) {
     if attributes.as_path.asns().iter().any(|asn| asn.value() > 0xFFFF) {
-        let value = encode_path(&attributes.as_path, AsWidth::Four);
-        write(out, OPTIONAL_TRANSITIVE, code::AS4_PATH, &value);
+        write_path(out, OPTIONAL_TRANSITIVE, code::AS4_PATH, &attributes.as_path, AsWidth::Four);
     }
     if let Some(aggregator) = attributes.aggregator.filter(|aggregator| aggregator.asn.value() > 0xFFFF) {
-        let value = encode_aggregator(aggregator, AsWidth::Four);
-        write(out, OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, &value);
+        write_aggregator(out, OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, aggregator, AsWidth::Four);
     }
 }
 
 /// Appends one attribute, with two octets of length where one does not do.
 pub(crate) fn write(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
-    match u8::try_from(value.len()) {
+    write_head(out, flags, code, value.len());
+    out.extend_from_slice(value);
+}
+
+fn write_head(out: &mut Vec<u8>, flags: u8, code: u8, octets: usize) {
+    match u8::try_from(octets) {
         Ok(length) => out.extend_from_slice(&[flags, code, length]),
         Err(_) => {
             out.extend_from_slice(&[flags | EXTENDED_LENGTH, code]);
-            out.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend_from_slice(&u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes());
         }
     }
-    out.extend_from_slice(value);
+}
+
+/// Appends a list of entries, each of `WORDS` times four octets, unless it is empty.
+fn write_entries<const WORDS: usize>(
+    out: &mut Vec<u8>,
+    flags: u8,
+    code: u8,
+    entries: impl ExactSizeIterator<Item = [u32; WORDS]>,
+) {
+    if entries.len() > 0 {
+        write_head(out, flags, code, 4 * WORDS * entries.len());
+        entries.flatten().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+    }
 }
 
 /// Flags of MP_REACH_NLRI and MP_UNREACH_NLRI, with two octets of length always.
 pub(crate) const MP_FLAGS: u8 = OPTIONAL_NON_TRANSITIVE | EXTENDED_LENGTH;
 
-fn encode_path(path: &AsPath, width: AsWidth) -> Vec<u8> {
+fn write_path(out: &mut Vec<u8>, flags: u8, code: u8, path: &AsPath, width: AsWidth) {
     const AS_SEQUENCE: u8 = 2;
-    let mut value = Vec::with_capacity(2 + path.len() * width.octets());
-    for segment in path.asns().chunks(255) {
-        value.extend_from_slice(&[AS_SEQUENCE, segment.len() as u8]);
+    const MOST_IN_SEGMENT: usize = 255;
+    let segments = path.asns().chunks(MOST_IN_SEGMENT);
+    write_head(out, flags, code, 2 * segments.len() + path.len() * width.octets());
+    for segment in segments {
+        out.extend_from_slice(&[AS_SEQUENCE, segment.len() as u8]);
         for asn in segment {
-            match width {
-                AsWidth::Four => value.extend_from_slice(&asn.value().to_be_bytes()),
-                AsWidth::Two => value.extend_from_slice(&asn.two_octets().to_be_bytes()),
-            }
+            write_asn(out, *asn, width);
         }
     }
-    value
 }
 
-fn encode_aggregator(aggregator: Aggregator, width: AsWidth) -> Vec<u8> {
-    let mut value = match width {
-        AsWidth::Four => aggregator.asn.value().to_be_bytes().to_vec(),
-        AsWidth::Two => aggregator.asn.two_octets().to_be_bytes().to_vec(),
-    };
-    value.extend_from_slice(&aggregator.address.to_be_bytes());
-    value
+fn write_asn(out: &mut Vec<u8>, asn: Asn, width: AsWidth) {
+    match width {
+        AsWidth::Four => out.extend_from_slice(&asn.value().to_be_bytes()),
+        AsWidth::Two => out.extend_from_slice(&asn.two_octets().to_be_bytes()),
+    }
+}
+
+fn write_aggregator(out: &mut Vec<u8>, flags: u8, code: u8, aggregator: Aggregator, width: AsWidth) {
+    write_head(out, flags, code, width.octets() + 4);
+    write_asn(out, aggregator.asn, width);
+    out.extend_from_slice(&aggregator.address.to_be_bytes());
 }

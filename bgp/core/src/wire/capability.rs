@@ -44,6 +44,10 @@ pub enum Capability {
     GracefulRestart(GracefulRestart),
     /// 65 (RFC 6793); the number may be 0 on the wire, which OPEN refuses.
     FourOctetAs(u32),
+    /// 70 (RFC 7313)
+    EnhancedRouteRefresh,
+    /// 71 (RFC 9494)
+    LongLivedGracefulRestart(LongLivedGracefulRestart),
     /// Everything else, shape checked where its RFC gives one.
     Unknown {
         /// Capability code.
@@ -58,6 +62,8 @@ pub enum Capability {
 pub struct GracefulRestart {
     /// R: the sender has restarted, and its peer shall not wait for it.
     pub restarted: bool,
+    /// N: a NOTIFICATION that is no Hard Reset leaves routes as a lost TCP connection does (RFC 8538 section 2).
+    pub notification: bool,
     /// Seconds the sender needs to come back; 12 bits.
     pub restart_time_s: u16,
     /// What it keeps over a restart. Empty: it only helps others, and sends End-of-RIB.
@@ -67,6 +73,11 @@ pub struct GracefulRestart {
 impl GracefulRestart {
     /// The longest restart time that fits: 4095 s.
     pub const MOST_RESTART_TIME_S: u16 = 0x0FFF;
+
+    /// In seconds, cut to what fits.
+    pub(crate) fn time_s(time: Duration) -> u16 {
+        u16::try_from(time.as_secs()).unwrap_or(u16::MAX).min(Self::MOST_RESTART_TIME_S)
+    }
 
     /// How long its routes may be kept without it.
     pub fn restart_time(&self) -> Duration {
@@ -88,6 +99,41 @@ pub struct RestartFamily {
     pub forwarding_kept: bool,
 }
 
+/// The long-lived graceful restart capability (RFC 9494 section 3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LongLivedGracefulRestart {
+    /// What may be kept beyond the restart time. Empty: the sender only helps others.
+    pub families: Vec<LongLivedFamily>,
+}
+
+impl LongLivedGracefulRestart {
+    /// The longest time that fits: 24 bits of seconds.
+    pub const MOST_STALE_TIME_S: u32 = 0x00FF_FFFF;
+
+    /// What it says of one family.
+    pub fn family(&self, family: Family) -> Option<&LongLivedFamily> {
+        self.families.iter().find(|entry| entry.family == AfiSafi::from(family))
+    }
+}
+
+/// One family of the long-lived graceful restart capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongLivedFamily {
+    /// Which table.
+    pub family: AfiSafi,
+    /// F: forwarding went on while the sender was away.
+    pub forwarding_kept: bool,
+    /// Seconds its stale routes may be kept beyond the restart time; 24 bits.
+    pub stale_time_s: u32,
+}
+
+impl LongLivedFamily {
+    /// How long its stale routes may be kept beyond the restart time.
+    pub fn stale_time(&self) -> Duration {
+        Duration::from_secs(u64::from(self.stale_time_s))
+    }
+}
+
 const MULTI_PROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
 const OUTBOUND_ROUTE_FILTERING: u8 = 3;
@@ -96,7 +142,14 @@ const EXTENDED_MESSAGE: u8 = 6;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ADD_PATH: u8 = 69;
+const ENHANCED_ROUTE_REFRESH: u8 = 70;
 const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
+
+/// R and N, beside the restart time (RFC 4724 section 3, RFC 8538 section 2).
+const RESTARTED: u16 = 0x8000;
+const NOTIFICATION: u16 = 0x4000;
+/// F, of a family (RFC 4724 section 3, RFC 9494 section 3.1).
+const FORWARDING_KEPT: u8 = 0x80;
 
 /// The value has not the shape that the capability's RFC gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +174,7 @@ impl Capability {
     fn decode(code: u8, value: &[u8]) -> Result<Capability, MalformedCapability> {
         let well_shaped = match code {
             MULTI_PROTOCOL | FOUR_OCTET_AS => value.len() == 4,
-            ROUTE_REFRESH | EXTENDED_MESSAGE => value.is_empty(),
+            ROUTE_REFRESH | EXTENDED_MESSAGE | ENHANCED_ROUTE_REFRESH => value.is_empty(),
             OUTBOUND_ROUTE_FILTERING => orf_is_well_shaped(value),
             EXTENDED_NEXT_HOP => value.len().is_multiple_of(6),
             GRACEFUL_RESTART => value.len() >= 2 && (value.len() - 2).is_multiple_of(4),
@@ -139,6 +192,8 @@ impl Capability {
             EXTENDED_MESSAGE => Some(Capability::ExtendedMessage),
             GRACEFUL_RESTART => decode_graceful_restart(&mut reader),
             FOUR_OCTET_AS => reader.u32().map(Capability::FourOctetAs),
+            ENHANCED_ROUTE_REFRESH => Some(Capability::EnhancedRouteRefresh),
+            LONG_LIVED_GRACEFUL_RESTART => decode_long_lived(&mut reader),
             _ => None,
         };
         Ok(known.unwrap_or_else(|| Capability::Unknown { code, value: value.to_vec() }))
@@ -160,6 +215,10 @@ impl Capability {
             Capability::ExtendedMessage => tlv(EXTENDED_MESSAGE, &[]),
             Capability::GracefulRestart(restart) => tlv(GRACEFUL_RESTART, &encode_graceful_restart(restart)),
             Capability::FourOctetAs(asn) => tlv(FOUR_OCTET_AS, &asn.to_be_bytes()),
+            Capability::EnhancedRouteRefresh => tlv(ENHANCED_ROUTE_REFRESH, &[]),
+            Capability::LongLivedGracefulRestart(long_lived) => {
+                tlv(LONG_LIVED_GRACEFUL_RESTART, &encode_long_lived(long_lived));
+            }
             Capability::Unknown { code, value } => tlv(*code, value),
         }
     }
@@ -180,10 +239,12 @@ fn decode_graceful_restart(reader: &mut Reader<'_>) -> Option<Capability> {
     let mut families = Vec::new();
     while let Some(afi) = reader.u16() {
         let (safi, flags) = (reader.u8()?, reader.u8()?);
-        families.push(RestartFamily { family: AfiSafi { afi, safi }, forwarding_kept: flags & 0x80 != 0 });
+        let forwarding_kept = flags & FORWARDING_KEPT != 0;
+        families.push(RestartFamily { family: AfiSafi { afi, safi }, forwarding_kept });
     }
     Some(Capability::GracefulRestart(GracefulRestart {
-        restarted: head & 0x8000 != 0,
+        restarted: head & RESTARTED != 0,
+        notification: head & NOTIFICATION != 0,
         restart_time_s: head & GracefulRestart::MOST_RESTART_TIME_S,
         families,
     }))
@@ -191,13 +252,42 @@ fn decode_graceful_restart(reader: &mut Reader<'_>) -> Option<Capability> {
 
 fn encode_graceful_restart(restart: &GracefulRestart) -> Vec<u8> {
     let time = restart.restart_time_s.min(GracefulRestart::MOST_RESTART_TIME_S);
-    let head = if restart.restarted { time | 0x8000 } else { time };
+    let flag = |set: bool, flag: u16| if set { flag } else { 0 };
+    let head = time | flag(restart.restarted, RESTARTED) | flag(restart.notification, NOTIFICATION);
     let mut value = head.to_be_bytes().to_vec();
     for entry in &restart.families {
-        value.extend_from_slice(&entry.family.afi.to_be_bytes());
-        value.extend_from_slice(&[entry.family.safi, if entry.forwarding_kept { 0x80 } else { 0 }]);
+        write_family(&mut value, entry.family, entry.forwarding_kept);
     }
     value
+}
+
+fn decode_long_lived(reader: &mut Reader<'_>) -> Option<Capability> {
+    let mut families = Vec::new();
+    while let Some(afi) = reader.u16() {
+        let (safi, flags) = (reader.u8()?, reader.u8()?);
+        let (high, low) = (reader.u8()?, reader.u16()?);
+        families.push(LongLivedFamily {
+            family: AfiSafi { afi, safi },
+            forwarding_kept: flags & FORWARDING_KEPT != 0,
+            stale_time_s: u32::from(high) << 16 | u32::from(low),
+        });
+    }
+    Some(Capability::LongLivedGracefulRestart(LongLivedGracefulRestart { families }))
+}
+
+fn encode_long_lived(long_lived: &LongLivedGracefulRestart) -> Vec<u8> {
+    let mut value = Vec::new();
+    for entry in &long_lived.families {
+        write_family(&mut value, entry.family, entry.forwarding_kept);
+        let time = entry.stale_time_s.min(LongLivedGracefulRestart::MOST_STALE_TIME_S);
+        value.extend_from_slice(&time.to_be_bytes()[1..]);
+    }
+    value
+}
+
+fn write_family(value: &mut Vec<u8>, family: AfiSafi, forwarding_kept: bool) {
+    value.extend_from_slice(&family.afi.to_be_bytes());
+    value.extend_from_slice(&[family.safi, if forwarding_kept { FORWARDING_KEPT } else { 0 }]);
 }
 
 /// RFC 5291 section 5: family, count, count pairs; repeated.
@@ -228,8 +318,36 @@ mod tests {
                 vec![64, 6, 0x80, 120, 0, 1, 1, 0x80],
                 Capability::GracefulRestart(GracefulRestart {
                     restarted: true,
+                    notification: false,
                     restart_time_s: 120,
                     families: vec![RestartFamily { family: Family::Ipv4.into(), forwarding_kept: true }],
+                }),
+            ),
+            (
+                vec![64, 2, 0x4F, 0xFF],
+                Capability::GracefulRestart(GracefulRestart {
+                    restarted: false,
+                    notification: true,
+                    restart_time_s: 4095,
+                    families: Vec::new(),
+                }),
+            ),
+            (vec![70, 0], Capability::EnhancedRouteRefresh),
+            (
+                vec![71, 14, 0, 1, 1, 0x80, 0, 0x0E, 0x10, 0, 2, 1, 0, 1, 0, 0],
+                Capability::LongLivedGracefulRestart(LongLivedGracefulRestart {
+                    families: vec![
+                        LongLivedFamily {
+                            family: Family::Ipv4.into(),
+                            forwarding_kept: true,
+                            stale_time_s: 3600,
+                        },
+                        LongLivedFamily {
+                            family: Family::Ipv6.into(),
+                            forwarding_kept: false,
+                            stale_time_s: 65536,
+                        },
+                    ],
                 }),
             ),
         ];
@@ -248,6 +366,8 @@ mod tests {
             vec![64, 5, 0, 1, 1, 0, 0],
             vec![3, 4, 0, 1, 0, 1],
             vec![65, 2, 0, 1],
+            vec![70, 1, 0],
+            vec![71, 6, 0, 1, 1, 0, 0, 1],
             vec![1],
             vec![1, 9, 0],
         ] {

@@ -134,7 +134,7 @@ pub(crate) fn write(out: &mut Vec<u8>, kind: MessageType, body: impl FnOnce(&mut
 }
 
 /// Appends a KEEPALIVE.
-pub(crate) fn write_keepalive(out: &mut Vec<u8>) {
+pub fn write_keepalive(out: &mut Vec<u8>) {
     write(out, MessageType::Keepalive, |_| ());
 }
 

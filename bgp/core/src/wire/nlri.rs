@@ -3,8 +3,6 @@
 
 use crate::prefix::{Family, Prefix};
 
-use super::reader::Reader;
-
 /// The list cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MalformedNlri {
@@ -24,26 +22,61 @@ impl MalformedNlri {
 
 /// All prefixes of `bytes`. Host bits that are set are cleared (RFC 4271 section 4.3: "irrelevant").
 pub(crate) fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, MalformedNlri> {
-    let mut reader = Reader::new(bytes);
-    let mut prefixes = Vec::with_capacity(bytes.len() / 4);
-    while let Some(length) = reader.u8() {
+    let mut prefixes = Vec::with_capacity(bytes.len().div_ceil(typical_bytes(family)));
+    let mut rest = bytes;
+    while let Some((&length, behind)) = rest.split_first() {
         if length > family.bits() {
             return Err(MalformedNlri::TooLong);
         }
-        let significant = reader.take(usize::from(length).div_ceil(8)).ok_or(MalformedNlri::Cut)?;
-        prefixes.push(Prefix::from_wire(family, length, significant));
+        let count = usize::from(length).div_ceil(8);
+        let (significant, next) = behind.split_at_checked(count).ok_or(MalformedNlri::Cut)?;
+        prefixes.push(match family {
+            Family::Ipv4 => Prefix::ipv4(u32::from_be_bytes(padded(behind, significant)), length),
+            Family::Ipv6 => Prefix::ipv6(u128::from_be_bytes(padded(behind, significant)), length),
+        });
+        rest = next;
     }
     Ok(prefixes)
 }
 
-/// Octets that [`write`] takes for `prefix`.
-pub(crate) fn encoded_bytes(prefix: &Prefix) -> usize {
-    1 + prefix.significant_octets().len()
+/// What a prefix of a fabric takes: a /24, a /64.
+fn typical_bytes(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 4,
+        Family::Ipv6 => 9,
+    }
 }
 
-pub(crate) fn write(out: &mut Vec<u8>, prefix: &Prefix) {
-    out.push(prefix.length());
-    out.extend_from_slice(prefix.significant_octets());
+/// The first octets of `behind`, of which `significant` count: in one piece, but at the end of a list.
+fn padded<const N: usize>(behind: &[u8], significant: &[u8]) -> [u8; N] {
+    behind.first_chunk::<N>().copied().unwrap_or_else(|| {
+        let mut octets = [0; N];
+        octets.iter_mut().zip(significant).for_each(|(to, from)| *to = *from);
+        octets
+    })
+}
+
+/// What a prefix of either family takes at most.
+pub(crate) const MOST_BYTES: usize = 17;
+
+/// Octets that [`write`] takes for `prefix`.
+pub(crate) fn encoded_bytes(prefix: &Prefix) -> usize {
+    1 + usize::from(prefix.length()).div_ceil(8)
+}
+
+/// Appends `prefixes`, which take `octets` octets together.
+pub(crate) fn write(out: &mut Vec<u8>, prefixes: &[Prefix], octets: usize) {
+    // Each is written as if it were of full length, and the next one over what was too much: so all are copies of a
+    // fixed length.
+    let (start, mut at) = (out.len(), out.len());
+    out.resize(start + octets + MOST_BYTES, 0);
+    for prefix in prefixes {
+        if let Some(place) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<MOST_BYTES>()) {
+            prefix.put(place);
+        }
+        at += encoded_bytes(prefix);
+    }
+    out.truncate(start + octets);
 }
 
 #[cfg(test)]
@@ -64,7 +97,7 @@ mod tests {
             let prefix: Prefix = text.parse().expect("test prefix");
             assert_eq!(decode(*family, bytes), Ok(vec![prefix]));
             let mut out = Vec::new();
-            write(&mut out, &prefix);
+            write(&mut out, &[prefix], bytes.len());
             assert_eq!(&out, bytes);
             assert_eq!(encoded_bytes(&prefix), bytes.len());
         }

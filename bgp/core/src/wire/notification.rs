@@ -1,5 +1,6 @@
 //! NOTIFICATION: why a session ends (RFC 4271 section 4.5), in codes and in words.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::attribute;
@@ -7,7 +8,7 @@ use super::attribute;
 /// Error code, subcode and data of a NOTIFICATION.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// Error code; 1 to 7 are known today.
+    /// Error code; 1 to 8 are known today.
     pub code: u8,
     /// Meaning depends on the code; 0 is "unspecific".
     pub subcode: u8,
@@ -15,7 +16,7 @@ pub struct Notification {
     pub data: Vec<u8>,
 }
 
-/// Error codes (RFC 4271 section 4.5, RFC 7313 section 5).
+/// Error codes (RFC 4271 section 4.5, RFC 7313 section 5, RFC 9687 section 5).
 pub mod code {
     #![allow(missing_docs, reason = "the names are those of the RFCs")]
     pub const MESSAGE_HEADER: u8 = 1;
@@ -25,6 +26,7 @@ pub mod code {
     pub const FSM: u8 = 5;
     pub const CEASE: u8 = 6;
     pub const ROUTE_REFRESH: u8 = 7;
+    pub const SEND_HOLD_TIMER_EXPIRED: u8 = 8;
 }
 
 /// Subcodes of Message Header Error (RFC 4271 section 6.1).
@@ -44,6 +46,8 @@ pub mod open {
     pub const BAD_BGP_IDENTIFIER: u8 = 3;
     pub const UNSUPPORTED_PARAMETER: u8 = 4;
     pub const UNACCEPTABLE_HOLD_TIME: u8 = 6;
+    /// RFC 5492 section 3
+    pub const UNSUPPORTED_CAPABILITY: u8 = 7;
 }
 
 /// Subcodes of UPDATE Message Error (RFC 4271 section 6.3).
@@ -59,6 +63,12 @@ pub mod update {
     pub const OPTIONAL_ATTRIBUTE: u8 = 9;
     pub const INVALID_NETWORK_FIELD: u8 = 10;
     pub const MALFORMED_AS_PATH: u8 = 11;
+}
+
+/// Subcodes of ROUTE-REFRESH Message Error (RFC 7313 section 5).
+pub mod refresh {
+    #![allow(missing_docs, reason = "the names are those of the RFC")]
+    pub const INVALID_LENGTH: u8 = 1;
 }
 
 /// Subcodes of Finite State Machine Error (RFC 6608 section 3).
@@ -99,6 +109,27 @@ impl Notification {
     pub fn decode(body: &[u8]) -> Notification {
         let (code, subcode) = (body.first().copied().unwrap_or(0), body.get(1).copied().unwrap_or(0));
         Notification { code, subcode, data: body.get(2..).unwrap_or_default().to_vec() }
+    }
+
+    /// The same as a Hard Reset: whoever gets it keeps no routes, though both agreed that other NOTIFICATIONs leave them
+    /// (RFC 8538 section 3).
+    pub(crate) fn hard(&self) -> Notification {
+        let mut data = vec![self.code, self.subcode];
+        data.extend_from_slice(&self.data);
+        Notification { code: code::CEASE, subcode: cease::HARD_RESET, data }
+    }
+
+    /// Whether it is one that no route outlives.
+    pub fn is_hard_reset(&self) -> bool {
+        self.code == code::CEASE && self.subcode == cease::HARD_RESET
+    }
+
+    /// What a Hard Reset stands for, if its data says so; itself for every other.
+    pub fn meant(&self) -> Cow<'_, Notification> {
+        if !self.is_hard_reset() || self.data.len() < 2 {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Notification::decode(&self.data))
     }
 
     /// The text a peer gave with its shutdown, made safe for a terminal and a log (RFC 9003 section 2).
@@ -180,6 +211,11 @@ impl Notification {
 
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Cow::Owned(meant) = self.meant()
+            && !meant.is_hard_reset()
+        {
+            return write!(f, "{meant}, as a Hard Reset (6/9)");
+        }
         let (code, subcode) = self.name();
         match subcode {
             Some(subcode) => write!(f, "{code}: {subcode} ({}/{})", self.code, self.subcode)?,
@@ -203,6 +239,18 @@ mod tests {
     fn shutdown_text_longer_than_the_message_is_left_out() {
         let notification = Notification::with(6, 2, b"\xFFhi".to_vec());
         assert_eq!(notification.to_string(), "Cease: Administrative Shutdown (6/2)");
+    }
+
+    #[test]
+    fn hard_reset_says_what_it_stands_for() {
+        let shutdown = Notification::with(6, 2, b"\x02by".to_vec());
+        let hard = shutdown.hard();
+        assert_eq!((hard.code, hard.subcode, &hard.data[..]), (6, 9, &b"\x06\x02\x02by"[..]));
+        assert_eq!(*hard.meant(), shutdown);
+        let words = "Cease: Administrative Shutdown (6/2) \"by\", as a Hard Reset (6/9)";
+        assert_eq!(hard.to_string(), words);
+        assert_eq!(hard.hard().to_string(), "Cease: Hard Reset (6/9)");
+        assert_eq!(Notification::with(6, 9, vec![6]).to_string(), "Cease: Hard Reset (6/9)");
     }
 
     #[test]

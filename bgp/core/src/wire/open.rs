@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::capability::{AfiSafi, Capability, GracefulRestart, MalformedCapability};
+use super::capability::{
+    AfiSafi, Capability, GracefulRestart, LongLivedGracefulRestart, MalformedCapability,
+};
 use super::fault::Fault;
 use super::frame::{self, MessageType};
 use super::notification::{self, Notification, code};
@@ -66,7 +68,7 @@ impl Open {
     }
 
     /// Appends the message. Our own capabilities fit one parameter of 255 octets.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         let mut capabilities = Vec::new();
         for capability in &self.capabilities {
             capability.write(&mut capabilities);
@@ -118,6 +120,14 @@ impl Open {
         })
     }
 
+    /// Its long-lived graceful restart capability, if it has one; the last if it sent several.
+    pub fn long_lived(&self) -> Option<&LongLivedGracefulRestart> {
+        self.capabilities.iter().rev().find_map(|capability| match capability {
+            Capability::LongLivedGracefulRestart(long_lived) => Some(long_lived),
+            _ => None,
+        })
+    }
+
     /// Whether AS numbers on this session have four octets.
     pub fn has_four_octet_as(&self) -> bool {
         self.capabilities.iter().any(|capability| matches!(capability, Capability::FourOctetAs(_)))
@@ -135,7 +145,8 @@ fn unreadable(what: &'static str) -> Fault {
 /// `length` is the octet that says how long all parameters are; `reader` stands behind it.
 fn decode_parameters(length: u8, mut reader: Reader<'_>) -> Result<Vec<Capability>, Fault> {
     let cut = || unreadable("a parameter is cut short");
-    let extended = length == EXTENDED && reader.rest().first() == Some(&EXTENDED);
+    // RFC 9072 section 2: the type tells; the length beside it is ignored, and not 0.
+    let extended = length != 0 && reader.rest().first() == Some(&EXTENDED);
     let total = if extended {
         reader.u8();
         usize::from(reader.u16().ok_or_else(cut)?)
@@ -198,6 +209,18 @@ mod tests {
         let bytes = body(&open);
         assert_eq!(bytes[9..11], [255, 255]);
         assert_eq!(Open::decode(&bytes), Ok(open));
+    }
+
+    #[test]
+    fn length_beside_the_long_form_is_ignored() {
+        let mut capabilities = vec![four_octet_as(Asn::new(4_200_000_001).expect("not 0"))];
+        capabilities.extend((0..3).map(|_| Capability::Unknown { code: 200, value: vec![7; 100] }));
+        let open = open(capabilities);
+        let mut bytes = body(&open);
+        bytes[9] = 1;
+        assert_eq!(Open::decode(&bytes), Ok(open));
+        bytes[9] = 0;
+        assert!(Open::decode(&bytes).is_err());
     }
 
     #[test]

@@ -13,14 +13,15 @@ use rustbgpd_wire as oracle;
 use super::attribute::{self, code};
 use super::capability::AfiSafi;
 use super::frame::{self, EXTENDED_MESSAGE_BYTES, HEADER_BYTES, STANDARD_MESSAGE_BYTES};
-use super::update::{Announcement, write_announce, write_withdraw};
+use super::update::{self, Announcement, AttributesTooLong, write_withdraw};
 use super::{
-    Capability, GracefulRestart, MessageType, Notification, Open, RestartFamily, RouteRefresh, Update,
+    Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, MessageType, Notification, Open,
+    RestartFamily, RouteRefresh, Update,
 };
-use crate::attributes::{Aggregator, AsPath, Attributes, Opaque, Origin};
+use crate::attributes::{Aggregator, AsPath, AttributeTable, Attributes, Opaque, Origin};
 use crate::prefix::{Family, Prefix};
-use crate::session::{Agreed, AsWidth, Session};
-use crate::types::{Asn, Community, HoldTime, LargeCommunity, LocalPref, Med, PeerKind, RouterId};
+use crate::session::{Agreed, AsWidth, Offered, Session};
+use crate::types::{Asn, CarriedId, Community, HoldTime, LargeCommunity, LocalPref, Med, PeerKind, RouterId};
 
 // --- values ----------------------------------------------------------------------------------------------
 
@@ -47,7 +48,11 @@ fn any_session() -> impl Strategy<Value = Session> {
             families: Family::ALL.into(),
             most_message_bytes,
             route_refresh: Agreed::Yes,
+            enhanced_refresh: Agreed::No,
             peer_restart: None,
+            graceful_notification: Agreed::No,
+            peer_long_lived: None,
+            offered: Offered::default(),
         },
     )
 }
@@ -115,8 +120,8 @@ prop_compose! {
         aggregator in option::of((any_asn(), any::<u32>())),
         communities in vec(any::<u32>().prop_map(Community), 0..70),
         large_communities in btree_set(any::<[u32; 3]>(), 0..30),
-        originator_id in option::of(any_router_id()),
-        cluster_list in vec(any_router_id(), 0..5),
+        originator_id in option::of(any::<u32>().prop_map(CarriedId)),
+        cluster_list in vec(any::<u32>().prop_map(CarriedId), 0..5),
         opaque in any_opaque(),
     ) -> Attributes {
         let internal = session.kind == PeerKind::Internal;
@@ -135,6 +140,7 @@ prop_compose! {
             originator_id: originator_id.filter(|_| internal),
             cluster_list: if internal { cluster_list } else { Vec::new() },
             opaque,
+            partial: BTreeSet::new(),
         }
     }
 }
@@ -151,14 +157,29 @@ fn any_capability() -> impl Strategy<Value = Capability> {
     let table = (any::<u16>(), any::<u8>()).prop_map(|(afi, safi)| AfiSafi { afi, safi });
     let entry = (table.clone(), any::<bool>())
         .prop_map(|(family, forwarding_kept)| RestartFamily { family, forwarding_kept });
-    let restart = (any::<bool>(), 0..=GracefulRestart::MOST_RESTART_TIME_S, vec(entry, 0..4)).prop_map(
-        |(restarted, restart_time_s, families)| GracefulRestart { restarted, restart_time_s, families },
+    let flags = (any::<bool>(), any::<bool>());
+    let restart = (flags, 0..=GracefulRestart::MOST_RESTART_TIME_S, vec(entry, 0..4)).prop_map(
+        |((restarted, notification), restart_time_s, families)| GracefulRestart {
+            restarted,
+            notification,
+            restart_time_s,
+            families,
+        },
     );
+    let long_lived = (table.clone(), any::<bool>(), 0..=LongLivedGracefulRestart::MOST_STALE_TIME_S)
+        .prop_map(|(family, forwarding_kept, stale_time_s)| LongLivedFamily {
+            family,
+            forwarding_kept,
+            stale_time_s,
+        });
+    let long_lived = vec(long_lived, 0..4).prop_map(|families| LongLivedGracefulRestart { families });
     prop_oneof![
         table.prop_map(Capability::MultiProtocol),
         Just(Capability::RouteRefresh),
         Just(Capability::ExtendedMessage),
         restart.prop_map(Capability::GracefulRestart),
+        Just(Capability::EnhancedRouteRefresh),
+        long_lived.prop_map(Capability::LongLivedGracefulRestart),
         (80_u8..128, vec(any::<u8>(), 0..60)).prop_map(|(code, value)| Capability::Unknown { code, value }),
     ]
 }
@@ -228,18 +249,33 @@ fn announced(octets: &[u8], session: &Session) -> Vec<Announcement> {
         .collect()
 }
 
+fn write_announce(
+    out: &mut Vec<u8>,
+    session: &Session,
+    attributes: &Attributes,
+    prefixes: &[Prefix],
+) -> Result<(), AttributesTooLong> {
+    update::write_announce(out, session, &attributes.clone().into(), prefixes)
+}
+
 /// Everything that reads, on the same octets.
 fn read_all_ways(octets: &[u8], session: &Session) {
     let _ = frame::next(octets, session.most_message_bytes);
     let _ = Open::decode(octets);
-    let _ = RouteRefresh::decode(octets);
+    let _ = RouteRefresh::decode(octets, Agreed::Yes);
     let notification = Notification::decode(octets);
     let _ = (notification.to_string(), notification.attribute());
+    // What is known from before changes nothing.
+    let mut table = AttributeTable::default();
+    for _ in 0..2 {
+        assert_eq!(Update::decode_with(octets, session, &mut table), Update::decode(octets, session));
+    }
     if let Ok(update) = Update::decode(octets, session) {
         for announcement in &update.announced {
             // What was read can be written.
             let mut out = Vec::new();
-            let _ = write_announce(&mut out, session, &announcement.attributes, &announcement.prefixes);
+            let _ =
+                update::write_announce(&mut out, session, &announcement.attributes, &announcement.prefixes);
         }
         let _ = update.flaws.iter().map(ToString::to_string).count();
     }
@@ -247,7 +283,7 @@ fn read_all_ways(octets: &[u8], session: &Session) {
 
 // --- the independent codec -------------------------------------------------------------------------------
 
-fn read_by_oracle(body: &[u8], session: &Session) -> Announcement {
+fn read_by_oracle(body: &[u8], session: &Session) -> (Attributes, Vec<Prefix>) {
     let mut rest = body;
     let message = oracle::UpdateMessage::decode(&mut rest, body.len()).expect("the oracle reads it");
     let (wide, internal) = (session.as_width == AsWidth::Four, session.kind == PeerKind::Internal);
@@ -264,12 +300,12 @@ fn read_by_oracle(body: &[u8], session: &Session) -> Announcement {
         take_from_oracle(&mut attributes, &mut prefixes, attribute);
     }
     attributes.opaque.sort();
-    Announcement { attributes, prefixes }
+    (attributes, prefixes)
 }
 
 fn take_from_oracle(to: &mut Attributes, prefixes: &mut Vec<Prefix>, attribute: oracle::PathAttribute) {
     use oracle::PathAttribute as P;
-    let router_id = |address: Ipv4Addr| RouterId::try_from(address).expect("not 0");
+    let carried_id = |address: Ipv4Addr| CarriedId(address.into());
     match attribute {
         P::Origin(origin) => to.origin = Origin::from_octet(origin as u8).expect("known"),
         P::AsPath(path) => to.as_path = path_of_oracle(&path),
@@ -286,8 +322,8 @@ fn take_from_oracle(to: &mut Attributes, prefixes: &mut Vec<Prefix>, attribute: 
             let parts = |one: oracle::LargeCommunity| [one.global_admin, one.local_data1, one.local_data2];
             to.large_communities = all.into_iter().map(parts).map(LargeCommunity).collect();
         }
-        P::OriginatorId(address) => to.originator_id = Some(router_id(address)),
-        P::ClusterList(all) => to.cluster_list = all.into_iter().map(router_id).collect(),
+        P::OriginatorId(address) => to.originator_id = Some(carried_id(address)),
+        P::ClusterList(all) => to.cluster_list = all.into_iter().map(carried_id).collect(),
         P::MpReachNlri(reach) => {
             to.next_hop = reach.next_hop;
             prefixes.extend(reach.announced.iter().map(|entry| match entry.prefix {
@@ -392,9 +428,26 @@ proptest! {
         let mut octets = Vec::new();
         prop_assert!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
         let read = announced(&octets, &session);
-        prop_assert!(read.iter().all(|one| one.attributes == attributes));
+        prop_assert!(read.iter().all(|one| **one.attributes == attributes));
         let told: Vec<Prefix> = read.into_iter().flat_map(|one| one.prefixes).collect();
         prop_assert_eq!(told, prefixes);
+    }
+
+    /// Whatever one peer tells and however often: its attributes are never taken for those of another session.
+    #[test]
+    fn attributes_known_from_before_are_read_as_unknown_ones(
+        (session, attributes, prefixes) in any_route(),
+        others in vec(any_session_of_some_families(), 1..4),
+    ) {
+        let prefixes: Vec<Prefix> = prefixes.into_iter().take(3).collect();
+        let mut octets = Vec::new();
+        prop_assert!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
+        let mut table = AttributeTable::default();
+        for body in bodies(&octets, MessageType::Update, session.most_message_bytes) {
+            for session in std::iter::once(&session).chain(&others).cycle().take(3 * (1 + others.len())) {
+                prop_assert_eq!(Update::decode_with(body, session, &mut table), Update::decode(body, session));
+            }
+        }
     }
 
     #[test]
@@ -428,9 +481,9 @@ proptest! {
         prop_assert!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
         let mut told = Vec::new();
         for body in bodies(&octets, MessageType::Update, session.most_message_bytes) {
-            let read = read_by_oracle(body, &session);
-            prop_assert_eq!(&read.attributes, &attributes);
-            told.extend(read.prefixes);
+            let (read, of_message) = read_by_oracle(body, &session);
+            prop_assert_eq!(&read, &attributes);
+            told.extend(of_message);
         }
         prop_assert_eq!(told, prefixes);
     }

@@ -1,6 +1,7 @@
 //! UPDATE: decoding with the gentle errors of RFC 7606, and packing.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::attribute::{self, Bad, Draft, Flaw, Raw, Treatment, code as attribute_code};
 use super::capability::AfiSafi;
@@ -9,7 +10,7 @@ use super::frame::{self, HEADER_BYTES, MessageType};
 use super::nlri;
 use super::notification::{Notification, code, update as subcode};
 use super::reader::Reader;
-use crate::attributes::Attributes;
+use crate::attributes::{AttributeSet, AttributeTable, Attributes, Told};
 use crate::prefix::{Family, Prefix};
 use crate::session::Session;
 
@@ -31,27 +32,59 @@ pub struct Update {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// Attributes, next hop among them.
-    pub attributes: Attributes,
+    pub attributes: Arc<AttributeSet>,
     /// At least one.
     pub prefixes: Vec<Prefix>,
 }
 
 impl Update {
+    /// Reads a message whose attributes nobody knows.
+    ///
     /// # Errors
     /// Only what leaves no gentler way (RFC 7606 sections 3, 4 and 5): the prefixes cannot be told.
     pub fn decode(body: &[u8], session: &Session) -> Result<Update, Fault> {
-        let (withdrawn, attributes, announced) = split(body)?;
-        if withdrawn.is_empty() && attributes.is_empty() && announced.is_empty() {
-            return Ok(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() });
-        }
-        let mut read = Parts {
-            withdrawn: decode_field("withdrawn routes", withdrawn)?,
-            classic: decode_field("announced routes", announced)?,
-            ..Parts::default()
-        };
-        read.attributes(attributes, session)?;
-        read.finish(session)
+        read(split(body)?, session)
     }
+
+    /// The same, with the sets of `table`: attributes that came before in the same octets are not read again. Says the
+    /// same as [`Update::decode`], whatever came before.
+    ///
+    /// # Errors
+    /// As [`Update::decode`].
+    pub fn decode_with(body: &[u8], session: &Session, table: &mut AttributeTable) -> Result<Update, Fault> {
+        let fields = split(body)?;
+        let Some(place) = Place::of(&fields, session) else {
+            return Ok(shared(read(fields, session)?, table));
+        };
+        if let Some(attributes) = table.recall(&place.told) {
+            let withdrawn = decode_field("withdrawn routes", fields.withdrawn)?;
+            let prefixes = place.prefixes(&fields)?;
+            let announced = vec![Announcement { attributes, prefixes }];
+            return Ok(Update { withdrawn, announced, ..Update::default() });
+        }
+        let update = shared(read(fields, session)?, table);
+        if let ([one], []) = (&update.announced[..], &update.flaws[..])
+            && carries_no_prefixes(place.told.list)
+        {
+            table.remember(&place.told, &one.attributes);
+        }
+        Ok(update)
+    }
+}
+
+/// Whether a list that was read without a flaw says the same whatever prefixes come with it.
+fn carries_no_prefixes(list: &[u8]) -> bool {
+    let mut reader = Reader::new(list);
+    let attributes = std::iter::from_fn(|| attribute::next(&mut reader).ok());
+    !attributes.map(|raw| raw.code).any(attribute::carries_prefixes)
+}
+
+/// With the attributes as `table` has them.
+fn shared(mut update: Update, table: &mut AttributeTable) -> Update {
+    for announcement in &mut update.announced {
+        announcement.attributes = table.share(Arc::clone(&announcement.attributes));
+    }
+    update
 }
 
 /// One of the two fields of IPv4 prefixes.
@@ -61,18 +94,74 @@ fn decode_field(name: &str, octets: &[u8]) -> Result<Vec<Prefix>, Fault> {
         .map_err(|error| Fault::new(invalid, format!("{name}: {}", error.what())))
 }
 
-/// Withdrawn routes, path attributes, NLRI.
-type Fields<'a> = (&'a [u8], &'a [u8], &'a [u8]);
-
 /// The three variable fields (RFC 4271 section 4.3).
+struct Fields<'a> {
+    withdrawn: &'a [u8],
+    attributes: &'a [u8],
+    announced: &'a [u8],
+}
+
 fn split(body: &[u8]) -> Result<Fields<'_>, Fault> {
     let mut reader = Reader::new(body);
     let mut counted = || reader.u16().and_then(|length| reader.take(usize::from(length)));
     match (counted(), counted()) {
-        (Some(withdrawn), Some(attributes)) => Ok((withdrawn, attributes, reader.rest())),
+        (Some(withdrawn), Some(attributes)) => Ok(Fields { withdrawn, attributes, announced: reader.rest() }),
         _ => {
             let answer = Notification::new(code::UPDATE, subcode::MALFORMED_ATTRIBUTE_LIST);
             Err(Fault::new(answer, "withdrawn routes and path attributes are longer than the message"))
+        }
+    }
+}
+
+/// Everything is looked at.
+fn read(fields: Fields<'_>, session: &Session) -> Result<Update, Fault> {
+    let Fields { withdrawn, attributes, announced } = fields;
+    if withdrawn.is_empty() && attributes.is_empty() && announced.is_empty() {
+        return Ok(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() });
+    }
+    let mut parts = Parts {
+        withdrawn: decode_field("withdrawn routes", withdrawn)?,
+        classic: decode_field("announced routes", announced)?,
+        ..Parts::default()
+    };
+    parts.attributes(attributes, session)?;
+    parts.finish(session)
+}
+
+/// Of a message that announces prefixes of one family: what its attributes are known by, and where its prefixes are.
+///
+/// That is how nearly all look that announce something; the others are read as if nothing were known.
+struct Place<'a> {
+    told: Told<'a>,
+    /// MP_REACH_NLRI with the prefixes in it; without it they stand at the end of the message.
+    reach: Option<(Raw<'a>, Family, &'a [u8])>,
+}
+
+impl<'a> Place<'a> {
+    fn of(fields: &Fields<'a>, session: &Session) -> Option<Place<'a>> {
+        let form = session.form();
+        let is_reach = fields.attributes.get(1) == Some(&attribute_code::MP_REACH_NLRI);
+        if !is_reach {
+            let told = Told { form, next_hop: None, list: fields.attributes };
+            let counts = !fields.announced.is_empty() && session.families.contains(&Family::Ipv4);
+            return counts.then_some(Place { told, reach: None });
+        }
+        let mut reader = Reader::new(fields.attributes);
+        let raw = attribute::next(&mut reader).ok().filter(attribute::has_right_flags)?;
+        let head = ReachHead::of(raw).ok()?;
+        let family = spoken(head.family, session)?;
+        let next_hop =
+            read_next_hop(family, head.next_hop).ok().filter(|(next_hop, _)| is_usable(*next_hop))?;
+        let told = Told { form, next_hop: Some(next_hop), list: reader.rest() };
+        let alone = fields.announced.is_empty() && !head.prefixes.is_empty();
+        alone.then_some(Place { told, reach: Some((raw, family, head.prefixes)) })
+    }
+
+    /// Read as [`read`] would.
+    fn prefixes(&self, fields: &Fields<'_>) -> Result<Vec<Prefix>, Fault> {
+        match self.reach {
+            None => decode_field("announced routes", fields.announced),
+            Some((raw, family, octets)) => decode_in(raw, family, octets),
         }
     }
 }
@@ -88,6 +177,18 @@ struct Parts {
     unreach: Option<Unreach>,
     attributes_seen: usize,
     flaws: Vec<Flaw>,
+}
+
+/// The type codes that a message had.
+#[derive(Default)]
+struct Seen([u64; 4]);
+
+impl Seen {
+    /// Whether `code` was among them; it is now.
+    fn before(&mut self, code: u8) -> bool {
+        let (word, bit) = (&mut self.0[usize::from(code / 64)], 1 << (code % 64));
+        std::mem::replace(word, *word | bit) & bit != 0
+    }
 }
 
 /// MP_REACH_NLRI (RFC 4760 section 3).
@@ -107,18 +208,19 @@ enum Unreach {
 impl Parts {
     fn attributes(&mut self, list: &[u8], session: &Session) -> Result<(), Fault> {
         let mut reader = Reader::new(list);
-        let mut seen = [false; 256];
+        let form = session.form();
+        let mut seen = Seen::default();
         while !reader.is_empty() {
             let raw = match attribute::next(&mut reader) {
                 Ok(raw) => raw,
                 Err(flaw) => return self.note(flaw), // no telling where the next one starts
             };
             self.attributes_seen += 1;
-            if std::mem::replace(&mut seen[usize::from(raw.code)], true) {
+            if seen.before(raw.code) {
                 self.duplicate(raw)?;
                 continue;
             }
-            if let Err(flaw) = self.draft.take(raw, session) {
+            if let Err(flaw) = self.draft.take(raw, &form) {
                 self.note(flaw)?;
                 continue;
             }
@@ -205,8 +307,7 @@ impl Parts {
         Update { withdrawn, flaws: self.flaws, ..Update::default() }
     }
 
-    fn announce(self, session: &Session) -> Update {
-        let mut announced = Vec::new();
+    fn announce(mut self, session: &Session) -> Update {
         let classic_next_hop = self.draft.next_hop.map(IpAddr::V4);
         let reach = match self.reach {
             Some(Reach::Ours { next_hop, link_local, prefixes }) if !prefixes.is_empty() => {
@@ -214,17 +315,24 @@ impl Parts {
             }
             _ => None,
         };
-        let next_hop = classic_next_hop.or(reach.as_ref().map(|(next_hop, ..)| *next_hop));
-        let attributes = next_hop.and_then(|next_hop| self.draft.finish(next_hop));
-        if let (Some((next_hop, link_local, prefixes)), Some(attributes)) = (reach, &attributes) {
-            let attributes = Attributes { next_hop, link_local, ..attributes.clone() };
-            announced.push(Announcement { attributes, prefixes });
-        }
         // A session for IPv6 alone may still carry the field; it says nothing there.
         let classic_counts = !self.classic.is_empty() && session.families.contains(&Family::Ipv4);
-        if let Some(attributes) = attributes.filter(|_| classic_counts) {
-            announced.push(Announcement { attributes, prefixes: self.classic });
-        }
+        let next_hop = classic_next_hop.filter(|_| classic_counts);
+        let next_hop = next_hop.or(reach.as_ref().map(|(next_hop, ..)| *next_hop));
+        let attributes = next_hop.and_then(|next_hop| self.draft.finish(next_hop));
+        let with = |attributes: Attributes, prefixes| Announcement {
+            attributes: Arc::new(attributes.into()),
+            prefixes,
+        };
+        let announced = match (attributes, reach) {
+            (Some(attributes), Some((next_hop, link_local, prefixes))) => {
+                let classic = classic_counts.then(|| with(attributes.clone(), self.classic));
+                let reach = with(Attributes { next_hop, link_local, ..attributes }, prefixes);
+                std::iter::once(reach).chain(classic).collect()
+            }
+            (Some(attributes), None) if classic_counts => vec![with(attributes, self.classic)],
+            _ => Vec::new(),
+        };
         Update { withdrawn: self.withdrawn, announced, end_of_rib: None, flaws: self.flaws }
     }
 }
@@ -239,22 +347,44 @@ fn spoken(family: AfiSafi, session: &Session) -> Option<Family> {
     family.family().filter(|family| session.families.contains(family))
 }
 
+/// The fixed part of MP_REACH_NLRI, and what follows.
+struct ReachHead<'a> {
+    family: AfiSafi,
+    next_hop: &'a [u8],
+    prefixes: &'a [u8],
+}
+
+impl<'a> ReachHead<'a> {
+    fn of(raw: Raw<'a>) -> Result<ReachHead<'a>, Fault> {
+        let mut reader = Reader::new(raw.value);
+        let family = read_family(&mut reader).ok_or_else(|| fault(raw, "shorter than AFI and SAFI"))?;
+        let next_hop = reader.u8().and_then(|length| reader.take(usize::from(length)));
+        // The reserved octet says nothing (RFC 4760 section 3).
+        let (Some(next_hop), Some(_reserved)) = (next_hop, reader.u8()) else {
+            return Err(fault(raw, "ends inside the next hop"));
+        };
+        Ok(ReachHead { family, next_hop, prefixes: reader.rest() })
+    }
+}
+
+fn fault(raw: Raw<'_>, what: &'static str) -> Fault {
+    Flaw::of(raw, unreadable(what)).fault()
+}
+
 fn read_reach(raw: Raw<'_>, session: &Session, flaws: &mut Vec<Flaw>) -> Result<Reach, Fault> {
-    let fault = |what| Flaw::of(raw, unreadable(what)).fault();
-    let mut reader = Reader::new(raw.value);
-    let family = read_family(&mut reader).ok_or_else(|| fault("shorter than AFI and SAFI"))?;
-    let next_hop = reader.u8().and_then(|length| reader.take(usize::from(length)));
-    let (Some(next_hop), Some(_reserved)) = (next_hop, reader.u8()) else {
-        return Err(fault("ends inside the next hop"));
-    };
-    let Some(family) = spoken(family, session) else { return Ok(Reach::Foreign) };
-    let (next_hop, link_local) = read_next_hop(family, next_hop).map_err(fault)?;
+    let head = ReachHead::of(raw)?;
+    let Some(family) = spoken(head.family, session) else { return Ok(Reach::Foreign) };
+    let (next_hop, link_local) = read_next_hop(family, head.next_hop).map_err(|what| fault(raw, what))?;
     if !is_usable(next_hop) {
         let what = "next hop is not the address of a host";
         flaws.push(Flaw::of(raw, Bad(Treatment::Withdraw, subcode::INVALID_NEXT_HOP, what)));
     }
-    let prefixes = nlri::decode(family, reader.rest()).map_err(|error| fault(error.what()))?;
-    Ok(Reach::Ours { next_hop, link_local, prefixes })
+    Ok(Reach::Ours { next_hop, link_local, prefixes: decode_in(raw, family, head.prefixes)? })
+}
+
+/// The prefixes in an attribute.
+fn decode_in(raw: Raw<'_>, family: Family, octets: &[u8]) -> Result<Vec<Prefix>, Fault> {
+    nlri::decode(family, octets).map_err(|error| fault(raw, error.what()))
 }
 
 fn read_family(reader: &mut Reader<'_>) -> Option<AfiSafi> {
@@ -289,84 +419,87 @@ fn is_usable(next_hop: IpAddr) -> bool {
 }
 
 fn read_unreach(raw: Raw<'_>, session: &Session) -> Result<Unreach, Fault> {
-    let fault = |what| Flaw::of(raw, unreadable(what)).fault();
     let mut reader = Reader::new(raw.value);
-    let family = read_family(&mut reader).ok_or_else(|| fault("shorter than AFI and SAFI"))?;
+    let family = read_family(&mut reader).ok_or_else(|| fault(raw, "shorter than AFI and SAFI"))?;
     let Some(family) = spoken(family, session) else { return Ok(Unreach::Foreign) };
-    let prefixes = nlri::decode(family, reader.rest()).map_err(|error| fault(error.what()))?;
-    Ok(Unreach::Ours { family, prefixes })
+    Ok(Unreach::Ours { family, prefixes: decode_in(raw, family, reader.rest())? })
 }
 
 /// The attributes leave no room for a single prefix; such a route cannot be told to this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AttributesTooLong;
+pub struct AttributesTooLong;
 
 /// Appends as few UPDATEs as hold all `prefixes`, which are of one family and share `attributes`.
-pub(crate) fn write_announce(
+///
+/// # Errors
+/// [`AttributesTooLong`]; then nothing is appended.
+pub fn write_announce(
     out: &mut Vec<u8>,
     session: &Session,
-    attributes: &Attributes,
+    attributes: &AttributeSet,
     prefixes: &[Prefix],
 ) -> Result<(), AttributesTooLong> {
-    let mut shared = Vec::new();
-    attribute::write_all(&mut shared, attributes, session);
-    let mp_head = match attributes.next_hop {
-        IpAddr::V4(_) => Vec::new(),
-        IpAddr::V6(next_hop) => mp_reach_head(next_hop),
+    let shared = attributes.encoded(session.as_width);
+    let overhead = HEADER_BYTES + 4 + shared.len();
+    let head = match attributes.next_hop {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(next_hop) => Some(mp_reach_head(next_hop)),
     };
-    let overhead = HEADER_BYTES + 4 + shared.len() + if mp_head.is_empty() { 0 } else { 4 + mp_head.len() };
+    let head = head.as_ref().map_or(&[][..], |head| head);
+    let overhead = overhead + if head.is_empty() { 0 } else { 4 + head.len() };
     let room = session.most_message_bytes.checked_sub(overhead).ok_or(AttributesTooLong)?;
-    if prefixes.iter().any(|prefix| nlri::encoded_bytes(prefix) > room) {
+    let longest = || prefixes.iter().map(nlri::encoded_bytes).max().unwrap_or_default();
+    if room < nlri::MOST_BYTES && room < longest() {
         return Err(AttributesTooLong);
     }
     for (chunk, octets) in packed(prefixes, room) {
         frame::write(out, MessageType::Update, |out| {
             out.extend_from_slice(&[0, 0]);
-            if mp_head.is_empty() {
+            if head.is_empty() {
                 write_length(out, shared.len());
-                out.extend_from_slice(&shared);
+                out.extend_from_slice(shared);
+                nlri::write(out, chunk, octets);
             } else {
-                let value = mp_head.len() + octets;
+                let value = head.len() + octets;
                 write_length(out, 4 + value + shared.len());
                 // First, so that a reader finds the prefixes whatever follows (RFC 7606 section 5.1).
                 out.extend_from_slice(&[attribute::MP_FLAGS, attribute_code::MP_REACH_NLRI]);
                 write_length(out, value);
-                out.extend_from_slice(&mp_head);
-                chunk.iter().for_each(|prefix| nlri::write(out, prefix));
-                out.extend_from_slice(&shared);
-                return;
+                out.extend_from_slice(head);
+                nlri::write(out, chunk, octets);
+                out.extend_from_slice(shared);
             }
-            chunk.iter().for_each(|prefix| nlri::write(out, prefix));
         });
     }
     Ok(())
 }
 
-fn mp_reach_head(next_hop: Ipv6Addr) -> Vec<u8> {
+/// AFI, SAFI, the next hop with its length, the reserved octet.
+fn mp_reach_head(next_hop: Ipv6Addr) -> [u8; 21] {
     let AfiSafi { afi, safi } = AfiSafi::from(Family::Ipv6);
-    let mut head = afi.to_be_bytes().to_vec();
-    head.extend_from_slice(&[safi, 16]);
-    head.extend_from_slice(&next_hop.octets());
-    head.push(0);
+    let [high, low] = afi.to_be_bytes();
+    let mut head = [0; 21];
+    head[..4].copy_from_slice(&[high, low, safi, 16]);
+    head[4..20].copy_from_slice(&next_hop.octets());
     head
 }
 
 /// Appends as few UPDATEs as withdraw all `prefixes`, which are of one family.
-pub(crate) fn write_withdraw(out: &mut Vec<u8>, session: &Session, prefixes: &[Prefix]) {
+pub fn write_withdraw(out: &mut Vec<u8>, session: &Session, prefixes: &[Prefix]) {
     let Some(family) = prefixes.first().map(Prefix::family) else { return };
     let overhead = HEADER_BYTES + 4 + if family == Family::Ipv6 { 7 } else { 0 };
     for (chunk, octets) in packed(prefixes, session.most_message_bytes - overhead) {
         frame::write(out, MessageType::Update, |out| match family {
             Family::Ipv4 => {
                 write_length(out, octets);
-                chunk.iter().for_each(|prefix| nlri::write(out, prefix));
+                nlri::write(out, chunk, octets);
                 out.extend_from_slice(&[0, 0]);
             }
             Family::Ipv6 => {
                 out.extend_from_slice(&[0, 0]);
                 write_length(out, 4 + 3 + octets);
                 write_unreach_head(out, family, octets);
-                chunk.iter().for_each(|prefix| nlri::write(out, prefix));
+                nlri::write(out, chunk, octets);
             }
         });
     }

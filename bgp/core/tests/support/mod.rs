@@ -2,16 +2,18 @@
 //! on one virtual clock ([`net`]), and short ways to write down configurations.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses another part of it")]
 
+pub mod lines;
 pub mod net;
 pub mod scripted;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkState};
 use cambric_bgp::rib::{Part, PathInfo, RouteInfo, Verdict};
 use cambric_bgp::{
-    Asn, Attributes, Family, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig, RouterId, Wanted,
+    Asn, AttributeSet, Family, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig, RouterId, Wanted,
 };
 
 /// A configured IP address.
@@ -30,7 +32,8 @@ pub fn asn(value: u32) -> Asn {
 }
 
 /// Everything passes in both directions.
-pub const OPEN_POLICY: PeerPolicy = PeerPolicy { import: Import::All, export: Export::All };
+pub const OPEN_POLICY: PeerPolicy =
+    PeerPolicy { import: Import::All, export: Export::All, filters: BTreeMap::new() };
 
 /// A router without peers; its address is its identifier, too, and lies on one link with both families.
 pub fn router(local_asn: u32, address: &str) -> Wanted {
@@ -83,7 +86,7 @@ pub fn refused(router: &Router) -> Vec<RouteInfo> {
 }
 
 /// What `peer` was told, by prefix.
-pub fn adj_rib_out(router: &Router, peer: PeerId) -> Vec<(Prefix, Arc<Attributes>)> {
+pub fn adj_rib_out(router: &Router, peer: PeerId) -> Vec<(Prefix, Arc<AttributeSet>)> {
     let mut prefixes = router.prefixes(Part::ToldTo(peer));
     prefixes.sort_unstable();
     router.sent(peer, &prefixes)

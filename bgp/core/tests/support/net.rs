@@ -44,6 +44,8 @@ struct Node {
     wanted: Wanted,
     /// Absent while the process is not running.
     router: Option<Router>,
+    /// What its kernel holds for it while it hangs.
+    hangs: Option<Vec<(Socket, Packet)>>,
     sockets: BTreeMap<ConnId, Socket>,
     /// Its sockets take nothing; these connections wait.
     stalled: Option<BTreeSet<ConnId>>,
@@ -77,10 +79,19 @@ struct Stream {
     torn: [bool; 2],
 }
 
+/// What a process sees first when it runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    Timers,
+    Sockets,
+}
+
 /// What arrives at a socket.
 #[derive(Debug)]
 enum Packet {
     Syn,
+    /// A connection that the kernel took while the process hung.
+    Backlog,
     SynAck,
     Refused,
     Data(Vec<u8>),
@@ -136,6 +147,7 @@ impl Net {
             address: wanted.links[0].addresses[0].address,
             wanted,
             router: None,
+            hangs: None,
             sockets: BTreeMap::new(),
             stalled: None,
             history: Vec::new(),
@@ -249,6 +261,27 @@ impl Net {
         }
     }
 
+    /// The process of `host` does not run until [`Net::wake`]; its kernel goes on.
+    pub fn hang(&mut self, host: Host) {
+        self.nodes[host.0].hangs = Some(Vec::new());
+    }
+
+    /// It runs again, as a driver does: it looks at the clock, and then at its timers or at its sockets first.
+    pub fn wake(&mut self, host: Host, first: First) {
+        let now = self.now;
+        let router = self.router_mut(host);
+        if router.poll_timeout().is_some_and(|due| now > due + Router::HUNG) {
+            router.handle_hang(now);
+        }
+        if first == First::Timers {
+            router.handle_timeout(now);
+            self.work(host);
+        }
+        for (socket, packet) in self.nodes[host.0].hangs.take().unwrap_or_default() {
+            self.arrive(socket, packet);
+        }
+    }
+
     /// The sockets of `host` take nothing until [`Net::resume`].
     pub fn stall(&mut self, host: Host) {
         self.nodes[host.0].stalled.get_or_insert_default();
@@ -293,7 +326,11 @@ impl Net {
 
     /// Whether both see the session up, on one and the same connection and no other.
     pub fn is_up(&self, one: Host, other: Host) -> bool {
-        let up = |host, peer| self.peer(host, peer).state == PeerState::Established;
+        let up = |host, peer| {
+            let id = self.router(host).peer_at(self.address(peer));
+            let peer = id.and_then(|id| self.router(host).peer(id));
+            peer.is_some_and(|peer| peer.state == PeerState::Established)
+        };
         up(one, other) && up(other, one) && self.connections(one, other).len() == 1
     }
 
@@ -380,7 +417,8 @@ impl Net {
 
     fn next(&self) -> Option<Instant> {
         let packet = self.packets.first_key_value().map(|((at, _), _)| *at);
-        let timers = self.nodes.iter().filter_map(|node| node.router.as_ref()?.poll_timeout());
+        let awake = self.nodes.iter().filter(|node| node.hangs.is_none());
+        let timers = awake.filter_map(|node| node.router.as_ref()?.poll_timeout());
         timers.chain(packet).min()
     }
 
@@ -393,6 +431,9 @@ impl Net {
             return self.arrive(socket, packet);
         }
         for host in (0..self.nodes.len()).map(Host) {
+            if self.nodes[host.0].hangs.is_some() {
+                continue;
+            }
             let Some(router) = &mut self.nodes[host.0].router else { continue };
             if router.poll_timeout().is_some_and(|due| due <= at) {
                 router.handle_timeout(self.now);
@@ -428,6 +469,14 @@ impl Net {
         let stream = &self.streams[at.stream];
         let (host, other) = (stream.hosts[at.end], stream.hosts[1 - at.end]);
         let (local, remote) = (self.address(host), self.address(other));
+        if let Some(waiting) = &mut self.nodes[host.0].hangs {
+            let is_syn = matches!(packet, Packet::Syn);
+            waiting.push((at, if is_syn { Packet::Backlog } else { packet }));
+            if is_syn {
+                self.send(at.other(), Packet::SynAck);
+            }
+            return;
+        }
         let (now, conn) = (self.now, stream.conns[at.end]);
         let is_closed = self.ways.get(&(other, host)) == Some(&Way::Refused);
         let refused = is_closed && matches!(packet, Packet::Syn);
@@ -437,18 +486,19 @@ impl Net {
             }
             return;
         };
+        let was_taken = matches!(packet, Packet::Backlog);
         match (packet, conn) {
-            (Packet::Syn, _) => match router.handle_accepted(now, local, remote) {
-                Ok(conn) => {
-                    self.open(host, conn, at);
+            (Packet::Syn | Packet::Backlog, _) => {
+                let accepted = router.handle_accepted(now, local, remote);
+                // The kernel has accepted it before the process says yes or no, and may have long ago.
+                if !was_taken {
                     self.send(at.other(), Packet::SynAck);
                 }
-                // The kernel has accepted it before the process says no.
-                Err(_) => {
-                    self.send(at.other(), Packet::SynAck);
-                    self.send(at.other(), Packet::Fin("connection closed by the peer"));
+                match accepted {
+                    Ok(conn) => self.open(host, conn, at),
+                    Err(_) => self.send(at.other(), Packet::Fin("connection closed by the peer")),
                 }
-            },
+            }
             (Packet::SynAck, Some(conn)) => router.handle_connected(now, conn, local),
             (Packet::Data(octets), Some(conn)) => router.handle_bytes(now, conn, &octets),
             (Packet::Refused, Some(conn)) => {

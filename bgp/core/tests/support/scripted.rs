@@ -44,9 +44,18 @@ impl Device {
 
     /// One whose operator switched these addresses off before it started.
     pub fn with_disabled(wanted: Wanted, disabled: BTreeSet<IpAddr>) -> Device {
+        Device::start(wanted, Restarted::No, disabled)
+    }
+
+    /// One that follows another process on its host, or does not.
+    pub fn restarted(wanted: Wanted, restarted: Restarted) -> Device {
+        Device::start(wanted, restarted, BTreeSet::new())
+    }
+
+    fn start(wanted: Wanted, restarted: Restarted, disabled: BTreeSet<IpAddr>) -> Device {
         let now = Instant::now();
         let mut device = Device {
-            router: Router::new(now, wanted, Restarted::No, disabled, 1),
+            router: Router::new(now, wanted, restarted, disabled, 1),
             now,
             actions: Vec::new(),
             changes: Vec::new(),
@@ -188,6 +197,26 @@ pub fn open(asn: u32, id: [u8; 4], capabilities: &[&[u8]]) -> Vec<u8> {
     body.extend_from_slice(&[length + 2, 2, length]);
     body.extend_from_slice(&capabilities);
     message(1, &body)
+}
+
+/// The OPEN of a peer with these capabilities, by the names that cases of malformed messages have for them.
+pub fn open_from(address: IpAddr, own_as: u32, caps: &[&str]) -> Vec<u8> {
+    let four_octets = capability::four_octet_as(own_as);
+    let capabilities: Vec<&[u8]> = caps
+        .iter()
+        .map(|name| match *name {
+            "mp4" => capability::IPV4,
+            "mp6" => capability::IPV6,
+            "rr" => capability::ROUTE_REFRESH,
+            "as4" => &four_octets,
+            "extmsg" => capability::EXTENDED_MESSAGE,
+            "addpath4" => capability::ADD_PATH_IPV4,
+            "err" => capability::ENHANCED_REFRESH,
+            other => panic!("capability {other} is not known to the test"),
+        })
+        .collect();
+    let IpAddr::V4(id) = address else { panic!("peers of the test have IPv4 addresses") };
+    open(own_as, id.octets(), &capabilities)
 }
 
 /// Capabilities as they stand in OPEN.
