@@ -1,9 +1,10 @@
 //! One TCP connection: a task that reads, a task that writes.
 
+use std::io;
 use std::time::Duration;
 
 use cambric_bgp::ConnId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -98,17 +99,36 @@ impl Connection {
     }
 }
 
-async fn read(conn: ConnId, mut half: OwnedReadHalf, events: mpsc::Sender<FromWire>) {
-    let mut buffer = vec![0; READ_BYTES];
+async fn read(conn: ConnId, half: OwnedReadHalf, events: mpsc::Sender<FromWire>) {
     loop {
-        let event = match half.read(&mut buffer).await {
-            Ok(0) => FromWire::Closed(conn, "connection closed by the peer".to_owned()),
-            Ok(count) => FromWire::Octets(conn, buffer[..count].to_vec()),
+        let event = match take(&half).await {
+            Ok(octets) if octets.is_empty() => {
+                FromWire::Closed(conn, "connection closed by the peer".to_owned())
+            }
+            Ok(octets) => FromWire::Octets(conn, octets),
             Err(error) => FromWire::Closed(conn, format!("connection lost: {}", in_words(error))),
         };
         let ends = matches!(event, FromWire::Closed(..));
         if events.send(event).await.is_err() || ends {
             return;
+        }
+    }
+}
+
+/// What there is to read; nothing, when there will be no more. Memory for it is taken when it has come: of hundreds of
+/// peers most are silent.
+async fn take(half: &OwnedReadHalf) -> io::Result<Vec<u8>> {
+    loop {
+        half.readable().await?;
+        let mut octets = Vec::with_capacity(READ_BYTES);
+        match half.try_read_buf(&mut octets) {
+            Ok(_) => {
+                octets.shrink_to_fit();
+                return Ok(octets);
+            }
+            // It was a false alarm.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }

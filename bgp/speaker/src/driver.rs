@@ -1,22 +1,26 @@
 //! The task that owns the router.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use cambric_bgp::config::SocketOptions;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
+use cambric_bgp::router::Refused;
 use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, Router, Wanted};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep_until;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::connection::{Connection, FromWire};
+use crate::drops::Drops;
 use crate::listener::Listener;
 use crate::socket;
+use crate::strangers::Strangers;
 
 /// How the speaker meets the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub enum Event {
     Routes(Vec<RouteChange>),
     /// All peers that are there have told their routes of this family, or time is up.
     Converged(Family),
-    /// A session came up or went down.
+    /// A session came up or went down; of several changes in a row the last, if they were not taken in time.
     PeerChanged {
         /// Which.
         peer: PeerId,
@@ -129,7 +133,12 @@ pub fn start(
     config: &SpeakerConfig,
     router: Router,
 ) -> io::Result<(Handle, mpsc::Receiver<Event>, JoinHandle<()>)> {
-    let listeners = socket::listen(config.port)?;
+    let listeners = socket::listen(config.port, &router.listener_options())?;
+    match socket::kernel_has_tcp_ao() {
+        Ok(true) => tracing::info!("this kernel has TCP-AO (RFC 5925); it is not used"),
+        Ok(false) => tracing::info!("this kernel has no TCP-AO (RFC 5925)"),
+        Err(error) => tracing::warn!(%error, "whether this kernel has TCP-AO (RFC 5925) is not known"),
+    }
     let (commands, from_handles) = mpsc::channel(16);
     let (events, to_daemon) = mpsc::channel(EVENTS_AHEAD);
     let (to_driver, from_wire) = mpsc::channel(64);
@@ -140,9 +149,12 @@ pub fn start(
         closing: JoinSet::new(),
         to_driver,
         events,
-        outbox: VecDeque::new(),
+        outbox: Outbox::default(),
+        unfinished: BTreeSet::new(),
         converged: VecDeque::new(),
         backlog: Backlog::Clear,
+        due: None,
+        strangers: Strangers::default(),
     };
     let task = tokio::spawn(driver.run(listeners, from_handles, from_wire));
     Ok((Handle { commands }, to_daemon, task))
@@ -164,6 +176,29 @@ enum Tell {
     EventsAndRoutes,
 }
 
+/// What waits for the daemon beside routes, which stay in the router. Both are states and not queues: while the daemon does
+/// not take them, no more than one of each peer and gateway waits.
+#[derive(Debug, Default)]
+struct Outbox {
+    lost: BTreeSet<IpAddr>,
+    changed: BTreeMap<PeerId, PeerState>,
+}
+
+impl Outbox {
+    /// Lost gateways first.
+    fn pop(&mut self) -> Option<Event> {
+        let lost = self.lost.pop_first().map(Event::NextHopLost);
+        lost.or_else(|| self.changed.pop_first().map(|(peer, state)| Event::PeerChanged { peer, state }))
+    }
+
+    /// The latest state of a peer counts; those that came and went while nobody took them are not `known` any more.
+    fn change(&mut self, peer: PeerId, state: PeerState, known: impl Fn(PeerId) -> bool) {
+        if self.changed.insert(peer, state).is_none() {
+            self.changed.retain(|other, _| *other == peer || known(*other));
+        }
+    }
+}
+
 struct Driver {
     router: Router,
     connections: BTreeMap<ConnId, Connection>,
@@ -172,28 +207,38 @@ struct Driver {
     closing: JoinSet<()>,
     to_driver: mpsc::Sender<FromWire>,
     events: mpsc::Sender<Event>,
-    /// Events in order; routes are not among them, they stay in the router.
-    outbox: VecDeque<Event>,
+    outbox: Outbox,
+    /// Connections that get their next octets when others had their turn.
+    unfinished: BTreeSet<ConnId>,
     /// To be told when the routes that were chosen up to now are: nothing is swept before.
     converged: VecDeque<Family>,
     backlog: Backlog,
+    /// When the router wanted to be called at the latest.
+    due: Option<Instant>,
+    strangers: Strangers,
 }
 
 impl Driver {
     async fn run(
         mut self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         mut commands: mpsc::Receiver<Command>,
         mut from_wire: mpsc::Receiver<FromWire>,
     ) {
-        let mut listeners = listeners.into_iter().map(Listener::new);
+        let mut listeners = listeners.into_iter();
         let (mut first, mut second) = (listeners.next(), listeners.next());
+        let mut drops = Drops::default();
+        // The first look is at once: it says what was dropped before.
+        let mut look = interval(Drops::EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.work();
             let timeout = self.router.poll_timeout();
+            self.due = timeout;
             // Octets that never end must not keep timers from running out.
             if timeout.is_some_and(|at| at <= Instant::now()) {
-                self.router.handle_timeout(Instant::now());
+                let now = self.clock();
+                self.router.handle_timeout(now);
                 continue;
             }
             // All branches are cancel-safe: channels, accept and sleep lose nothing when dropped. They are
@@ -204,21 +249,50 @@ impl Driver {
                     Err(_) => return,
                 },
                 command = commands.recv() => match command {
-                    Some(command) => self.handle_command(command),
+                    Some(command) => {
+                        let applies = matches!(command, Command::Apply(_));
+                        self.handle_command(command);
+                        if applies {
+                            let options = self.router.listener_options();
+                            let listeners = [&mut first, &mut second].into_iter().flatten();
+                            listeners.for_each(|listener| listener.follow(&options));
+                        }
+                    }
                     None => return,
                 },
                 Some(event) = from_wire.recv() => self.handle_wire(event),
+                () = std::future::ready(()), if !self.unfinished.is_empty() => {
+                    std::mem::take(&mut self.unfinished).into_iter().for_each(|conn| self.transmit(conn));
+                }
                 accepted = accept(first.as_ref()) => self.handle_accepted(first.as_mut(), accepted),
                 accepted = accept(second.as_ref()) => self.handle_accepted(second.as_mut(), accepted),
+                _ = look.tick() => drops.look(Instant::now()),
                 () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
-                    self.router.handle_timeout(Instant::now());
+                    let now = self.clock();
+                    self.router.handle_timeout(now);
                 }
             }
         }
     }
 
-    fn handle_command(&mut self, command: Command) {
+    /// The time, and a word to the router before anything else if we were not run for long: what came meanwhile is
+    /// still unread.
+    fn clock(&mut self) -> Instant {
         let now = Instant::now();
+        let late = self.due.take().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        if late > Router::HUNG {
+            let late_ms = late.as_millis();
+            tracing::warn!(
+                late_ms,
+                "this process did not run in time: routes stay until the peers are heard"
+            );
+            self.router.handle_hang(now);
+        }
+        now
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let now = self.clock();
         match command {
             Command::Apply(wanted) => self.router.apply(now, *wanted),
             Command::SetAdminAt(address, admin) => self.router.set_admin_at(now, address, admin),
@@ -228,7 +302,7 @@ impl Driver {
     }
 
     fn handle_wire(&mut self, event: FromWire) {
-        let now = Instant::now();
+        let now = self.clock();
         match event {
             // An attempt that was given up meanwhile is not there any more, and its socket closes.
             FromWire::Connected(conn, stream) => {
@@ -271,7 +345,7 @@ impl Driver {
     }
 
     fn handle_accepted(&mut self, listener: Option<&mut Listener>, accepted: io::Result<TcpStream>) {
-        let now = Instant::now();
+        let now = self.clock();
         let stream = match (accepted, listener) {
             (Ok(stream), _) => stream,
             (Err(error), Some(listener)) => return listener.failed(now, &error),
@@ -286,9 +360,22 @@ impl Driver {
         };
         match self.router.handle_accepted(now, local.ip(), remote.ip()) {
             Ok(conn) => {
-                self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
+                let options = self.router.socket_options(remote.ip());
+                match options.map_or(Ok(()), |options| socket::prepare(&stream, remote.ip(), &options)) {
+                    Ok(()) => {
+                        self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
+                    }
+                    Err(why) => self.router.handle_closed(now, conn, &why),
+                }
             }
-            Err(refused) => tracing::debug!(peer = %remote.ip(), reason = ?refused, "connection not taken"),
+            // These are as it should be: the peer knows why, or will be back.
+            Err(refused @ (Refused::Disabled | Refused::NoSlot)) => {
+                tracing::debug!(peer = %remote.ip(), reason = %refused, "connection not taken");
+            }
+            Err(refused) if self.strangers.is_news(now, remote.ip()) => {
+                tracing::warn!(address = %remote.ip(), to = %local.ip(), reason = %refused, "connection not taken");
+            }
+            Err(_) => {}
         }
     }
 
@@ -296,27 +383,28 @@ impl Driver {
     fn work(&mut self) {
         while let Some(action) = self.router.poll_action() {
             match action {
-                Action::Connect { conn, remote, local } => self.connect(conn, remote, local),
+                Action::Connect { conn, remote, options } => self.connect(conn, remote, options),
                 Action::Close { conn, last_words } => self.close(conn, last_words),
                 Action::Transmit(conn) => self.transmit(conn),
                 Action::NextHopLost(next_hop) => {
                     // At once: the router does its table work when we ask for more.
-                    self.outbox.push_back(Event::NextHopLost(next_hop));
+                    self.outbox.lost.insert(next_hop);
                     self.tell(Tell::Events);
                 }
                 Action::Converged(family) => self.converged.push_back(family),
                 Action::PeerChanged { peer, state } => {
-                    self.outbox.push_back(Event::PeerChanged { peer, state });
+                    let router = &self.router;
+                    self.outbox.change(peer, state, |peer| router.has(peer));
                 }
             }
         }
         self.tell(Tell::EventsAndRoutes);
     }
 
-    fn connect(&mut self, conn: ConnId, remote: SocketAddr, local: Option<IpAddr>) {
+    fn connect(&mut self, conn: ConnId, remote: SocketAddr, options: SocketOptions) {
         let to_driver = self.to_driver.clone();
         let attempt = tokio::spawn(async move {
-            let event = match socket::connect(remote, local).await {
+            let event = match socket::connect(remote, &options).await {
                 Ok(stream) => FromWire::Connected(conn, stream),
                 Err(why) => FromWire::ConnectFailed(conn, why),
             };
@@ -346,9 +434,11 @@ impl Driver {
             return;
         };
         let mut octets = Vec::new();
-        self.router.poll_transmit(conn, &mut octets);
+        let wants_more = self.router.poll_transmit(conn, &mut octets);
         if !octets.is_empty() {
             connection.send(octets);
+        } else if wants_more {
+            self.unfinished.insert(conn);
         }
     }
 
@@ -362,7 +452,7 @@ impl Driver {
                     return;
                 }
             };
-            let event = self.outbox.pop_front().or_else(|| match what {
+            let event = self.outbox.pop().or_else(|| match what {
                 Tell::Events => None,
                 Tell::EventsAndRoutes => route_changes(&mut self.router)
                     .or_else(|| self.converged.pop_front().map(Event::Converged)),

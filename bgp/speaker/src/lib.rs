@@ -16,12 +16,17 @@
 //! Dropping the task closes all sockets without a word: stopping is not leaving. A NOTIFICATION goes out
 //! only when the core says so.
 //!
+//! Sockets are signed (TCP MD5, RFC 2385), held to a TTL (RFC 5082) and bound as the core says of each peer. The options that need
+//! `unsafe` are in `socket/option.rs` and nowhere else. Keys are never printed.
+//!
 //! Not here: what a session means (core), what the kernel does with a route (routes).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod connection;
 mod driver;
+mod drops;
 mod listener;
 mod socket;
+mod strangers;
 
 pub use driver::{Event, Gone, Handle, SpeakerConfig, start};

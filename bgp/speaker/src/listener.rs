@@ -1,15 +1,21 @@
 //! Where connections from outside come in.
 
+mod guard;
+
 use std::io;
 use std::time::{Duration, Instant};
 
+use cambric_bgp::router::ListenerOptions;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep_until;
+
+pub(crate) use guard::Guard;
 
 /// A socket that listens, left alone for a moment when it fails.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
+    guard: Guard,
     /// When it failed last.
     failed_at: Option<Instant>,
 }
@@ -21,8 +27,14 @@ impl Listener {
     /// Failures no further apart are one streak.
     const STREAK: Duration = Duration::from_secs(10);
 
-    pub(crate) fn new(socket: TcpListener) -> Listener {
-        Listener { socket, failed_at: None }
+    /// From a socket that has what `guard` says.
+    pub(crate) fn new(socket: TcpListener, guard: Guard) -> Listener {
+        Listener { socket, guard, failed_at: None }
+    }
+
+    /// Lets in whom `wanted` lets in.
+    pub(crate) fn follow(&mut self, wanted: &ListenerOptions) {
+        self.guard.follow(&self.socket, wanted);
     }
 
     /// The next connection. Cancel-safe: a rest ends when it does, however often it is waited for.
@@ -80,7 +92,8 @@ mod tests {
     }
 
     async fn listener() -> Listener {
-        Listener::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback"))
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback");
+        Listener::new(socket, Guard::new(cambric_bgp::Family::Ipv4))
     }
 
     #[tokio::test]

@@ -1,10 +1,18 @@
 //! Sockets made the way BGP wants them.
 
+pub(crate) mod option;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use cambric_bgp::config::{SocketOptions, Ttl};
+use cambric_bgp::router::ListenerOptions;
+use cambric_bgp::{Family, Prefix};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::listener::{Guard, Listener};
 
 /// CS6, "internetwork control" (RFC 4594 section 3.1): routing goes before what it routes.
 const DSCP_CS6: u32 = 0xC0;
@@ -13,11 +21,11 @@ const DSCP_CS6: u32 = 0xC0;
 ///
 /// # Errors
 /// Neither family can listen.
-pub(crate) fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn listen(port: u16, options: &ListenerOptions) -> io::Result<Vec<Listener>> {
     let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    let (listeners, errors): (Vec<_>, Vec<_>) =
-        any.map(|address| listen_at(SocketAddr::new(address, port))).into_iter().partition(Result::is_ok);
-    let listeners: Vec<TcpListener> = listeners.into_iter().filter_map(Result::ok).collect();
+    let listen_at = |address| listen_at(SocketAddr::new(address, port), options);
+    let (listeners, errors): (Vec<_>, Vec<_>) = any.map(listen_at).into_iter().partition(Result::is_ok);
+    let listeners: Vec<Listener> = listeners.into_iter().filter_map(Result::ok).collect();
     match errors.into_iter().find_map(Result::err) {
         Some(error) if listeners.is_empty() || error.kind() == io::ErrorKind::AddrInUse => Err(error),
         Some(error) => {
@@ -28,7 +36,7 @@ pub(crate) fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_at(address: SocketAddr, options: &ListenerOptions) -> io::Result<Listener> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -36,30 +44,69 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     mark(&socket, address.ip())?;
+    // A peer with TTL security (RFC 5082) takes no answer with less, and others do not mind.
+    option::set_ttl(&socket, address.ip(), Some(u8::MAX))?;
     socket.bind(&address.into())?;
+    // Before anybody can knock.
+    let mut guard = Guard::new(Family::of(address.ip()));
+    guard.follow(&socket, options);
     // All nodes of a cluster may call at once: the kernel cuts this to net.core.somaxconn.
     socket.listen(i32::MAX)?;
-    TcpListener::from_std(socket.into())
+    Ok(Listener::new(TcpListener::from_std(socket.into())?, guard))
 }
 
 /// Opens a connection; the core says when to give up.
 ///
 /// # Errors
 /// In words for the operator.
-pub(crate) async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> Result<TcpStream, String> {
-    let socket = socket_for(remote, local)?;
+pub(crate) async fn connect(remote: SocketAddr, options: &SocketOptions) -> Result<TcpStream, String> {
+    let socket = socket_for(remote, options)?;
     TcpSocket::from_std_stream(socket.into()).connect(remote).await.map_err(in_words)
 }
 
-fn socket_for(remote: SocketAddr, local: Option<IpAddr>) -> Result<Socket, String> {
+fn socket_for(remote: SocketAddr, options: &SocketOptions) -> Result<Socket, String> {
     let domain = Domain::for_address(remote);
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)).map_err(in_words)?;
     mark(&socket, remote.ip()).map_err(in_words)?;
-    if let Some(local) = local {
+    prepare(&socket, remote.ip(), options)?;
+    if let Some(local) = options.local {
         let bound = socket.bind(&SocketAddr::new(local, 0).into());
         bound.map_err(|error| format!("local address {local}: {}", in_words(error)))?;
     }
     Ok(socket)
+}
+
+/// Gives a socket with `remote` what it needs, be it new or just accepted: one that was accepted has what the
+/// listener has. Its handshake is over by then, so of TTL security (RFC 5082) only what follows is held to it;
+/// FRR, BIRD and GoBGP do the same.
+///
+/// # Errors
+/// In words for the operator.
+pub(crate) fn prepare(socket: &impl AsFd, remote: IpAddr, options: &SocketOptions) -> Result<(), String> {
+    let (ttl, least) = match options.ttl {
+        Ttl::Usual => (None, 0),
+        Ttl::Exactly(ttl) => (Some(ttl), 0),
+        Ttl::Guarded { least } => (Some(u8::MAX), least),
+    };
+    let set =
+        option::set_ttl(socket, remote, ttl).and_then(|()| option::set_least_ttl(socket, remote, least));
+    set.map_err(|error| format!("TTL: {}", in_words(error)))?;
+    if let Some(interface) = &options.interface {
+        let bound = SockRef::from(socket).bind_device(Some(interface.as_bytes()));
+        bound.map_err(|error| format!("interface {interface}: {}", in_words(error)))?;
+    }
+    match &options.password {
+        Some(password) => option::set_key(socket, Prefix::host(remote), Some(password)),
+        None => Ok(()),
+    }
+}
+
+/// Whether the kernel could sign with TCP-AO (RFC 5925).
+///
+/// # Errors
+/// There is no socket to be had.
+pub(crate) fn kernel_has_tcp_ao() -> io::Result<bool> {
+    Ok(option::has_tcp_ao(&Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?))
 }
 
 /// Without the number that Rust puts behind the system's words.
@@ -77,16 +124,52 @@ fn mark(socket: &Socket, address: IpAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use cambric_bgp::config::Password;
+
     use super::*;
+
+    #[test]
+    fn what_a_peer_needs_is_taken_in_both_families_and_undone_on_what_was_accepted() {
+        let options = |ttl| SocketOptions {
+            local: None,
+            interface: Some("lo".to_owned()),
+            ttl,
+            password: Some(Password::new("key").expect("short")),
+        };
+        for peer in ["192.0.2.1", "2001:db8::1"] {
+            let peer: IpAddr = peer.parse().expect("address");
+            let domain = if peer.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+            let ttl = |socket: &Socket| match peer {
+                IpAddr::V4(_) => socket.ttl_v4(),
+                IpAddr::V6(_) => socket.unicast_hops_v6(),
+            };
+            let usual = ttl(&socket).expect("readable");
+            let rows = [
+                (Ttl::Exactly(1), 1),
+                (Ttl::Guarded { least: 254 }, 255),
+                (Ttl::Exactly(7), 7),
+                (Ttl::Usual, usual),
+            ];
+            for (wanted, seen) in rows {
+                assert_eq!(prepare(&socket, peer, &options(wanted)), Ok(()), "{peer} {wanted:?}");
+                assert_eq!(ttl(&socket).expect("readable"), seen, "{peer} {wanted:?}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn what_fails_is_told_in_words_and_names_the_local_address() {
         let nobody_listens = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr();
         let nobody_listens = nobody_listens.expect("bound");
-        let refused = connect(nobody_listens, None).await.expect_err("closed again");
+        let options = |local| SocketOptions { local, interface: None, ttl: Ttl::Usual, password: None };
+        let refused = connect(nobody_listens, &options(None)).await.expect_err("closed again");
         assert_eq!(refused, "Connection refused");
         let not_ours = "192.0.2.1".parse().expect("address");
-        let unbound = connect(nobody_listens, Some(not_ours)).await.expect_err("not our address");
+        let unbound = connect(nobody_listens, &options(Some(not_ours))).await.expect_err("not our address");
         assert_eq!(unbound, "local address 192.0.2.1: Cannot assign requested address");
+        let elsewhere = SocketOptions { interface: Some("none0".to_owned()), ..options(None) };
+        let absent = connect(nobody_listens, &elsewhere).await.expect_err("no such interface");
+        assert_eq!(absent, "interface none0: No such device");
     }
 }

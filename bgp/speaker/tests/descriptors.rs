@@ -1,10 +1,11 @@
 //! The driver when the process has no file descriptor left. Alone in its process, for it takes all of them.
 
+#[path = "../../core/tests/support/lines.rs"]
+mod lines;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cambric_bgp::config::ConnectMode;
@@ -14,33 +15,15 @@ use cambric_speaker::{SpeakerConfig, start};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{sleep, timeout};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
+
+use lines::Lines;
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Far more than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Long enough for thousands of attempts, if nothing held them back.
 const WITHOUT: Duration = Duration::from_millis(500);
-
-/// Counts warnings.
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 fn wanted() -> Wanted {
     let asn = |value| Asn::new(value).expect("not 0");
@@ -52,8 +35,7 @@ fn wanted() -> Wanted {
 
 #[tokio::test]
 async fn connection_that_finds_no_descriptor_is_taken_when_there_is_one_and_does_not_fill_the_log() {
-    let warnings = Arc::new(AtomicUsize::new(0));
-    let _guard = tracing::subscriber::set_default(Warnings(Arc::clone(&warnings)));
+    let warnings = Lines::of(Level::WARN);
     // A port that was free a moment ago.
     let probe = TcpListener::bind((PEER, 0)).await.expect("loopback");
     let port = probe.local_addr().expect("bound").port();
@@ -65,7 +47,7 @@ async fn connection_that_finds_no_descriptor_is_taken_when_there_is_one_and_does
     let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     let mut stream = socket.connect(SocketAddr::new(PEER, port)).await.expect("the kernel takes it");
     sleep(WITHOUT).await;
-    assert_eq!(warnings.load(Ordering::Relaxed), 1);
+    assert_eq!(warnings.take(), 1);
     drop(all);
     let mut open = [0; 19];
     timeout(LIMIT, stream.read_exact(&mut open)).await.expect("in time").expect("an OPEN");

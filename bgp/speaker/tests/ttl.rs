@@ -1,0 +1,119 @@
+//! TTL security (GTSM, RFC 5082) between two speakers, on real sockets of the loopback interface: a packet arrives there with the
+//! TTL that it was sent with.
+
+mod pair;
+
+use cambric_bgp::PeerConfig;
+use cambric_bgp::config::{ConnectMode, Distance, Transport};
+use cambric_bgp::peer::PeerState;
+
+use pair::{Speaker, at, pair, pair6};
+
+#[tokio::test]
+async fn both_sides_with_ttl_security_have_a_session_whoever_connects() {
+    let guarded = |connect| (connect, at(Distance::Within(1)));
+    for (net, one, other) in [
+        (50, ConnectMode::Both, ConnectMode::Both),
+        (51, ConnectMode::Passive, ConnectMode::Both),
+        (52, ConnectMode::Both, ConnectMode::Passive),
+    ] {
+        let [one, other] = pair(net, [guarded(one), guarded(other)]).await;
+        one.until_up().await;
+        other.until_up().await;
+    }
+}
+
+#[tokio::test]
+async fn peer_that_sends_with_a_low_ttl_gets_no_session_and_the_words_say_so() {
+    let connects = (ConnectMode::Both, at(Distance::Multihop(64)));
+    let [one, _other] = pair(53, [(ConnectMode::Both, at(Distance::Within(2))), connects]).await;
+    // Our SYN is answered with 255 by its listener, and what it says then with 64 is dropped.
+    one.until(|peer| peer.state >= PeerState::OpenSent).await;
+    one.until_said(
+        "connected, but no OPEN came; the peer may be more than 2 hops away, or not send with TTL 255",
+    )
+    .await;
+}
+
+/// Both sides of the rule for who listens: where all peers are guarded the SYN of a stranger is not even answered; else what
+/// comes behind the handshake is dropped.
+#[tokio::test]
+async fn caller_with_a_low_ttl_gets_no_session_from_who_only_listens() {
+    for (net, others) in [(59, 0), (60, 1)] {
+        let (guarded, low) = (at(Distance::Within(1)), at(Distance::Multihop(64)));
+        let sides = [(ConnectMode::Passive, guarded), (ConnectMode::Active, low)];
+        let [one, other] = pair_beside(net, others, sides).await;
+        refused(&one, &other, others).await;
+    }
+}
+
+/// The listening side of a pair has so many further peers, which are not guarded and are not there.
+async fn pair_beside(net: u8, others: u8, sides: [(ConnectMode, Transport); 2]) -> [Speaker; 2] {
+    let [mut one, other] = pair(net, sides).await;
+    for host in 0..others {
+        let address = [127, 0, net, 100 + host].into();
+        let config = PeerConfig { connect: ConnectMode::Passive, ..one.wanted.peers[&one.peer].clone() };
+        one.wanted.peers.insert(address, PeerConfig { transport: Transport::default(), ..config });
+    }
+    one.handle.apply(one.wanted.clone()).await.expect("it runs");
+    [one, other]
+}
+
+/// The caller comes as far as it may beside so many peers of the other side that are not guarded, and no further.
+async fn refused(one: &Speaker, other: &Speaker, unguarded: u8) {
+    if unguarded == 0 {
+        other.until_said("connect: no answer").await;
+    } else {
+        one.until(|peer| peer.state >= PeerState::OpenSent).await;
+        // It hears our OPEN, and nothing that it says is heard.
+        let given_up = |what: &str| what.contains("hold timer expired: nothing heard from the peer");
+        other.until(|peer| peer.last_error.as_ref().is_some_and(|error| given_up(&error.what))).await;
+    }
+    assert_eq!(one.sessions().await + other.sessions().await, 0);
+}
+
+#[tokio::test]
+async fn ipv6_has_ttl_security_too() {
+    let [one, other] = pair6([
+        (ConnectMode::Passive, at(Distance::Within(1))),
+        (ConnectMode::Both, at(Distance::Within(1))),
+    ])
+    .await;
+    one.until_up().await;
+    other.until_up().await;
+    let sides =
+        [(ConnectMode::Passive, at(Distance::Within(1))), (ConnectMode::Active, at(Distance::Multihop(64)))];
+    let [one, other] = pair6(sides).await;
+    refused(&one, &other, 0).await;
+}
+
+#[tokio::test]
+async fn peers_on_the_link_and_over_hops_have_sessions() {
+    let rows = [
+        (54, Distance::Adjacent, Distance::Adjacent),
+        (55, Distance::Adjacent, Distance::Multihop(3)),
+        (56, Distance::Multihop(255), Distance::Multihop(1)),
+    ];
+    for (net, ours, theirs) in rows {
+        let both = [ours, theirs].map(|distance| (ConnectMode::Both, at(distance)));
+        let [one, other] = pair(net, both).await;
+        one.until_up().await;
+        other.until_up().await;
+    }
+}
+
+#[tokio::test]
+async fn interface_that_is_not_there_is_named() {
+    let nowhere = Transport { interface: Some("none0".to_owned()), ..Transport::default() };
+    let [one, _other] =
+        pair(57, [(ConnectMode::Both, nowhere), (ConnectMode::Passive, Transport::default())]).await;
+    one.until_said("connect: interface none0: No such device").await;
+}
+
+#[tokio::test]
+async fn session_over_the_interface_that_is_named_comes_up() {
+    let there = Transport { interface: Some("lo".to_owned()), ..Transport::default() };
+    let [one, other] = pair(58, [(ConnectMode::Both, there.clone()), (ConnectMode::Both, there)]).await;
+    one.until_up().await;
+    other.until_up().await;
+}
