@@ -13,6 +13,7 @@
 //! on the environment (link up, address present, next hop vouched for) is resolved once for each distinct
 //! wish, not for each route.
 
+mod defaults;
 mod events;
 mod foreign;
 mod listing;
@@ -27,7 +28,7 @@ use std::{
     time::Instant,
 };
 
-use self::listing::Listing;
+use self::{defaults::DefaultRoutes, listing::Listing};
 use crate::{
     METRIC,
     config::Config,
@@ -70,6 +71,7 @@ pub(crate) struct Fib {
     conflicts: BTreeMap<Prefix, u8>,
     /// Foreign routes that go before wanted ones, the lowest metric first.
     hidden: BTreeMap<Prefix, BTreeSet<ForeignRoute>>,
+    defaults: DefaultRoutes,
     /// Prefixes whose right route is in the kernel, behind another one of ours.
     covered: HashMap<Prefix, Covered>,
     /// Objects and groups that are there for other programs only.
@@ -141,6 +143,7 @@ impl Fib {
             sweep: PerFamily::default(),
             conflicts: BTreeMap::new(),
             hidden: BTreeMap::new(),
+            defaults: DefaultRoutes::default(),
             covered: HashMap::new(),
             borrowed: BTreeSet::new(),
             missing_sources: BTreeSet::new(),
@@ -454,6 +457,11 @@ impl Fib {
     /// The link table, if it changed since the last call.
     pub(crate) fn take_links(&mut self) -> Option<LinkTable> {
         std::mem::take(&mut self.links_changed).then(|| self.links.clone())
+    }
+
+    /// The gateways of the default routes of others, if they changed since the last call.
+    pub(crate) fn take_gateways(&mut self) -> Option<PerFamily<Option<IpAddr>>> {
+        self.defaults.take_changed()
     }
 
     pub(crate) fn mark(&self) -> Mark {

@@ -17,7 +17,7 @@ use crate::{
     neighbors::Neighbor,
     record::Kept,
     task::{Command, Task},
-    wanted::{Change, Family, NextHop},
+    wanted::{Change, Family, NextHop, PerFamily},
 };
 
 /// Handle to the routes task. Clones speak to the same task; when all are gone it ends and leaves the kernel
@@ -26,6 +26,7 @@ use crate::{
 pub struct Routes {
     commands: mpsc::Sender<Command>,
     links: watch::Receiver<Arc<LinkTable>>,
+    gateways: watch::Receiver<PerFamily<Option<IpAddr>>>,
     kept: Kept,
 }
 
@@ -44,9 +45,10 @@ impl Routes {
     pub(crate) fn new(
         commands: mpsc::Sender<Command>,
         links: watch::Receiver<Arc<LinkTable>>,
+        gateways: watch::Receiver<PerFamily<Option<IpAddr>>>,
         kept: Kept,
     ) -> Self {
-        Self { commands, links, kept }
+        Self { commands, links, gateways, kept }
     }
 
     /// Whether the last run left a record, and whether the kernel held what it says when this run started.
@@ -133,6 +135,12 @@ impl Routes {
     /// The interfaces and addresses of the node, always the latest.
     pub fn links(&self) -> watch::Receiver<Arc<LinkTable>> {
         self.links.clone()
+    }
+
+    /// The gateways of the node's default routes, always the latest: of those of other programs in the main table the
+    /// one with the lowest metric. None, where it has no gateway, or points to a next-hop object.
+    pub fn default_gateways(&self) -> watch::Receiver<PerFamily<Option<IpAddr>>> {
+        self.gateways.clone()
     }
 
     async fn send(&self, command: Command) -> Result<(), Ended> {

@@ -7,6 +7,7 @@
 mod tests;
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,6 +59,7 @@ pub struct Task {
     flushes: Vec<(Mark, oneshot::Sender<()>)>,
     events: mpsc::Sender<Event>,
     links: watch::Sender<Arc<LinkTable>>,
+    gateways: watch::Sender<PerFamily<Option<IpAddr>>>,
 }
 
 /// What woke the loop.
@@ -78,6 +80,7 @@ impl Task {
         let (commands, command_queue) = mpsc::channel(config.queue);
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
         let (links_out, links_in) = watch::channel(Arc::new(links.clone()));
+        let (gateways_out, gateways_in) = watch::channel(PerFamily::default());
         let mut task = Self {
             batch: config.batch,
             fib: Fib::new(config, links),
@@ -88,8 +91,10 @@ impl Task {
             flushes: Vec::new(),
             events,
             links: links_out,
+            gateways: gateways_out,
         };
         task.list_all().await?;
+        task.tell_gateways();
         let installed = task.fib.installed();
         let kept = task.record.kept(installed);
         info!(
@@ -98,7 +103,7 @@ impl Task {
             restarted = kept.restarted,
             "found routes of ours"
         );
-        Ok((Routes::new(commands, links_in, kept), event_queue, task))
+        Ok((Routes::new(commands, links_in, gateways_in, kept), event_queue, task))
     }
 
     /// Runs until all handles are gone.
@@ -283,6 +288,7 @@ impl Task {
         if let Some(links) = self.fib.take_links() {
             self.links.send_replace(Arc::new(links));
         }
+        self.tell_gateways();
         for event in self.fib.take_events() {
             log(&event);
             if self.events.try_send(event).is_err() {
@@ -292,6 +298,12 @@ impl Task {
         let fib = &self.fib;
         for (_, reply) in self.flushes.extract_if(.., |(mark, _)| fib.reached(*mark)) {
             reply.send(()).ok();
+        }
+    }
+
+    fn tell_gateways(&mut self) {
+        if let Some(gateways) = self.fib.take_gateways() {
+            self.gateways.send_replace(gateways);
         }
     }
 

@@ -138,6 +138,7 @@ impl Fib {
         };
         self.has_objects_on(index)
             || self.mirror.has_routes_over(index)
+            || self.defaults.are_over(index)
             || self.mirror.foreign_routes().next().is_some()
             || !self.hidden.is_empty()
             || self.resolved.values().any(is_to_be)
@@ -149,6 +150,7 @@ impl Fib {
         if !self.concerns_us(index) {
             return self.resolve_again();
         }
+        self.defaults.link_lost(index, loss);
         let objects = self.mirror.next_hops.objects().filter(|(_, hop)| hop.link == index).map(|(id, _)| id);
         let objects: Vec<NextHopId> = objects.collect();
         self.note_shrinking_groups(&objects, RepairCause::LinkLost, now);
@@ -281,6 +283,7 @@ impl Fib {
             return;
         }
         self.note_hiding(&route, replaced);
+        self.defaults.note(&route, replaced);
         let KernelRoute { prefix, metric, protocol, shape, siblings, .. } = route;
         let wanted = self.wanted.contains_key(&prefix);
         match (protocol == PROTOCOL, metric == METRIC) {
@@ -340,6 +343,7 @@ impl Fib {
             return;
         }
         self.hiding_gone(route);
+        self.defaults.gone(route);
         let prefix = route.prefix;
         if route.metric == METRIC && !route.siblings.is_empty() {
             return self.siblings_gone(route, cause, now);

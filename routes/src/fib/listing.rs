@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Fib;
+use super::{Fib, defaults};
 use crate::{
     METRIC, PROTOCOL,
     diff::{self, Merge},
@@ -58,6 +58,8 @@ struct Seen {
     next_hops: BTreeSet<NextHopId>,
     /// Foreign ones that point to objects or groups of ours.
     borrowers: HashSet<Borrower>,
+    /// Default routes of other programs.
+    defaults: BTreeSet<(Family, defaults::Way)>,
     /// Changed while the listing ran.
     touched: HashSet<Prefix>,
     touched_next_hops: BTreeSet<NextHopId>,
@@ -77,6 +79,7 @@ impl Seen {
     fn take_in(&mut self, route: &KernelRoute, mirror: &Mirror) -> Place {
         let KernelRoute { table, prefix, metric, protocol, .. } = *route;
         self.borrowers.extend(mirror.borrower(route));
+        self.defaults.extend(defaults::shown(route));
         if table != Table::Main {
             return Place::Elsewhere;
         }
@@ -306,6 +309,9 @@ impl Fib {
             self.settle_later(now);
         }
         self.retain_hiding(&seen.hiding, &seen.touched);
+        if !seen.touched.iter().any(|prefix| prefix.length() == 0) {
+            self.defaults.retain(&seen.defaults);
+        }
         self.mirror.strays.retain(|stray| seen.strays.contains(stray) || seen.touched.contains(&stray.0));
 
         let objects = self.mirror.next_hops.objects().map(|(id, _)| id);
