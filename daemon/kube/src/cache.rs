@@ -174,7 +174,13 @@ impl<T: Clone + PartialEq> Cache<T> {
             // What is known counts no longer, and goes at the end: until then nothing is mixed with it. After a restored
             // backup an equal version may say something else.
             (_, None) => !self.is_shown,
-            (Some(known), _) if found.uid == known.uid && found.version == known.version => return None,
+            (Some(known), _) if found.uid == known.uid && found.version == known.version => {
+                if found.says == known.says {
+                    return None;
+                }
+                // It was written down by an earlier version of ours, which took less from the same object.
+                true
+            }
             (Some(known), _) if found.uid == known.uid => found.version.is_newer_than(&known.version),
             (_, Some(seen)) => found.version.is_newer_than(seen),
         };

@@ -31,6 +31,9 @@ impl Json {
 
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self.value()["kind"].as_str() {
+            Some("Secret") => f.write_str("what a Secret says"),
+            _ => f.write_str(&self.0),
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use cambric_policy::change::Key;
 use cambric_policy::pod::Uid;
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
@@ -82,6 +83,8 @@ pub(crate) struct Keeper {
     pictures: watch::Sender<Arc<Picture>>,
     paged: Paged,
     crowd: Crowd,
+    /// Whether kinds are asked for that nobody needs as a rule; once they are, they stay.
+    demand: watch::Sender<bool>,
     identity: Option<String>,
     kinds: Vec<Kept>,
     picture: Picture,
@@ -147,6 +150,7 @@ impl Keeper {
             pictures: watch::channel(Arc::default()).0,
             paged: Paged::default(),
             crowd: Crowd::default(),
+            demand: watch::channel(false).0,
             identity: None,
             kinds: Vec::new(),
             picture: Picture::default(),
@@ -175,6 +179,7 @@ impl Keeper {
                     kept.written = Some(state.version.clone());
                     kept.state = KindState::FromSnapshot;
                     for (key, known) in state.objects.iter() {
+                        keeper.note_demand(kind, &known.says);
                         keeper.picture.put(kind, key, Some(&known.says));
                     }
                     // It is written anew with what is known next.
@@ -209,6 +214,26 @@ impl Keeper {
 
     pub(crate) fn crowd(&self) -> Crowd {
         self.crowd.clone()
+    }
+
+    /// Whether kinds are asked for that are followed on demand.
+    pub(crate) fn demand(&self) -> watch::Receiver<bool> {
+        self.demand.subscribe()
+    }
+
+    /// Those who announce services need to know them.
+    fn note_demand(&self, kind: Kind, says: &Says) {
+        let Says::Document(json) = says else { return };
+        if kind == Kind::BGPAdvertisement && !*self.demand.borrow() {
+            let advertised = json.value().pointer("/spec/advertised").and_then(Value::as_array).cloned();
+            if advertised.into_iter().flatten().any(|entry| entry["what"] == "Services") {
+                self.demand.send_replace(true);
+            }
+        }
+    }
+
+    fn is_asked_for(&self, kind: Kind) -> bool {
+        !kind.is_on_demand() || *self.demand.borrow()
     }
 
     fn is_of_another_cluster(&self, about: &About) -> bool {
@@ -309,7 +334,10 @@ impl Keeper {
         }
         for (key, says) in changes {
             self.picture.put(kind, &key, says.as_ref());
-            kept.unwritten.insert(key);
+            self.kinds[kind.index()].unwritten.insert(key);
+            if let Some(says) = &says {
+                self.note_demand(kind, says);
+            }
         }
     }
 
@@ -425,9 +453,10 @@ impl Keeper {
 
     /// What is known now, as it is to be published.
     fn shown(&mut self) -> Arc<Picture> {
-        self.picture.is_complete = self.kinds.iter().all(|kept| kept.cache.is_shown());
-        let health = self.kinds.iter().map(|kept| (kept.kind.name().to_owned(), kept.health()));
-        self.picture.health.kinds = health.collect();
+        let asked_for = || self.kinds.iter().filter(|kept| self.is_asked_for(kept.kind));
+        let is_complete = asked_for().all(|kept| kept.cache.is_shown());
+        let health = asked_for().map(|kept| (kept.kind.name().to_owned(), kept.health())).collect();
+        (self.picture.is_complete, self.picture.health.kinds) = (is_complete, health);
         self.is_dirty = false;
         Arc::new(self.picture.clone())
     }
@@ -617,6 +646,8 @@ impl Picture {
             Some(Says::Namespace(namespace)) => {
                 _ = self.namespaces.insert(key.name.clone(), namespace.clone())
             }
+            Some(Says::Service(service)) => _ = self.services.insert(key.clone(), service.clone()),
+            Some(Says::Slice(slice)) => _ = self.slices.insert(key.clone(), slice.clone()),
             Some(Says::Document(value)) => {
                 _ = self.documents.insert(DocumentId::of(kind, key), value.clone())
             }
@@ -624,6 +655,8 @@ impl Picture {
                 Kind::Pod => _ = self.pods.remove(key),
                 Kind::NetworkPolicy => _ = self.policies.remove(key),
                 Kind::Namespace => _ = self.namespaces.remove(&key.name),
+                Kind::Service => _ = self.services.remove(key),
+                Kind::EndpointSlice => _ = self.slices.remove(key),
                 _ => _ = self.documents.remove(&DocumentId::of(kind, key)),
             },
         }

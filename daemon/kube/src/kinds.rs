@@ -13,24 +13,31 @@ pub(crate) enum Kind {
     Pod,
     Namespace,
     NetworkPolicy,
+    Service,
+    EndpointSlice,
     BGPClusterConfig,
     BGPPeerConfig,
     BGPFilter,
     BGPAdvertisement,
     BGPNodeOverride,
+    /// Of one namespace: those of others are no business of a node.
+    Secret,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 9] = [
+    pub(crate) const ALL: [Kind; 12] = [
         Kind::Node,
         Kind::Pod,
         Kind::Namespace,
         Kind::NetworkPolicy,
+        Kind::Service,
+        Kind::EndpointSlice,
         Kind::BGPClusterConfig,
         Kind::BGPPeerConfig,
         Kind::BGPFilter,
         Kind::BGPAdvertisement,
         Kind::BGPNodeOverride,
+        Kind::Secret,
     ];
 
     pub(crate) fn index(self) -> usize {
@@ -44,19 +51,23 @@ impl Kind {
             Kind::Pod => "Pod",
             Kind::Namespace => "Namespace",
             Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
             Kind::BGPClusterConfig => "BGPClusterConfig",
             Kind::BGPPeerConfig => "BGPPeerConfig",
             Kind::BGPFilter => "BGPFilter",
             Kind::BGPAdvertisement => "BGPAdvertisement",
             Kind::BGPNodeOverride => "BGPNodeOverride",
+            Kind::Secret => "Secret",
         }
     }
 
     /// As in `apiVersion:`.
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Kind::Node | Kind::Pod | Kind::Namespace => "v1",
+            Kind::Node | Kind::Pod | Kind::Namespace | Kind::Service | Kind::Secret => "v1",
             Kind::NetworkPolicy => "networking.k8s.io/v1",
+            Kind::EndpointSlice => "discovery.k8s.io/v1",
             _ => "cambric.dev/v1alpha1",
         }
     }
@@ -68,11 +79,14 @@ impl Kind {
             Kind::Pod => "pods",
             Kind::Namespace => "namespaces",
             Kind::NetworkPolicy => "networkpolicies",
+            Kind::Service => "services",
+            Kind::EndpointSlice => "endpointslices",
             Kind::BGPClusterConfig => "bgpclusterconfigs",
             Kind::BGPPeerConfig => "bgppeerconfigs",
             Kind::BGPFilter => "bgpfilters",
             Kind::BGPAdvertisement => "bgpadvertisements",
             Kind::BGPNodeOverride => "bgpnodeoverrides",
+            Kind::Secret => "secrets",
         }
     }
 
@@ -84,10 +98,19 @@ impl Kind {
         }
     }
 
-    /// Where all of it is.
-    pub(crate) fn path(self) -> String {
+    /// Where all of it is that counts for a daemon in namespace `own`.
+    pub(crate) fn path(self, own: &str) -> String {
         let root = if self.api_version().contains('/') { "apis" } else { "api" };
-        format!("/{root}/{}/{}", self.api_version(), self.resource())
+        let namespace = match self {
+            Kind::Secret => format!("namespaces/{own}/"),
+            _ => String::new(),
+        };
+        format!("/{root}/{}/{namespace}{}", self.api_version(), self.resource())
+    }
+
+    /// Asked for once somebody announces addresses of services: there are many of them, and they change all the time.
+    pub(crate) fn is_on_demand(self) -> bool {
+        matches!(self, Kind::Service | Kind::EndpointSlice)
     }
 
     /// Its definition may not be installed.

@@ -31,6 +31,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Of a connection, in octets. By itself it grows to 400 KiB with a list and stays so for the watch, in a dozen of them.
 const BUFFER: usize = 16 << 10;
+/// The namespace of the daemon, where a context does not say it.
+const NAMESPACE: &str = "cambric-system";
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A client, and where what it needs is written.
@@ -161,6 +163,10 @@ impl Named {
             // Or else kube reads HTTPS_PROXY, which may be no URL. `client` looks at neither: a node reaches its API server
             // by its own routes.
             own.proxy_url = Some("http://not-used.invalid".to_owned());
+        }
+        let contexts = kubeconfig.contexts.iter_mut().filter(|named| named.name == self.context);
+        for context in contexts.filter_map(|named| named.context.as_mut()) {
+            context.namespace.get_or_insert_with(|| NAMESPACE.to_owned());
         }
         let user = format!("users[{}].user", self.user.as_deref().unwrap_or_default());
         let config = Config::try_from(kubeconfig).map_err(|error| match error {

@@ -29,6 +29,7 @@ mod kubeconfig;
 mod list_watch;
 pub mod picture;
 mod request;
+pub mod service;
 pub mod shared;
 mod version;
 mod wire;
@@ -44,6 +45,7 @@ pub use crate::json::Json;
 pub use crate::picture::{
     DocumentId, Health, KindHealth, KindState, NETWORK_UNAVAILABLE, NOT_READY_TAINT, Picture, Trouble,
 };
+pub use crate::service::{AddressType, EndpointSlice, Service, TrafficPolicy};
 pub use crate::shared::Shared;
 
 use crate::backoff::Jitter;
@@ -104,7 +106,13 @@ impl Kube {
         for kind in Kind::ALL {
             let (paged, crowd) = (keeper.paged(), keeper.crowd());
             let follower = Follower::new(kind, link.clone(), told.clone(), paged, crowd, jitter(kind.name()));
-            tasks.spawn(follower.run());
+            let mut demand = keeper.demand();
+            tasks.spawn(async move {
+                // An error: the keeper has ended.
+                if !kind.is_on_demand() || demand.wait_for(|is_there| *is_there).await.is_ok() {
+                    follower.run().await;
+                }
+            });
         }
         drop(told);
         tasks.spawn(connection.run());

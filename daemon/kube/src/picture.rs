@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::Pod;
 use crate::json::Json;
 use crate::kinds::Kind;
+use crate::service::{EndpointSlice, Service};
 use crate::shared::Shared;
 use crate::wire::{self, Found};
 
@@ -29,11 +30,16 @@ pub struct Picture {
     pub namespaces: Shared<Arc<str>, Arc<Namespace>>,
     /// Those with faults among them.
     pub policies: Shared<Key, Arc<PolicyObject>>,
+    /// Empty until a BGPAdvertisement asks for services.
+    pub services: Shared<Key, Arc<Service>>,
+    /// As the services.
+    pub slices: Shared<Key, Arc<EndpointSlice>>,
     /// Nodes, of which only labels, uid, creationTimestamp, ranges of pods and addresses are kept, and, if they are
-    /// there, [`NOT_READY_TAINT`] (key and effect) and a true [`NETWORK_UNAVAILABLE`] (type and status); and our kinds,
-    /// whole but for `metadata.managedFields` and `metadata.resourceVersion`. `apiVersion` and `kind` are always there.
+    /// there, [`NOT_READY_TAINT`] (key and effect) and a true [`NETWORK_UNAVAILABLE`] (type and status); our kinds,
+    /// whole but for `metadata.managedFields` and `metadata.resourceVersion`; and the Secrets of the namespace of the
+    /// client, of which only `data` up to 80 octets an entry is kept, and how long others are (`lengths`). `apiVersion` and `kind` are always there.
     pub documents: Shared<DocumentId, Json>,
-    /// Every kind was shown once, by the server or by the snapshot.
+    /// Every kind that is asked for was shown once, by the server or by the snapshot.
     pub is_complete: bool,
     /// How it is known.
     pub health: Health,
@@ -79,7 +85,7 @@ pub struct Health {
     pub configuration: Option<String>,
     /// What is wrong with the snapshot on the disk, in words that name the file.
     pub journal: Vec<String>,
-    /// By kind, as `NetworkPolicy`; all kinds are there from the start.
+    /// By kind, as `NetworkPolicy`; all kinds are there from the start, but for those that nobody has asked for yet.
     pub kinds: BTreeMap<String, KindHealth>,
 }
 

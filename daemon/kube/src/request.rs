@@ -80,7 +80,7 @@ pub(crate) async fn page(
 ) -> Result<wire::Page, Failure> {
     // resourceVersion unset: a consistent read. With a place to go on from it must be.
     let place = next.map(|next| format!("&continue={}", encoded(next))).unwrap_or_default();
-    let path = format!("{}?limit={limit}{place}", kind.path());
+    let path = format!("{}?limit={limit}{place}", kind.path(configured.client.default_namespace()));
     let verb = format!("list {}", kind.resource_and_group());
     let body = send(configured, &path, &verb, PATIENCE).await?;
     let text = whole(body, PATIENCE, MOST_OF_A_PAGE).await?;
@@ -89,7 +89,8 @@ pub(crate) async fn page(
 
 /// Starts a watch.
 pub(crate) async fn watch(configured: &Configured, kind: Kind, query: &str) -> Result<Lines, Failure> {
-    let path = format!("{}?watch=true&allowWatchBookmarks=true&{query}", kind.path());
+    let own = configured.client.default_namespace();
+    let path = format!("{}?watch=true&allowWatchBookmarks=true&{query}", kind.path(own));
     let verb = format!("watch {}", kind.resource_and_group());
     let body = send(configured, &path, &verb, PATIENCE).await?;
     Ok(Lines { kind, body: Box::pin(body), text: Vec::new(), searched: 0, failure: None })

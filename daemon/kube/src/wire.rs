@@ -9,7 +9,9 @@ use std::sync::Arc;
 use cambric_policy::change::{Fault, Key, PolicyObject};
 use cambric_policy::pod::{Pod, Uid};
 use cambric_policy::{atoms, policy};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,11 @@ use crate::cache::{Event, Known};
 use crate::json::Json;
 use crate::kinds::Kind;
 use crate::picture::{NETWORK_UNAVAILABLE, NOT_READY_TAINT};
+use crate::service::{EndpointSlice, Service};
 use crate::version::Version;
+
+/// The longest key of a TCP MD5 signature (`TCP_MD5SIG_MAXKEYLEN`, include/uapi/linux/tcp.h).
+const MOST_OCTETS_OF_A_KEY: usize = 80;
 
 /// What an object says that counts. Clones are cheap.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +34,8 @@ pub(crate) enum Says {
     Pod(Arc<Pod>),
     Namespace(Arc<core::Namespace>),
     Policy(Arc<PolicyObject>),
+    Service(Arc<Service>),
+    Slice(Arc<EndpointSlice>),
     Document(Json),
 }
 
@@ -195,7 +203,9 @@ impl Identity {
 /// Names of namespaces and of pods are in many places: each is kept once.
 fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
     let namespace = match kind {
-        Kind::Pod | Kind::NetworkPolicy => namespace.unwrap_or("default"),
+        Kind::Pod | Kind::NetworkPolicy | Kind::Service | Kind::EndpointSlice => {
+            namespace.unwrap_or("default")
+        }
         _ => "",
     };
     Key { namespace: atoms::text(namespace), name: name.into() }
@@ -211,7 +221,10 @@ pub(crate) fn read(kind: Kind, object: &str) -> Found {
         Kind::Pod => pod(object),
         Kind::Namespace => namespace(object),
         Kind::NetworkPolicy => network_policy(object),
+        Kind::Service => service(object),
+        Kind::EndpointSlice => slice(object),
         Kind::Node => node(object),
+        Kind::Secret => secret(object),
         _ => document(kind, object),
     };
     match (read, identity(object)) {
@@ -361,6 +374,28 @@ fn network_policy(object: &str) -> Read {
     Ok((metadata, Says::Policy(Arc::new(policy))))
 }
 
+fn service(object: &str) -> Read {
+    let service: core::Service = typed(object)?;
+    Ok((of_whole(&service.metadata), Says::Service(Arc::new(Service::read(&service)))))
+}
+
+fn slice(object: &str) -> Read {
+    let slice: discovery::EndpointSlice = typed(object)?;
+    Ok((of_whole(&slice.metadata), Says::Slice(Arc::new(EndpointSlice::read(&slice)))))
+}
+
+fn of_whole(metadata: &ObjectMeta) -> Metadata {
+    Metadata {
+        name: metadata.name.clone().unwrap_or_default(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        creation_timestamp: metadata.creation_timestamp.clone(),
+        labels: None,
+        annotations: None,
+    }
+}
+
 fn node(object: &str) -> Read {
     #[derive(Deserialize)]
     struct NodeWire {
@@ -429,6 +464,33 @@ fn retain<T>(list: &mut Option<Vec<T>>, is_kept: impl FnMut(&T) -> bool) {
     *list = list.take().filter(|entries| !entries.is_empty());
 }
 
+/// What may be keys, and how long the rest is. Nothing else of it is kept: its annotations say what `kubectl apply` wrote.
+fn secret(object: &str) -> Read {
+    #[derive(Deserialize)]
+    struct SecretWire {
+        metadata: Metadata,
+        #[serde(default)]
+        data: Option<BTreeMap<String, ByteString>>,
+    }
+    // An error of a decoder would quote the value.
+    let SecretWire { metadata, data } =
+        typed(object).map_err(|_| "data: not a map of texts in base64".to_owned())?;
+    let (keys, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        data.unwrap_or_default().into_iter().partition(|(_, value)| value.0.len() <= MOST_OCTETS_OF_A_KEY);
+    let lengths: BTreeMap<String, usize> =
+        others.into_iter().map(|(name, value)| (name, value.0.len())).collect();
+    let kept = json!({
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "creationTimestamp": metadata.creation_timestamp,
+    });
+    let kind = Kind::Secret;
+    let value = json!({
+        "apiVersion": kind.api_version(), "kind": kind.name(), "metadata": kept, "data": keys, "lengths": lengths,
+    });
+    Ok((metadata, Says::Document(Json::new(&value))))
+}
+
 fn document(kind: Kind, object: &str) -> Read {
     #[derive(Deserialize)]
     struct DocumentWire {
@@ -454,6 +516,8 @@ pub(crate) enum Written {
     Pod(Pod),
     Labels(Option<BTreeMap<String, String>>),
     Policy { object: Box<NetworkPolicy>, faults: Vec<(String, String)> },
+    Service(Service),
+    Slice(EndpointSlice),
     Document(Value),
 }
 
@@ -466,6 +530,8 @@ impl Says {
                 object: Box::new(policy.object.clone()),
                 faults: policy.faults.iter().map(|fault| (fault.field.clone(), fault.what.clone())).collect(),
             },
+            Says::Service(service) => Written::Service(Service::clone(service)),
+            Says::Slice(slice) => Written::Slice(EndpointSlice::clone(slice)),
             Says::Document(value) => Written::Document(value.value()),
         }
     }
@@ -481,11 +547,10 @@ impl Written {
                 let faults = faults.into_iter().map(|(field, what)| Fault { field, what }).collect();
                 Some(Says::Policy(Arc::new(PolicyObject { object: *object, faults })))
             }
-            (Written::Document(value), Kind::Pod | Kind::Namespace | Kind::NetworkPolicy) => {
-                drop(value);
-                None
-            }
-            (Written::Document(value), _) => Some(Says::Document(Json::new(&value))),
+            (Written::Service(service), Kind::Service) => Some(Says::Service(Arc::new(service))),
+            (Written::Slice(slice), Kind::EndpointSlice) => Some(Says::Slice(Arc::new(slice))),
+            (Written::Document(value), Kind::Node | Kind::Secret) => Some(Says::Document(Json::new(&value))),
+            (Written::Document(value), kind) if kind.is_ours() => Some(Says::Document(Json::new(&value))),
             _ => None,
         }
     }

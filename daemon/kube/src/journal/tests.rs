@@ -89,7 +89,7 @@ fn every_kind_of_object_comes_back_as_it_was() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let metadata = json!({"name": "a", "namespace": "default", "uid": "0fe1b4f2-6f0e-4a0b-8b0e-0c0d0e0f1011",
         "resourceVersion": "7", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"app": "web"}});
-    for (kind, object) in [
+    let objects = [
         (
             Kind::Pod,
             json!({"metadata": metadata, "spec": {"nodeName": "n1", "containers": [{"ports":
@@ -101,9 +101,23 @@ fn every_kind_of_object_comes_back_as_it_was() {
             json!({"metadata": metadata, "spec": {"podselector": {}, "podSelector": {"matchLabels":
             {"a": "b"}}, "ingress": [{"ports": [{"port": "web"}, {"port": 80}]}]}}),
         ),
+        (
+            Kind::Service,
+            json!({"metadata": metadata, "spec": {"clusterIPs": ["10.96.0.1"], "internalTrafficPolicy": "Local"}}),
+        ),
+        (
+            Kind::EndpointSlice,
+            json!({"metadata": {"name": "a", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "n1"}]}),
+        ),
         (Kind::Node, json!({"metadata": metadata, "spec": {"podCIDRs": ["10.0.0.0/24"]}})),
+        (Kind::Secret, json!({"metadata": metadata, "data": {"password": "a2V5"}})),
         (Kind::BGPFilter, json!({"metadata": metadata, "spec": {"any": ["thing", 1, null]}})),
-    ] {
+    ];
+    for kind in Kind::ALL {
+        assert!(kind.is_ours() || objects.iter().any(|(tried, _)| *tried == kind), "{kind} is not tried");
+    }
+    for (kind, object) in objects {
         let crate::wire::Found::Object(key, known) = crate::wire::read(kind, &object.to_string()) else {
             panic!("{kind}")
         };

@@ -173,6 +173,34 @@ fn an_array_in_the_place_of_an_object_is_none() {
     );
 }
 
+/// What `kubectl apply` wrote has all of it in clear.
+#[test]
+fn of_a_secret_what_may_be_a_key_is_kept_and_how_long_the_rest_is() {
+    let object = json!({
+        "metadata": {"name": "a", "namespace": "cambric-system", "resourceVersion": "5",
+                     "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "in-clear"}},
+        "type": "Opaque", "data": {"password": "aHVudGVyMg==", "certificate": "eA=="},
+    });
+    let mut long = object.clone();
+    long["data"]["certificate"] = serde_json::to_value(ByteString(vec![b'x'; 81])).expect("base64");
+    let Found::Object(key, Known { says: Says::Document(json), .. }) = read(Kind::Secret, &long.to_string())
+    else {
+        panic!("it is one")
+    };
+    assert_eq!(key, Key::new("", "a"));
+    let kept = json.value();
+    assert_eq!(
+        (&kept["data"], &kept["lengths"]),
+        (&json!({"password": "aHVudGVyMg=="}), &json!({"certificate": 81}))
+    );
+    assert!(!json.text().contains("in-clear") && !format!("{json:?}").contains("aHVudGVy"), "{json:?}");
+    let torn = json!({"metadata": {"name": "a"}, "data": {"password": "hunter2!"}});
+    let Found::Unreadable(_, what) = read(Kind::Secret, &torn.to_string()) else {
+        panic!("it is not in base64")
+    };
+    assert_eq!(what, "data: not a map of texts in base64");
+}
+
 #[test]
 fn a_page_says_how_old_it_is_and_where_the_next_one_is() {
     let list = json!({

@@ -2,6 +2,7 @@
 //! where time is virtual, and over them where connections are what it is about.
 
 mod outages;
+mod services;
 mod snapshot;
 mod sockets;
 mod start;

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use crate::support::*;
 
-const RESOURCES: [&str; 9] = [
+const RESOURCES: [&str; 10] = [
     "bgpadvertisements",
     "bgpclusterconfigs",
     "bgpfilters",
@@ -23,6 +23,7 @@ const RESOURCES: [&str; 9] = [
     "networkpolicies",
     "nodes",
     "pods",
+    "secrets",
 ];
 
 fn document(kind: &str, name: &str) -> DocumentId {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-pub(crate) const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 10] = [
     "BGPAdvertisement",
     "BGPClusterConfig",
     "BGPFilter",
@@ -27,6 +27,7 @@ pub(crate) const KINDS: [&str; 9] = [
     "NetworkPolicy",
     "Node",
     "Pod",
+    "Secret",
 ];
 
 /// Far beyond what any of it takes, by a clock that jumps.
