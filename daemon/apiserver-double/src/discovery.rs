@@ -211,6 +211,7 @@ mod tests {
                 "admissionregistration.k8s.io",
                 "apiextensions.k8s.io",
                 "apps",
+                "discovery.k8s.io",
                 "events.k8s.io",
                 "networking.k8s.io",
                 "rbac.authorization.k8s.io"

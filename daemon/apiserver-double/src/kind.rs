@@ -133,7 +133,18 @@ impl Kind {
                 categories: vec!["all".to_owned()],
                 ..built_in("", "v1", "Pod", "pods", Scope::Namespaced, &["po"], StatusPart::Own)
             },
+            built_in("", "v1", "Service", "services", Scope::Namespaced, &["svc"], StatusPart::Own),
+            built_in(
+                "discovery.k8s.io",
+                "v1",
+                "EndpointSlice",
+                "endpointslices",
+                Scope::Namespaced,
+                &[],
+                StatusPart::None,
+            ),
             built_in("", "v1", "Event", "events", Scope::Namespaced, &["ev"], StatusPart::None),
+            built_in("", "v1", "Secret", "secrets", Scope::Namespaced, &[], StatusPart::None),
             Kind {
                 shows: Some(events_of_core),
                 ..built_in(
@@ -328,6 +339,8 @@ pub(crate) fn empty_fields(kind: &Kind) -> &'static str {
             r#","spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}"#
         }
         ("", "Namespace") => r#","spec":{},"status":{}"#,
+        ("", "Service") => r#","spec":{},"status":{"loadBalancer":{}}"#,
+        ("discovery.k8s.io", "EndpointSlice") => r#","addressType":"","endpoints":null,"ports":null"#,
         ("networking.k8s.io", "NetworkPolicy") => r#","spec":{"podSelector":{}}"#,
         ("", "Event") => {
             r#","involvedObject":{},"source":{},"firstTimestamp":null,"lastTimestamp":null,"eventTime":null,"reportingComponent":"","reportingInstance":"""#

@@ -81,6 +81,7 @@ mod time;
 mod update;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -104,6 +105,7 @@ pub use status::{Cause, Status};
 pub use store::{Object, State};
 
 use listener::Door;
+use rbac::{Grant, grants};
 use server::{CAMBRIC, Peer, Server, serve};
 
 /// One server. Clones are the same server.
@@ -180,22 +182,30 @@ impl ApiServer {
         self.server.remove_token(token);
     }
 
-    /// From now on the user `cambric` has the rights of these ClusterRoles (YAML documents) and no others, and so have the
-    /// service accounts that a ClusterRoleBinding among them names.
+    /// From now on the user `cambric` has the rights of these roles (YAML documents) and no others, of a `Role` in its
+    /// namespace only, and service accounts that a binding among them names have those of its role.
     ///
     /// # Panics
     /// The text is no YAML: it is part of the test.
-    pub fn authorize(&self, cluster_roles: &str) {
-        let objects = documents(cluster_roles).expect("ClusterRoles of a test are YAML");
+    pub fn authorize(&self, roles: &str) {
+        let objects = documents(roles).expect("roles of a test are YAML");
         let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
-        let roles: Vec<Value> = of_kind("ClusterRole").cloned().collect();
-        self.server.set_roles(CAMBRIC, roles.clone());
-        let subjects =
-            of_kind("ClusterRoleBinding").filter_map(|binding| binding["subjects"].as_array()).flatten();
-        for account in subjects.filter(|subject| subject["kind"] == "ServiceAccount") {
-            let text = |field: &str| account[field].as_str().unwrap_or_default();
-            let user = User::service_account(text("namespace"), text("name"));
-            self.server.set_roles(&user.name, roles.clone());
+        let all = of_kind("ClusterRole").map(|role| Grant { role: role.clone(), namespace: None });
+        let ours = all.chain(of_kind("Role").map(|role| Grant {
+            role: role.clone(),
+            namespace: role["metadata"]["namespace"].as_str().map(str::to_owned),
+        }));
+        self.server.set_grants(CAMBRIC, ours.collect());
+        let mut of_accounts: BTreeMap<String, Vec<Grant>> = BTreeMap::new();
+        for (subject, grant) in grants(&objects) {
+            if subject["kind"] == "ServiceAccount" {
+                let text = |field: &str| subject[field].as_str().unwrap_or_default();
+                let user = User::service_account(text("namespace"), text("name"));
+                of_accounts.entry(user.name).or_default().push(grant);
+            }
+        }
+        for (user, grants) in of_accounts {
+            self.server.set_grants(&user, grants);
         }
     }
 

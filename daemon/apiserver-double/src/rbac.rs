@@ -10,11 +10,49 @@ pub(crate) struct Attributes<'a> {
     pub(crate) resource: &'a str,
     pub(crate) subresource: &'a str,
     pub(crate) name: &'a str,
+    /// Empty: all namespaces, or a resource that is in none.
+    pub(crate) namespace: &'a str,
 }
 
-/// Whether one of these ClusterRoles allows it.
-pub(crate) fn allows(roles: &[Value], attributes: &Attributes<'_>) -> bool {
-    let rules = roles.iter().filter_map(|role| role["rules"].as_array()).flatten();
+/// A role that somebody has.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    /// A `ClusterRole` or a `Role`.
+    pub(crate) role: Value,
+    /// Where it counts; `None`: everywhere.
+    pub(crate) namespace: Option<String>,
+}
+
+/// What each subject of the bindings among these objects has by them.
+pub(crate) fn grants(objects: &[Value]) -> Vec<(&Value, Grant)> {
+    let bindings = objects.iter().filter_map(|binding| match binding["kind"].as_str() {
+        Some("ClusterRoleBinding") => Some((binding, None)),
+        Some("RoleBinding") => Some((binding, binding["metadata"]["namespace"].as_str())),
+        _ => None,
+    });
+    bindings
+        .filter_map(|(binding, namespace)| {
+            let is_meant = |role: &&Value| {
+                role["kind"] == binding["roleRef"]["kind"]
+                    && role["metadata"]["name"] == binding["roleRef"]["name"]
+                    // A ClusterRole has none, and a RoleBinding may name it.
+                    && (role["kind"] == "ClusterRole" || role["metadata"]["namespace"].as_str() == namespace)
+            };
+            let role = objects.iter().find(is_meant)?.clone();
+            Some((binding, Grant { role, namespace: namespace.map(str::to_owned) }))
+        })
+        .flat_map(|(binding, grant)| {
+            let subjects = binding["subjects"].as_array().map(Vec::as_slice).unwrap_or_default();
+            subjects.iter().map(move |subject| (subject, grant.clone()))
+        })
+        .collect()
+}
+
+/// Whether one of these allows it.
+pub(crate) fn allows(grants: &[Grant], attributes: &Attributes<'_>) -> bool {
+    let counts =
+        |grant: &&Grant| grant.namespace.as_deref().is_none_or(|there| there == attributes.namespace);
+    let rules = grants.iter().filter(counts).filter_map(|grant| grant.role["rules"].as_array()).flatten();
     rules.into_iter().any(|rule| rule_allows(rule, attributes))
 }
 
@@ -43,12 +81,14 @@ mod tests {
 
     #[test]
     fn rules_allow_what_they_name_and_nothing_else() {
-        let roles = [json!({"rules": [
+        let role = json!({"rules": [
             {"apiGroups": [""], "resources": ["nodes", "nodes/status"], "verbs": ["get", "list", "patch"]},
             {"apiGroups": ["cambric.dev"], "resources": ["*"], "verbs": ["*"]},
             {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create"], "resourceNames": ["one"]},
             {"apiGroups": ["apps"], "resources": ["*/status"], "verbs": ["get"]},
-        ]})];
+        ]});
+        let everywhere = [Grant { role: role.clone(), namespace: None }];
+        let in_one = [Grant { role, namespace: Some("one".to_owned()) }];
         let cases = [
             ("list", "", "nodes", "", "", true),
             ("patch", "", "nodes", "status", "n1", true),
@@ -64,8 +104,46 @@ mod tests {
             ("get", "apps", "daemonsets", "", "x", false),
         ];
         for (verb, group, resource, subresource, name, expected) in cases {
-            let attributes = Attributes { verb, group, resource, subresource, name };
-            assert_eq!(allows(&roles, &attributes), expected, "{attributes:?}");
+            for (namespace, of_one) in [("", false), ("one", expected), ("two", false)] {
+                let attributes = Attributes { verb, group, resource, subresource, name, namespace };
+                assert_eq!(allows(&everywhere, &attributes), expected, "{attributes:?}");
+                assert_eq!(allows(&in_one, &attributes), of_one, "in one namespace: {attributes:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_role_is_had_by_whom_a_binding_names_and_where_it_is() {
+        let role = |kind: &str, namespace: Value| json!({"kind": kind, "metadata": {"name": "reader", "namespace": namespace}});
+        let binding = |kind: &str, namespace: Value, role: &str| {
+            json!({
+                "kind": kind, "metadata": {"name": "reader", "namespace": namespace},
+                "roleRef": {"kind": role, "name": "reader"},
+                "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": "a"}],
+            })
+        };
+        let objects = [
+            role("ClusterRole", Value::Null),
+            role("Role", json!("one")),
+            role("Role", json!("two")),
+            binding("ClusterRoleBinding", Value::Null, "ClusterRole"),
+            binding("RoleBinding", json!("two"), "Role"),
+            binding("RoleBinding", json!("three"), "ClusterRole"),
+            binding("RoleBinding", json!("three"), "Role"),
+        ];
+        let had: Vec<(Value, Option<String>)> = grants(&objects)
+            .into_iter()
+            .map(|(subject, grant)| {
+                assert_eq!(subject["name"], "a");
+                (grant.role, grant.namespace)
+            })
+            .collect();
+        let there = |namespace: &str| Some(namespace.to_owned());
+        let expected = vec![
+            (objects[0].clone(), None),
+            (objects[2].clone(), there("two")),
+            (objects[0].clone(), there("three")),
+        ];
+        assert_eq!(had, expected);
     }
 }

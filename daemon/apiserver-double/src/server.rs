@@ -10,7 +10,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use serde_json::Value;
 use tokio::sync::watch;
 use tower::BoxError;
 
@@ -20,7 +19,7 @@ use crate::form::Form;
 use crate::kind::Kind;
 use crate::list::{list, wait_for};
 use crate::path::{Query, Target};
-use crate::rbac::{self, Attributes};
+use crate::rbac::{self, Attributes, Grant};
 use crate::requests::{Request, Requests};
 use crate::status::Status;
 use crate::store::{State, Store};
@@ -162,8 +161,8 @@ pub(crate) struct Server {
     link: watch::Sender<Link>,
     /// Users by token.
     tokens: RwLock<BTreeMap<String, User>>,
-    /// ClusterRoles by user; who is not in here may do everything.
-    roles: RwLock<BTreeMap<String, Vec<Value>>>,
+    /// What roles give, by user; who is not in here may do everything.
+    grants: RwLock<BTreeMap<String, Vec<Grant>>>,
     bookmark_interval: Mutex<Duration>,
 }
 
@@ -176,7 +175,7 @@ impl Server {
             requests: Requests::default(),
             link: watch::Sender::new(Link::default()),
             tokens: RwLock::new(tokens.map(|(token, user)| (token.to_owned(), user)).into()),
-            roles: RwLock::default(),
+            grants: RwLock::default(),
             bookmark_interval: Mutex::new(BOOKMARK_INTERVAL),
         }
     }
@@ -215,8 +214,8 @@ impl Server {
         self.tokens.write().unwrap_or_else(PoisonError::into_inner).remove(token);
     }
 
-    pub(crate) fn set_roles(&self, user: &str, roles: Vec<Value>) {
-        self.roles.write().unwrap_or_else(PoisonError::into_inner).insert(user.to_owned(), roles);
+    pub(crate) fn set_grants(&self, user: &str, grants: Vec<Grant>) {
+        self.grants.write().unwrap_or_else(PoisonError::into_inner).insert(user.to_owned(), grants);
     }
 
     fn authenticate(&self, headers: &HeaderMap, peer: &Peer) -> Result<User, Status> {
@@ -243,14 +242,15 @@ impl Server {
             resource: &target.resource.plural,
             subresource,
             name,
+            namespace: target.namespace.as_deref().unwrap_or_default(),
         };
         let is_allowed = || {
             if user.groups.iter().any(|group| group == MASTERS) {
                 return true;
             }
-            let roles = self.roles.read().unwrap_or_else(PoisonError::into_inner);
-            match roles.get(&user.name) {
-                Some(roles) => rbac::allows(roles, &attributes),
+            let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+            match grants.get(&user.name) {
+                Some(grants) => rbac::allows(grants, &attributes),
                 None => user.name != ANONYMOUS,
             }
         };

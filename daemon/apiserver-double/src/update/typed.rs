@@ -4,7 +4,8 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event as NewEvent;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -27,6 +28,8 @@ pub(super) fn prune(kind: &Kind, object: &mut Value) -> Result<Vec<String>, Stri
         ("", "Node") => through::<Node>,
         ("", "Namespace") => through::<Namespace>,
         ("", "Pod") => through::<Pod>,
+        ("", "Service") => through::<Service>,
+        ("discovery.k8s.io", "EndpointSlice") => through::<EndpointSlice>,
         ("", "Event") => through::<Event>,
         ("", "ServiceAccount") => through::<ServiceAccount>,
         ("events.k8s.io", "Event") => through::<NewEvent>,
