@@ -16,7 +16,7 @@ mod words;
 use std::net::IpAddr;
 use std::path;
 
-use cambric_api::Request;
+use cambric_api::{Drainable, Request};
 
 use crate::table::{Column, Table};
 use walk::Given;
@@ -82,6 +82,15 @@ const ROWS: &[Row] = &[
         build: |given| given.ask(Request::ShowRouteImport { peer: given.needed("PEER") }),
     },
     Row {
+        usage: "show route noexport PEER [all]",
+        help: "what it is not told, and why",
+        build: |given| {
+            let request = Request::ShowRouteNoexport { peer: given.needed("PEER") };
+            let detail = if given.has("all") { Detail::Full } else { Detail::Reasons };
+            Line::Command(Command { request, detail })
+        },
+    },
+    Row {
         usage: "show route refused [PEER] [all]",
         help: "what is refused, and why",
         build: |given| {
@@ -141,6 +150,16 @@ const ROWS: &[Row] = &[
         build: |given| brief(Request::Restart { peer: given.needed("PEER|all") }),
     },
     Row {
+        usage: "drain [services | pods]",
+        help: "have others go elsewhere, then leave",
+        build: |given| brief(Request::Drain { what: drainable(given) }),
+    },
+    Row {
+        usage: "undrain [services | pods]",
+        help: "come back after drain",
+        build: |given| brief(Request::Undrain { what: drainable(given) }),
+    },
+    Row {
         usage: "log [FILTER]",
         help: "what is logged; FILTER: log that now",
         build: |given| brief(Request::Log { filter: given.name("FILTER") }),
@@ -167,6 +186,14 @@ fn show_route(given: &Given) -> Line {
     } else {
         Request::ShowRoute { address: given.name("ADDRESS"), prefix }
     })
+}
+
+fn drainable(given: &Given) -> Drainable {
+    match (given.has("services"), given.has("pods")) {
+        (true, _) => Drainable::Services,
+        (_, true) => Drainable::Pods,
+        _ => Drainable::All,
+    }
 }
 
 /// The daemon stands in another folder.
@@ -200,12 +227,13 @@ Examples:
   cambric show policy default/web-0      who judges it? what was denied?
   cambric configure check /tmp/new       what would these manifests change?
   cambric disable tor1a                  no traffic over it while it is serviced
+  cambric drain                          others go elsewhere; before a reboot
   cambric log cambric_bgp=debug,info     log more; `log default` goes back
   cambric show route ?                   what can follow?
   cambric -o json show status | jq -r '.status.peer_problems[]'
   cambric < commands                     line by line; # begins a comment
 
-Marks of routes: * best, + used beside the best, ! refused, > told to the peer,
+Marks of routes: * best, + used beside the best, ! refused, not told, > told,
 none: lost.
 Exit codes: 0 done, 1 the daemon answered with an error, 2 no such command,
 3 no answer; of several commands the highest.";
@@ -299,6 +327,7 @@ mod tests {
         assert_eq!(command("show bgp neighbors tor1a"), protocols(Some("tor1a"), Full));
         asks("show route export tor1a", Request::ShowRouteExport { peer: tor1a() }, Brief);
         asks("show route import tor1a all", Request::ShowRouteImport { peer: tor1a() }, Full);
+        asks("show route noexport tor1a", Request::ShowRouteNoexport { peer: tor1a() }, Reasons);
         asks("show route refused", Request::ShowRouteRefused { peer: None }, Reasons);
         asks("show route refused tor1a all", Request::ShowRouteRefused { peer: Some(tor1a()) }, Full);
         asks("show route count", Request::ShowRouteCount, Brief);
@@ -310,6 +339,9 @@ mod tests {
         asks("enable tor1a", Request::Enable { peer: tor1a() }, Brief);
         asks("disable all", Request::Disable { peer: "all".to_owned() }, Brief);
         asks("restart 2001:db8::1", Request::Restart { peer: "2001:db8::1".to_owned() }, Brief);
+        asks("drain", Request::Drain { what: Drainable::All }, Brief);
+        asks("dr s", Request::Drain { what: Drainable::Services }, Brief);
+        asks("undrain pods", Request::Undrain { what: Drainable::Pods }, Brief);
         asks("log", Request::Log { filter: None }, Brief);
         let filter = || "cambric_bgp=debug,info".to_owned();
         asks("log cambric_bgp=debug,info", Request::Log { filter: Some(filter()) }, Brief);
@@ -367,7 +399,7 @@ mod tests {
 
     #[test]
     fn unknown_word_lists_what_is_possible() {
-        let verbs = "configure, disable, enable, exit, help, log, quit, restart, show";
+        let verbs = "configure, disable, drain, enable, exit, help, log, quit, restart, show, undrain";
         assert_eq!(error("dance"), format!("`dance` is unknown; possible there: {verbs}"));
         assert_eq!(
             error("show foo"),
@@ -400,7 +432,7 @@ mod tests {
             error("show route for 10.0.0.1 10.0.0.0/8"),
             "`10.0.0.0/8` is unknown after `show route for 10.0.0.1`; possible there: all"
         );
-        let possible = "PREFIX, all, count, export, for, import, refused";
+        let possible = "PREFIX, all, count, export, for, import, noexport, refused";
         for typed in ["10.244.1.0/33", "::/129", "10.244.1/24", "10.0.0.0/", "foo"] {
             let expected = format!(
                 "`{typed}` is no prefix like 10.244.1.0/24 after `show route`; possible there: {possible}"
@@ -437,8 +469,8 @@ mod tests {
         assert_eq!(help_for("sh b ?"), of_bgp);
         assert_eq!(help_for("sh b?"), of_bgp);
         assert_eq!(help_for("?").len(), ROWS.len());
-        assert_eq!(help_for("show ro?").len(), 5);
-        assert_eq!(help_for("show route ?").len(), 5);
+        assert_eq!(help_for("show ro?").len(), 6);
+        assert_eq!(help_for("show route ?").len(), 6);
         assert_eq!(help_for("show route re?"), ["show route refused [PEER] [all]  what is refused, and why"]);
         assert_eq!(help_for("disable to?").len(), 1);
         assert_eq!(help_for("show status ?").len(), 1);

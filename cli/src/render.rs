@@ -46,6 +46,7 @@ pub(crate) fn text(reply: &Reply, detail: Detail) -> String {
 
 fn body(body: &Body, detail: Detail) -> String {
     match (body, detail) {
+        (Body::Drain(draining), _) => actions::render_draining(draining),
         (Body::Status(status), _) => status::render(status),
         (Body::Protocols(protocols), Detail::Full) => protocols::render_full(protocols),
         (Body::Protocols(protocols), _) => protocols::render_brief(protocols),

@@ -28,10 +28,13 @@ use cambric_bgp::{Asn, Prefix};
 use self::claims::{Claim, Precedence, Standing};
 pub(crate) use self::claims::{Claimant, Claims};
 use crate::asn;
+use crate::drain;
 use crate::objects::{
-    FoundBy, Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, Problem, Reason, Shown,
+    FilterNames, FoundBy, Kind, Node, NodeOverride, Object, ObjectRef, Objects, Peer, PeerOptions, Problem,
+    Reason, Shown,
 };
-use crate::view::Workloads;
+use crate::secrets::{KeyRef, NoKey};
+use crate::view::{Services, Workloads};
 
 /// An object as its source shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +69,8 @@ pub(crate) struct Settled {
     pub objects: Objects,
     /// The same of what policies are made from.
     pub workloads: Workloads,
+    /// The same of services.
+    pub services: Services,
     /// In the order they were found.
     pub refused: Vec<Refusal>,
     /// For the next view.
@@ -94,7 +99,9 @@ pub(crate) fn settle(entries: &[&Entry], held: &Claims, own: &str, age: Age) -> 
     court.configurations();
     court.asns();
     court.peers();
+    court.filters();
     court.references();
+    court.keys();
     court.settled
 }
 
@@ -108,7 +115,7 @@ type LeftOut<'a> = BTreeMap<(usize, &'a str, &'static str, Option<String>), (&'a
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     Own,
-    Address(usize),
+    Site(usize),
     Name(usize),
 }
 
@@ -116,7 +123,7 @@ impl Why {
     fn reason(self) -> &'static str {
         match self {
             Why::Own => "the node's own address",
-            Why::Address(_) => "has the same",
+            Why::Site(_) => "has the same",
             Why::Name(_) => "has the same name",
         }
     }
@@ -124,7 +131,7 @@ impl Why {
     fn winner(self) -> Option<usize> {
         match self {
             Why::Own => None,
-            Why::Address(winner) | Why::Name(winner) => Some(winner),
+            Why::Site(winner) | Why::Name(winner) => Some(winner),
         }
     }
 }
@@ -261,7 +268,7 @@ impl<'a> Court<'a> {
     fn show(&mut self, index: usize) {
         let Entry { place, name, object, .. } = &self.entries[index];
         let (place, name) = (place.clone(), name.clone());
-        let Settled { objects, workloads, .. } = &mut self.settled;
+        let Settled { objects, workloads, services, .. } = &mut self.settled;
         match object {
             Object::Node(node) => {
                 let says = node.with_labels(&self.asked);
@@ -273,9 +280,21 @@ impl<'a> Court<'a> {
             Object::PeerConfig(says) => {
                 drop(objects.peer_configs.insert(name, Shown { place, says: says.clone() }));
             }
+            Object::Filter(says) => {
+                drop(objects.filters.insert(name, Shown { place, says: Arc::clone(says) }));
+            }
             Object::NodeOverride(says) => {
                 drop(objects.node_overrides.insert(name, Shown { place, says: says.clone() }));
             }
+            Object::Secret(says) => {
+                drop(objects.secrets.insert(name, Shown { place, says: says.clone() }));
+            }
+            // Those that count from before, and the older ones, are admitted first.
+            Object::Advertisement(says) => {
+                objects.advertisements.push((name, Shown { place, says: says.clone() }));
+            }
+            Object::Service(key, says) => drop(services.services.insert(key.clone(), Arc::clone(says))),
+            Object::EndpointSlice(key, says) => drop(services.slices.insert(key.clone(), Arc::clone(says))),
             Object::Pod(key, says) => drop(workloads.pods.insert(key.clone(), Arc::clone(says))),
             Object::Namespace(name, says) => {
                 drop(workloads.namespaces.insert(Arc::clone(name), Arc::clone(says)));
@@ -430,7 +449,8 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// An address is one peer of a node, and not the node itself; and so is a name.
+    /// An address is one peer of a node, and not the node itself; so is a range, a gateway, and a name. Who is at a
+    /// gateway or in a range is not known here: of an address that is named, too, the peer that names it is meant.
     fn peers(&mut self) {
         let mut left_out = LeftOut::new();
         let mut claims = self.peer_claims(&mut left_out);
@@ -442,7 +462,7 @@ impl<'a> Court<'a> {
             claims = Vec::new();
             for (claim, index, (node, peer)) in waiting {
                 match self.granted.get(&claim).copied() {
-                    Some(winner) => self.leave_out(&mut left_out, index, node, peer, Why::Address(winner)),
+                    Some(winner) => self.leave_out(&mut left_out, index, node, peer, Why::Site(winner)),
                     None => claims.push((claim, index, (node, peer))),
                 }
             }
@@ -475,10 +495,10 @@ impl<'a> Court<'a> {
             }
             let own = self.addresses_of(&entry.name);
             for peer in &overrides.peers {
-                if own.contains(&peer.address) {
+                if peer.site.address().is_some_and(|address| own.contains(&address)) {
                     self.leave_out(left_out, index, &entry.name, peer, Why::Own);
                 } else {
-                    claims.push((Claim::Peer(entry.name.clone(), peer.address), index, (&*entry.name, peer)));
+                    claims.push((Claim::Peer(entry.name.clone(), peer.site), index, (&*entry.name, peer)));
                 }
             }
         }
@@ -488,8 +508,8 @@ impl<'a> Court<'a> {
             }
             let own = self.addresses_of(&entry.name);
             for (index, peer) in self.peers_of_all(&entry.name) {
-                let claim = Claim::Peer(entry.name.clone(), peer.address);
-                if !own.contains(&peer.address) {
+                let claim = Claim::Peer(entry.name.clone(), peer.site);
+                if !peer.site.address().is_some_and(|address| own.contains(&address)) {
                     claims.push((claim, index, (&*entry.name, peer)));
                 } else if self.is_held(&claim, index) {
                     // Else one of the peers of all nodes is a node itself, which is no contradiction.
@@ -520,7 +540,7 @@ impl<'a> Court<'a> {
             match self.granted.get(&claim).copied() {
                 Some(winner) => {
                     self.leave_out(left_out, index, node, peer, Why::Name(winner));
-                    self.take_back(&Claim::Peer(node.to_owned(), peer.address));
+                    self.take_back(&Claim::Peer(node.to_owned(), peer.site));
                     is_given_back = true;
                 }
                 None => self.grant(claim, index),
@@ -561,9 +581,9 @@ impl<'a> Court<'a> {
         why: Why,
     ) {
         let kind = self.entries[index].object.kind();
-        self.settled.objects.left_out.insert((kind, node.to_owned(), peer.address));
+        self.settled.objects.left_out.insert((kind, node.to_owned(), peer.site));
         // A session that is there goes before a new address of the node.
-        let is_taken = why == Why::Own && self.is_held(&Claim::Peer(node.to_owned(), peer.address), index);
+        let is_taken = why == Why::Own && self.is_held(&Claim::Peer(node.to_owned(), peer.site), index);
         let because_of =
             is_taken.then(|| self.held.file_of(&(Kind::Node, node.to_owned())).cloned()).flatten();
         let key = (index, peer.field.as_str(), why.reason(), because_of);
@@ -573,7 +593,7 @@ impl<'a> Court<'a> {
     /// A peer that contradicts another at many nodes is one line.
     fn refuse_peers(&mut self, left_out: LeftOut<'a>) {
         for ((index, field, reason, because_of), (peer, why, nodes)) in left_out {
-            let Peer { name, address, .. } = peer;
+            let Peer { name, site, .. } = peer;
             let at = match self.entries[index].object.kind() {
                 Kind::BGPNodeOverride => String::new(),
                 _ => format!(" at {}", listed(&nodes)),
@@ -586,11 +606,39 @@ impl<'a> Court<'a> {
             let conflicted = conflicted.unwrap_or_else(|| Reason::Conflicted { winner: node() });
             let winner = why.winner().map(|winner| format!("a peer of {} ", self.place(winner)));
             let winner = winner.unwrap_or_default();
-            let what = format!("{field}.address: {address} (peer {name}{at}): Conflicted: {winner}{reason}");
-            let claims = nodes.into_iter().map(|node| Claim::Peer(node.to_owned(), *address));
+            let says = site.field();
+            let what = format!("{field}.{says}: {site} (peer {name}{at}): Conflicted: {winner}{reason}");
+            let claims = nodes.into_iter().map(|node| Claim::Peer(node.to_owned(), *site));
             self.refuse(index, claims, conflicted, what);
             self.because_of(because_of);
             self.found_by_judges(self.entries[index].object.kind());
+        }
+    }
+
+    /// A filter that is missing would hold back something: without it more would pass than was meant, in either
+    /// direction. So the BGPPeerConfig that names it does not count, and peers that refer to that are left out.
+    fn filters(&mut self) {
+        let naming = self.shown(|object| match object {
+            Object::PeerConfig(options) => Some(&options.filters),
+            _ => None,
+        });
+        for (index, entry, filters) in naming {
+            let lists = filters.values().flat_map(|FilterNames { field, import, export }| {
+                let named = |direction: &'static str, names: &'a [String]| {
+                    let of_each = move |(at, name)| (format!("{field}.{direction}[{at}]"), name);
+                    names.iter().enumerate().map(of_each)
+                };
+                named("import", import).chain(named("export", export))
+            });
+            for (field, name) in lists {
+                if self.settled.objects.filters.contains_key(name) {
+                    continue;
+                }
+                self.settled.objects.peer_configs.remove(&entry.name);
+                let what = format!("{field}: {name:?}: no BGPFilter of this name counts");
+                self.refuse(index, [Claim::Filter(name.clone())], Reason::Missing, what);
+                self.because_of(self.held.file_of(&(Kind::BGPFilter, name.clone())).cloned());
+            }
         }
     }
 
@@ -607,23 +655,48 @@ impl<'a> Court<'a> {
                 if self.settled.objects.peer_configs.contains_key(name) {
                     continue;
                 }
-                let Peer { field, name: of, address, .. } = peer;
+                let Peer { field, name: of, site, .. } = peer;
                 let what =
                     format!("{field}.peerConfig: {name:?} (peer {of}): no BGPPeerConfig of this name counts");
-                self.refuse(index, [Claim::Options(*address, name.clone())], Reason::Missing, what);
+                self.refuse(index, [Claim::Options(*site, name.clone())], Reason::Missing, what);
                 self.because_of(self.held.file_of(&(Kind::BGPPeerConfig, name.clone())).cloned());
             }
         }
     }
+
+    /// A peer whose key is unknown has no session: without a key, or with an empty one, anybody could be it.
+    fn keys(&mut self) {
+        let naming = self.shown(|object| match object {
+            Object::PeerConfig(PeerOptions { secret, .. }) => secret.as_ref(),
+            _ => None,
+        });
+        for (index, _, key) in naming {
+            let Err(error) = self.settled.objects.key(key) else { continue };
+            let KeyRef { secret, entry } = key;
+            let reason = match error {
+                NoKey::NoSecret | NoKey::NoEntry => Reason::Missing,
+                NoKey::OfOctets(_) => Reason::Invalid,
+            };
+            let what = format!("spec.secret: {key}: {error}, and without a key its peers have no session");
+            self.refuse(index, [Claim::Key(secret.clone(), entry.clone())], reason, what);
+            self.because_of(self.held.file_of(&(Kind::Secret, secret.clone())).cloned());
+        }
+    }
 }
 
-/// Those that configurations select nodes by, or read from them.
+/// Those that configurations and advertisements select nodes by, or read from them, and the one that drains a node.
 fn labels_asked_for<'a>(entries: &[&'a Entry]) -> BTreeSet<&'a str> {
-    let configs = entries.iter().filter_map(|entry| match &entry.object {
-        Object::ClusterConfig(config) => Some(config),
-        _ => None,
-    });
-    configs.flat_map(|config| config.labels.keys().chain(&config.asn_label)).map(String::as_str).collect()
+    let mut labels: BTreeSet<&str> = [drain::LABEL].into();
+    for entry in entries {
+        match &entry.object {
+            Object::ClusterConfig(config) => {
+                labels.extend(config.labels.keys().chain(&config.asn_label).map(String::as_str));
+            }
+            Object::Advertisement(says) => labels.extend(says.labels.keys().map(String::as_str)),
+            _ => {}
+        }
+    }
+    labels
 }
 
 fn node(object: &Object) -> Option<&Node> {
@@ -718,7 +791,7 @@ mod tests {
         assert_eq!(both.refused[0].file, "1.yaml");
         let [loser, winner] = ["1", "2"].map(|name| ObjectRef { kind: Kind::Node, name: name.to_owned() });
         let Problem { of, reason, .. } = &both.refused[0].problem;
-        assert_eq!((of.as_ref(), reason), (Some(&loser), &Reason::Conflicted { winner }));
+        assert_eq!((of.as_deref(), reason), (Some(&loser), &Reason::Conflicted { winner }));
         let written = serde_json::to_string(&both.claims).expect("JSON");
         let read = serde_json::from_str(&written).expect("own text");
         assert_eq!(both.claims, read, "a record of it is enough to go on from");
@@ -752,7 +825,7 @@ mod tests {
         let left_out: Vec<Kind> = after.objects.left_out.iter().map(|(kind, ..)| *kind).collect();
         assert_eq!(left_out, [Kind::BGPClusterConfig], "{:#?}", after.refused);
         assert_eq!(after.refused.len(), 1, "{:#?}", after.refused);
-        let free = Claim::Peer("n1".to_owned(), "192.0.2.2".parse().expect("address"));
+        let free = Claim::Peer("n1".to_owned(), "192.0.2.2".parse().expect("a site"));
         assert_eq!(after.claims.granted.get(&free), Some(&(Kind::BGPNodeOverride, "n1".to_owned())));
     }
 

@@ -1,13 +1,16 @@
 //! The control socket: JSON lines, root only.
 
 mod answer;
+mod capabilities;
 mod client;
 pub(crate) mod cluster;
 mod disabled;
+mod drain;
 mod hops;
 mod links;
 mod peers;
 mod policy;
+mod protocols;
 mod routes;
 mod status;
 mod words;

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use kube::CustomResourceExt;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::kinds::{
@@ -20,19 +22,55 @@ pub const COMMAND: &str = "make crds";
 pub fn files() -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let definitions = [
-        BGPClusterConfig::crd(),
-        BGPPeerConfig::crd(),
-        BGPFilter::crd(),
-        BGPAdvertisement::crd(),
-        BGPNodeOverride::crd(),
-        BGPSessionState::crd(),
+        definition::<BGPClusterConfig>()?,
+        definition::<BGPPeerConfig>()?,
+        definition::<BGPFilter>()?,
+        definition::<BGPAdvertisement>()?,
+        definition::<BGPNodeOverride>()?,
+        definition::<BGPSessionState>()?,
     ];
-    for definition in definitions {
-        let name = format!("{}.yaml", definition.spec.names.plural);
-        let text = serde_yaml_ng::to_string(&plain(serde_json::to_value(definition)?))?;
+    for (plural, definition) in definitions {
+        let name = format!("{plural}.yaml");
+        let text = serde_yaml_ng::to_string(&plain(definition))?;
         files.insert(name, format!("# Made from daemon/src/kinds by `{COMMAND}`: do not edit.\n{text}"));
     }
     Ok(files)
+}
+
+/// The name of a kind for paths, and its definition.
+fn definition<K: CustomResourceExt + JsonSchema>() -> anyhow::Result<(String, Value)> {
+    let definition = K::crd();
+    let plural = definition.spec.names.plural.clone();
+    let mut definition = serde_json::to_value(definition)?;
+    let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+    let said = serde_json::to_value(settings.into_generator().into_root_schema_for::<K>())?;
+    if let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
+        describe(schema, &said);
+    }
+    Ok((plural, definition))
+}
+
+/// Has each field described as `said` describes it. Where a field may be absent and is one of some words, kube puts the
+/// description of the type in its place, which does not say what the field is for.
+fn describe(schema: &mut Value, said: &Value) {
+    let alternatives = ["anyOf", "oneOf", "allOf"].into_iter();
+    let alternatives = alternatives.filter_map(|name| said.get(name)?.as_array()).flatten();
+    for said in std::iter::once(said).chain(alternatives) {
+        for (name, said) in said.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let Some(field) = schema.get_mut("properties").and_then(|fields| fields.get_mut(name)) else {
+                continue;
+            };
+            if let (Some(fields), Some(words)) = (field.as_object_mut(), said.get("description")) {
+                fields.insert("description".to_owned(), words.clone());
+            }
+            describe(field, said);
+        }
+        for inner in ["items", "additionalProperties"] {
+            if let (Some(schema), Some(said)) = (schema.get_mut(inner), said.get(inner)) {
+                describe(schema, said);
+            }
+        }
+    }
 }
 
 /// Without what says nothing to an API server: Rust's names and number formats; and nulls, which no field of

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use cambric_api::node;
+use cambric_bgp::config::Drain;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
-use cambric_bgp::router::Restarted;
-use cambric_bgp::{Family, Prefix, Router};
+use cambric_bgp::router::{PeerOrigin, Restarted};
+use cambric_bgp::{Family, Prefix, Router, config};
 use cambric_cni::lock_file;
 use cambric_kube::Kube;
 use cambric_policy::compile::UnknownPods;
@@ -32,9 +33,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
+use crate::drain::{By, Drains};
 use crate::health::{self, Pulse};
+use crate::host::Host;
 use crate::http::{self, Http};
-use crate::intent::{Intent, NoIntent, intent_while_running};
+use crate::intent::{Intent, NoIntent, intent_with_services};
 use crate::latch::{self, Keeper, Seen};
 use crate::log::Log;
 use crate::objects::Problem;
@@ -43,6 +46,8 @@ use crate::policy::{self, Policy};
 use crate::problems::{Origin, Problems};
 use crate::readiness::{PeersRoutes, Progress};
 use crate::report::{self, Inputs, Report};
+use crate::services::{Answers, Served};
+use crate::session_log::{self, SessionLog};
 use crate::source::record::{self, Record};
 use crate::source::{Views, dir, kube};
 use crate::state::{Shared, State};
@@ -51,6 +56,8 @@ use crate::{check, conflist, control, endpoints, fib, forwarding, pod_routes, re
 
 /// How often an unfinished start is looked at; costs nothing once routing is ready.
 const READINESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Addresses of services that are shown one by one.
+const MOST_SERVICES: usize = 8;
 
 /// Runs until SIGTERM or SIGINT. Leaves routes, pods and configuration as they are: stopping is not
 /// leaving.
@@ -91,15 +98,22 @@ struct Daemon {
     views: Views,
     /// The last of them.
     view: Option<View>,
+    answers: Answers,
+    /// Services, and which of them have an endpoint here.
+    served: Served,
     speaker: Option<Speaker>,
     /// The last one that could be made; before the first, what is missing.
     intent: Result<Intent, NoIntent>,
+    /// What there was of it when the intent was made.
+    host: Host,
     /// Addresses of its peers.
     peers: Arc<BTreeSet<IpAddr>>,
     converged: BTreeSet<Family>,
     /// Whether the sessions of the last run are back, and the record for the next run.
     latch: Keeper,
     problems: Problems,
+    /// What is drained; the control socket changes it, and the label of our Node.
+    drains: Arc<Drains>,
     /// Peers that the operator has disabled; the control socket changes it.
     disabled: Arc<Mutex<Disabled>>,
     state: watch::Sender<State>,
@@ -107,6 +121,7 @@ struct Daemon {
     policy: Policy,
     http: watch::Receiver<Http>,
     report: Report,
+    session_log: SessionLog,
     /// Shows that the main loop comes round.
     pulse: Pulse,
     /// The API server, where that is the source.
@@ -169,6 +184,7 @@ impl Daemon {
         let pictures = kube.as_ref().map(Kube::pictures);
         let (state, published) = watch::channel(State::default());
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
+        let drains = Arc::new(Drains::open(&args.run_dir).context("reading the boot ID")?);
         let latch = Keeper::start(&args.run_dir).context("reading the boot ID")?;
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
             .context("watching the host routes of pods")?;
@@ -198,6 +214,7 @@ impl Daemon {
             started_at: Instant::now(),
             routes: routes.clone(),
             policy: policy.clone(),
+            drains: Arc::clone(&drains),
             disabled: Arc::clone(&disabled),
             state: published.clone(),
         };
@@ -216,8 +233,10 @@ impl Daemon {
             _ => Report::off(),
         };
         tracing::info!(node = %node, source = %args.source, "cambricd {} is running", env!("CARGO_PKG_VERSION"));
+        let answers = Answers::at(node.clone());
         let mut daemon = Daemon {
             intent: Err(NoIntent::Unseen),
+            host: Host::default(),
             peers: Arc::default(),
             args,
             node,
@@ -225,16 +244,20 @@ impl Daemon {
             route_events,
             views,
             view: None,
+            answers,
+            served: Served::default(),
             speaker: None,
             converged: BTreeSet::new(),
             latch,
             problems: Problems::default(),
+            drains,
             disabled,
             state,
             pod_routes,
             policy,
             http,
             report,
+            session_log: SessionLog::default(),
             pulse,
             kube,
         };
@@ -243,7 +266,8 @@ impl Daemon {
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {
-        let mut links = self.routes.links();
+        let (mut links, mut gateways) = (self.routes.links(), self.routes.default_gateways());
+        let mut drains = self.drains.changes();
         let mut readiness = interval(READINESS_INTERVAL);
         readiness.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut beat = interval(Pulse::INTERVAL);
@@ -264,11 +288,16 @@ impl Daemon {
                 changed = links.changed() => {
                     changed.context("the routes task has ended")?;
                     links.mark_unchanged();
-                    let peers = Arc::clone(&self.peers);
+                    self.follow_host().await?;
+                }
+                changed = gateways.changed() => {
+                    changed.context("the routes task has ended")?;
+                    gateways.mark_unchanged();
+                    self.follow_host().await?;
+                }
+                Ok(()) = drains.changed() => {
+                    drains.mark_unchanged();
                     self.update_intent().await?;
-                    if self.peers != peers {
-                        self.tell_policy();
-                    }
                 }
                 changed = self.pod_routes.changed() => {
                     changed.context("the keeper of pods' routes has ended")?;
@@ -296,6 +325,7 @@ impl Daemon {
                 }
                 _ = beat.tick() => {
                     self.look_at_source();
+                    self.session_log.due(Instant::now().into()).into_iter().for_each(session_log::Line::log);
                     if self.latch.is_unsettled() {
                         self.look_at_sessions().await?;
                     }
@@ -312,12 +342,15 @@ impl Daemon {
         }
     }
 
-    /// In a large cluster pods change all the time: they cost BGP nothing.
+    /// In a large cluster pods change all the time: they cost BGP nothing. Nor do endpoints at other nodes.
     async fn update_view(&mut self) -> anyhow::Result<()> {
         let Some(now) = self.views.borrow_and_update().clone() else { return Ok(()) };
+        let served = self.answers.follow(&now.services.services, &now.services.slices);
+        let is_served_otherwise = served != self.served;
+        self.served = served;
         let before = self.view.replace(now);
         let fabric = |view: Option<&View>| view.map(|view| Arc::as_ptr(&view.fabric));
-        if fabric(before.as_ref()) != fabric(self.view.as_ref()) {
+        if is_served_otherwise || fabric(before.as_ref()) != fabric(self.view.as_ref()) {
             self.update_intent().await?;
         }
         self.tell_policy();
@@ -330,9 +363,12 @@ impl Daemon {
         if objects.unknown.is_empty() {
             self.state.send_if_modified(|state| !std::mem::replace(&mut state.source_seen, true));
         }
-        let links = fib::links(&self.routes.links().borrow().clone());
+        self.host = Host::of(&self.routes, &self.host);
         let running = self.intent.as_ref().ok().map(|intent| intent.wanted.router.router_id);
-        let found = intent_while_running(&objects, &self.node, &links, running);
+        let mut found = intent_with_services(&objects, &self.served, &self.node, &self.host, running);
+        if let Ok(intent) = &mut found {
+            self.drain(intent);
+        }
         let problems = match &found {
             Ok(intent) => intent.problems.clone(),
             Err(error) => {
@@ -351,6 +387,30 @@ impl Daemon {
             // A source that lost sight of us: go on as before.
             Err(_) if self.intent.is_ok() => {}
             Err(error) => self.intent = Err(error),
+        }
+        Ok(())
+    }
+
+    /// What the label of the Node drains is written down with its time; what cannot be is drained by the next look.
+    ///
+    /// Where nothing was announced yet in this boot there is nobody to turn away gently: it is not announced at all.
+    fn drain(&self, intent: &mut Intent) {
+        let now = Instant::now();
+        let is_announced = self.speaker.is_some() || self.routes.kept().restarted;
+        let since = if is_announced { now } else { now.checked_sub(Drain::WAIT).unwrap_or(now) };
+        let set = self.drains.change(By::Label, since, |_| intent.drained_by_label.clone());
+        if let Err(error) = set {
+            tracing::warn!(error = %error, "what the label of the Node drains cannot be written down");
+        }
+        intent.wanted.drain = self.drains.wanted();
+    }
+
+    /// Its links or its default routes have changed.
+    async fn follow_host(&mut self) -> anyhow::Result<()> {
+        let peers = Arc::clone(&self.peers);
+        self.update_intent().await?;
+        if self.peers != peers {
+            self.tell_policy();
         }
         Ok(())
     }
@@ -382,8 +442,8 @@ impl Daemon {
         let sources_changed =
             self.intent.as_ref().is_ok_and(|old| old.node_addresses != intent.node_addresses);
         let before: Vec<Prefix> =
-            self.intent.as_ref().map(|intent| intent.pod_prefixes.clone()).unwrap_or_default();
-        let new: Vec<Change> = fib::only_in(&intent.pod_prefixes, &before).map(fib::unreachable).collect();
+            self.intent.as_ref().map(|intent| intent.unreachable.clone()).unwrap_or_default();
+        let new: Vec<Change> = fib::only_in(&intent.unreachable, &before).map(fib::unreachable).collect();
         // Waits for all that is being written: not for a link that flaps.
         if !new.is_empty() {
             self.routes.set(new).await?;
@@ -398,16 +458,20 @@ impl Daemon {
                 self.start_speaker(&intent, &disabled)?;
             }
         }
-        let gone = fib::only_in(&before, &intent.pod_prefixes);
+        let gone = fib::only_in(&before, &intent.unreachable);
         self.routes.set(gone.map(fib::drop).collect()).await?;
         self.state.send_modify(|state| {
             state.router_id = Some(intent.wanted.router.router_id.to_string());
             state.asn = Some(intent.wanted.router.asn.value());
             state.intent = Some(Arc::new(intent.clone()));
-            state.originated = intent.wanted.originated.keys().map(Prefix::to_string).collect();
+            state.originated = announced(&intent);
         });
+        let has_ranges = !intent.wanted.listen_ranges.is_empty();
         self.peers = Arc::new(intent.wanted.peers.keys().copied().collect());
         self.intent = Ok(intent);
+        if has_ranges {
+            self.follow_callers().await?;
+        }
         self.latch.note_change();
         if sources_changed {
             self.write_learned_again().await?;
@@ -433,8 +497,8 @@ impl Daemon {
 
     async fn write_learned(&self, changes: Vec<RouteChange>) -> anyhow::Result<()> {
         // Only a speaker tells routes, and only an intent starts one.
-        let Ok(Intent { pod_prefixes, node_addresses, .. }) = &self.intent else { return Ok(()) };
-        let changes = changes.into_iter().map(|change| fib::learned(change, pod_prefixes, node_addresses));
+        let Ok(Intent { unreachable, node_addresses, .. }) = &self.intent else { return Ok(()) };
+        let changes = changes.into_iter().map(|change| fib::learned(change, unreachable, node_addresses));
         Ok(self.routes.set(changes.collect()).await?)
     }
 
@@ -470,21 +534,43 @@ impl Daemon {
             Event::PeerChanged { peer, state } => {
                 let Some(speaker) = &self.speaker else { return Ok(()) };
                 self.latch.note_change();
-                if let Some(status) = speaker.handle.look(move |router| router.peer(peer)).await? {
+                let status = speaker.handle.look(move |router| router.peer(peer)).await?;
+                let is_caller = status.as_ref().is_none_or(|status| {
+                    status.origin != PeerOrigin::Configured && !self.peers.contains(&status.address)
+                });
+                if let Some(status) = status {
                     self.report.session(&status, state);
                     // An error from before the session says nothing about the session.
                     let error = status.last_error.filter(|_| state != PeerState::Established);
                     let reason = error.map(|error| error.what);
-                    let name = status.config.name;
-                    tracing::info!(peer = %name, address = %status.address, to = %state, reason, "peer state changed");
+                    let change = session_log::Change { peer: status.config.name, to: state, reason };
+                    let line = self.session_log.changed(Instant::now().into(), status.address, change);
+                    line.into_iter().for_each(session_log::Line::log);
+                }
+                if is_caller {
+                    self.follow_callers().await?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Whoever calls from a listen range is a peer as long as it is there: pods reach the BGP port of none.
+    async fn follow_callers(&mut self) -> anyhow::Result<()> {
+        let (Some(speaker), Ok(intent)) = (&self.speaker, &self.intent) else { return Ok(()) };
+        let there = |router: &Router| router.peer_addresses().collect::<BTreeSet<IpAddr>>();
+        let mut peers = speaker.handle.look(there).await?;
+        peers.extend(intent.wanted.peers.keys());
+        if *self.peers != peers {
+            self.peers = Arc::new(peers);
+            self.tell_policy();
+        }
+        Ok(())
+    }
+
     async fn next_hop_lost(&self, next_hop: IpAddr) -> anyhow::Result<()> {
-        tracing::info!(next_hop = %next_hop, "gateway is lost with its session");
+        // That the session is gone is logged, and how often it may be.
+        tracing::debug!(next_hop = %next_hop, "gateway is lost with its session");
         Ok(self.routes.next_hop_lost(next_hop, None).await?)
     }
 
@@ -502,7 +588,9 @@ impl Daemon {
         let peers = speaker.handle.look(|router| latch::peers(router, Instant::now())).await?;
         let health = self.kube.as_ref().map(|kube| kube.pictures().borrow().health.clone());
         let unconfirmed = health.as_ref().map(kube::unconfirmed).unwrap_or_default();
-        let seen = Seen { peers, mesh: &intent.mesh, disabled, unconfirmed };
+        let ranges = intent.wanted.listen_ranges.keys().copied().collect();
+        let (mesh, gateways) = (&intent.mesh, &intent.gateways);
+        let seen = Seen { peers, mesh, gateways, ranges, disabled, unconfirmed };
         let is_rest_there = health::missing_parts(&self.state.borrow(), &self.policy).is_empty();
         let shown = self.latch.look(&seen, is_rest_there);
         self.state.send_if_modified(|state| {
@@ -551,7 +639,9 @@ impl Daemon {
         let (in_sync, untold) = speaker
             .handle
             .look(move |router| {
-                let untold = to_announce.into_iter().filter(|prefix| !router.is_announced(prefix));
+                let is_told = |ways: &Vec<Prefix>| ways.iter().any(|prefix| router.is_announced(prefix));
+                let untold = to_announce.into_iter().filter(|ways| !is_told(ways));
+                let untold = untold.filter_map(|ways| ways.first().copied());
                 (router.is_in_sync(Instant::now()), untold.collect::<Vec<_>>())
             })
             .await?;
@@ -589,6 +679,18 @@ impl Daemon {
         let intent = self.intent.as_ref().ok().filter(|intent| !intent.pod_prefixes.is_empty())?;
         Some(conflist::render(intent, &self.args.run_dir, self.args.policy_gate))
     }
+}
+
+/// What an operator wants to see at a glance: of thousands of services their number.
+fn announced(intent: &Intent) -> Vec<String> {
+    let (services, others): (Vec<_>, Vec<_>) =
+        intent.wanted.originated.iter().partition(|(_, own)| own.source == config::Source::Services);
+    let mut words: Vec<String> = others.into_iter().map(|(prefix, _)| prefix.to_string()).collect();
+    match &services[..] {
+        few if few.len() <= MOST_SERVICES => words.extend(few.iter().map(|(prefix, _)| prefix.to_string())),
+        many => words.push(format!("{} addresses of services", many.len())),
+    }
+    words
 }
 
 /// The speaker's next event; never, while there is no speaker.

@@ -8,15 +8,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cambric_bgp::config::{Declared, Link};
-use cambric_bgp::{Family, Originated, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
+use cambric_bgp::config::{Declared, Distance, Link};
+use cambric_bgp::{Family, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
 
+mod named;
+
+use self::named::Named;
+use crate::advertisements::{self, Announced, Own};
 use crate::asn;
+use crate::drain::{self, Part};
+use crate::host::Host;
 use crate::kinds::Mesh;
-use crate::objects::{
-    ClusterConfig, Kind, Node, NodeOverride, Objects, Peer, PeerOptions, Problem, Reason, Shown,
-};
+use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Objects, Problem, Reason, Shown};
 use crate::own_address::{self, Addresses, Choice, Said};
+use crate::prepends;
+use crate::services::{self, Served};
 use crate::values::is_no_name;
 
 /// BGP identifier of a node without an IPv4 address whose name makes 0.
@@ -31,6 +37,8 @@ pub struct Intent {
     pub wanted: Wanted,
     /// Ranges of this node's pods, in the order of the Node object.
     pub pod_prefixes: Vec<Prefix>,
+    /// What the kernel must have as unreachable before it is announced: these, and aggregates.
+    pub unreachable: Vec<Prefix>,
     /// This node's address in each family: what its own packets to pods come from.
     pub node_addresses: BTreeMap<Family, IpAddr>,
     /// Why it is these, and which links have them.
@@ -39,6 +47,10 @@ pub struct Intent {
     pub uplinks: BTreeSet<String>,
     /// Peers that are other nodes of a mesh, with their names; nobody has named them one by one.
     pub mesh: BTreeMap<IpAddr, String>,
+    /// What the label of the Node drains; [`Wanted::drain`] is for who knows since when.
+    pub drained_by_label: Vec<Part>,
+    /// Peers that are where the default route of a family points to.
+    pub gateways: BTreeMap<IpAddr, Family>,
     /// What the operator should mend.
     pub problems: Vec<Problem>,
 }
@@ -102,15 +114,15 @@ impl NoIntent {
     }
 }
 
-/// The intent of node `name`, whose links are `links`, when it starts.
+/// The intent of node `name`, whose links are `links`, when it starts; it has no default route.
 ///
 /// # Errors
 /// [`NoIntent`]
 pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, NoIntent> {
-    intent_while_running(objects, name, links, None)
+    intent_while_running(objects, name, &Host::with_links(links), None)
 }
 
-/// The intent of node `name`, whose links are `links`, and whose sessions run with the identifier `running`, if it has any.
+/// The intent of node `name` on `host`, whose sessions run with the identifier `running`, if it has any.
 ///
 /// Another identifier ends every session. It need only be unique (RFC 6286 section 2.1): one that was made from an
 /// address stays when the address goes, until the daemon is started anew, a BGPNodeOverride says another, or another
@@ -121,9 +133,24 @@ pub fn intent(objects: &Objects, name: &str, links: &[Link]) -> Result<Intent, N
 pub fn intent_while_running(
     objects: &Objects,
     name: &str,
-    links: &[Link],
+    host: &Host,
     running: Option<RouterId>,
 ) -> Result<Intent, NoIntent> {
+    intent_with_services(objects, &Served::default(), name, host, running)
+}
+
+/// The same with what is known of services.
+///
+/// # Errors
+/// [`NoIntent`]
+pub fn intent_with_services(
+    objects: &Objects,
+    served: &Served,
+    name: &str,
+    host: &Host,
+    running: Option<RouterId>,
+) -> Result<Intent, NoIntent> {
+    let links = &host.links;
     if !objects.unknown.is_empty() {
         return Err(NoIntent::Unreadable(objects.unknown.clone()));
     }
@@ -138,6 +165,13 @@ pub fn intent_while_running(
         problems.push(Problem::new(place, what).about(Kind::Node, name).because(Reason::Missing));
     }
 
+    let drained_by_label = node.labels.get(drain::LABEL).map_or(Ok(&[][..]), drain::parts_of_label);
+    let drained_by_label = drained_by_label.unwrap_or_else(|what| {
+        let what = format!("metadata.labels: {}: {what}", drain::LABEL);
+        problems.push(Problem::new(place, what).about(Kind::Node, name).because(Reason::Invalid));
+        &[]
+    });
+
     let router_id = overrides.and_then(|overrides| overrides.router_id);
     let said = cluster.said(name, shown);
     let known = said.known();
@@ -151,43 +185,51 @@ pub fn intent_while_running(
     let asn =
         asn.map_err(|what| NoIntent::AsnUnknown { node: name.to_owned(), place: place.clone(), what })?;
     let mut wanted = Wanted::new(RouterConfig::new(asn, router_id));
+    wanted.router.cluster_id = overrides.and_then(|overrides| overrides.cluster_id);
     wanted.links = links.to_vec();
     wanted.declared = cluster.declared();
-    for prefix in &pod_prefixes {
-        wanted.originated.insert(*prefix, Originated::Pods);
-    }
     let node_addresses: Addresses =
         choices.iter().map(|(family, choice)| (*family, choice.address)).collect();
     // Others dial what they know, and answer to what packets come from.
-    for address in known.values().chain(node_addresses.values()) {
-        if !lies_on_link(*address, links) {
-            wanted.originated.insert(Prefix::host(*address), Originated::NodeAddress);
-        }
-    }
-    let is_known_as = |address: IpAddr| said.acceptable().any(|own| own == address);
-    let is_own = |address: IpAddr| {
-        let mut on_links = links.iter().flat_map(|link| &link.addresses).map(|entry| entry.address);
-        on_links.any(|own| own == address) || is_known_as(address)
-    };
-    for (kind, of, place, peer) in cluster.peers(name) {
-        // One of the peers of all nodes may be this one, as a route reflector is.
-        if kind == Kind::BGPClusterConfig && is_known_as(peer.address) {
-            continue;
-        }
-        if is_own(peer.address) {
-            let Peer { field, name, address, .. } = peer;
-            let what = format!("{field}.address: {address} (peer {name}): an own address; it is left out");
-            problems.push(Problem::new(place, what).about(kind, of).because(Reason::Invalid).found_here());
-        } else if let Some(config) = cluster.peer(peer) {
-            wanted.peers.insert(peer.address, config);
-        }
-    }
+    let addresses = known.values().chain(node_addresses.values()).copied();
+    let addresses: BTreeSet<IpAddr> = addresses.filter(|address| !lies_on_link(*address, links)).collect();
+    let entries = advertisements::for_node(objects, node);
+    let is_on_link =
+        |address: IpAddr| links.iter().flat_map(|link| &link.addresses).any(|entry| entry.address == address);
+    let (services, of_services) =
+        services::announced(&entries, served, objects, &wanted.declared, is_on_link);
+    problems.extend(of_services);
+    let own = Own { pods: &pod_prefixes, addresses: &addresses, services };
+    let Announced { originated, unreachable } =
+        advertisements::announce(&entries, &own, objects, &wanted.declared);
+    wanted.originated = originated;
+    let unreachable = pod_prefixes.iter().copied().chain(unreachable).collect();
+    let (gateways, of_named) = named::add(&mut wanted, cluster, &said, host);
+    problems.extend(of_named);
     let (mesh, of_mesh) = cluster.add_mesh(&mut wanted, name, &known);
     problems.extend(of_mesh);
+    problems.extend(prepends::notices(objects, &entries, &wanted));
     problems.sort();
     problems.dedup();
-    let uplinks = own_address::uplinks(&choices, wanted.peers.keys().copied(), links);
-    Ok(Intent { wanted, pod_prefixes, node_addresses, choices, uplinks, mesh, problems })
+    let uplinks = own_address::uplinks(
+        &choices,
+        wanted.peers.keys().copied(),
+        wanted.listen_ranges.keys().copied(),
+        links,
+    );
+    let drained_by_label = drained_by_label.to_vec();
+    Ok(Intent {
+        wanted,
+        pod_prefixes,
+        unreachable,
+        node_addresses,
+        choices,
+        uplinks,
+        mesh,
+        gateways,
+        drained_by_label,
+        problems,
+    })
 }
 
 /// An address on the subnet of a link is known to the neighbours there; a host route would only hide it.
@@ -279,30 +321,19 @@ impl<'a> Cluster<'a> {
     }
 
     /// The neighbours that manifests name for a node, each with kind, name and place of the object that does.
-    fn peers(self, node: &'a str) -> impl Iterator<Item = (Kind, &'a str, &'a str, &'a Peer)> {
+    fn peers(self, node: &'a str) -> impl Iterator<Item = Named<'a>> {
         let particular = self.objects.node_overrides.get(node).into_iter().flat_map(move |overrides| {
-            let of_each = move |peer| (Kind::BGPNodeOverride, node, overrides.place.as_str(), peer);
-            overrides.says.peers.iter().map(of_each)
+            let (kind, of, place) = (Kind::BGPNodeOverride, node, overrides.place.as_str());
+            overrides.says.peers.iter().map(move |peer| Named { kind, of, place, peer })
         });
         let name = self.objects.config_of.get(node);
         let common = name.zip(self.config(node)).into_iter().flat_map(|(name, config)| {
-            let of_each = move |peer| (Kind::BGPClusterConfig, name.as_str(), config.place.as_str(), peer);
-            config.says.peers.iter().map(of_each)
+            let (kind, of, place) = (Kind::BGPClusterConfig, name.as_str(), config.place.as_str());
+            config.says.peers.iter().map(move |peer| Named { kind, of, place, peer })
         });
-        particular.chain(common).filter(move |(kind, _, _, peer)| {
-            !self.objects.left_out.contains(&(*kind, node.to_owned(), peer.address))
+        particular.chain(common).filter(move |named| {
+            !self.objects.left_out.contains(&(named.kind, node.to_owned(), named.peer.site))
         })
-    }
-
-    /// Nothing if it refers to options that nobody has.
-    fn peer(self, peer: &Peer) -> Option<PeerConfig> {
-        let mut config = PeerConfig::new(&peer.name, peer.address, peer.asn);
-        config.port = peer.port.unwrap_or(config.port);
-        config.local_address = peer.local_address;
-        if let Some(name) = &peer.peer_config {
-            set_options(&mut config, &self.objects.peer_configs.get(name)?.says);
-        }
-        Some(config)
     }
 
     /// A session with every other node of the mesh for each family that both have an address of. Gives these nodes by
@@ -320,7 +351,9 @@ impl<'a> Cluster<'a> {
         // A node that is told to have no mesh would turn us away.
         let others = self.objects.nodes.iter().filter(|(name, _)| *name != own_name && self.has_mesh(name));
         let others: Vec<(&String, &Shown<Node>)> = others.collect();
-        let mut names: BTreeSet<String> = wanted.peers.values().map(|peer| peer.name.clone()).collect();
+        let templates = wanted.listen_ranges.values().map(|range| &range.template);
+        let mut names: BTreeSet<String> =
+            wanted.peers.values().chain(templates).map(|peer| peer.name.clone()).collect();
         let (mut renamed, mut problems) = (Vec::new(), Vec::new());
         for (name, node) in &others {
             let of = name.as_str();
@@ -351,7 +384,9 @@ impl<'a> Cluster<'a> {
                 }
                 names.insert(name.clone());
                 let mut peer = PeerConfig::new(name, *address, asn);
-                peer.local_address = Some(*local);
+                peer.transport.local_address = Some(*local);
+                // It may be behind a gateway, whatever its AS.
+                peer.transport.distance = Distance::Multihop(64);
                 wanted.peers.insert(*address, peer);
                 // It announces them all the same: its pods live there.
                 if let Some(disputed) = self.objects.disputed.get(of) {
@@ -360,12 +395,10 @@ impl<'a> Cluster<'a> {
                 mesh.insert(*address, of.to_owned());
             }
         }
-        let more = renamed.len().saturating_sub(1);
-        if let Some(mut first) = renamed.into_iter().next() {
-            if more > 0 {
-                first.what = format!("{}; and {more} more sessions by their addresses", first.what);
-            }
-            problems.push(first);
+        let are_more = renamed.len() > 1;
+        if let Some(first) = renamed.into_iter().next() {
+            // Without their number: it would be another problem with each node that joins.
+            problems.push(if are_more { first.and("and so it is with others") } else { first });
         }
         if others.len() >= LARGE_MESH {
             // Without their number: it would be another problem with each node that joins.
@@ -377,16 +410,6 @@ impl<'a> Cluster<'a> {
         }
         (mesh, problems)
     }
-}
-
-fn set_options(config: &mut PeerConfig, options: &PeerOptions) {
-    let PeerOptions { hold_time, keepalive, families, connect, policy, max_prefixes } = options;
-    config.hold_time = hold_time.unwrap_or(config.hold_time);
-    config.keepalive = *keepalive;
-    config.families = families.clone().unwrap_or_else(|| config.families.clone());
-    config.connect = *connect;
-    config.policy = *policy;
-    config.max_prefixes = max_prefixes.unwrap_or(config.max_prefixes);
 }
 
 /// The IPv4 address, or made from the name where there is none (RFC 6286 asks only that it be unique in
@@ -477,7 +500,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}, {type: InternalIP, 
         assert_eq!(problems(201, ""), problems(202, ""));
         let of_config = ObjectRef { kind: Kind::BGPClusterConfig, name: "c".to_owned() };
         assert_eq!(
-            problems(201, config)[0].of.as_ref(),
+            problems(201, config)[0].of.as_deref(),
             Some(&of_config),
             "three nodes speak of it, not all"
         );
@@ -504,7 +527,7 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
         let of = |manifests: &str| intent(&objects(manifests), "n1", &links).expect("node is known");
         let (before, after) = (of(NODES), of(&NODES.replace("address: 192.0.2.1}", "address: 192.0.2.7}")));
         let locals = |intent: &Intent| -> Vec<Option<IpAddr>> {
-            intent.wanted.peers.values().map(|peer| peer.local_address).collect()
+            intent.wanted.peers.values().map(|peer| peer.transport.local_address).collect()
         };
         let address = |text: &str| text.parse::<IpAddr>().ok();
         assert_eq!(locals(&before), [address("192.0.2.1"), address("fd00::1")]);
@@ -538,7 +561,7 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
     fn a_running_identifier_outlives_the_address_it_was_made_from() {
         let running = intent(&objects(NODES), "n1", &[]).expect("node is known").wanted.router.router_id;
         let of = |manifests: &str| {
-            let intent = intent_while_running(&objects(manifests), "n1", &[], Some(running));
+            let intent = intent_while_running(&objects(manifests), "n1", &Host::default(), Some(running));
             intent.expect("node is known").wanted.router.router_id.to_string()
         };
         let moved = NODES.replace("address: 192.0.2.1}", "address: 192.0.2.7}");
@@ -574,7 +597,7 @@ spec: {peers: [{name: tor, address: 172.16.11.0, asn: 65101}]}
         assert_eq!(names, ["tor", "n2", "192.0.2.9", "192.0.2.10", "192.0.2.11", "192.0.2.12", "n2-v6"]);
         let problems: Vec<String> = intent.problems.iter().map(Problem::to_string).collect();
         let says = "all.yaml, document 4: Node all: metadata.name: all is taken or no name for a peer; its session is \
-                    called 192.0.2.10; and 2 more sessions by their addresses";
+                    called 192.0.2.10; and so it is with others";
         assert_eq!(problems, [says], "a node that is called by its address is called so");
     }
 

@@ -11,6 +11,10 @@
 //! word is waited for, unless it cannot be reached. Not waited for is who was away already, another node that is none of the
 //! mesh any more, and whom the operator has disabled, which is the way out for who is gone for good.
 //!
+//! A peer at the default gateway is where the route points to now. Of those who called from a listen range nobody is
+//! waited for by himself: they come and go, and whoever comes back shows that the range is served. So a range that had
+//! somebody waits for one of its peers, whichever it is.
+//!
 //! Once nobody is waited for and everything else is there, the run is measured: no outage undoes that, and from then on
 //! the record follows the sessions as they come and go. Before, it only grows: a version that fails again and again does
 //! not erase what it is measured by. Nothing is written on the way down, where sessions end for no fault of theirs.
@@ -22,7 +26,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use cambric_bgp::{Family, Router};
+use cambric_bgp::router::PeerOrigin;
+use cambric_bgp::{Family, Prefix, Router};
 
 pub mod record;
 
@@ -39,10 +44,21 @@ const FEW: usize = 5;
 pub struct Past {
     /// As it was configured; may be empty.
     pub name: String,
-    /// Which node it is, if it is one of the mesh.
-    pub node: Option<String>,
+    /// Why it was a peer.
+    pub bond: Bond,
     /// What its session carried.
     pub families: BTreeSet<Family>,
+}
+
+/// Why somebody was a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bond {
+    /// A manifest named it.
+    Named,
+    /// It is this node, one of the mesh.
+    Node(String),
+    /// It called from this listen range.
+    Range(Prefix),
 }
 
 /// A configured peer, as it is now.
@@ -54,6 +70,8 @@ pub struct Peer {
     pub families: BTreeSet<Family>,
     /// Families that its session carries, each with whether the peer has told its routes; `None`: it has no session.
     pub session: Option<BTreeMap<Family, Told>>,
+    /// The listen range that it called from.
+    pub range: Option<Prefix>,
 }
 
 /// Whether a peer has told its routes of a family.
@@ -76,7 +94,11 @@ pub fn peers(router: &Router, now: Instant) -> BTreeMap<IpAddr, Peer> {
             .session
             .as_ref()
             .map(|session| session.families.iter().map(|family| (*family, told(family))).collect());
-        (status.address, Peer { session, name: status.config.name, families: status.config.families })
+        let range = match status.origin {
+            PeerOrigin::Configured => None,
+            PeerOrigin::Range(range) => Some(range),
+        };
+        (status.address, Peer { session, name: status.config.name, families: status.config.families, range })
     };
     router.peers().into_iter().map(peer).collect()
 }
@@ -88,10 +110,26 @@ pub struct Seen<'a> {
     pub peers: BTreeMap<IpAddr, Peer>,
     /// Those of them that are other nodes, with these nodes' names.
     pub mesh: &'a BTreeMap<IpAddr, String>,
+    /// Those of them that are where a default route points to.
+    pub gateways: &'a BTreeMap<IpAddr, Family>,
+    /// The listen ranges that are configured.
+    pub ranges: BTreeSet<Prefix>,
     /// Peers that the operator has disabled, configured or not.
     pub disabled: BTreeSet<IpAddr>,
     /// In words, what of the configuration is known from before, and may be gone.
     pub unconfirmed: Vec<String>,
+}
+
+impl Seen<'_> {
+    /// Who shows that a peer of the last run is back.
+    fn counterpart(&self, address: IpAddr, had: &Past) -> Option<&Peer> {
+        if let Bond::Range(range) = &had.bond {
+            let of_range = || self.peers.values().filter(|peer| peer.range == Some(*range));
+            return of_range().find(|peer| missing(peer, had).is_none()).or_else(|| of_range().next());
+        }
+        let at_gateway = || self.gateways.keys().filter_map(|gateway| self.peers.get(gateway));
+        self.peers.get(&address).or_else(|| at_gateway().find(|peer| peer.name == had.name))
+    }
 }
 
 /// Whether this run has been measured by the last one.
@@ -113,7 +151,7 @@ impl Latch {
     pub fn tick(&mut self, seen: &Seen) {
         let Latch::Closed { last, back } = self else { return };
         let is_back = |(address, had): &(&IpAddr, &Past)| {
-            seen.peers.get(address).is_some_and(|peer| missing(peer, had).is_none())
+            seen.counterpart(**address, had).is_some_and(|peer| missing(peer, had).is_none())
         };
         back.extend(last.iter().filter(is_back).map(|(address, _)| *address));
     }
@@ -121,18 +159,24 @@ impl Latch {
     /// Who is waited for; nobody, when all are back.
     pub fn awaits(&self, seen: &Seen) -> BTreeMap<IpAddr, Awaited> {
         let Latch::Closed { last, back } = self else { return BTreeMap::new() };
+        let mut ranges = BTreeSet::new();
         let awaited = |(address, had): (&IpAddr, &Past)| {
             let is_back = back.contains(address);
-            let why = match seen.peers.get(address) {
+            let why = match (&had.bond, seen.counterpart(*address, had)) {
                 _ if seen.disabled.contains(address) => None,
-                Some(peer) => unread(peer, had).or_else(|| missing(peer, had).filter(|_| !is_back)),
+                // One line for all of them.
+                (Bond::Range(range), _) if seen.ranges.contains(range) => {
+                    let is_served = is_back || !ranges.insert(*range);
+                    (!is_served).then_some(Why::NobodyFrom(*range))
+                }
+                (_, Some(peer)) => unread(peer, had).or_else(|| missing(peer, had).filter(|_| !is_back)),
                 // The mesh follows the Nodes: who is none of it any more, or all of it, was taken out.
-                None if had.node.is_some() => None,
-                None => Some(Why::NotConfigured),
+                (Bond::Node(_), None) => None,
+                (_, None) => Some(Why::NotConfigured),
             }?;
             let name = seen.peers.get(address).map_or(&had.name, |peer| &peer.name);
             let name = if name.is_empty() { address.to_string() } else { name.clone() };
-            Some((*address, Awaited { name, address: *address, node: had.node.clone(), why }))
+            Some((*address, Awaited { name, address: *address, bond: had.bond.clone(), why }))
         };
         last.iter().filter_map(awaited).collect()
     }
@@ -147,8 +191,12 @@ impl Latch {
             let Some(session) = &peer.session else { continue };
             let mut families: BTreeSet<Family> = session.keys().copied().collect();
             families.extend(sessions.remove(address).into_iter().flat_map(|had| had.families));
-            let node = seen.mesh.get(address).cloned();
-            sessions.insert(*address, Past { name: peer.name.clone(), node, families });
+            let bond = match (peer.range, seen.mesh.get(address)) {
+                (Some(range), _) => Bond::Range(range),
+                (None, Some(node)) => Bond::Node(node.clone()),
+                (None, None) => Bond::Named,
+            };
+            sessions.insert(*address, Past { name: peer.name.clone(), bond, families });
         }
         sessions
     }
@@ -160,7 +208,7 @@ pub struct Awaited {
     /// What it is called, now or in the last run; its address, where that is not known.
     pub name: String,
     address: IpAddr,
-    node: Option<String>,
+    bond: Bond,
     why: Why,
 }
 
@@ -175,6 +223,7 @@ impl Awaited {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
     NotConfigured,
+    NobodyFrom(Prefix),
     FamilyNotConfigured(Family),
     Away,
     NotCarried(Family),
@@ -183,12 +232,18 @@ enum Why {
 
 impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Awaited { name, address, node, why } = self;
+        let Awaited { name, address, bond, why } = self;
         match why {
             Why::NotConfigured => write!(
                 f,
                 "{name} ({address}): had a session in the last run, and is not configured as this version reads it"
             )?,
+            Why::NobodyFrom(range) => {
+                write!(
+                    f,
+                    "a session with one of the peers from {range}, as {name} ({address}) in the last run"
+                )?;
+            }
             Why::FamilyNotConfigured(family) => write!(
                 f,
                 "{name} ({address}): carried {family} in the last run, which is not configured as this version reads it"
@@ -201,20 +256,20 @@ impl fmt::Display for Awaited {
                 write!(f, "the {family} routes of {name} ({address}), which the last run had")?;
             }
         }
-        match (why, node) {
-            // The session itself is well: disabling the peer would cost it.
-            (Why::FamilyNotConfigured(_) | Why::NotCarried(_), _) => {
+        match (why, bond) {
+            // The session itself is well: disabling the peer would cost it. And in a range there may be others.
+            (Why::FamilyNotConfigured(_) | Why::NotCarried(_) | Why::NobodyFrom(_), _) => {
                 write!(f, "; if that is meant: remove {}, and start the daemon anew", record::FILE)
             }
             // By its address: the name may be that of a peer at another one.
             (Why::NotConfigured, _) => write!(f, "; if that is meant: `cambric disable {address}`"),
-            (_, Some(node)) => {
+            (_, Bond::Node(node)) => {
                 write!(
                     f,
                     "; if it is gone for good: delete the Node object {node}, or `cambric disable {name}`"
                 )
             }
-            (_, None) => write!(f, "; if it is gone for good: `cambric disable {name}`"),
+            _ => write!(f, "; if it is gone for good: `cambric disable {name}`"),
         }
     }
 }
@@ -344,7 +399,7 @@ mod tests {
     fn had(entries: &[(&str, &str, &[Family])]) -> Sessions {
         let past = |name: &str, families: &[Family]| Past {
             name: name.to_owned(),
-            node: None,
+            bond: Bond::Named,
             families: families.iter().copied().collect(),
         };
         entries.iter().map(|(name, at, families)| (address(at), past(name, families))).collect()
@@ -356,7 +411,7 @@ mod tests {
 
     /// The node n2, a peer of the mesh.
     fn node() -> Sessions {
-        let past = Past { name: "n2".to_owned(), node: Some("n2".to_owned()), families: [Ipv4].into() };
+        let past = Past { name: "n2".to_owned(), bond: Bond::Node("n2".to_owned()), families: [Ipv4].into() };
         [(address("10.0.9.2"), past)].into()
     }
 
@@ -366,10 +421,13 @@ mod tests {
             name: name.to_owned(),
             families: [Ipv4, Ipv6].into(),
             session: session.map(|session| session.iter().copied().collect()),
+            range: None,
         };
         Seen {
             peers: peers.iter().map(|(name, at, session)| (address(at), peer(name, *session))).collect(),
             mesh: const { &BTreeMap::new() },
+            gateways: const { &BTreeMap::new() },
+            ranges: BTreeSet::new(),
             disabled: BTreeSet::new(),
             unconfirmed: Vec::new(),
         }
@@ -435,6 +493,42 @@ mod tests {
         let expected = "the session with n2 (10.0.9.2), which the last run had; if it is gone for good: delete the \
             Node object n2, or `cambric disable n2`";
         assert_eq!(away, [expected]);
+    }
+
+    #[test]
+    fn a_peer_at_the_gateway_is_waited_for_where_the_route_points_to_now() {
+        let mut latch = measured_by(had(&[("tor", TOR_A, &[Ipv4])]));
+        let gateways = [(address(TOR_B), Ipv4)].into();
+        let away = words(&latch, &Seen { gateways: &gateways, ..seen(&[("tor", TOR_B, None)]) });
+        assert!(away[0].starts_with("the session with tor (10.0.1.1), which the last run had"), "{away:?}");
+        let other = Seen { gateways: &gateways, ..seen(&[("another", TOR_B, Some(BOTH))]) };
+        assert!(words(&latch, &other)[0].contains("is not configured"), "it is another peer");
+        let back = Seen { gateways: &gateways, ..seen(&[("tor", TOR_B, Some(BOTH))]) };
+        latch.tick(&back);
+        assert_eq!(words(&latch, &back), [""; 0]);
+    }
+
+    #[test]
+    fn of_a_listen_range_one_peer_is_waited_for_whichever_it_is() {
+        let range: Prefix = "10.0.1.0/24".parse().expect("range");
+        let of_range = |peers: &[(&str, &str, Session)]| {
+            let mut seen = Seen { ranges: [range].into(), ..seen(peers) };
+            seen.peers.values_mut().for_each(|peer| peer.range = Some(range));
+            seen
+        };
+        let up = of_range(&[("racks", TOR_A, Some(BOTH)), ("racks", TOR_B, Some(BOTH))]);
+        let last = Latch::Open.to_record(&up);
+        assert!(last.values().all(|past| past.bond == Bond::Range(range)), "{last:?}");
+        let mut latch = measured_by(last);
+        let waits = "a session with one of the peers from 10.0.1.0/24, as racks (10.0.1.1) in the last run; if that \
+            is meant: remove peers.json, and start the daemon anew";
+        assert_eq!(words(&latch, &of_range(&[])), [waits]);
+        let not_told = of_range(&[("racks", TOR_B, Some(&[(Ipv4, Awaited), (Ipv6, All)]))]);
+        assert_eq!(words(&latch, &not_told), [waits]);
+        let gone = words(&latch, &seen(&[]));
+        assert!(gone.len() == 2 && gone[0].contains("is not configured"), "{gone:?}");
+        latch.tick(&of_range(&[("racks", "10.0.1.3", Some(BOTH))]));
+        assert_eq!(words(&latch, &of_range(&[])), [""; 0], "somebody has come, who was not there before");
     }
 
     #[test]
@@ -514,7 +608,7 @@ mod tests {
     #[test]
     fn of_many_peers_a_few_are_named() {
         let at = |number: usize| format!("10.0.1.{number}");
-        let past = Past { name: "n".to_owned(), node: None, families: [Ipv4].into() };
+        let past = Past { name: "n".to_owned(), bond: Bond::Named, families: [Ipv4].into() };
         let last = measured_by((1..=9).map(|nth| (address(&at(nth)), past.clone())).collect());
         let words = words(&last, &seen(&[]));
         assert_eq!((words.len(), words[5].as_str()), (6, "4 more peers of the last run"));

@@ -15,18 +15,22 @@
 //! what a new kind of file is called is said there, too (`cambric_api::node`).
 #![forbid(unsafe_code)]
 
+mod advertisements;
 pub mod args;
 pub mod asn;
+mod budget;
 pub mod check;
 pub mod conflist;
 pub mod contradictions;
 pub mod control;
 pub mod crds;
 pub mod daemon;
+pub mod drain;
 pub mod endpoints;
 pub mod fib;
 pub mod forwarding;
 pub mod health;
+pub mod host;
 pub mod http;
 pub mod intent;
 pub mod kinds;
@@ -39,11 +43,16 @@ pub mod own_address;
 mod own_node;
 pub mod pod_routes;
 pub mod policy;
+mod prepends;
 pub mod problems;
 pub mod readiness;
 pub mod report;
 pub mod rights;
 pub mod router_advertisements;
+pub mod secrets;
+pub mod services;
+mod session_log;
+pub mod site;
 pub mod source;
 pub mod state;
 pub mod sysctls;

@@ -9,16 +9,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cambric_bgp::config::ConnectMode;
+use cambric_bgp::config::{AsOverride, ConnectMode, Distance, Offer, Password, PeerAsn, ReflectorRole};
+use cambric_bgp::policy::filter::Filter;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
+use cambric_kube::{EndpointSlice, Service};
 use cambric_policy::change::{Key, PolicyObject};
 use cambric_policy::labels::Labels;
 use cambric_policy::pod::Pod;
 use k8s_openapi::api::core::v1::Namespace;
 use serde::{Deserialize, Serialize};
 
-use crate::kinds::Mesh;
+use crate::kinds::{Mesh, ServiceAddress};
 use crate::own_address::{Addresses, Rule};
+use crate::secrets::{KeyRef, NoKey, Secret};
+use crate::site::Site;
 
 /// What BGP is made from, free of contradictions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,8 +33,14 @@ pub struct Objects {
     pub cluster_configs: BTreeMap<String, Shown<ClusterConfig>>,
     /// By name.
     pub peer_configs: BTreeMap<String, Shown<PeerOptions>>,
+    /// By name.
+    pub filters: BTreeMap<String, Shown<Arc<Filter>>>,
+    /// With their names, the older first.
+    pub advertisements: Vec<(String, Shown<Advertisement>)>,
     /// By name, which is the node's.
     pub node_overrides: BTreeMap<String, Shown<NodeOverride>>,
+    /// By name; those of one namespace.
+    pub secrets: BTreeMap<String, Shown<Secret>>,
     /// The name of the one BGPClusterConfig that each node has, if any selects it.
     pub config_of: BTreeMap<String, String>,
     /// By node, ranges that it claims and that another one has.
@@ -38,7 +48,7 @@ pub struct Objects {
     /// Of nodes whose label should say their AS, and says none: the one that they had. See [`asn`](crate::asn).
     pub kept_asns: BTreeMap<String, Asn>,
     /// Peers that a node is told of by an object, but that contradict another.
-    pub left_out: BTreeSet<(Kind, String, IpAddr)>,
+    pub left_out: BTreeSet<(Kind, String, Site)>,
     /// What could not be taken.
     pub problems: Vec<Problem>,
     /// What was taken and has no effect.
@@ -46,6 +56,16 @@ pub struct Objects {
     /// Of the problems, those that hide what was never seen: any object may be behind them. Empty from the
     /// first view on that shows all; until then nobody may act on what seems absent.
     pub unknown: Vec<Problem>,
+}
+
+impl Objects {
+    /// The key that is meant.
+    ///
+    /// # Errors
+    /// [`NoKey`]
+    pub fn key(&self, key: &KeyRef) -> Result<&Password, NoKey> {
+        self.secrets.get(&key.secret).ok_or(NoKey::NoSecret)?.says.key(&key.entry)
+    }
 }
 
 /// What an object says, and where it stands.
@@ -68,9 +88,9 @@ pub enum Kind {
     BGPPeerConfig,
     /// Ours.
     BGPNodeOverride,
-    /// Ours; its engine is to come.
+    /// Ours.
     BGPFilter,
-    /// Ours; its engine is to come.
+    /// Ours.
     BGPAdvertisement,
     /// Kubernetes' own.
     Pod,
@@ -78,6 +98,12 @@ pub enum Kind {
     Namespace,
     /// Kubernetes' own.
     NetworkPolicy,
+    /// Kubernetes' own.
+    Secret,
+    /// Kubernetes' own.
+    Service,
+    /// Kubernetes' own.
+    EndpointSlice,
 }
 
 impl Kind {
@@ -93,18 +119,31 @@ impl Kind {
             "Pod" => Kind::Pod,
             "Namespace" => Kind::Namespace,
             "NetworkPolicy" => Kind::NetworkPolicy,
+            "Secret" => Kind::Secret,
+            "Service" => Kind::Service,
+            "EndpointSlice" => Kind::EndpointSlice,
             _ => return None,
         })
     }
 
     /// Whether it is of the group `cambric.dev`.
     pub(crate) fn is_ours(self) -> bool {
-        self != Kind::Node && !self.is_of_policies()
+        !matches!(self, Kind::Node | Kind::Secret) && !self.is_of_policies() && !self.is_of_services()
     }
 
     /// Whether policies are made from it, and nothing else is.
     pub(crate) fn is_of_policies(self) -> bool {
         matches!(self, Kind::Pod | Kind::Namespace | Kind::NetworkPolicy)
+    }
+
+    /// Whether it says what services there are and where they answer, and nothing else.
+    pub(crate) fn is_of_services(self) -> bool {
+        matches!(self, Kind::Service | Kind::EndpointSlice)
+    }
+
+    /// Whether its objects are in namespaces.
+    pub(crate) fn is_namespaced(self) -> bool {
+        matches!(self, Kind::Pod | Kind::NetworkPolicy) || self.is_of_services()
     }
 }
 
@@ -123,14 +162,24 @@ pub enum Object {
     ClusterConfig(ClusterConfig),
     /// What many peers have in common.
     PeerConfig(PeerOptions),
+    /// Which routes pass, and how.
+    Filter(Arc<Filter>),
     /// What is particular to one node.
     NodeOverride(NodeOverride),
+    /// Keys.
+    Secret(Secret),
+    /// What nodes announce.
+    Advertisement(Advertisement),
     /// A pod.
     Pod(Key, Arc<Pod>),
     /// By its name.
     Namespace(Arc<str>, Arc<Namespace>),
     /// A policy, and what is wrong with it.
     NetworkPolicy(Key, Arc<PolicyObject>),
+    /// A service.
+    Service(Key, Arc<Service>),
+    /// Where a service answers.
+    EndpointSlice(Key, Arc<EndpointSlice>),
 }
 
 impl Object {
@@ -140,10 +189,15 @@ impl Object {
             Object::Node(_) => Kind::Node,
             Object::ClusterConfig(_) => Kind::BGPClusterConfig,
             Object::PeerConfig(_) => Kind::BGPPeerConfig,
+            Object::Filter(_) => Kind::BGPFilter,
             Object::NodeOverride(_) => Kind::BGPNodeOverride,
+            Object::Secret(_) => Kind::Secret,
             Object::Pod(..) => Kind::Pod,
             Object::Namespace(..) => Kind::Namespace,
             Object::NetworkPolicy(..) => Kind::NetworkPolicy,
+            Object::Advertisement(_) => Kind::BGPAdvertisement,
+            Object::Service(..) => Kind::Service,
+            Object::EndpointSlice(..) => Kind::EndpointSlice,
         }
     }
 }
@@ -208,10 +262,57 @@ pub struct NodeOverride {
     pub asn: Option<Asn>,
     /// Its BGP identifier.
     pub router_id: Option<RouterId>,
+    /// Of what it reflects.
+    pub cluster_id: Option<RouterId>,
     /// Its addresses; they go before what any rule chooses.
     pub addresses: Addresses,
     /// Its neighbours, beside those of the cluster.
     pub peers: Vec<Peer>,
+}
+
+/// What counts of a BGPAdvertisement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Advertisement {
+    /// Labels that a node must have.
+    pub labels: BTreeMap<String, String>,
+    /// In its order.
+    pub entries: Vec<Advertised>,
+}
+
+impl Advertisement {
+    /// Whether it is for `node`.
+    pub fn selects(&self, node: &Node) -> bool {
+        self.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value.as_str()))
+    }
+}
+
+/// One entry of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertised {
+    /// As `spec.advertised[0]`.
+    pub field: String,
+    /// Which prefixes.
+    pub what: What,
+    /// To whom, with what.
+    pub offer: Offer,
+}
+
+/// A sort of prefixes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Ranges of the node's pods.
+    Pods,
+    /// The node's addresses.
+    NodeAddress,
+    /// These addresses of services that have all of these labels.
+    Services {
+        /// Of these sorts.
+        addresses: BTreeSet<ServiceAddress>,
+        /// Without any, all services are meant.
+        labels: BTreeMap<String, String>,
+    },
+    /// What covers prefixes of the node.
+    Aggregates(Vec<Prefix>),
 }
 
 /// One neighbour.
@@ -221,14 +322,18 @@ pub struct Peer {
     pub field: String,
     /// For people.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Where it is.
+    pub site: Site,
+    /// Most peers of a range at once; of no meaning elsewhere.
+    pub most_peers: usize,
     /// Its AS.
-    pub asn: Asn,
+    pub asn: PeerAsn,
     /// TCP port it listens on.
     pub port: Option<u16>,
     /// Source address of our connections, of the same family.
     pub local_address: Option<IpAddr>,
+    /// The interface of the session.
+    pub local_interface: Option<String>,
     /// Name of a BGPPeerConfig.
     pub peer_config: Option<String>,
 }
@@ -245,10 +350,41 @@ pub struct PeerOptions {
     pub families: Option<Families>,
     /// Who connects.
     pub connect: ConnectMode,
-    /// What passes.
+    /// What passes, but for the filters.
     pub policy: PeerPolicy,
+    /// Which these are.
+    pub filters: BTreeMap<Family, FilterNames>,
     /// Most routes of a family.
     pub max_prefixes: Option<usize>,
+    /// Where the key of TCP MD5 is.
+    pub secret: Option<KeyRef>,
+    /// How far away the peer is.
+    pub distance: Distance,
+    /// How long the peer keeps our routes while we are away.
+    pub restart_time: Option<Duration>,
+    /// How long beyond that, as a last resort; 0: not at all.
+    pub long_lived: Option<Duration>,
+    /// Our AS towards it.
+    pub local_asn: Option<Asn>,
+    /// Whether its AS is replaced by ours.
+    pub as_override: AsOverride,
+    /// How often our AS may be in a path.
+    pub allow_own_as: u8,
+    /// Whether it is a client of ours.
+    pub role: ReflectorRole,
+    /// At how many percent of these it is warned.
+    pub warn_at_percent: Option<u8>,
+}
+
+/// Names of BGPFilters, in the order in which routes go through them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilterNames {
+    /// As `spec.filters[0]`.
+    pub field: String,
+    /// For what the peer tells.
+    pub import: Vec<String>,
+    /// For what it is told.
+    pub export: Vec<String>,
 }
 
 /// Something the operator should mend: where it stands, and what is wrong.
@@ -258,8 +394,10 @@ pub struct Problem {
     pub place: String,
     /// Field, value and reason.
     pub what: String,
+    /// How many octets at its end are one case of many, which may be another the next time: the problem is the same then.
+    pub example_octets: u32,
     /// The object it is about, if it is about one that is known.
-    pub of: Option<ObjectRef>,
+    pub of: Option<Box<ObjectRef>>,
     /// The reason, for conditions and events.
     pub reason: Reason,
     /// Who finds it.
@@ -340,12 +478,39 @@ impl Problem {
     /// may steer a terminal.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Problem {
         let (place, what) = (printable(place.into()), printable(what.into()));
-        Problem { place, what, of: None, reason: Reason::Other, found_by: FoundBy::EveryNode }
+        Problem {
+            place,
+            what,
+            example_octets: 0,
+            of: None,
+            reason: Reason::Other,
+            found_by: FoundBy::EveryNode,
+        }
+    }
+
+    /// With one case of many.
+    pub fn such_as(self, example: impl Into<String>) -> Problem {
+        let example = format!(", such as {}", printable(example.into()));
+        let example_octets = u32::try_from(example.len()).unwrap_or_default();
+        Problem { what: self.what + &example, example_octets, ..self }
+    }
+
+    /// Whether it is that problem, if maybe with another example.
+    pub fn is_same_as(&self, other: &Problem) -> bool {
+        let Problem { place, what: _, example_octets: _, of, reason, found_by } = self;
+        (place, of, reason, found_by) == (&other.place, &other.of, &other.reason, &other.found_by)
+            && self.words() == other.words()
+    }
+
+    /// What is wrong, without an example.
+    fn words(&self) -> &str {
+        let end = self.what.len().saturating_sub(self.example_octets as usize);
+        self.what.get(..end).unwrap_or(&self.what)
     }
 
     /// About an object.
     pub fn about(self, kind: Kind, name: impl Into<String>) -> Problem {
-        Problem { of: Some(ObjectRef { kind, name: name.into() }), ..self }
+        Problem { of: Some(Box::new(ObjectRef { kind, name: name.into() })), ..self }
     }
 
     /// For a reason.
@@ -360,7 +525,7 @@ impl Problem {
 
     /// With what follows from it.
     pub fn and(self, consequence: &str) -> Problem {
-        Problem { what: format!("{}; {consequence}", self.what), ..self }
+        Problem { what: format!("{}; {consequence}", self.what), example_octets: 0, ..self }
     }
 }
 

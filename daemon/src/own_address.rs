@@ -246,6 +246,7 @@ impl<'a> Said<'a> {
 pub fn uplinks(
     choices: &BTreeMap<Family, Choice>,
     peers: impl IntoIterator<Item = IpAddr>,
+    ranges: impl IntoIterator<Item = Prefix>,
     links: &[Link],
 ) -> BTreeSet<String> {
     let is_subnet = |entry: &LinkAddress| !entry.subnet.is_host() && !entry.address.is_loopback();
@@ -257,7 +258,14 @@ pub fn uplinks(
         subnets.any(|subnet| !subnet.is_host() && subnet.contains(peer))
     };
     let towards = peers.into_iter().filter_map(|peer| links.iter().find(|link| reaches(link, peer)));
-    holders.chain(towards).map(|link| link.name.clone()).collect()
+    // Whoever calls from a range may do so over any link that has a part of it.
+    let ranges: Vec<Prefix> = ranges.into_iter().collect();
+    let has_a_part = |link: &&Link| {
+        let mut subnets = link.addresses.iter().map(|entry| entry.subnet).filter(|subnet| !subnet.is_host());
+        subnets.any(|subnet| ranges.iter().any(|range| range.covers(&subnet) || subnet.covers(range)))
+    };
+    let of_ranges = links.iter().filter(has_a_part);
+    holders.chain(towards).chain(of_ranges).map(|link| link.name.clone()).collect()
 }
 
 /// Not one that is the same on many links.
@@ -384,7 +392,7 @@ mod tests {
         let choice = &choices[&Family::Ipv4];
         assert_eq!(choice.from, From::Interface("BGPClusterConfig c".to_owned()), "{problems:?}");
         assert_eq!(choice.interface.as_deref(), Some("eth1"));
-        assert_eq!(uplinks(&choices, [], &links), BTreeSet::from(["eth1".to_owned()]));
+        assert_eq!(uplinks(&choices, [], [], &links), BTreeSet::from(["eth1".to_owned()]));
     }
 
     #[test]
@@ -489,7 +497,7 @@ mod tests {
         let objects = Objects::new(&["203.0.113.1", "2001:db8::1"]);
         let (choices, _) = objects.said().choose(&host());
         let names = |peers: &[&str]| -> Vec<String> {
-            uplinks(&choices, peers.iter().map(|peer| ip(peer)), &host()).into_iter().collect()
+            uplinks(&choices, peers.iter().map(|peer| ip(peer)), [], &host()).into_iter().collect()
         };
         assert_eq!(names(&[]), ["eth0"], "the loopback leads nowhere");
         assert_eq!(names(&["198.51.100.254", "10.9.9.9"]), ["eth0", "eth1"]);

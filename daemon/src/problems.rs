@@ -29,8 +29,9 @@ pub enum Origin {
 pub struct Problems(BTreeMap<Origin, BTreeSet<Problem>>);
 
 impl Problems {
-    /// Says what is wrong at `origin` now; gives what was not before. What is wrong with the source itself is the same
-    /// for as long as place and reason are: its words carry versions, times and the server's own.
+    /// Says what is wrong at `origin` now; gives what was not before. With another example a problem is the same. What is
+    /// wrong with the source itself is the same for as long as place and reason are: its words carry versions, times and
+    /// the server's own.
     pub fn set(&mut self, origin: Origin, now: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
         let now: BTreeSet<Problem> = now.into_iter().collect();
         let before = self.0.insert(origin, now.clone()).unwrap_or_default();
@@ -38,7 +39,10 @@ impl Problems {
             let same = |known: &Problem| {
                 known.of.is_none() && known.place == problem.place && known.reason == problem.reason
             };
-            origin == Origin::Source && problem.of.is_none() && before.iter().any(same)
+            let is_sources = origin == Origin::Source && problem.of.is_none();
+            let has_example = problem.example_octets > 0;
+            (is_sources && before.iter().any(same))
+                || (has_example && before.iter().any(|known| known.is_same_as(problem)))
         };
         now.difference(&before).filter(|problem| !is_known(problem)).cloned().collect()
     }
@@ -68,6 +72,17 @@ mod tests {
         assert_eq!(problems.set(Origin::Source, [older("Pod", 2)]), [older("Pod", 2)]);
         problems.set(Origin::Objects, [older("Pod", 1)]);
         assert_eq!(problems.set(Origin::Objects, [older("Pod", 2)]), [older("Pod", 2)], "others are");
+    }
+
+    #[test]
+    fn another_example_is_no_new_problem() {
+        let such_as = |example: &str| Problem::new("a.yaml", "bad addresses").such_as(example);
+        let mut problems = Problems::default();
+        assert_eq!(problems.set(Origin::Objects, [such_as("one")]), [such_as("one")]);
+        assert_eq!(problems.set(Origin::Objects, [such_as("two")]), []);
+        assert_eq!(problems.in_words(), ["a.yaml: bad addresses, such as two"], "the latest is shown");
+        assert_eq!(problems.set(Origin::Objects, None), []);
+        assert_eq!(problems.set(Origin::Objects, [such_as("two")]), [such_as("two")]);
     }
 
     #[test]

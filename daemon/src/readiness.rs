@@ -1,6 +1,6 @@
 //! What is missing before pods may start: their ranges, the peers' routes, and a peer that knows of us.
 
-use cambric_bgp::Prefix;
+use cambric_bgp::{Prefix, Source};
 
 use crate::intent::Intent;
 
@@ -22,12 +22,21 @@ pub enum PeersRoutes {
     Awaited,
 }
 
-/// Own ranges that a peer must know. A family that no peer carries is told to nobody, and nobody waits
-/// for it.
-pub fn to_announce(intent: &Intent) -> Vec<Prefix> {
+/// Own ranges that a peer must know, each with the aggregates that may be told in its place. A family that no peer
+/// carries is told to nobody, and nobody waits for it; nor for what is drained.
+pub fn to_announce(intent: &Intent) -> Vec<Vec<Prefix>> {
+    if intent.wanted.drain.pods.is_some() {
+        return Vec::new();
+    }
     let peers = &intent.wanted.peers;
-    let carried = |prefix: &Prefix| peers.values().any(|peer| peer.families.contains(&prefix.family()));
-    intent.pod_prefixes.iter().copied().filter(carried).collect()
+    let carried = |prefix: &&Prefix| peers.values().any(|peer| peer.families.contains(&prefix.family()));
+    let aggregates = intent.wanted.originated.iter().filter(|(_, own)| own.source == Source::Aggregate);
+    let aggregates: Vec<Prefix> = aggregates.map(|(prefix, _)| *prefix).collect();
+    let with_aggregates = |range: &Prefix| {
+        let around = aggregates.iter().filter(|aggregate| aggregate.covers(range));
+        std::iter::once(range).chain(around).copied().collect()
+    };
+    intent.pod_prefixes.iter().filter(carried).map(with_aggregates).collect()
 }
 
 /// What routing on `node` waits for, in words; nothing when it is ready.
@@ -66,6 +75,6 @@ mod tests {
 
     #[test]
     fn a_family_that_no_peer_carries_is_not_waited_for() {
-        assert_eq!(to_announce(&intent_with(&["10.1.0.0/24"])), Vec::new());
+        assert_eq!(to_announce(&intent_with(&["10.1.0.0/24"])), Vec::<Vec<Prefix>>::new());
     }
 }

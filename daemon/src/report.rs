@@ -13,7 +13,6 @@
 //! latest state, after a pause that grows and differs between nodes while the server does not answer; nothing queues.
 //! What the server forbids is a problem that names verb and resource. A folder as source has nobody to report to.
 
-pub(crate) mod budget;
 pub(crate) mod conditions;
 pub(crate) mod events;
 mod looks;
@@ -208,7 +207,9 @@ impl On {
             return;
         }
         self.intent = intent;
-        if let Some(happening) = self.intent.as_ref().and_then(|intent| self.sessions.look(intent)) {
+        if let Some(happening) =
+            self.intent.as_ref().and_then(|intent| self.sessions.look(&intent.wanted, &intent.mesh))
+        {
             self.teller.tell(happening);
         }
     }

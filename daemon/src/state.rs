@@ -10,6 +10,7 @@ use cambric_speaker::Handle;
 use tokio::sync::{Mutex, watch};
 
 use crate::control::Disabled;
+use crate::drain::Drains;
 use crate::http::Http;
 use crate::intent::Intent;
 use crate::latch;
@@ -71,6 +72,8 @@ pub struct Shared {
     pub routes: Routes,
     /// NetworkPolicy.
     pub policy: Policy,
+    /// What is drained.
+    pub drains: Arc<Drains>,
     /// The peers that the operator has disabled.
     pub disabled: Arc<Mutex<Disabled>>,
     /// The rest.

@@ -7,24 +7,32 @@
 //!
 //! What is refused here is refused by the schemas in `deploy/crds`, too.
 
+mod advertisement;
+mod communities;
+pub(crate) mod filter;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cambric_bgp::config::{ConnectMode, Export, Import};
-use cambric_bgp::{Asn, Family, HoldTime, PeerPolicy, Prefix};
+use cambric_bgp::config::{AsOverride, ConnectMode, Distance, Export, Import, PeerAsn, ReflectorRole};
+use cambric_bgp::{Asn, Family, HoldTime, PeerPolicy, Prefix, RouterId};
 use cambric_policy::labels::Labels;
 use k8s_openapi::api::core::v1;
 
 use crate::kinds::{
-    BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName,
-    ImportPolicy, MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS, MOST_LABELS,
-    MOST_LIST_ITEMS, MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS, NodeAddress, NodeAddressFrom, NodeSelector,
-    PeerEntry,
+    BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName, Feature,
+    GracefulRestart, ImportPolicy, MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS,
+    MOST_LABELS, MOST_LIST_ITEMS, MOST_NAME_OCTETS, MOST_OWN_AS, MOST_PEER_NAME_OCTETS, MOST_RANGE_PEERS,
+    NodeAddress, NodeAddressFrom, NodeSelector, PeerAs, PeerEntry, SecretKey,
 };
 use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Peer, PeerOptions, Reason};
 use crate::own_address::{Addresses, Rule};
+use crate::secrets::{self, KeyRef};
+use crate::site::Site;
+
+pub(crate) use self::advertisement::advertisement;
 
 /// A field that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +89,11 @@ struct Fields {
 
 /// Most ranges that a node's address is looked for in.
 const MOST_ADDRESS_RANGES: usize = 64;
+
+/// Peers from one range, if a manifest does not say how many.
+const DEFAULT_RANGE_PEERS: usize = 100;
+/// The field has 24 bits (RFC 9494 section 3).
+const MOST_LONG_LIVED_SECONDS: u32 = 0x00FF_FFFF;
 
 const PEER: Costs = Costs::Only("peer");
 const RANGE: Costs = Costs::Only("range");
@@ -150,16 +163,19 @@ impl Fields {
         self.limited(costs, field, texts.len(), most);
         let mut prefixes = Vec::new();
         for (at, text) in texts.iter().enumerate() {
-            let field = format!("{field}[{at}]");
-            let Some(prefix) = self.prefix(costs, &field, text) else { continue };
-            let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
-            if address == Some(prefix.address()) {
-                prefixes.push(prefix);
-            } else {
-                self.refuse(costs, field, text, format!("host bits are set; {prefix} is without them"));
-            }
+            prefixes.extend(self.spelt_prefix(costs, format!("{field}[{at}]"), text));
         }
         prefixes
+    }
+
+    fn spelt_prefix(&mut self, costs: Costs, field: String, text: &str) -> Option<Prefix> {
+        let prefix = self.prefix(costs, &field, text)?;
+        let address = text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok());
+        if address == Some(prefix.address()) {
+            return Some(prefix);
+        }
+        self.refuse(costs, field, text, format!("host bits are set; {prefix} is without them"));
+        None
     }
 
     fn ranges(&mut self, field: &str, texts: &[String]) -> Vec<Prefix> {
@@ -192,7 +208,7 @@ impl Fields {
         fits.then(|| name.to_owned())
     }
 
-    fn interface(&mut self, field: &str, name: &str) -> Option<String> {
+    fn interface(&mut self, costs: Costs, field: &str, name: &str) -> Option<String> {
         let is_known = |octet: u8| octet.is_ascii_alphanumeric() || b"_.@+-".contains(&octet);
         let fits = name.len() <= MOST_INTERFACE_OCTETS
             && name.bytes().all(is_known)
@@ -201,7 +217,7 @@ impl Fields {
             let what = format!(
                 "letters, digits, '_', '.', '@', '+' and '-', at most {MOST_INTERFACE_OCTETS}: a network interface"
             );
-            self.refuse(Costs::All, field, quoted(name), what);
+            self.refuse(costs, field, quoted(name), what);
         }
         fits.then(|| name.to_owned())
     }
@@ -224,7 +240,7 @@ impl Fields {
         }
         match (from, interface, cidrs) {
             (NodeAddressFrom::Interface, Some(name), _) => {
-                self.interface("spec.nodeAddress.interface", name).map(Rule::Interface)
+                self.interface(Costs::All, "spec.nodeAddress.interface", name).map(Rule::Interface)
             }
             (NodeAddressFrom::CIDR, _, Some(ranges)) => {
                 let field = "spec.nodeAddress.cidrs";
@@ -265,11 +281,11 @@ impl Fields {
         for (at, entry) in entries.iter().enumerate() {
             let field = format!("spec.peers[{at}]");
             let Some(peer) = self.peer(field, entry) else { continue };
-            if let Some(first) = peers.iter().find(|first| first.address == peer.address) {
+            if let Some(first) = peers.iter().find(|first| first.site == peer.site) {
                 let reason = format!("{} (peer {}) has the same", first.field, first.name);
-                self.refuse(PEER, format!("{}.address", peer.field), peer.address, reason);
+                self.refuse(PEER, format!("{}.{}", peer.field, peer.site.field()), peer.site, reason);
             } else if let Some(first) = peers.iter().find(|first| first.name == peer.name) {
-                let reason = format!("{} ({}) has the same", first.field, first.address);
+                let reason = format!("{} ({}) has the same", first.field, first.site);
                 self.refuse(PEER, format!("{}.name", peer.field), peer.name, reason);
             } else {
                 peers.push(peer);
@@ -281,47 +297,21 @@ impl Fields {
     /// All faults of a peer are said at once.
     fn peer(&mut self, field: String, entry: &PeerEntry) -> Option<Peer> {
         let faults_before = self.faults.len();
-        let PeerEntry { name, address, asn, port, local_address, peer_config, .. } = entry;
+        let PeerEntry { name, port, peer_config, .. } = entry;
         if let Some(reason) = not_a_peer_name(name) {
             self.refuse(PEER, format!("{field}.name"), quoted(name), reason);
         }
         self.not_yet(PEER, format!("{field}.interface"), entry.interface.is_some());
-        self.not_yet(PEER, format!("{field}.defaultGateway"), entry.default_gateway.is_some());
-        self.not_yet(PEER, format!("{field}.listenRange"), entry.listen_range.is_some());
-        self.not_yet(PEER, format!("{field}.peerAS"), entry.peer_as.is_some());
-        let places = [
-            address.is_some(),
-            entry.interface.is_some(),
-            entry.default_gateway.is_some(),
-            entry.listen_range.is_some(),
-        ];
-        match places.into_iter().filter(|given| *given).count() {
-            0 => self.refuse(PEER, format!("{field}.address"), "absent", "nobody knows where the peer is"),
-            1 => {}
-            _ => {
-                let what = "one of address, interface, defaultGateway and listenRange, and no more";
-                self.refuse(PEER, &field, quoted(name), what);
-            }
-        }
-        match (asn, entry.peer_as) {
-            (None, None) => self.refuse(PEER, format!("{field}.asn"), "absent", "the AS of the peer"),
-            (Some(asn), Some(_)) => self.refuse(PEER, format!("{field}.asn"), asn, "peerAS is there, too"),
-            _ => {}
-        }
-        let address =
-            address.as_ref().and_then(|text| self.spelt_address(PEER, &format!("{field}.address"), text));
-        let asn = asn.and_then(|asn| self.asn(PEER, format!("{field}.asn"), asn));
+        let site = self.site(&field, entry);
+        let asn = self.peer_asn(&field, entry);
         if *port == Some(0) {
             self.refuse(PEER, format!("{field}.port"), 0, "1 to 65535");
         }
-        let local_field = format!("{field}.localAddress");
-        let local_address =
-            local_address.as_ref().and_then(|text| self.spelt_address(PEER, &local_field, text));
-        if let (Some(local), Some(address)) = (local_address, address)
-            && Family::of(local) != Family::of(address)
-        {
-            self.refuse(PEER, local_field, local, format!("not of the family of {address}"));
-        }
+        let local_address = self.local_address(&field, entry, site);
+        let local_interface = entry.local_interface.as_ref();
+        let local_interface =
+            local_interface.and_then(|name| self.interface(PEER, &format!("{field}.localInterface"), name));
+        let most_peers = self.most_peers(&field, entry);
         let config_field = format!("{field}.peerConfig");
         match peer_config.as_ref().map(|name| name.chars().count()) {
             Some(0) => self.refuse(PEER, config_field, "\"\"", "empty: leave it out for the defaults"),
@@ -334,7 +324,169 @@ impl Fields {
             return None;
         }
         let (name, peer_config) = (name.clone(), peer_config.clone());
-        Some(Peer { field, name, address: address?, asn: asn?, port: *port, local_address, peer_config })
+        let (site, asn, port) = (site?, asn?, *port);
+        Some(Peer { field, name, site, most_peers, asn, port, local_address, local_interface, peer_config })
+    }
+
+    /// Exactly one of the fields that say where a peer is.
+    fn site(&mut self, field: &str, entry: &PeerEntry) -> Option<Site> {
+        let PeerEntry { name, address, interface, default_gateway, listen_range, .. } = entry;
+        let places =
+            [address.is_some(), interface.is_some(), default_gateway.is_some(), listen_range.is_some()];
+        match places.into_iter().filter(|given| *given).count() {
+            0 => self.refuse(PEER, format!("{field}.address"), "absent", "nobody knows where the peer is"),
+            1 => {}
+            _ => {
+                let what = "one of address, interface, defaultGateway and listenRange, and no more";
+                self.refuse(PEER, field, quoted(name), what);
+            }
+        }
+        if let Some(text) = address {
+            return self.spelt_address(PEER, &format!("{field}.address"), text).map(Site::Address);
+        }
+        if let Some(text) = listen_range {
+            let called = [
+                ("port", entry.port.is_some()),
+                ("localAddress", entry.local_address.is_some()),
+                ("localInterface", entry.local_interface.is_some()),
+            ];
+            for (name, _) in called.into_iter().filter(|(_, is_there)| *is_there) {
+                let what = "not used with listenRange: whoever is in it calls";
+                self.refuse(PEER, format!("{field}.{name}"), "there", what);
+            }
+            let range = format!("{field}.listenRange");
+            return self.spelt_prefix(PEER, range, text).map(Site::Range);
+        }
+        default_gateway.as_ref().map(|name| Site::DefaultGateway(family(name)))
+    }
+
+    fn peer_asn(&mut self, field: &str, entry: &PeerEntry) -> Option<PeerAsn> {
+        let field = format!("{field}.asn");
+        match (entry.asn, entry.peer_as) {
+            (None, None) => {
+                self.refuse(
+                    PEER,
+                    field,
+                    "absent",
+                    "the AS of the peer; peerAS, where its number does not matter",
+                );
+                None
+            }
+            (Some(asn), Some(_)) => {
+                self.refuse(PEER, field, asn, "peerAS is there, too");
+                None
+            }
+            (Some(asn), None) => self.asn(PEER, field, asn).map(PeerAsn::Exactly),
+            (None, Some(PeerAs::External)) => Some(PeerAsn::External),
+            (None, Some(PeerAs::Internal)) => Some(PeerAsn::Internal),
+        }
+    }
+
+    fn local_address(&mut self, field: &str, entry: &PeerEntry, site: Option<Site>) -> Option<IpAddr> {
+        let field = format!("{field}.localAddress");
+        let local = self.spelt_address(PEER, &field, entry.local_address.as_ref()?)?;
+        if let Some(site) = site
+            && Family::of(local) != site.family()
+        {
+            self.refuse(PEER, field, local, format!("not of the family of {site}"));
+        }
+        Some(local)
+    }
+
+    fn most_peers(&mut self, field: &str, entry: &PeerEntry) -> usize {
+        let field = format!("{field}.maxPeers");
+        let Some(most) = entry.max_peers else { return DEFAULT_RANGE_PEERS };
+        if !(1..=MOST_RANGE_PEERS).contains(&most) {
+            self.refuse(PEER, &field, most, format!("1 to {MOST_RANGE_PEERS}"));
+        }
+        if entry.listen_range.is_none() {
+            self.refuse(PEER, field, most, "not used without listenRange");
+        }
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// The options that are about who is on the other side of a session, and how far away.
+    fn distance(&mut self, spec: &BGPPeerConfigSpec) -> Distance {
+        match (&spec.ttl_security, &spec.multihop) {
+            (None, None) => Distance::Adjacent,
+            (Some(security), Some(_)) => {
+                let what = "multihop is there, too: one of them";
+                self.refuse(OBJECT, "spec.ttlSecurity.hops", security.hops, what);
+                Distance::Adjacent
+            }
+            (Some(security), None) => {
+                if !(1..=254).contains(&security.hops) {
+                    self.refuse(
+                        OBJECT,
+                        "spec.ttlSecurity.hops",
+                        security.hops,
+                        "1 to 254 (RFC 5082 section 3)",
+                    );
+                }
+                Distance::Within(security.hops)
+            }
+            (None, Some(multihop)) => {
+                if multihop.ttl < 2 {
+                    let what = "2 to 255; leave multihop out for a neighbour on a link";
+                    self.refuse(OBJECT, "spec.multihop.ttl", multihop.ttl, what);
+                }
+                Distance::Multihop(multihop.ttl)
+            }
+        }
+    }
+
+    fn secret(&mut self, secret: &SecretKey) -> KeyRef {
+        let SecretKey { name, key } = secret;
+        for (field, text) in [("name", Some(name)), ("key", key.as_ref())] {
+            let Some(text) = text else { continue };
+            let length = text.chars().count();
+            if !(1..=MOST_NAME_OCTETS).contains(&length) {
+                let what = format!("1 to {MOST_NAME_OCTETS}");
+                self.refuse(OBJECT, format!("spec.secret.{field}"), format!("{length} letters"), what);
+            }
+        }
+        let entry = key.clone().unwrap_or_else(|| secrets::DEFAULT_ENTRY.to_owned());
+        KeyRef { secret: name.clone(), entry }
+    }
+
+    /// How long routes are kept while one side is away, and how long beyond that.
+    fn restart(&mut self, spec: &BGPPeerConfigSpec) -> (Option<Duration>, Option<Duration>) {
+        let Some(GracefulRestart { restart_seconds, long_lived_seconds }) = &spec.graceful_restart else {
+            return (None, None);
+        };
+        let (restart_seconds, long_lived_seconds) = (*restart_seconds, *long_lived_seconds);
+        if let Some(time) = restart_seconds.filter(|time| !(1..=4095).contains(time)) {
+            let what = "1 to 4095 (RFC 4724 section 3)";
+            self.refuse(OBJECT, "spec.gracefulRestart.restartSeconds", time, what);
+        }
+        if let Some(time) = long_lived_seconds.filter(|time| *time > MOST_LONG_LIVED_SECONDS) {
+            let what = format!("0 to {MOST_LONG_LIVED_SECONDS} (RFC 9494 section 3)");
+            self.refuse(OBJECT, "spec.gracefulRestart.longLivedSeconds", time, what);
+        }
+        let long_lived = long_lived_seconds.map(|time| Duration::from_secs(u64::from(time)));
+        (restart_seconds.map(|time| Duration::from_secs(u64::from(time))), long_lived)
+    }
+
+    fn allow_own_as(&mut self, spec: &BGPPeerConfigSpec) -> u8 {
+        let Some(times) = spec.allow_own_as else { return 0 };
+        if !(1..=MOST_OWN_AS).contains(&times) {
+            self.refuse(
+                OBJECT,
+                "spec.allowOwnAS",
+                times,
+                format!("1 to {MOST_OWN_AS}; leave it out for none"),
+            );
+        }
+        times
+    }
+
+    fn router_id(&mut self, field: &str, text: &str) -> Option<RouterId> {
+        let id = text.parse().ok();
+        if id.is_none() {
+            let reason = "of the form a.b.c.d, and not 0.0.0.0 (RFC 6286 section 2.1)";
+            self.refuse(Costs::All, field, quoted(text), reason);
+        }
+        id
     }
 }
 
@@ -419,17 +571,10 @@ pub(crate) fn cluster_config(spec: &BGPClusterConfigSpec) -> (ClusterConfig, Vec
 /// What counts of a BGPNodeOverride.
 pub(crate) fn node_override(spec: &BGPNodeOverrideSpec) -> (NodeOverride, Vec<Fault>) {
     let mut fields = Fields::default();
-    let router_id = spec.router_id.as_ref().and_then(|text| match text.parse() {
-        Ok(id) => Some(id),
-        Err(_) => {
-            let reason = "of the form a.b.c.d, and not 0.0.0.0 (RFC 6286 section 2.1)";
-            fields.refuse(Costs::All, "spec.routerID", quoted(text), reason);
-            None
-        }
-    });
     let found = NodeOverride {
         asn: spec.asn.and_then(|asn| fields.asn(Costs::All, "spec.asn", asn)),
-        router_id,
+        router_id: spec.router_id.as_ref().and_then(|text| fields.router_id("spec.routerID", text)),
+        cluster_id: spec.cluster_id.as_ref().and_then(|text| fields.router_id("spec.clusterID", text)),
         addresses: spec.addresses.as_ref().map(|texts| fields.own_addresses(texts)).unwrap_or_default(),
         peers: fields.peers(&spec.peers),
     };
@@ -469,13 +614,24 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
     if spec.max_prefixes == Some(0) {
         fields.refuse(OBJECT, "spec.maxPrefixes", 0, "at least 1");
     }
-    fields.not_yet(OBJECT, "spec.filters", spec.filters.is_some());
-    fields.not_yet(OBJECT, "spec.secret", spec.secret.is_some());
-    fields.not_yet(OBJECT, "spec.ttlSecurity", spec.ttl_security.is_some());
-    fields.not_yet(OBJECT, "spec.multihop", spec.multihop.is_some());
+    let warn_at_percent = spec.max_prefixes_warn_percent;
+    if let Some(percent) = warn_at_percent.filter(|percent| !(1..=100).contains(percent)) {
+        fields.refuse(OBJECT, "spec.maxPrefixesWarnPercent", percent, "1 to 100");
+    }
+    let filters = spec.filters.as_ref().map(|lists| fields.filter_names(lists)).unwrap_or_default();
     fields.not_yet(OBJECT, "spec.bfd", spec.bfd.is_some());
-    fields.not_yet(OBJECT, "spec.gracefulRestart", spec.graceful_restart.is_some());
-    fields.not_yet(OBJECT, "spec.localAS", spec.local_as.is_some());
+    if spec.reflector_client == Feature::Enabled {
+        for (field, is_set) in [
+            ("spec.localAS", spec.local_as.is_some()),
+            ("spec.asOverride", spec.as_override == Feature::Enabled),
+        ] {
+            if is_set {
+                let what = "for external peers; reflectorClient is there, and is for internal ones";
+                fields.refuse(OBJECT, field, "there", what);
+            }
+        }
+    }
+    let (restart_time, long_lived) = fields.restart(spec);
     let found = PeerOptions {
         hold_time,
         keepalive: keepalive.map(|seconds| Duration::from_secs(u64::from(seconds))),
@@ -483,9 +639,26 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
         connect: match spec.connect {
             Connect::Both => ConnectMode::Both,
             Connect::Passive => ConnectMode::Passive,
+            Connect::Active => ConnectMode::Active,
         },
         policy: policy(spec.import, spec.export),
+        filters,
         max_prefixes: spec.max_prefixes.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+        secret: spec.secret.as_ref().map(|secret| fields.secret(secret)),
+        distance: fields.distance(spec),
+        restart_time,
+        long_lived,
+        local_asn: spec.local_as.and_then(|asn| fields.asn(OBJECT, "spec.localAS", asn)),
+        as_override: match spec.as_override {
+            Feature::Disabled => AsOverride::Off,
+            Feature::Enabled => AsOverride::On,
+        },
+        allow_own_as: fields.allow_own_as(spec),
+        role: match spec.reflector_client {
+            Feature::Disabled => ReflectorRole::NonClient,
+            Feature::Enabled => ReflectorRole::Client,
+        },
+        warn_at_percent,
     };
     (fields.faults.is_empty().then_some(found), fields.faults)
 }
@@ -500,6 +673,7 @@ fn policy(import: ImportPolicy, export: ExportPolicy) -> PeerPolicy {
             ExportPolicy::Own => Export::Own,
             ExportPolicy::All => Export::All,
         },
+        ..PeerPolicy::default()
     }
 }
 

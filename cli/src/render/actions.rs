@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use cambric_api::{Action, Check, LogFilter, Outcome};
+use cambric_api::{Action, Check, Draining, LogFilter, Outcome};
 
+use super::span;
 use crate::table::{Fields, printable};
 
 /// One line a peer, as birdc words it.
@@ -26,6 +27,24 @@ pub(super) fn render(actions: &[Action]) -> String {
         let _ = writeln!(text, "{}: {outcome}", printable(&who));
     }
     text
+}
+
+/// One line a part.
+pub(super) fn render_draining(parts: &[Draining]) -> String {
+    if parts.is_empty() {
+        return "nothing is drained\n".to_owned();
+    }
+    parts.iter().map(|part| format!("{}\n", draining(part))).collect()
+}
+
+/// A part, since when, by whom, and what comes next.
+pub(super) fn draining(Draining { part, by, since_s, left_s }: &Draining) -> String {
+    let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(" and ")) };
+    let next = match left_s {
+        0 => "announced no more".to_owned(),
+        left => format!("to be used last by others, announced no more in {}", span(*left)),
+    };
+    format!("{}: drained for {}{}: {next}", printable(part), span(*since_s), printable(&by))
 }
 
 pub(super) fn render_check(check: &Check) -> String {
@@ -59,6 +78,22 @@ mod tests {
         assert_eq!(render(&actions), expected);
         assert_eq!(render(&[action("", Outcome::Disabled)]), "10.0.1.1: disabled\n");
         assert_eq!(render(&[]), "no peers\n");
+    }
+
+    #[test]
+    fn parts_that_are_drained_say_how_far_they_are() {
+        let part = |part: &str, left_s| Draining {
+            part: part.to_owned(),
+            by: vec!["operator".to_owned(), "label".to_owned()],
+            since_s: 60 - left_s,
+            left_s,
+        };
+        let expected = "\
+services: drained for 12s by operator and label: to be used last by others, announced no more in 48s
+pods: drained for 1m00s by operator and label: announced no more
+";
+        assert_eq!(render_draining(&[part("services", 48), part("pods", 0)]), expected);
+        assert_eq!(render_draining(&[]), "nothing is drained\n");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use cambric_api::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, Settings};
+use cambric_api::{
+    FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+};
 
 use super::{joined, span};
 use crate::table::{Column, Fields, Table};
@@ -41,7 +43,7 @@ pub(super) fn render_brief(protocols: &[Protocol]) -> String {
         table.row([
             peer.name.clone(),
             peer.address.clone(),
-            peer.asn.to_string(),
+            asn(peer),
             state(peer),
             span(peer.since_s),
             by_family(|counts| counts.received),
@@ -85,6 +87,14 @@ fn news(peer: &Protocol) -> Option<&LastError> {
     peer.last_error.as_ref().filter(is_news)
 }
 
+/// Its number; where any of a kind will do and it has not told it yet, the kind.
+fn asn(peer: &Protocol) -> String {
+    match (&peer.settings, peer.asn) {
+        (Some(settings), 0) => settings.asn.clone(),
+        (_, asn) => asn.to_string(),
+    }
+}
+
 fn state(peer: &Protocol) -> String {
     if peer.disabled { format!("{}, disabled", peer.state) } else { peer.state.clone() }
 }
@@ -97,18 +107,35 @@ fn block(peer: &Protocol) -> String {
     let mut fields = Fields::new();
     fields.field("Peer", &peer.name);
     fields.field("  Address", &peer.address);
-    fields.field("  AS", format_args!("{} ({})", peer.asn, peer.kind));
+    if !peer.found.is_empty() && peer.found != "address" {
+        fields.field("  Found as", &peer.found);
+    }
+    match peer.asn {
+        0 => fields.field("  AS", format_args!("any that is {}", peer.kind)),
+        asn => fields.field("  AS", format_args!("{asn} ({})", peer.kind)),
+    }
     fields.field("  State", format_args!("{} for {}", state(peer), span(peer.since_s)));
     if peer.disabled {
         fields.field("  Disabled", format_args!("by the operator; `enable {}` brings it back", peer.name));
     }
     fields.list("  Last error", peer.last_error.iter().map(error_with_age), "none");
-    fields.field("  Flawed updates", peer.flawed_updates);
+    match &peer.last_flaw {
+        Some(flaw) => {
+            fields.field(
+                "  Flawed updates",
+                format_args!("{}, last {}", peer.flawed_updates, error_with_age(flaw)),
+            );
+        }
+        None => fields.field("  Flawed updates", peer.flawed_updates),
+    }
     if let Some(settings) = &peer.settings {
         add_settings(&mut fields, settings);
     }
     if let Some(session) = &peer.session {
         add_session(&mut fields, session);
+    }
+    if !peer.stale.is_empty() {
+        fields.list("  Stale routes", peer.stale.iter().map(stale), "none");
     }
     let not_kept: usize = peer.families.iter().map(|counts| counts.not_kept).sum();
     if not_kept > 0 {
@@ -127,19 +154,67 @@ fn block(peer: &Protocol) -> String {
 fn add_settings(fields: &mut Fields, settings: &Settings) {
     let local = settings.local_address.as_deref().unwrap_or("chosen by the kernel");
     fields.field("  Local address", local);
-    if settings.passive {
-        fields.field("  Connects", "only the peer does");
+    if let Some(interface) = &settings.local_interface {
+        fields.field("  Interface", interface);
     }
-    let most = settings.max_prefixes;
+    match (settings.passive, settings.active) {
+        (true, _) => fields.field("  Connects", "only the peer does"),
+        (_, true) => fields.field("  Connects", "only we do"),
+        _ => {}
+    }
+    add_way(fields, settings);
+    add_as_path(fields, settings);
+    if settings.reflector_client {
+        fields.field("  Reflector", "it is a client of ours");
+    }
+    let most = match (settings.max_prefixes, settings.warn_at_percent) {
+        (most, 0) => format!("at most {most} a family"),
+        (most, percent) => format!("at most {most} a family, a warning at {percent} %"),
+    };
     match settings.import.as_str() {
-        "declared" => {
-            fields.field("  Import", format_args!("what the cluster declares, at most {most} a family"))
-        }
-        other => fields.field("  Import", format_args!("{other}, at most {most} a family")),
+        "declared" => fields.field("  Import", format_args!("what the cluster declares, {most}")),
+        other => fields.field("  Import", format_args!("{other}, {most}")),
     }
     match settings.export.as_str() {
         "own" => fields.field("  Export", "our own; to an internal peer also what external ones told"),
         other => fields.field("  Export", other),
+    }
+    for FamilyFilters { family, import, export } in &settings.filters {
+        for (direction, names) in [("import", import), ("export", export)] {
+            if !names.is_empty() {
+                fields.field("  Filters", format_args!("{family} {direction} through {}", names.join(", ")));
+            }
+        }
+    }
+}
+
+/// How packets come and go.
+fn add_way(fields: &mut Fields, settings: &Settings) {
+    match (settings.distance.as_str(), settings.hops) {
+        ("ttl-security", Some(1)) => fields.field("  TTL security", "packets from the link only"),
+        ("ttl-security", Some(hops)) => {
+            fields.field("  TTL security", format_args!("packets from within {hops} hops only"));
+        }
+        ("multihop", Some(ttl)) => fields.field("  Multihop", format_args!("TTL {ttl}")),
+        _ => {}
+    }
+    if settings.md5 {
+        fields.field("  TCP MD5", "on");
+    }
+}
+
+/// What is done with our AS and its.
+fn add_as_path(fields: &mut Fields, settings: &Settings) {
+    if let Some(asn) = settings.local_asn {
+        fields.field("  Local AS", asn);
+    }
+    if settings.as_override {
+        fields.field("  AS override", "its AS is told as ours");
+    }
+    match settings.own_as {
+        0 => {}
+        1 => fields.field("  Own AS", "allowed once in its paths"),
+        times => fields.field("  Own AS", format_args!("allowed {times} times in its paths")),
     }
 }
 
@@ -147,13 +222,54 @@ fn add_session(fields: &mut Fields, session: &Session) {
     fields.field("  Router ID", &session.router_id);
     match session.hold_time_s {
         0 => fields.field("  Hold time", "never expires"),
-        seconds => fields.field("  Hold time", format_args!("{seconds} s")),
+        seconds => fields.field("  Hold time", format_args!("{seconds} s{}", keepalive(session))),
     }
     fields.field("  Families", joined(&session.families));
     fields.field("  AS numbers", format_args!("{} octets", session.as_octets));
     fields.field("  Longest message", format_args!("{} octets", session.most_message_bytes));
-    fields.field("  Route refresh", if session.route_refresh { "yes" } else { "no" });
+    fields.field(
+        "  Route refresh",
+        match (session.route_refresh, session.enhanced_refresh) {
+            (false, _) => "no",
+            (true, false) => "yes, not framed",
+            (true, true) => "yes, framed (RFC 7313)",
+        },
+    );
     fields.list("  Graceful restart", session.graceful_restart.iter().map(graceful_restart), "not offered");
+    fields.field(
+        "  Notifications",
+        match session.graceful_notification {
+            true => "routes outlive them, but for a hard reset (RFC 8538)",
+            false => "end with all routes",
+        },
+    );
+    let long_lived = |seconds| match seconds {
+        0 => "agreed on, but it asks for no time (RFC 9494)".to_owned(),
+        _ => format!("{seconds} s beyond that, as a last resort (RFC 9494)"),
+    };
+    fields.list("  Long-lived", session.long_lived_s.map(long_lived), "not offered by both");
+    for (name, offered) in [("  We offered", &session.we_offered), ("  It offered", &session.it_offered)] {
+        if !offered.is_empty() {
+            fields.field(name, offered.join(", "));
+        }
+    }
+}
+
+fn stale(stale: &Stale) -> String {
+    let why = match stale.why.as_str() {
+        "away" => "while it is away",
+        "back" => "until it has told all",
+        _ => "as a last resort",
+    };
+    format!("{} {} {why}, for {} more", stale.routes, stale.family, span(stale.left_s))
+}
+
+fn keepalive(session: &Session) -> String {
+    match session.keepalive_ms {
+        Some(ms) if ms % 1000 == 0 => format!(", keepalive every {} s", ms / 1000),
+        Some(ms) => format!(", keepalive every {ms} ms"),
+        None => String::new(),
+    }
 }
 
 fn graceful_restart(offer: &GracefulRestart) -> String {
@@ -171,8 +287,12 @@ fn counts(families: &[FamilyCounts]) -> String {
     ])
     .indent(2);
     for counts in families {
-        let numbers = [counts.received, counts.accepted, counts.refused, counts.sent];
-        let [received, accepted, refused, sent] = numbers.map(|number| number.to_string());
+        let numbers = [counts.received, counts.refused, counts.sent];
+        let [received, refused, sent] = numbers.map(|number| number.to_string());
+        let accepted = match (counts.accepted, counts.limit) {
+            (accepted, 0) => accepted.to_string(),
+            (accepted, limit) => format!("{accepted} of {limit}"),
+        };
         table.row([counts.family.clone(), received, accepted, refused, sent]);
     }
     table.to_string()
@@ -187,6 +307,7 @@ mod tests {
             family: family.to_owned(),
             received,
             accepted: received - refused,
+            limit: 20_000,
             refused,
             not_kept: 0,
             sent,
@@ -199,14 +320,21 @@ mod tests {
             address: "10.0.1.1".to_owned(),
             asn: 65101,
             kind: "external".to_owned(),
+            found: "address".to_owned(),
             settings: Some(Settings {
                 local_address: Some("10.0.1.11".to_owned()),
                 port: 179,
-                passive: false,
                 hold_time_s: 9,
                 import: "declared".to_owned(),
                 export: "own".to_owned(),
                 max_prefixes: 20_000,
+                warn_at_percent: 80,
+                filters: vec![FamilyFilters {
+                    family: "ipv4".to_owned(),
+                    import: vec!["tor-in".to_owned(), "bogons".to_owned()],
+                    export: Vec::new(),
+                }],
+                ..Settings::default()
             }),
             state: "Established".to_owned(),
             disabled: false,
@@ -215,6 +343,7 @@ mod tests {
             session: Some(Session {
                 router_id: "10.255.0.1".to_owned(),
                 hold_time_s: 9,
+                keepalive_ms: Some(3000),
                 families: vec!["ipv4".to_owned(), "ipv6".to_owned()],
                 as_octets: 4,
                 most_message_bytes: 4096,
@@ -224,9 +353,12 @@ mod tests {
                     restart_time_s: 120,
                     families: vec!["ipv4".to_owned()],
                 }),
+                ..Session::default()
             }),
             families: vec![family("ipv4", 25, 1, 2), family("ipv6", 24, 0, 2)],
             flawed_updates: 0,
+            last_flaw: None,
+            stale: Vec::new(),
         }
     }
 
@@ -236,6 +368,7 @@ mod tests {
             address: "2001:db8:1::2".to_owned(),
             asn: 4_200_000_102,
             kind: "external".to_owned(),
+            found: String::new(),
             settings: Some(Settings {
                 passive: true,
                 import: "all".to_owned(),
@@ -254,6 +387,8 @@ mod tests {
             session: None,
             families: vec![family("ipv6", 0, 0, 0)],
             flawed_updates: 3,
+            last_flaw: None,
+            stale: Vec::new(),
         }
     }
 
@@ -298,18 +433,21 @@ Peer:                tor1a
   Last error:        none
   Flawed updates:    0
   Local address:     10.0.1.11
-  Import:            what the cluster declares, at most 20000 a family
+  Import:            what the cluster declares, at most 20000 a family, a warning at 80 %
   Export:            our own; to an internal peer also what external ones told
+  Filters:           ipv4 import through tor-in, bogons
   Router ID:         10.255.0.1
-  Hold time:         9 s
+  Hold time:         9 s, keepalive every 3 s
   Families:          ipv4 ipv6
   AS numbers:        4 octets
   Longest message:   4096 octets
-  Route refresh:     yes
+  Route refresh:     yes, not framed
   Graceful restart:  120 s, it keeps ipv4
-  Routes  Received  Accepted  Refused  Sent
-  ipv4          25        24        1     2
-  ipv6          24        24        0     2
+  Notifications:     end with all routes
+  Long-lived:        not offered by both
+  Routes  Received     Accepted  Refused  Sent
+  ipv4          25  24 of 20000        1     2
+  ipv6          24  24 of 20000        0     2
 
 Peer:              tor1b
   Address:         2001:db8:1::2
@@ -321,10 +459,89 @@ Peer:              tor1b
   Connects:        only the peer does
   Import:          all, at most 5 a family
   Export:          all
-  Routes  Received  Accepted  Refused  Sent
-  ipv6           0         0        0     0
+  Routes  Received    Accepted  Refused  Sent
+  ipv6           0  0 of 20000        0     0
 ";
         assert_eq!(render_full(&[established(), down()]), expected);
+    }
+
+    #[test]
+    fn what_a_peer_has_of_its_own_is_told_and_of_a_key_that_there_is_one() {
+        let settings = Settings {
+            asn: "external".to_owned(),
+            local_interface: Some("eth1".to_owned()),
+            active: true,
+            distance: "ttl-security".to_owned(),
+            hops: Some(1),
+            md5: true,
+            local_asn: Some(64_999),
+            as_override: true,
+            own_as: 2,
+            reflector_client: true,
+            import: "all".to_owned(),
+            export: "all".to_owned(),
+            ..Settings::default()
+        };
+        let flaw = LastError { ago_s: 5, what: "ORIGIN of 2 octets: treated as withdrawn".to_owned() };
+        let peer = Protocol {
+            asn: 0,
+            found: "called from 10.1.0.0/16".to_owned(),
+            settings: Some(settings),
+            last_flaw: Some(flaw),
+            ..down()
+        };
+        assert!(
+            render_brief(std::slice::from_ref(&peer)).contains("  external  Active  "),
+            "the AS is not known"
+        );
+        let text = render_full(&[peer]);
+        for line in [
+            "  Found as:        called from 10.1.0.0/16\n",
+            "  AS:              any that is external\n",
+            "  Flawed updates:  3, last ORIGIN of 2 octets: treated as withdrawn (5s ago)\n",
+            "  Interface:       eth1\n",
+            "  Connects:        only we do\n",
+            "  TTL security:    packets from the link only\n",
+            "  TCP MD5:         on\n",
+            "  Local AS:        64999\n",
+            "  AS override:     its AS is told as ours\n",
+            "  Own AS:          allowed 2 times in its paths\n",
+            "  Reflector:       it is a client of ours\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_both_offered_and_what_is_kept_is_told() {
+        let session = Session {
+            route_refresh: true,
+            enhanced_refresh: true,
+            graceful_notification: true,
+            long_lived_s: Some(3600),
+            we_offered: vec!["ipv4 routes".to_owned(), "route refresh".to_owned()],
+            it_offered: vec!["ipv4 routes".to_owned()],
+            ..Session::default()
+        };
+        let without =
+            Protocol { session: Some(Session { long_lived_s: Some(0), ..session.clone() }), ..established() };
+        assert!(
+            render_full(&[without])
+                .contains("  Long-lived:        agreed on, but it asks for no time (RFC 9494)\n")
+        );
+        let stale = Stale { family: "ipv4".to_owned(), routes: 25, why: "back".to_owned(), left_s: 350 };
+        let peer = Protocol { session: Some(session), stale: vec![stale], ..established() };
+        let text = render_full(&[peer]);
+        for line in [
+            "  Route refresh:     yes, framed (RFC 7313)\n",
+            "  Notifications:     routes outlive them, but for a hard reset (RFC 8538)\n",
+            "  Long-lived:        3600 s beyond that, as a last resort (RFC 9494)\n",
+            "  We offered:        ipv4 routes, route refresh\n",
+            "  It offered:        ipv4 routes\n",
+            "  Stale routes:      25 ipv4 until it has told all, for 5m50s more\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]
@@ -337,6 +554,16 @@ Peer:              tor1b
             text.contains("  Disabled:        by the operator; `enable tor1b` brings it back\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn use_of_the_limit_is_told_unless_an_older_daemon_does_not_say_it() {
+        let mut peer = established();
+        (peer.families[0].accepted, peer.families[0].limit) = (812, 1000);
+        peer.families[1].limit = 0;
+        let text = render_full(&[peer]);
+        assert!(text.contains("  ipv4          25  812 of 1000        1     2\n"), "{text}");
+        assert!(text.contains("  ipv6          24           24        0     2\n"), "{text}");
     }
 
     #[test]

@@ -10,13 +10,15 @@ use super::joined;
 use crate::command::Detail;
 use crate::table::{Column, Fields, Table};
 
-/// What the names of reasons mean: those of the decision process first, then those of import.
+/// What the names of reasons mean: those of the decision process first, then those of import, then those of export.
 ///
 /// A reason that is not here, or that comes with words of its own (`Name: words`), is printed as it is.
 const REASONS: &[(&str, &str)] = &[
+    ("LongLivedStale", "its teller is long away; the last resort of all until he is back"),
     ("LinkDown", "the link to its teller went down; a last resort until he is back"),
-    ("LowerLocalPref", "its local preference is lower"),
+    ("PeerSilent", "nothing was heard of its teller for the hold time; a last resort"),
     ("NotLocal", "another path is our own"),
+    ("LowerLocalPref", "its local preference is lower"),
     ("LongerAsPath", "its AS path is longer"),
     ("WorseOrigin", "its origin is worse (IGP before EGP before incomplete)"),
     ("HigherMed", "another path by the same neighbour AS has a lower MED"),
@@ -27,11 +29,14 @@ const REASONS: &[(&str, &str)] = &[
     ("LongerClusterList", "tie: its cluster list is longer"),
     ("HigherPeerAddress", "tie: another peer's address is lower"),
     ("OwnAsInPath", "our own AS is in its path"),
+    ("OwnOriginatorId", "we brought it into the AS, and a reflector tells it back"),
+    ("OwnClusterId", "a reflector of our cluster has passed it on already"),
     ("NotRoutable", "such addresses are never routed"),
     ("NextHopIsOurs", "its next hop is an address of ours"),
     ("NextHopMapped", "its next hop is an IPv4 address written as IPv6"),
     ("NextHopNotOnLink", "no link of ours reaches its next hop directly"),
     ("NextHopInsidePrefix", "it would be the way to its own next hop"),
+    ("FilteredBy", "a filter of the operator rejects it"),
     ("DefaultRoute", "a default route needs a filter that accepts it"),
     ("OwnPrefix", "it lies inside our own pod prefix"),
     ("LinkSubnet", "it lies inside the subnet of a link of ours"),
@@ -39,6 +44,23 @@ const REASONS: &[(&str, &str)] = &[
     ("Disputed", "two nodes claim this range, and it is not the peer's"),
     ("NotDeclared", "the cluster declares no such prefix, and no filter accepts it"),
     ("OverMaxPrefixes", "the peer told more routes than it may"),
+    ("FilteredBy", "a filter rejects it"),
+    ("ToldByIt", "the peer has told it itself"),
+    ("NotCarried", "the session does not carry its family, or we have no address of it there"),
+    (
+        "Deferred",
+        "it is not yet known which path is best: we have restarted, and peers are still telling theirs",
+    ),
+    ("NotOffered", "no advertisement offers it to this peer"),
+    ("Aggregated", "an aggregate is told in its place"),
+    ("Drained", "it is our own, and drained (RFC 8326)"),
+    ("NotReflected", "it came from inside the AS, and we are no reflector for this peer"),
+    ("ByCommunity", "a community of it says so (RFC 1997)"),
+    ("LongLivedStale", "its teller is away for long, and this peer knows nothing of that (RFC 9494)"),
+    (
+        "NoTransit",
+        "it came from a peer, and no rule of an export filter names External or Internal as its source",
+    ),
 ];
 
 /// One line a path; with [`Detail::Full`] its attributes below.
@@ -107,6 +129,7 @@ fn mark(path: &Path) -> &'static str {
         "multipath" => "+",
         "refused" => "!",
         "sent" => ">",
+        "withheld" => "!",
         _ => "",
     }
 }
@@ -143,6 +166,11 @@ fn attributes(path: &Path) -> Fields {
     if let Some(why) = why(path) {
         fields.field("Reason", why);
     }
+    if let Some(rule) =
+        path.rule.as_ref().filter(|_| !matches!(path.verdict.as_str(), "refused" | "withheld"))
+    {
+        fields.field("Passed by", rule);
+    }
     if path.stale {
         fields.field("Stale", "kept until the restarting peer tells it again (RFC 4724)");
     }
@@ -151,6 +179,12 @@ fn attributes(path: &Path) -> Fields {
     }
     if let Some(interface) = &path.interface {
         fields.field("Interface", interface);
+    }
+    if let Some(source) = &path.source {
+        fields.field("Source", source);
+    }
+    for offer in &path.offers {
+        fields.field("Offered", offer);
     }
     fields.field("Origin", &path.origin);
     if let Some(local_pref) = path.local_pref {
@@ -309,6 +343,7 @@ Prefix            Next hop  From   Verdict           AS path
         let named_by_core = [
             include_str!("../../../bgp/core/src/rib/decision.rs"),
             include_str!("../../../bgp/core/src/policy/import.rs"),
+            include_str!("../../../bgp/core/src/policy/export.rs"),
         ];
         for source in named_by_core {
             let arm = |line: &'static str| {
@@ -316,7 +351,7 @@ Prefix            Next hop  From   Verdict           AS path
                 (variant.split_once("::")?.1 == name).then_some(name)
             };
             let names: Vec<&str> = source.lines().filter_map(arm).collect();
-            assert!(names.len() >= 12, "only {names:?}");
+            assert!(names.len() >= 8, "only {names:?}");
             for name in names {
                 assert!(REASONS.iter().any(|(known, _)| *known == name), "no words for {name}");
             }

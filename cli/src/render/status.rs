@@ -2,6 +2,7 @@
 
 use cambric_api::{HttpStatus, Keeping, KernelStatus, NodeAddress, PolicyStatus, Status};
 
+use super::actions::draining;
 use super::{joined, span};
 use crate::table::Fields;
 
@@ -34,6 +35,9 @@ pub(super) fn render(status: &Status) -> String {
         }
     }
     fields.list("Announces", &status.originated, "nothing");
+    if !status.draining.is_empty() {
+        fields.list("Drains", status.draining.iter().map(draining), "");
+    }
     fields.list("Kernel", status.kernel.iter().map(kernel), "nothing installed");
     let Keeping { repairs, overruns, checks } = &status.keeping;
     fields.list("Repairs", repairs.iter().map(|(cause, count)| format!("{cause}: {count}")), "none");
@@ -112,7 +116,7 @@ fn policy(status: &PolicyStatus) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use cambric_api::{ClusterStatus, KindStatus, Repairs};
+    use cambric_api::{ClusterStatus, Draining, KindStatus, Repairs};
 
     use super::*;
 
@@ -150,6 +154,12 @@ mod tests {
             problems: Vec::new(),
             peer_problems: Vec::new(),
             originated: vec!["10.244.1.0/24".to_owned(), "fd00:244:1::/64".to_owned()],
+            draining: vec![Draining {
+                part: "services".to_owned(),
+                by: vec!["label".to_owned()],
+                since_s: 20,
+                left_s: 40,
+            }],
             peers_established: 2,
             peers_total: 2,
             kernel: vec![
@@ -208,6 +218,7 @@ Uplinks:    eth0 eth1
 Peers:      2 of 2 established
 Announces:  10.244.1.0/24
             fd00:244:1::/64
+Drains:     services: drained for 20s by label: to be used last by others, announced no more in 40s
 Kernel:     ipv4: 24 of 24 routes installed, next-hop groups: 1
             ipv6: 23 of 24 routes installed, next-hop groups: 1
 Repairs:    link-lost: 24
@@ -236,6 +247,7 @@ Problems:   none
             peer_problems: vec!["peer tor1b (10.0.2.1) is down (Active)".to_owned()],
             problems: vec!["peers.yaml: BGPPeerConfig tor: holdTime 2 s is not allowed".to_owned()],
             originated: Vec::new(),
+            draining: Vec::new(),
             peers_established: 0,
             peers_total: 0,
             kernel: vec![KernelStatus {

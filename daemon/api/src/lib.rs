@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod drain;
 mod line;
 mod link;
 mod log;
@@ -31,13 +32,16 @@ mod route;
 mod status;
 
 pub use action::{Action, Check, Outcome};
+pub use drain::{Drainable, Draining};
 pub use line::{LineError, MOST_LINE_BYTES, read_line, write_line};
 pub use link::{Interface, Neighbor};
 pub use log::LogFilter;
 pub use policy::{
     Count, Denial, Denied, Placed, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs,
 };
-pub use protocol::{FamilyCounts, GracefulRestart, LastError, Protocol, Session, Settings};
+pub use protocol::{
+    FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+};
 pub use reply::{Body, Reply};
 pub use request::{ALL, Asked, Request};
 pub use route::{Path, Route, RouteCount};

@@ -20,7 +20,7 @@ pub const SYSCTLS: &str = "sysctls.json";
 /// Its temporary file.
 pub const SYSCTLS_TEMPORARY: &str = ".sysctls.json.tmp";
 /// Stems of the daemon's files in the folder of run-time files: a name up to its first dot, a leading one aside.
-pub const RUN_STEMS: [&str; 4] = ["cambricd", "disabled", "peers", "sysctls"];
+pub const RUN_STEMS: [&str; 5] = ["cambricd", "disabled", "drain", "peers", "sysctls"];
 /// Stems of its files and folders in the folder of the last known state.
 pub const STATE_STEMS: [&str; 3] = ["manifests", "claims", "cluster"];
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Check, Interface, LogFilter, Neighbor, Placed, PolicyPod, PolicyTable, Protocol, Route,
+    Action, Check, Draining, Interface, LogFilter, Neighbor, Placed, PolicyPod, PolicyTable, Protocol, Route,
     RouteCount, Status,
 };
 
@@ -41,6 +41,8 @@ pub enum Body {
     Placed(Placed),
     /// 0025, and 1026 where it was only asked for.
     Log(LogFilter),
+    /// 0027 and 0028: what is drained now.
+    Drain(Vec<Draining>),
     /// 1000
     Status(Status),
     /// 1001
@@ -89,6 +91,16 @@ impl Reply {
     /// Code 0025: it is another one from now on.
     pub fn log_set(filter: LogFilter) -> Reply {
         Reply::new(25, Body::Log(filter))
+    }
+
+    /// Code 0027.
+    pub fn drained(draining: Vec<Draining>) -> Reply {
+        Reply::new(27, Body::Drain(draining))
+    }
+
+    /// Code 0028.
+    pub fn undrained(draining: Vec<Draining>) -> Reply {
+        Reply::new(28, Body::Drain(draining))
     }
 
     /// Code 1026.

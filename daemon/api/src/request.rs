@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Drainable;
+
 /// What the client wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
@@ -32,6 +34,11 @@ pub enum Request {
     },
     /// All that peers told, before our policy, with what became of it.
     ShowRouteImport {
+        /// By name or address.
+        peer: String,
+    },
+    /// What peers are not told, and why.
+    ShowRouteNoexport {
         /// By name or address.
         peer: String,
     },
@@ -97,6 +104,18 @@ pub enum Request {
     Disable {
         /// By name or address, or [`ALL`].
         peer: String,
+    },
+    /// Has others use what this node announces last, and after a minute announces it no more.
+    Drain {
+        /// Both parts unless given.
+        #[serde(default)]
+        what: Drainable,
+    },
+    /// Announces again what was drained.
+    Undrain {
+        /// Both parts unless given.
+        #[serde(default)]
+        what: Drainable,
     },
     /// Ends the session with a peer and connects again after a moment.
     Restart {

@@ -20,11 +20,15 @@ pub struct Path {
     /// Gateway; absent for our own, unless it was told to a peer.
     #[serde(default)]
     pub next_hop: Option<String>,
-    /// `best`, `multipath`, `lost` or `refused`; `sent` for what a peer was told.
+    /// `best`, `multipath`, `lost` or `refused`; `sent` or `withheld` for what a peer was told, and was not.
     pub verdict: String,
-    /// The step that it lost by, or why it was refused; by name.
+    /// The step that it lost by, or why it was refused or withheld; by name. Where a filter did it, with the rule:
+    /// `FilteredBy tor-in rule 3`.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The rule of a filter that let it pass or refused it, as `tor-in rule 3` or `tor-in otherwise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// The gateway by which the node would send to the next hop; only where the reason is that no link of the node
     /// reaches it (NextHopNotOnLink).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,6 +42,12 @@ pub struct Path {
     /// Kept for a peer that is restarting (RFC 4724).
     #[serde(default)]
     pub stale: bool,
+    /// Why we announce it, if we do: `Pods`, `NodeAddress`, `Services` or `Aggregate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Of our own: to whom it is offered with what; the first one that is for a peer decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offers: Vec<String>,
     /// Nearest AS first.
     #[serde(default)]
     pub as_path: Vec<u32>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::PolicyStatus;
+use crate::{Draining, PolicyStatus};
 
 /// `show status`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -40,6 +40,9 @@ pub struct Status {
     /// What the operator did himself and may have forgotten: peers that are disabled.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// What of this node is drained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<Draining>,
     /// What this node announces.
     #[serde(default)]
     pub originated: Vec<String>,

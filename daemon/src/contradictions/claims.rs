@@ -10,6 +10,7 @@ use cambric_bgp::Prefix;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::Kind;
+use crate::site::Site;
 
 /// What only one object can have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,12 +22,16 @@ pub(crate) enum Claim {
     Range(#[serde(with = "text")] Prefix),
     /// To be the configuration of a node.
     Configures(String),
-    /// To be a peer of a node.
-    Peer(String, IpAddr),
+    /// To be a peer of a node, at one place.
+    Peer(String, Site),
     /// To be the peer of a node that is called so.
     PeerName(String, String),
     /// That a peer has the options of this name. Never granted: nothing contradicts it, but they may be missing.
-    Options(IpAddr, String),
+    Options(Site, String),
+    /// That options have the key in this entry of this Secret. Never granted, either.
+    Key(String, String),
+    /// That a BGPPeerConfig has the filter of this name. Never granted, either.
+    Filter(String),
 }
 
 /// Who claims.

@@ -3,22 +3,18 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cambric_api::{
-    Check, FamilyCounts, GracefulRestart, LastError, Protocol, Reply, Request, Session, Settings,
-};
-use cambric_bgp::config::{ConnectMode, Export, Import};
-use cambric_bgp::router::PeerStatus;
-use cambric_bgp::session::{Agreed, AsWidth};
-use cambric_bgp::types::PeerKind;
-use cambric_bgp::{Admin, Family, PeerConfig};
+use cambric_api::{Check, Reply, Request};
+use cambric_bgp::Admin;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::client::{Operator, Replies};
+use super::drain::Way;
 use super::words::escaped;
-use super::{Fault, links, peers, policy, routes, status};
+use super::{Fault, drain, links, peers, policy, protocols, routes, status};
+use crate::check;
+use crate::host::Host;
 use crate::state::Shared;
-use crate::{check, fib};
 
 /// Answers one request: sends what comes before the last line, and gives that.
 pub(super) async fn answer(
@@ -33,6 +29,7 @@ pub(super) async fn answer(
         Request::ShowRoute { address, prefix } => routes::show(shared, address, prefix, replies).await?,
         Request::ShowRouteCount => routes::count(shared).await?,
         Request::ShowRouteExport { peer } => routes::show_export(shared, &peer, replies).await?,
+        Request::ShowRouteNoexport { peer } => routes::show_noexport(shared, &peer, replies).await?,
         Request::ShowRouteImport { peer } => routes::show_import(shared, &peer, replies).await?,
         Request::ShowRouteRefused { peer } => routes::show_refused(shared, peer.as_deref(), replies).await?,
         Request::ShowInterfaces { interface } => links::show_interfaces(shared, interface.as_deref()).await?,
@@ -54,6 +51,8 @@ pub(super) async fn answer(
             to_its_end(async move { peers::set_admin(&shared, &peer, Admin::Disabled, &operator).await })
                 .await?
         }
+        Request::Drain { what } => drain::set(shared, what, Way::Drain, &operator),
+        Request::Undrain { what } => drain::set(shared, what, Way::Undrain, &operator),
         Request::Restart { peer } => {
             let shared = shared.clone();
             to_its_end(async move { peers::restart(&shared, &peer, &operator).await }).await?
@@ -85,81 +84,9 @@ async fn show_protocols(shared: &Shared, wanted: Option<&str>) -> Result<Reply, 
     if let Some(wanted) = wanted {
         shown = peers::named(shown, wanted)?;
     }
-    let now = Instant::now();
-    Ok(Reply::protocols(shown.iter().map(|peer| protocol(peer, now)).collect()))
-}
-
-fn protocol(peer: &PeerStatus, now: Instant) -> Protocol {
-    Protocol {
-        name: escaped(&peer.config.name),
-        address: peer.address.to_string(),
-        asn: peer.config.asn.value(),
-        kind: match peer.kind {
-            PeerKind::Internal => "internal".to_owned(),
-            PeerKind::External => "external".to_owned(),
-        },
-        settings: Some(settings(&peer.config)),
-        state: peer.state.to_string(),
-        disabled: peer.admin == Admin::Disabled,
-        since_s: now.saturating_duration_since(peer.since).as_secs(),
-        last_error: peer.last_error.as_ref().map(|error| LastError {
-            ago_s: now.saturating_duration_since(error.at).as_secs(),
-            what: escaped(&error.what),
-        }),
-        session: peer.session.as_ref().map(session),
-        families: peer
-            .counts
-            .iter()
-            .map(|(family, counts)| FamilyCounts {
-                family: family.to_string(),
-                received: counts.received,
-                accepted: counts.accepted,
-                refused: counts.refused,
-                not_kept: counts.not_kept,
-                sent: counts.sent,
-            })
-            .collect(),
-        flawed_updates: peer.flawed_updates,
-    }
-}
-
-fn settings(config: &PeerConfig) -> Settings {
-    Settings {
-        local_address: config.local_address.map(|address| address.to_string()),
-        port: config.port,
-        passive: config.connect == ConnectMode::Passive,
-        hold_time_s: config.hold_time.as_secs(),
-        import: match config.policy.import {
-            Import::Declared => "declared".to_owned(),
-            Import::All => "all".to_owned(),
-        },
-        export: match config.policy.export {
-            Export::Own => "own".to_owned(),
-            Export::All => "all".to_owned(),
-        },
-        max_prefixes: config.max_prefixes,
-    }
-}
-
-fn session(session: &cambric_bgp::session::Session) -> Session {
-    let families =
-        |families: &mut dyn Iterator<Item = Family>| families.map(|family| family.to_string()).collect();
-    Session {
-        router_id: session.peer_id.to_string(),
-        hold_time_s: session.hold_time.as_secs(),
-        families: families(&mut session.families.iter().copied()),
-        as_octets: match session.as_width {
-            AsWidth::Two => 2,
-            AsWidth::Four => 4,
-        },
-        most_message_bytes: session.most_message_bytes,
-        route_refresh: session.route_refresh == Agreed::Yes,
-        graceful_restart: session.peer_restart.as_ref().map(|restart| GracefulRestart {
-            restarted: restart.restarted,
-            restart_time_s: restart.restart_time_s,
-            families: families(&mut restart.families.iter().filter_map(|entry| entry.family.family())),
-        }),
-    }
+    let (now, intent) = (Instant::now(), shared.state.borrow().intent.clone());
+    let protocol = |peer| protocols::protocol(peer, intent.as_deref(), now);
+    Ok(Reply::protocols(shown.iter().map(protocol).collect()))
 }
 
 /// Folders are read one after the other. A file system that hangs keeps one thread then and not one for each who asks;
@@ -177,12 +104,12 @@ async fn configure_check(shared: &Shared, path: Option<String>) -> Reply {
     let shown = escaped(&folder.display().to_string());
     let (node, intent) = (shared.node.clone(), shared.state.borrow().intent.clone());
     let judged = shared.policy.cluster();
-    let links = fib::links(&shared.routes.links().borrow().clone());
+    let host = Host::of(&shared.routes, &Host::default());
     let Ok(turn) = CHECKING.acquire().await else { return Reply::failed("checks are not made any more") };
     let checked = spawn_blocking(move || {
         // Until it is read, though the client may have left.
         let _turn = turn;
-        check::check(Path::new(&folder), &node, &links, intent.as_deref(), judged.as_deref())
+        check::check(Path::new(&folder), &node, &host, intent.as_deref(), judged.as_deref())
     });
     match checked.await {
         Ok(report) => Reply::check(Check {

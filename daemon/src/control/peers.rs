@@ -1,11 +1,11 @@
 //! Which peers an operator means, and what can be done to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cambric_api::{ALL, Action, Outcome, Reply};
-use cambric_bgp::router::PeerStatus;
-use cambric_bgp::{Admin, Router};
+use cambric_bgp::router::{PeerOrigin, PeerStatus};
+use cambric_bgp::{Admin, Family, Prefix, Router};
 use cambric_speaker::{Gone, Handle};
 
 use super::Fault;
@@ -88,6 +88,17 @@ pub(super) async fn set_admin(
         admin,
         &Known { disabled: disabled.names(), strangers, peers: peers.as_deref().map(named_peers) },
     );
+    let intent = shared.state.borrow().intent.clone();
+    let gateways = intent.as_ref().map(|intent| &intent.gateways);
+    let is_meant = |peer: &&PeerStatus| meant.contains_key(&peer.address);
+    let place = |peer: &PeerStatus| {
+        let place = match peer.origin {
+            PeerOrigin::Range(range) => Place::Range(range),
+            PeerOrigin::Configured => Place::Gateway(*gateways?.get(&peer.address)?),
+        };
+        Some((escaped(&peer.config.name), place))
+    };
+    let places = peers.iter().flatten().filter(is_meant).filter_map(place).collect();
     if meant.is_empty() {
         match peers {
             Some(_) if wanted == ALL => {}
@@ -119,7 +130,32 @@ pub(super) async fn set_admin(
             speaker.set_admin_at(address, admin).await?;
         }
     }
-    Ok(Reply::actions(actions))
+    let note = (admin == Admin::Disabled).then(|| not_of(&places)).flatten();
+    Ok(Reply { note, ..Reply::actions(actions) })
+}
+
+/// Where a peer is that has no address of its own in a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Range(Prefix),
+    Gateway(Family),
+}
+
+/// Whom it is not about to disable a peer of these names, though one may think so: it is disabled at the address that it
+/// has.
+fn not_of(places: &BTreeSet<(String, Place)>) -> Option<String> {
+    let words = |(name, place): &(String, Place)| match place {
+        Place::Range(range) => {
+            format!(
+                "whoever else calls from {range} is still let in as {name}: a peer is disabled at the address that it has"
+            )
+        }
+        Place::Gateway(family) => format!(
+            "{name} comes back where another default route of {family} leads: a peer is disabled at the address that it has"
+        ),
+    };
+    let words: Vec<String> = places.iter().map(words).collect();
+    (!words.is_empty()).then(|| words.join("\n"))
 }
 
 /// Whose names are known.
@@ -261,6 +297,21 @@ mod tests {
             names(&[("10.0.1.1", "tor1a")]),
             "where it was"
         );
+    }
+
+    #[test]
+    fn who_has_no_address_of_its_own_is_not_disabled_for_good_and_that_is_said() {
+        let range: Prefix = "10.1.0.0/16".parse().expect("prefix");
+        let places = [
+            ("racks".to_owned(), Place::Range(range)),
+            ("racks".to_owned(), Place::Range(range)),
+            ("gateway".to_owned(), Place::Gateway(Family::Ipv4)),
+        ];
+        let says = "gateway comes back where another default route of ipv4 leads: a peer is disabled at the address that it \
+                    has\nwhoever else calls from 10.1.0.0/16 is still let in as racks: a peer is disabled at the address \
+                    that it has";
+        assert_eq!(not_of(&places.into()).as_deref(), Some(says));
+        assert_eq!(not_of(&BTreeSet::new()), None);
     }
 
     #[test]

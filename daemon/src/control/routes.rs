@@ -4,13 +4,16 @@
 //! their routes a piece at a time, and each piece is sent before the next one is asked for. So the speaker
 //! is held for a moment only, and what waits here for a slow client is one piece.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cambric_api::{Path, Reply, Route, RouteCount};
-use cambric_bgp::rib::{Part, PathInfo, Reason, RouteInfo, Verdict};
+use cambric_bgp::config::Offer;
+use cambric_bgp::policy::filter::RuledBy;
+use cambric_bgp::policy::{Refusal, Withheld};
+use cambric_bgp::rib::{ExportInfo, Part, PathInfo, Reason, RouteInfo, Verdict};
 use cambric_bgp::router::PeerStatus;
-use cambric_bgp::{Attributes, Family, PeerId, Prefix, Router};
+use cambric_bgp::{Attributes, Family, Originated, PeerId, Prefix, Router, Source};
 use cambric_speaker::{Gone, Handle};
 
 use super::client::Replies;
@@ -47,7 +50,13 @@ pub(super) async fn show(
     let hops = Hops::of(&shared.routes).await;
     let found = match wanted {
         Wanted::All => {
-            let listing = Listing { part: Part::All, keep: &|_| true, names: &names, hops: Some(&hops) };
+            let listing = Listing {
+                part: Part::All,
+                keep: &|_| true,
+                names: &names,
+                hops: Some(&hops),
+                attributes: Attributed::AsUsed,
+            };
             let last = listing.send(&speaker, replies).await?;
             return Ok(Reply { note: not_kept(&peers), ..last });
         }
@@ -57,7 +66,7 @@ pub(super) async fn show(
     if found.is_empty() {
         return Ok(Reply::no_route(asked));
     }
-    let mut routes: Vec<Route> = found.iter().map(|info| route(info, &names)).collect();
+    let mut routes: Vec<Route> = found.iter().map(|info| route(info, &names, Attributed::AsUsed)).collect();
     hops.describe(&mut routes).await;
     Ok(Reply { note: none_usable(&found, &asked), ..Reply::routes(routes) })
 }
@@ -95,7 +104,13 @@ pub(super) async fn show_import(
     for peer in &meant {
         let id = peer.id;
         let keep = move |path: &PathInfo| path.peer == Some(id);
-        let listing = Listing { part: Part::ToldBy(id), keep: &keep, names: &names, hops: Some(&hops) };
+        let listing = Listing {
+            part: Part::ToldBy(id),
+            keep: &keep,
+            names: &names,
+            hops: Some(&hops),
+            attributes: Attributed::AsTold,
+        };
         let last = listing.send(&speaker, replies).await?;
         replies.send(&Reply { more: true, ..last }).await?;
     }
@@ -119,7 +134,13 @@ pub(super) async fn show_refused(
     let keep = |path: &PathInfo| {
         matches!(path.verdict, Verdict::Refused(_)) && path.peer.is_some_and(|id| names.contains_key(&id))
     };
-    let listing = Listing { part: Part::Refused, keep: &keep, names: &names, hops: Some(&hops) };
+    let listing = Listing {
+        part: Part::Refused,
+        keep: &keep,
+        names: &names,
+        hops: Some(&hops),
+        attributes: Attributed::AsUsed,
+    };
     let last = listing.send(&speaker, replies).await?;
     Ok(Reply { note: not_kept(&meant), ..last })
 }
@@ -146,8 +167,46 @@ pub(super) async fn show_export(
     for peer in meant {
         let (id, name) = (peer.id, escaped(&peer.config.name));
         for piece in pieces(&speaker, Part::ToldTo(id)).await? {
-            let sent = speaker.look(move |router| router.sent(id, &piece)).await?;
-            let routes = sent.iter().map(|(prefix, attributes)| sent_route(*prefix, attributes, &name));
+            let look = move |router: &Router| {
+                let rules: BTreeMap<Prefix, ExportInfo> = router.exports(id, &piece).into_iter().collect();
+                // What is announced by ourselves is told as ours: a route of our own is always the best.
+                let own = |prefix: &Prefix| router.wanted().originated.get(prefix).map(|own| own.source);
+                let sources: BTreeMap<Prefix, Source> =
+                    piece.iter().filter_map(|prefix| Some((*prefix, own(prefix)?))).collect();
+                (router.sent(id, &piece), rules, sources)
+            };
+            let (sent, rules, sources) = speaker.look(look).await?;
+            let routes = sent.iter().map(|(prefix, attributes)| {
+                let rule = rules.get(prefix).and_then(|info| info.ruled_by.as_ref());
+                let mut route = told_route(*prefix, attributes, &name, "sent", rule, None);
+                let source = sources.get(prefix).map(|source| source.name().to_owned());
+                route.paths.iter_mut().for_each(|path| path.source.clone_from(&source));
+                route
+            });
+            replies.send(&Reply { more: true, ..Reply::routes(routes.collect()) }).await?;
+        }
+    }
+    Ok(Reply::routes(Vec::new()))
+}
+
+/// `show route noexport PEER`
+pub(super) async fn show_noexport(
+    shared: &Shared,
+    wanted: &str,
+    replies: &mut Replies<'_>,
+) -> Result<Reply, Fault> {
+    let meant = peers::named(peers::all(shared).await?, wanted)?;
+    let speaker = peers::speaker(shared)?;
+    for peer in meant {
+        let (id, name) = (peer.id, escaped(&peer.config.name));
+        for piece in pieces(&speaker, Part::All).await? {
+            let mut found = speaker.look(move |router| router.exports(id, &piece)).await?;
+            found.retain(|(_, info)| info.withheld.is_some());
+            let routes = found.iter().map(|(prefix, info)| {
+                let ExportInfo { attributes, withheld, ruled_by } = info;
+                let reason = withheld.map(Withheld::name);
+                told_route(*prefix, attributes, &name, "withheld", ruled_by.as_ref(), reason)
+            });
             replies.send(&Reply { more: true, ..Reply::routes(routes.collect()) }).await?;
         }
     }
@@ -195,6 +254,16 @@ struct Listing<'a> {
     names: &'a Names,
     /// What the kernel makes of their next hops.
     hops: Option<&'a Hops<'a>>,
+    attributes: Attributed,
+}
+
+/// Which attributes are shown, where a filter has changed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attributed {
+    /// Those with which the route is used.
+    AsUsed,
+    /// Those that the peer told.
+    AsTold,
 }
 
 impl Listing<'_> {
@@ -208,7 +277,8 @@ impl Listing<'_> {
             let mut found = speaker.look(move |router| router.routes_to(&piece)).await?;
             found.iter_mut().for_each(|info| info.paths.retain(self.keep));
             found.retain(|info| !info.paths.is_empty());
-            let mut routes: Vec<Route> = found.iter().map(|info| route(info, self.names)).collect();
+            let mut routes: Vec<Route> =
+                found.iter().map(|info| route(info, self.names, self.attributes)).collect();
             if let Some(hops) = self.hops {
                 hops.describe(&mut routes).await;
             }
@@ -218,38 +288,94 @@ impl Listing<'_> {
     }
 }
 
-fn route(info: &RouteInfo, names: &Names) -> Route {
+fn route(info: &RouteInfo, names: &Names, attributed: Attributed) -> Route {
     Route {
         prefix: info.prefix.to_string(),
-        paths: info.paths.iter().map(|info| path(info, names)).collect(),
+        paths: info.paths.iter().map(|info| path(info, names, attributed)).collect(),
     }
 }
 
-fn path(info: &PathInfo, names: &Names) -> Path {
+fn path(info: &PathInfo, names: &Names, attributed: Attributed) -> Path {
     let (verdict, reason) = match info.verdict {
         Verdict::Best => ("best", None),
         Verdict::Lost(Reason::Multipath) => ("multipath", None),
         Verdict::Lost(reason) => ("lost", Some(reason.name().to_owned())),
-        Verdict::Refused(refusal) => ("refused", Some(refusal.name().to_owned())),
+        Verdict::Refused(refusal) => ("refused", Some(by_rule(refusal.name(), info.ruled_by.as_ref()))),
     };
+    let used = info.changed.as_ref().filter(|_| attributed == Attributed::AsUsed).unwrap_or(&info.attributes);
     Path {
         peer: info.peer.map(|id| names.get(&id).cloned().unwrap_or_else(|| "a peer that is gone".to_owned())),
-        next_hop: info.peer.map(|_| info.attributes.next_hop.to_string()),
+        next_hop: info.peer.map(|_| used.next_hop.to_string()),
         verdict: verdict.to_owned(),
         reason,
+        rule: info.ruled_by.as_ref().map(rule_text),
         stale: info.stale,
-        ..attributes(&info.attributes)
+        source: info.originated.as_ref().map(|own| own.source.name().to_owned()),
+        offers: info.originated.as_deref().map(|own| offers(own, &info.aggregates)).unwrap_or_default(),
+        ..attributes(used)
     }
 }
 
-fn sent_route(prefix: Prefix, sent: &Attributes, peer: &str) -> Route {
+/// A filter's verdict with the rule: `FilteredBy tor-in rule 3`.
+fn by_rule(reason: &str, rule: Option<&RuledBy>) -> String {
+    match rule {
+        Some(rule) if reason == Refusal::FilteredBy.name() => format!("{reason} {}", rule_text(rule)),
+        _ => reason.to_owned(),
+    }
+}
+
+fn rule_text(rule: &RuledBy) -> String {
+    escaped(&rule.to_string())
+}
+
+/// What `peer` was told of a prefix, or was not.
+fn told_route(
+    prefix: Prefix,
+    sent: &Attributes,
+    peer: &str,
+    verdict: &str,
+    rule: Option<&RuledBy>,
+    reason: Option<&str>,
+) -> Route {
     let path = Path {
         peer: Some(peer.to_owned()),
-        next_hop: Some(sent.next_hop.to_string()),
-        verdict: "sent".to_owned(),
+        next_hop: Some(sent.next_hop)
+            .filter(|next_hop| !next_hop.is_unspecified())
+            .map(|next_hop| next_hop.to_string()),
+        verdict: verdict.to_owned(),
+        reason: reason.map(|reason| by_rule(reason, rule)),
+        rule: rule.map(rule_text),
         ..attributes(sent)
     };
     Route { prefix: prefix.to_string(), paths: vec![path] }
+}
+
+/// As `to all peers: MED 7, communities 65001:100`.
+fn offers(own: &Originated, aggregates: &[Prefix]) -> Vec<String> {
+    let names = |names: &BTreeSet<String>| {
+        names.iter().map(|name| escaped(name).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let of_offer = |offer: &Offer| {
+        let Offer { peers, local_pref, med, prepend, communities, large_communities } = offer;
+        let listed =
+            |what: &str, all: Vec<String>| (!all.is_empty()).then(|| format!("{what} {}", all.join(" ")));
+        let with: Vec<String> = [
+            local_pref.map(|value| format!("local preference {}", value.0)),
+            med.map(|value| format!("MED {}", value.0)),
+            (*prepend > 0).then(|| format!("own AS {prepend} times more")),
+            listed("communities", communities.iter().map(ToString::to_string).collect()),
+            listed("large communities", large_communities.iter().map(ToString::to_string).collect()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let to = peers.as_ref().map_or_else(|| "all peers".to_owned(), names);
+        let with = if with.is_empty() { "as it is".to_owned() } else { with.join(", ") };
+        format!("to {to}: {with}")
+    };
+    let to_whom_aggregates_are_told =
+        aggregates.iter().map(|aggregate| format!("not to who is told {aggregate} in its place"));
+    own.offers.iter().map(of_offer).chain(to_whom_aggregates_are_told).collect()
 }
 
 fn attributes(attributes: &Attributes) -> Path {
@@ -266,12 +392,11 @@ fn attributes(attributes: &Attributes) -> Path {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::Instant;
 
     use cambric_api::Body;
     use cambric_bgp::router::Restarted;
-    use cambric_bgp::{Asn, Originated, RouterConfig, RouterId};
+    use cambric_bgp::{Asn, RouterConfig, RouterId};
     use cambric_speaker::SpeakerConfig;
     use tokio::io::{AsyncBufReadExt, BufReader};
     use tokio::net::UnixStream;
@@ -284,8 +409,9 @@ mod tests {
         let asn = Asn::new(65001).expect("not 0");
         let mut wanted = cambric_bgp::Wanted::new(RouterConfig::new(asn, RouterId::new(1).expect("not 0")));
         let prefix = |index: usize| Prefix::new([10, 0, (index >> 8) as u8, index as u8].into(), 32);
-        wanted.originated =
-            (0..count).map(|index| (prefix(index).expect("length"), Originated::Pods)).collect();
+        wanted.originated = (0..count)
+            .map(|index| (prefix(index).expect("length"), Originated::plain(Source::Pods)))
+            .collect();
         let router = Router::new(Instant::now(), wanted, Restarted::No, BTreeSet::new(), 1);
         let (handle, events, _) =
             cambric_speaker::start(&SpeakerConfig { port: 0 }, router).expect("any port");
@@ -306,7 +432,13 @@ mod tests {
         let (_, mut write_half) = ours.into_split();
         let mut replies = Replies(&mut write_half);
         let names = Names::new();
-        let listing = Listing { part: Part::All, keep: &|_| true, names: &names, hops: None };
+        let listing = Listing {
+            part: Part::All,
+            keep: &|_| true,
+            names: &names,
+            hops: None,
+            attributes: Attributed::AsUsed,
+        };
         let last = listing.send(&speaker, &mut replies).await.expect("all is there");
         replies.send(&last).await.expect("somebody reads");
         drop(write_half);
@@ -329,7 +461,13 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().expect("a pair of sockets");
         let (_, mut write_half) = ours.into_split();
         let names = Names::new();
-        let listing = Listing { part: Part::Refused, keep: &|_| true, names: &names, hops: None };
+        let listing = Listing {
+            part: Part::Refused,
+            keep: &|_| true,
+            names: &names,
+            hops: None,
+            attributes: Attributed::AsUsed,
+        };
         let only = listing.send(&speaker, &mut Replies(&mut write_half)).await.expect("a speaker");
         assert_eq!(only, Reply::routes(Vec::new()));
     }

@@ -12,7 +12,7 @@ use cambric_routes::Snapshot;
 use cambric_speaker::Gone;
 
 use super::words::escaped;
-use super::{cluster, peers, policy};
+use super::{cluster, drain, peers, policy};
 use crate::health;
 use crate::intent::Intent;
 use crate::own_address::Choice;
@@ -53,6 +53,7 @@ pub(super) async fn show(shared: &Shared) -> Result<Reply, Gone> {
         problems,
         peer_problems: peer_problems(&peers, Instant::now()),
         notices: peers::notices(shared, &peers).await,
+        draining: drain::shown(&shared.drains.now(), Instant::now()),
         originated: state.originated,
         peers_established: peers.iter().filter(|peer| peer.state == PeerState::Established).count(),
         peers_total: peers.len(),
@@ -199,6 +200,7 @@ mod tests {
 
     use cambric_bgp::peer::LastError;
     use cambric_bgp::rib::Counts;
+    use cambric_bgp::router::PeerOrigin;
     use cambric_bgp::types::PeerKind;
     use cambric_bgp::{Asn, Family, PeerConfig, PeerId};
 
@@ -212,7 +214,9 @@ mod tests {
         PeerStatus {
             id: PeerId(1),
             address,
+            origin: PeerOrigin::Configured,
             config: PeerConfig::new("bird", address, Asn::new(65001).expect("not 0")),
+            asn: Asn::new(65001),
             kind: PeerKind::External,
             admin,
             state,
@@ -222,6 +226,7 @@ mod tests {
             last_error: Some(LastError { at: began, what: "connect: Connection refused".to_owned() }),
             flawed_updates: 0,
             last_flaw: None,
+            stale: Vec::new(),
             counts: BTreeMap::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! What nodes announce beside the ranges of their pods, and how. Its engine is still to come.
+//! What nodes announce beside the ranges of their pods, and how.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::{ConfigStatus, NodeSelector, schema};
 
 /// What nodes announce, and how.
+///
+/// Ranges of pods and addresses of nodes are announced to all peers as they are; `Pods` and `NodeAddress` only say with
+/// which attributes, and keep them from nobody. `Services` and `Aggregates` are announced where they are named, to the
+/// peers that are named. Of two objects that say something of one prefix to one peer, the older decides.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPAdvertisement", plural = "bgpadvertisements")]
 #[kube(shortname = "bgpadv", category = "cambric", derive = "PartialEq", status = "ConfigStatus")]
-#[kube(doc = "What nodes announce, and how (NotImplemented).")]
+#[kube(
+    doc = "What nodes announce, and how. Ranges of pods and addresses of nodes go to all peers whatever is said here: Pods and NodeAddress say with which attributes. Services and Aggregates are announced where they are named."
+)]
 #[kube(
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#
 )]
@@ -32,7 +38,7 @@ pub struct BGPAdvertisementSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::peer_names")]
     pub peers: Option<Vec<String>>,
-    /// What is announced.
+    /// What is announced. Of two entries for one prefix the first decides.
     #[schemars(length(min = 1, max = 64))]
     pub advertised: Vec<Advertised>,
 }
@@ -61,7 +67,8 @@ pub struct Advertised {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::labels")]
     pub service_labels: Option<BTreeMap<String, String>>,
-    /// Prefixes that are announced while something in them is, in its place.
+    /// Prefixes that are announced while something of the node's lies in them, in its place: a peer that hears one does not
+    /// hear that. Each inside a range of podCIDRs or serviceCIDRs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::some_prefixes")]
     pub aggregates: Option<Vec<String>>,
@@ -78,20 +85,21 @@ pub enum AdvertisedKind {
     Pods,
     /// The node's addresses.
     NodeAddress,
-    /// Addresses of services.
+    /// Addresses of services, each a host route. Where the traffic policy of a service is Local, only by nodes with an
+    /// endpoint of it that is ready and serves.
     Services,
     /// What covers several of the node's prefixes.
     Aggregates,
 }
 
 /// An address of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceAddress {
-    /// `spec.clusterIPs`
+    /// `spec.clusterIPs`; its `internalTrafficPolicy` counts.
     ClusterIP,
-    /// `spec.externalIPs`
+    /// `spec.externalIPs`; its `externalTrafficPolicy` counts.
     ExternalIP,
-    /// `status.loadBalancer.ingress`
+    /// `status.loadBalancer.ingress`, but for those with `ipMode: Proxy`; its `externalTrafficPolicy` counts.
     LoadBalancerIP,
 }
 
@@ -107,7 +115,7 @@ pub struct RouteAttributes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = u32::MAX))]
     pub med: Option<u32>,
-    /// How often our AS is put before the AS path once more.
+    /// How often our AS is put before the AS path once more, for external peers: internal ones see the path as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
     pub prepend: Option<u8>,

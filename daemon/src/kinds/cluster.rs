@@ -67,6 +67,14 @@ pub struct BGPClusterConfigSpec {
         "rule": "self.all(one, !has(one.address) \
                  || self.exists_one(other, has(other.address) && other.address == one.address))",
         "message": "no two peers may have one address",
+    }, {
+        "rule": "self.all(one, !has(one.listenRange) \
+                 || self.exists_one(other, has(other.listenRange) && other.listenRange == one.listenRange))",
+        "message": "no two peers may have one listenRange",
+    }, {
+        "rule": "self.all(one, !has(one.defaultGateway) \
+                 || self.exists_one(other, has(other.defaultGateway) && other.defaultGateway == one.defaultGateway))",
+        "message": "no two peers may have one defaultGateway",
     }]))]
     pub peers: Vec<PeerEntry>,
 }

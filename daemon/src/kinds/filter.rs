@@ -1,4 +1,4 @@
-//! Which routes pass, and what is changed in them. Its engine is still to come.
+//! Which routes pass, and what is changed in them. `docs/filters.md` says how filters and built-in policy work together.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigStatus, schema};
 
-/// Ordered rules; the first that matches decides.
+/// Ordered rules; the first that matches decides. Behind them stands the built-in policy of import and export: what that
+/// would refuse passes only if a rule says which routes it means.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(group = "cambric.dev", version = "v1alpha1", kind = "BGPFilter", plural = "bgpfilters")]
 #[kube(shortname = "bgpf", category = "cambric", derive = "PartialEq", status = "ConfigStatus")]
-#[kube(doc = "Which routes pass, and what is changed in them (NotImplemented).")]
+#[kube(doc = "Which routes pass, and what is changed in them.")]
 #[kube(printcolumn = r#"{"name":"Otherwise","type":"string","jsonPath":".spec.otherwise"}"#)]
 #[kube(
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#
@@ -28,7 +29,7 @@ pub struct BGPFilterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub rules: Vec<FilterRule>,
-    /// What becomes of a route that no rule matches.
+    /// What becomes of a route that no rule matches. Accept leaves it to the built-in policy.
     #[serde(default)]
     pub otherwise: FilterAction,
 }
@@ -79,17 +80,17 @@ pub struct FilterMatch {
     pub large_communities: Option<Vec<String>>,
     /// A regular expression over the AS path, its numbers with one space between; `_` is either end or a space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(schema_with = "schema::as_path")]
     pub as_path: Option<String>,
-    /// Ranges that their next hop is in.
+    /// Ranges that their next hop is in; our own routes have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::some_prefixes")]
     pub next_hops: Option<Vec<String>>,
-    /// Names of peers that told them, or are told.
+    /// Names of peers: on import of the one that tells, on export of the one that is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::peer_names")]
     pub peers: Option<Vec<String>>,
-    /// Where they come from.
+    /// Where they come from. On export, naming External or Internal passes such routes on to external peers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 6), extend("x-kubernetes-list-type" = "set"))]
     pub sources: Option<Vec<RouteSource>>,
@@ -152,7 +153,8 @@ pub struct FilterChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = u32::MAX))]
     pub med: Option<u32>,
-    /// How often our AS is put before the AS path once more.
+    /// How often an AS is put before the AS path once more: towards external peers ours, on import the nearest one of the
+    /// path. Internal peers see the path as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
     pub prepend: Option<u8>,
@@ -160,7 +162,7 @@ pub struct FilterChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::communities")]
     pub add_communities: Option<Vec<String>>,
-    /// Communities that are removed.
+    /// Communities that are removed, before any is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::communities")]
     pub remove_communities: Option<Vec<String>>,
@@ -168,11 +170,11 @@ pub struct FilterChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::large_communities")]
     pub add_large_communities: Option<Vec<String>>,
-    /// Large communities that are removed.
+    /// Large communities that are removed, before any is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::large_communities")]
     pub remove_large_communities: Option<Vec<String>>,
-    /// The next hop.
+    /// The next hop, of routes of its family.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::address")]
     pub next_hop: Option<String>,

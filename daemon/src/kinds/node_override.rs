@@ -33,6 +33,11 @@ pub struct BGPNodeOverrideSpec {
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::router_id")]
     pub router_id: Option<String>,
+    /// Identifier of the cluster that this node is a route reflector of; its BGP identifier if absent. Reflectors with the
+    /// same clients may share one (RFC 4456 section 7).
+    #[serde(default, rename = "clusterID", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::router_id")]
+    pub cluster_id: Option<String>,
     /// Addresses of this node, one of each family; what nodeAddress of the cluster finds if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::own_addresses")]
@@ -45,6 +50,14 @@ pub struct BGPNodeOverrideSpec {
         "rule": "self.all(one, !has(one.address) \
                  || self.exists_one(other, has(other.address) && other.address == one.address))",
         "message": "no two peers may have one address",
+    }, {
+        "rule": "self.all(one, !has(one.listenRange) \
+                 || self.exists_one(other, has(other.listenRange) && other.listenRange == one.listenRange))",
+        "message": "no two peers may have one listenRange",
+    }, {
+        "rule": "self.all(one, !has(one.defaultGateway) \
+                 || self.exists_one(other, has(other.defaultGateway) && other.defaultGateway == one.defaultGateway))",
+        "message": "no two peers may have one defaultGateway",
     }]))]
     pub peers: Vec<PeerEntry>,
 }

@@ -20,6 +20,16 @@ use super::{ConfigStatus, MOST_NAME_OCTETS, schema};
     "rule": "!has(self.localAddress) || !has(self.address) || !isIP(self.localAddress) || !isIP(self.address) \
              || ip(self.localAddress).family() == ip(self.address).family()",
     "message": "localAddress must be of the family of address",
+}, {
+    "rule": "!has(self.localAddress) || !has(self.defaultGateway) || !isIP(self.localAddress) \
+             || (ip(self.localAddress).family() == 4) == (self.defaultGateway == 'ipv4')",
+    "message": "localAddress must be of the family of defaultGateway",
+}, {
+    "rule": "!has(self.listenRange) || (!has(self.port) && !has(self.localAddress) && !has(self.localInterface))",
+    "message": "port, localAddress and localInterface are for peers that are called; whoever is in a listenRange calls",
+}, {
+    "rule": "!has(self.maxPeers) || has(self.listenRange)",
+    "message": "maxPeers goes with listenRange",
 }]))]
 pub struct PeerEntry {
     /// For people, and for commands on this peer: letters, digits, '.', '_', ':' and '-'.
@@ -33,10 +43,13 @@ pub struct PeerEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::interface")]
     pub interface: Option<String>,
-    /// It is where the default route of this family points to (NotImplemented).
+    /// It is the gateway of the node's default route of this family: of those in the main table the one with the lowest
+    /// metric that Cambric has not written. The peer moves with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_gateway: Option<FamilyName>,
-    /// Whoever opens a session from this range, own addresses excluded (NotImplemented).
+    /// Whoever opens a session from this range: each is a peer as long as it is there or routes are kept for it, and all
+    /// are called as this entry. Own addresses and those of other peers are none of them; of ranges that overlap the
+    /// longest counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::prefix")]
     pub listen_range: Option<String>,
@@ -44,7 +57,11 @@ pub struct PeerEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = u32::MAX))]
     pub asn: Option<u32>,
-    /// Its AS, where the number does not matter (NotImplemented).
+    /// How many peers there may be at once from listenRange; 100 if absent. Whoever comes then is turned away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MOST_RANGE_PEERS))]
+    pub max_peers: Option<u32>,
+    /// Its AS, where the number does not matter.
     #[serde(default, rename = "peerAS", skip_serializing_if = "Option::is_none")]
     pub peer_as: Option<PeerAs>,
     /// TCP port it listens on; 179 if absent.
@@ -55,11 +72,18 @@ pub struct PeerEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::address")]
     pub local_address: Option<String>,
+    /// The interface that our connections leave by, and that the peer's come in by; any if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::interface")]
+    pub local_interface: Option<String>,
     /// Name of a BGPPeerConfig; the defaults if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MOST_NAME_OCTETS))]
     pub peer_config: Option<String>,
 }
+
+/// Most peers from one range.
+pub const MOST_RANGE_PEERS: u32 = 5000;
 
 /// Which AS a peer may be of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -100,6 +124,10 @@ pub enum PeerAs {
 }, {
     "rule": "!has(self.ttlSecurity) || !has(self.multihop)",
     "message": "ttlSecurity and multihop exclude each other",
+}, {
+    "rule": "!has(self.reflectorClient) || self.reflectorClient != 'Enabled' \
+             || (!has(self.localAS) && (!has(self.asOverride) || self.asOverride != 'Enabled'))",
+    "message": "a client of a reflector is internal; localAS and asOverride are for external peers",
 }]))]
 pub struct BGPPeerConfigSpec {
     /// 0, or 3 to 65535; 90 if absent (RFC 4271 section 10).
@@ -126,30 +154,59 @@ pub struct BGPPeerConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = u32::MAX))]
     pub max_prefixes: Option<u32>,
-    /// Filters behind import and before export, by family (NotImplemented).
+    /// At how many percent of these a warning is logged; 80 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_prefixes_warn_percent: Option<u8>,
+    /// Filters for what the peer tells and is told, by family. If one is missing, no peer has this configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["family"]))]
     pub filters: Option<Vec<FamilyFilters>>,
-    /// The key of TCP MD5 signatures (RFC 2385) (NotImplemented).
+    /// The key of TCP MD5 signatures (RFC 2385); none if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretKey>,
-    /// Packets of the peer must have come over few hops (RFC 5082) (NotImplemented).
+    /// Packets of the peer must have come over few hops (RFC 5082). The peer needs the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_security: Option<TtlSecurity>,
-    /// An external peer is not on a link of the node (NotImplemented).
+    /// An external peer is not on a link of the node. An internal one need not be, without this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multihop: Option<Multihop>,
     /// Fast detection of failures (RFC 5880); off if absent (NotImplemented).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<Bfd>,
-    /// What is agreed on for restarts (RFC 4724); 120 s, none long-lived, if absent (NotImplemented).
+    /// What is agreed on for restarts (RFC 4724); 120 s, and an hour beyond that, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graceful_restart: Option<GracefulRestart>,
-    /// AS that the node has towards this peer; its own if absent (NotImplemented).
+    /// AS that the node has towards this external peer, as while a network changes its AS (RFC 7705); its own if absent.
     #[serde(default, rename = "localAS", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = u32::MAX))]
     pub local_as: Option<u32>,
+    /// Whether the AS of this external peer is replaced by ours in the paths that it is told: sites of one AS behind this
+    /// node take each other's routes then.
+    #[serde(default)]
+    pub as_override: Feature,
+    /// How often our own AS may be in a path that the peer tells; 0 if absent: such a path is a loop (RFC 4271 section 9).
+    #[serde(default, rename = "allowOwnAS", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MOST_OWN_AS))]
+    pub allow_own_as: Option<u8>,
+    /// Whether this internal peer is a client of ours, as of a route reflector: it is told what other internal peers
+    /// tell, and they what it tells (RFC 4456).
+    #[serde(default)]
+    pub reflector_client: Feature,
+}
+
+/// Most times our own AS may be in a path.
+pub const MOST_OWN_AS: u8 = 10;
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Feature {
+    /// It is not.
+    #[default]
+    Disabled,
+    /// It is.
+    Enabled,
 }
 
 /// An address family.
@@ -170,8 +227,10 @@ pub enum Connect {
     /// Whoever is first.
     #[default]
     Both,
-    /// The peer.
+    /// The peer: we only listen.
     Passive,
+    /// We: connections of the peer are turned away.
+    Active,
 }
 
 /// What a peer may tell us.
@@ -210,11 +269,12 @@ pub struct FamilyFilters {
     pub export: Vec<String>,
 }
 
-/// A key in a Secret of the namespace that the daemon runs in.
+/// A key in a Secret of the namespace that the daemon runs in; in a folder, of `cambric-system` or of no namespace. It has
+/// 1 to 80 octets, all of which count: a line feed at its end, too.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretKey {
-    /// Name of the Secret. Without it there is no session: never an empty password.
+    /// Name of the Secret. Without it there is no session: never an empty password, and never none.
     #[schemars(length(min = 1, max = MOST_NAME_OCTETS))]
     pub name: String,
     /// Which of its entries; `password` if absent.
@@ -267,7 +327,7 @@ pub struct GracefulRestart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4095))]
     pub restart_seconds: Option<u16>,
-    /// How long stale routes are kept beyond that as a last resort; 0 if absent (RFC 9494 section 3).
+    /// How long stale routes are kept beyond that as a last resort (RFC 9494 section 3); 3600 if absent, 0 for not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 0x00FF_FFFF))]
     pub long_lived_seconds: Option<u32>,

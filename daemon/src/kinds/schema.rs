@@ -164,6 +164,16 @@ pub(super) fn any_prefix(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A pattern over AS paths. Whether brackets close and the like, the daemon says.
+pub(super) fn as_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "pattern": r"^[0-9 _^$.*+?|()\[\]{},:-]+$",
+    })
+}
+
 /// Communities (RFC 1997).
 pub(super) fn communities(_: &mut SchemaGenerator) -> Schema {
     list_of(json!({

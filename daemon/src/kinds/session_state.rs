@@ -33,9 +33,10 @@ pub struct BGPSessionStateSpec {
     /// Its address.
     #[schemars(length(min = 1, max = 45))]
     pub address: String,
-    /// Its AS.
+    /// Its AS; absent before it has announced one, where any that is external will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = u32::MAX))]
-    pub asn: u32,
+    pub asn: Option<u32>,
 }
 
 /// How the session is.

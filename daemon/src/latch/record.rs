@@ -6,7 +6,8 @@
 //!     {"address": "10.0.9.2", "name": "n2", "node": "n2", "families": ["ipv4"]}]}
 //! ```
 //!
-//! A peer with `node` is that node, and was a peer because of the mesh; all others were named by the operator.
+//! A peer with `node` is that node, and was a peer because of the mesh; one with `range` called from that listen range;
+//! all others were named by the operator.
 //!
 //! The file is on tmpfs and is replaced by rename. What a later version writes beside is passed over, as are families
 //! and kinds of peers that this one does not know: nobody can be waited for who cannot be spoken with. What cannot be
@@ -24,7 +25,7 @@ use cambric_bgp::Family;
 use cambric_cni::lease::table::BootId;
 use serde::{Deserialize, Serialize};
 
-use super::{Past, Sessions};
+use super::{Bond, Past, Sessions};
 
 /// Its name in the folder of run-time files.
 pub const FILE: &str = "peers.json";
@@ -45,6 +46,8 @@ struct Peer {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    range: Option<String>,
     families: Vec<String>,
 }
 
@@ -112,10 +115,11 @@ impl Record {
     }
 
     fn write(&self, sessions: &Sessions) -> io::Result<()> {
-        let peer = |(address, Past { name, node, families }): (&IpAddr, &Past)| Peer {
+        let peer = |(address, Past { name, bond, families }): (&IpAddr, &Past)| Peer {
             address: address.to_string(),
             name: name.clone(),
-            node: node.clone(),
+            node: if let Bond::Node(node) = bond { Some(node.clone()) } else { None },
+            range: if let Bond::Range(range) = bond { Some(range.to_string()) } else { None },
             families: families.iter().map(Family::to_string).collect(),
         };
         let peers = sessions.iter().map(peer).collect();
@@ -140,9 +144,14 @@ fn read(path: &Path, boot_id: &str) -> io::Result<Option<Sessions>> {
         return Ok(None);
     }
     let known = |name: &String| Family::ALL.into_iter().find(|family| family.to_string() == *name);
-    let peer = |Peer { address, name, node, families }: Peer| {
+    let peer = |Peer { address, name, node, range, families }: Peer| {
         let families = families.iter().filter_map(known).collect();
-        Some((address.parse().ok()?, Past { name, node, families }))
+        let bond = match (node, range) {
+            (Some(node), _) => Bond::Node(node),
+            (None, Some(range)) => Bond::Range(range.parse().ok()?),
+            (None, None) => Bond::Named,
+        };
+        Some((address.parse().ok()?, Past { name, bond, families }))
     };
     Ok(Some(content.peers.into_iter().filter_map(peer).collect()))
 }
@@ -157,9 +166,13 @@ mod tests {
 
     fn sessions(entries: &[(&str, &[Family])]) -> Sessions {
         let entry = |(at, families): &(&str, &[Family])| {
-            let (name, node) = if *at == "10.0.9.2" { ("n2", Some("n2")) } else { ("tor", None) };
+            let (name, bond) = match *at {
+                "10.0.9.2" => ("n2", Bond::Node("n2".to_owned())),
+                "10.1.0.7" => ("racks", Bond::Range("10.1.0.0/16".parse().expect("range"))),
+                _ => ("tor", Bond::Named),
+            };
             let families = families.iter().copied().collect();
-            let past = Past { name: name.to_owned(), node: node.map(str::to_owned), families };
+            let past = Past { name: name.to_owned(), bond, families };
             (at.parse().expect("address"), past)
         };
         entries.iter().map(entry).collect()
@@ -183,6 +196,9 @@ mod tests {
         );
         assert_eq!(text, expected);
         assert_eq!(last(folder.path()), Some(two));
+        let of_range = sessions(&[("10.1.0.7", &[Family::Ipv4])]);
+        record.set(of_range.clone());
+        assert_eq!(last(folder.path()), Some(of_range));
         assert_eq!(Record::open_in_boot(folder.path(), "b".to_owned()).1, None, "of another boot");
         record.set(Sessions::new());
         assert_eq!(last(folder.path()), Some(Sessions::new()));

@@ -162,6 +162,7 @@ fn grown<'a>(before: &BTreeMap<String, u64>, now: &'a BTreeMap<String, u64>) -> 
 mod tests {
     use cambric_bgp::peer::PeerState;
     use cambric_bgp::rib::Counts;
+    use cambric_bgp::router::PeerOrigin;
     use cambric_bgp::types::PeerKind;
     use cambric_bgp::{Admin, Asn, Family, PeerConfig, PeerId};
 
@@ -174,7 +175,9 @@ mod tests {
         PeerStatus {
             id: PeerId(1),
             address,
+            origin: PeerOrigin::Configured,
             config: PeerConfig::new("tor1", address, Asn::new(65101).expect("not 0")),
+            asn: Asn::new(65101),
             kind: PeerKind::External,
             admin: Admin::Enabled,
             state: PeerState::Established,
@@ -184,6 +187,7 @@ mod tests {
             last_error: None,
             flawed_updates: 0,
             last_flaw: None,
+            stale: Vec::new(),
             counts: [(Family::Ipv4, counts)].into(),
         }
     }

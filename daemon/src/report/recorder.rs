@@ -311,7 +311,8 @@ impl Recorder {
 
 fn api_version(kind: Kind) -> &'static str {
     match kind {
-        Kind::Node | Kind::Pod | Kind::Namespace => "v1",
+        Kind::Node | Kind::Pod | Kind::Namespace | Kind::Secret | Kind::Service => "v1",
+        Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::NetworkPolicy => "networking.k8s.io/v1",
         _ => crate::kinds::API_VERSION,
     }

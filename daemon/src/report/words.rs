@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use cambric_bgp::Wanted;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::PeerStatus;
 use cambric_kube::{Health, KindState};
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use super::events::{About, Happening, Severity};
 use super::node::OwnNode;
 use super::sessions::plan::LARGEST_MESH;
-use crate::intent::Intent;
 use crate::objects::{FoundBy, Kind, Problem, Reason};
 
 /// A server that was away for less is not spoken of: watches are cut now and then.
@@ -43,13 +43,14 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// There are these peers now: what was known of others is forgotten. To be called whenever they have become others.
-    pub(super) fn look(&mut self, intent: &Intent) -> Option<Happening> {
-        self.up.retain(|address| intent.wanted.peers.contains_key(address));
-        if intent.mesh.len() <= LARGEST_MESH {
+    pub(super) fn look(&mut self, wanted: &Wanted, mesh: &BTreeMap<IpAddr, String>) -> Option<Happening> {
+        let may_come = |address: &IpAddr| wanted.listen_ranges.keys().any(|range| range.contains(*address));
+        self.up.retain(|address| wanted.peers.contains_key(address) || may_come(address));
+        if mesh.len() <= LARGEST_MESH {
             self.mesh = LargeMesh::default();
             return None;
         }
-        self.mesh.look(&intent.mesh)
+        self.mesh.look(mesh)
     }
 
     /// Attempts that fail are no news: a session has to have been there. `mesh` are the peers that are other nodes, with
@@ -60,13 +61,14 @@ impl Sessions {
         state: PeerState,
         mesh: &BTreeMap<IpAddr, String>,
     ) -> Option<Happening> {
-        let (name, address, asn) = (&peer.config.name, peer.address, peer.config.asn.value());
+        let (name, address) = (&peer.config.name, peer.address);
         let is_up = state == PeerState::Established;
         if mesh.len() > LARGEST_MESH && mesh.contains_key(&address) {
             let was_up = if is_up { !self.up.insert(address) } else { self.up.remove(&address) };
             return if is_up || was_up { self.mesh.changed(address, is_up, mesh) } else { None };
         }
-        let whom = format!("BGP session with {name} ({address}, AS {asn})");
+        let asn = peer.asn.map(|asn| format!(", AS {asn}")).unwrap_or_default();
+        let whom = format!("BGP session with {name} ({address}{asn})");
         if is_up {
             self.up.insert(address);
             return Some(of_node(Severity::Normal, "SessionUp", "Peering", name, format!("{whom} is up")));
@@ -141,10 +143,10 @@ impl LargeMesh {
 pub(super) fn problem(problem: &Problem, own: &str) -> Happening {
     let about = match &problem.of {
         // Its own node speaks of it in any case.
-        Some(of) if of.kind == Kind::BGPNodeOverride && of.name == own => About::Object(of.clone()),
+        Some(of) if of.kind == Kind::BGPNodeOverride && of.name == own => About::Object((**of).clone()),
         Some(_) if problem.found_by == FoundBy::ThisNode => About::Node,
         Some(of) if of.kind == Kind::Node && of.name == own => About::Node,
-        Some(of) => About::Object(of.clone()),
+        Some(of) => About::Object((**of).clone()),
         None => About::Node,
     };
     let reason = match &problem.reason {
@@ -231,9 +233,11 @@ fn words(time: Duration) -> String {
 mod tests {
     use std::time::SystemTime;
 
+    use cambric_bgp::config::ListenRange;
     use cambric_bgp::peer::LastError;
+    use cambric_bgp::router::PeerOrigin;
     use cambric_bgp::types::PeerKind;
-    use cambric_bgp::{Admin, Asn, PeerConfig, PeerId};
+    use cambric_bgp::{Admin, Asn, PeerConfig, PeerId, RouterConfig, RouterId};
     use cambric_kube::Trouble;
 
     use super::*;
@@ -245,7 +249,9 @@ mod tests {
         PeerStatus {
             id: PeerId(1),
             address,
+            origin: PeerOrigin::Configured,
             config: PeerConfig::new("tor1", address, Asn::new(65101).expect("not 0")),
+            asn: Asn::new(65101),
             kind: PeerKind::External,
             admin: Admin::Enabled,
             state: PeerState::Active,
@@ -255,6 +261,7 @@ mod tests {
             last_error: Some(LastError { at: now, what: "hold timer expired".to_owned() }),
             flawed_updates: 0,
             last_flaw: None,
+            stale: Vec::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -270,6 +277,31 @@ mod tests {
         assert_eq!(down.note, "BGP session with tor1 (192.0.2.2, AS 65101) is down: hold timer expired");
         assert_eq!((down.reason, down.severity), ("SessionDown", Severity::Warning));
         assert_eq!(changed(PeerState::Connect), None, "once");
+    }
+
+    #[test]
+    fn an_as_that_nobody_knows_yet_is_not_told() {
+        let (mut sessions, peer) = (Sessions::default(), PeerStatus { asn: None, ..peer() });
+        let up = sessions.changed(&peer, PeerState::Established, &BTreeMap::new()).expect("news");
+        assert_eq!(up.note, "BGP session with tor1 (192.0.2.2) is up");
+    }
+
+    #[test]
+    fn whoever_called_from_a_range_is_not_forgotten_while_the_range_is_there() {
+        let range = "192.0.2.0/24".parse().expect("prefix");
+        let (none, caller) = (BTreeMap::new(), PeerStatus { origin: PeerOrigin::Range(range), ..peer() });
+        let router = RouterConfig::new(Asn::new(65001).expect("not 0"), RouterId::new(1).expect("not 0"));
+        let without = Wanted::new(router);
+        let listen = ListenRange { template: caller.config.clone(), most_peers: 10 };
+        let with = Wanted { listen_ranges: [(range, listen)].into(), ..without.clone() };
+        let is_down_told = |wanted: &Wanted| {
+            let mut sessions = Sessions::default();
+            sessions.changed(&caller, PeerState::Established, &none).expect("news");
+            assert_eq!(sessions.look(wanted, &none), None);
+            sessions.changed(&caller, PeerState::Active, &none).is_some()
+        };
+        assert!(is_down_told(&with));
+        assert!(!is_down_told(&without), "it was removed by an operator");
     }
 
     /// All nodes see it when one goes: thousands of Events would say the same.

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use super::manifest::Manifest;
 use super::record::Counts;
+use crate::advertisements;
 use crate::contradictions::{self, Age, Claimant, Claims, Entry, Refusal, Settled};
 use crate::intent::NoIntent;
 use crate::objects::{Kind, Node, Object, ObjectRef, Problem, Reason};
@@ -236,13 +237,13 @@ impl Documents {
     /// What a daemon that is started anew should go on from; nothing as long as nobody acts on what is shown.
     ///
     /// An API server shows Nodes again by itself, and there are many of them: only this one is written down, and those
-    /// that count as they were before.
+    /// that count as they were before. So it is with Secrets: what they say is in one place on the disk, the snapshot.
     pub(super) fn counts(&self, look: Option<&Set>) -> Option<Counts> {
         if !self.seen_whole || !self.knows_all {
             return None;
         }
         let is_kept = |id: &Arc<str>, document: &Arc<Document>| match &document.of {
-            Some(of) if of.kind == Kind::Node && of.name != self.own => {
+            Some(of) if (of.kind == Kind::Node && of.name != self.own) || of.kind == Kind::Secret => {
                 look.and_then(|look| look.get(id)).is_none_or(|now| !is_same(now, document))
             }
             _ => true,
@@ -278,7 +279,7 @@ impl Documents {
     pub fn view(&mut self, look: &Look) -> View {
         self.knows_all |= matches!(look, Look::All(_));
         let mut looks = 0;
-        let (draft, mut objects, mut workloads) = loop {
+        let (draft, mut objects, mut workloads, services) = loop {
             let mut draft = self.draft(look);
             let mut settled = self.settle(&mut draft, look);
             if let Some(problem) = self.own_node_lost(&settled.claims) {
@@ -286,7 +287,7 @@ impl Documents {
                 draft.problems.push(problem);
                 settled = draft.settle(&self.claims, &self.own, self.form);
             }
-            let Settled { objects, workloads, claims, .. } = settled;
+            let Settled { objects, workloads, services, claims, .. } = settled;
             looks += 1;
             // An empty folder may be one that is not mounted yet; an API server without objects has none.
             let is_filled = self.form == Form::Object || !draft.documents.is_empty();
@@ -299,7 +300,7 @@ impl Documents {
                 (self.taken, self.claims) = (draft.documents.clone(), claims);
             }
             if is_steady || looks == MOST_LOOKS {
-                break (draft, objects, workloads);
+                break (draft, objects, workloads, services);
             }
         };
         objects.problems = draft.problems;
@@ -307,13 +308,16 @@ impl Documents {
         objects
             .notices
             .extend(draft.documents.values().flat_map(|document| document.manifest.notices.clone()));
+        let of_advertisements = advertisements::notices(&objects);
+        objects.notices.extend(of_advertisements);
         if !self.seen_whole || !self.knows_all {
             objects.unknown = draft.unknown;
         }
         if !self.seen_by_policy {
             workloads.unknown = draft.unknown_to_policy;
         }
-        self.shown = View { fabric: Arc::new(objects), workloads, ..View::default() }.after(&self.shown);
+        self.shown =
+            View { fabric: Arc::new(objects), workloads, services, ..View::default() }.after(&self.shown);
         self.shown.clone()
     }
 
@@ -524,7 +528,7 @@ impl Documents {
     /// What a document does to others.
     fn changed(&self, id: &str, what: impl Into<String>) -> Problem {
         let of = self.taken.get(id).and_then(|document| document.of.clone());
-        Problem { of, ..Problem::new(id, what).because(Reason::CountsAsBefore) }
+        Problem { of: of.map(Box::new), ..Problem::new(id, what).because(Reason::CountsAsBefore) }
     }
 
     /// The document whose change is the reason, if one is and if there is a state to go back to: the one that has

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -39,6 +39,15 @@ fn is_manifest(file: &Path) -> bool {
     let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = file.extension().unwrap_or_default();
     !hidden && EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Whether others than its owner may read it: the file, and the folder that it is in.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    let folder = path.parent().map_or(0, mode);
+    [(0o040, 0o010), (0o004, 0o001)]
+        .into_iter()
+        .any(|(read, search)| mode(path) & read != 0 && folder & search != 0)
 }
 
 /// The text of one file, without the mark that some editors put before it.

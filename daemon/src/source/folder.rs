@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::documents::{Document, Documents, Look, Set};
 use super::files;
 use super::record::Record;
-use crate::objects::{Problem, Reason};
+use crate::objects::{Object, Problem, Reason};
 use crate::view::View;
 
 /// A folder, and what its files said when each could last be taken.
@@ -54,8 +54,28 @@ impl Folder {
     pub fn view(&mut self) -> View {
         let look = self.look();
         let mut view = self.documents.view(&look);
+        let exposed = self.exposed();
+        if !exposed.is_empty() {
+            let problems = &mut Arc::make_mut(&mut view.fabric).problems;
+            problems.extend(exposed);
+            problems.sort();
+        }
         self.tell_record(&mut view);
         view
+    }
+
+    /// Keys that others than root may read.
+    fn exposed(&self) -> Vec<Problem> {
+        let has_keys = |file: &Document| {
+            file.manifest.entries.iter().any(|entry| matches!(entry.object, Object::Secret(_)))
+        };
+        let with_keys = self.documents.taken.iter().filter(|(_, file)| has_keys(file));
+        let exposed = with_keys.filter(|(name, _)| files::is_open_to_others(&self.path.join(&***name)));
+        let problem = |(name, _): (&Arc<str>, &Arc<Document>)| {
+            let what = "it has a Secret in it, and others than its owner may read it: `chmod 600` ends that";
+            Problem::new(&**name, what).found_here()
+        };
+        exposed.map(problem).collect()
     }
 
     fn look(&self) -> Look {
@@ -120,8 +140,12 @@ impl Folder {
 }
 
 #[cfg(test)]
+mod filters;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod random_edits;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod tests;

@@ -17,9 +17,8 @@ use tokio::time::timeout;
 use super::Views;
 use super::documents::{Document, Documents, Look, Set};
 use super::record::Record;
-use super::typing_errors::TO_COME;
 use crate::objects::{Kind, ObjectRef, Problem, Reason};
-use crate::view::{View, Workloads};
+use crate::view::{Services, View, Workloads};
 
 /// What the record says it is about.
 const ABOUT: &str = "kubernetes";
@@ -30,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again to write a record that could not be written.
 const RETRY: Duration = Duration::from_secs(30);
 /// The kinds that say who the peers are, and how to speak with them.
-const ROUTING: [&str; 4] = ["Node", "BGPClusterConfig", "BGPNodeOverride", "BGPPeerConfig"];
+const ROUTING: [&str; 5] = ["Node", "BGPClusterConfig", "BGPNodeOverride", "BGPPeerConfig", "BGPFilter"];
 /// What becomes of what is known.
 const STAYS: &str = "what is known stays in force";
 
@@ -109,15 +108,13 @@ impl Settler {
     fn is_to_settle(&self, picture: &Picture) -> bool {
         match &self.from {
             None => true,
-            Some((from, unseen)) => {
-                *unseen != unseen_of_fabric(&picture.health) || *from != picture.documents
-            }
+            Some((from, unseen)) => *unseen != unseen_of_fabric(picture) || *from != picture.documents,
         }
     }
 
     /// With thousands of Nodes it takes some time.
     fn settle(&mut self, picture: &Picture) {
-        let (now, unseen) = (picture.documents.clone(), unseen_of_fabric(&picture.health));
+        let (now, unseen) = (picture.documents.clone(), unseen_of_fabric(picture));
         let differences = match &self.from {
             Some((from, _)) => from.differences(&now),
             None => now.iter().map(|(id, object)| (id.clone(), Some(object.clone()))).collect(),
@@ -142,12 +139,13 @@ impl Settler {
     }
 
     fn view(&self, picture: &Picture) -> View {
-        let Picture { pods, namespaces, policies, documents, health, .. } = picture;
+        let Picture { pods, namespaces, policies, services, slices, documents, health, .. } = picture;
         let unseen = health.kinds.iter().filter(|(name, kind)| is_of_policies(name) && !kind.is_shown);
         let unknown = unseen.map(|(name, _)| unseen_problem(health, std::slice::from_ref(name))).collect();
         let (pods, namespaces, policies) = (pods.clone(), namespaces.clone(), policies.clone());
         let workloads = Workloads { pods, namespaces, policies, unknown };
-        View { fabric: Arc::clone(&self.settled.fabric), workloads, documents: documents.clone() }
+        let services = Services { services: services.clone(), slices: slices.clone() };
+        View { fabric: Arc::clone(&self.settled.fabric), workloads, services, documents: documents.clone() }
     }
 
     /// Tried again until it can be written. The snapshot, on the same disk, tells the operator.
@@ -169,11 +167,24 @@ fn is_of_policies(name: &str) -> bool {
 }
 
 /// Kinds that BGP is made from and that nobody has shown. Of those whose engine is to come nothing is made: a right
-/// that is missing to one of them is told, and that is all.
-fn unseen_of_fabric(health: &Health) -> Vec<String> {
-    let is_of_fabric = |name: &str| !is_of_policies(name) && !TO_COME.contains(&name);
-    let unseen = health.kinds.iter().filter(|(name, kind)| is_of_fabric(name) && !kind.is_shown);
-    unseen.map(|(name, _)| name.clone()).collect()
+/// that is missing to one of them is told, and that is all. Secrets are waited for only if some peers have keys, for
+/// then a start without them would let go of what these peers told the last run; and not where nobody may read them:
+/// then only peers with keys have no session.
+fn unseen_of_fabric(picture: &Picture) -> Vec<String> {
+    let unseen = picture.health.kinds.iter().filter(|(_, kind)| !kind.is_shown);
+    let counts = |(name, kind): &(&String, &KindHealth)| match Kind::named(name) {
+        Some(Kind::Secret) => !matches!(kind.state, KindState::Refused(_)) && asks_for_keys(picture),
+        // Nobody is a peer of a service.
+        Some(kind) if kind.is_of_services() => false,
+        _ => !is_of_policies(name),
+    };
+    unseen.filter(counts).map(|(name, _)| name.clone()).collect()
+}
+
+fn asks_for_keys(picture: &Picture) -> bool {
+    let mut configs =
+        picture.documents.iter().filter(|(id, _)| Kind::named(&id.kind) == Some(Kind::BGPPeerConfig));
+    configs.any(|(_, config)| config.value().pointer("/spec/secret").is_some())
 }
 
 fn unseen_problem(health: &Health, kinds: &[String]) -> Problem {
@@ -277,7 +288,7 @@ mod tests {
         for object in [node, config] {
             picture.show(&object).expect("it is watched");
         }
-        for kind in ["Node", "BGPClusterConfig", "BGPFilter", "BGPAdvertisement", "Pod"] {
+        for kind in ["Node", "BGPClusterConfig", "BGPFilter", "BGPAdvertisement", "Service", "Pod"] {
             let is_shown = kind != unseen;
             let state = match is_shown {
                 true => KindState::Watching,
@@ -291,11 +302,15 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_whose_engine_is_to_come_is_not_waited_for() {
+    fn all_that_says_who_peers_are_and_what_they_hear_is_waited_for_and_services_are_not() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        for (unseen, is_waited_for) in
-            [("Node", true), ("BGPClusterConfig", true), ("BGPFilter", false), ("BGPAdvertisement", false)]
-        {
+        for (unseen, is_waited_for) in [
+            ("Node", true),
+            ("BGPClusterConfig", true),
+            ("BGPFilter", true),
+            ("BGPAdvertisement", true),
+            ("Service", false),
+        ] {
             let mut settler = Settler::new(Record::new(folder.path().join(unseen), "n1"));
             let picture = picture(unseen);
             settler.settle(&picture);
@@ -305,6 +320,70 @@ mod tests {
             let told = problems(&picture.health, SystemTime::now());
             assert!(told.iter().any(|problem| problem.to_string().contains(unseen)), "{unseen}: {told:?}");
         }
+    }
+
+    /// Without them a start would let go of what their peers told the last run.
+    #[test]
+    fn secrets_are_waited_for_where_peers_have_keys_and_somebody_may_read_them() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let config = json!({
+            "apiVersion": "cambric.dev/v1alpha1", "kind": "BGPPeerConfig", "metadata": {"name": "tor"},
+            "spec": {"secret": {"name": "tor"}},
+        });
+        let refused = || KindState::Refused("list: 403".to_owned());
+        for (asks, state, is_waited_for) in
+            [(true, KindState::Unknown, true), (false, KindState::Unknown, false), (true, refused(), false)]
+        {
+            let mut picture = picture("");
+            if asks {
+                picture.show(&config).expect("it is watched");
+            }
+            let health = KindHealth { state, is_shown: false, ..picture.health.kinds["Node"].clone() };
+            picture.health.kinds.insert("Secret".to_owned(), health);
+            let mut settler = Settler::new(Record::new(folder.path().join("none"), "n1"));
+            settler.settle(&picture);
+            let view = settler.view(&picture);
+            assert_eq!(intent(&view.fabric, "n1", &[]).is_err(), is_waited_for, "{asks}");
+        }
+    }
+
+    #[test]
+    fn the_secrets_of_a_server_are_keys_and_are_in_no_record_of_ours() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("claims.json");
+        let mut picture = picture("");
+        for object in [
+            json!({
+                "apiVersion": "cambric.dev/v1alpha1", "kind": "BGPPeerConfig", "metadata": {"name": "tor"},
+                "spec": {"secret": {"name": "tor"}},
+            }),
+            json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tor", "namespace": "cambric-system"},
+                "data": {"password": "aHVudGVyMg=="},
+            }),
+        ] {
+            picture.show(&object).expect("it is watched");
+        }
+        let mut settler = Settler::new(Record::new(path.clone(), "n1"));
+        settler.settle(&picture);
+        settler.keep_record();
+        let fabric = settler.view(&picture).fabric;
+        assert_eq!((fabric.problems.len(), fabric.secrets["tor"].says.key("password").is_ok()), (0, true));
+        let record = || std::fs::read_to_string(&path).expect("it is written");
+        assert!(record().contains("BGPPeerConfig tor") && !record().contains("aHVudGVy"), "{}", record());
+        // It is needed, and gone: then nobody else has it.
+        let gone = picture.documents.iter().find(|(id, _)| &*id.kind == "Secret").map(|(id, _)| id.clone());
+        picture.documents.remove(&gone.expect("it is there"));
+        settler.settle(&picture);
+        settler.keep_record();
+        let fabric = settler.view(&picture).fabric;
+        assert!(fabric.secrets.contains_key("tor"), "{:?}", fabric.problems);
+        assert!(
+            fabric.problems[0].to_string().starts_with("Secret tor: is gone, and is missing"),
+            "{:?}",
+            fabric.problems
+        );
+        assert!(record().contains("aHVudGVy"));
     }
 
     #[test]

@@ -8,18 +8,25 @@
 use std::io;
 use std::sync::Arc;
 
+use cambric_kube::{EndpointSlice, Service};
 use cambric_policy::change::Key;
 use cambric_policy::pod::Pod;
 use k8s_openapi::api::core::v1;
+use k8s_openapi::api::discovery;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml_ng::Value;
 
-use super::typing_errors::{self, TO_COME, WRITTEN_BY_NODES};
+use super::typing_errors::{self, WRITTEN_BY_NODES};
 use super::{network_policy, pod};
 use crate::contradictions::{Claimant, Entry};
-use crate::kinds::{API_VERSION, BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, GROUP};
+use crate::kinds::{
+    API_VERSION, BGPAdvertisementSpec, BGPClusterConfigSpec, BGPFilterSpec, BGPNodeOverrideSpec,
+    BGPPeerConfigSpec, GROUP,
+};
 use crate::objects::{Kind, Object, ObjectRef, Problem, Reason};
+use crate::secrets::{self, Secret};
+use crate::services;
 use crate::values::{self, Costs, Fault};
 
 /// The longest name Kubernetes takes.
@@ -28,6 +35,8 @@ const MOST_NAME_OCTETS: usize = 253;
 const MOST_NAMESPACE_OCTETS: usize = 63;
 /// Where an object is that does not say it.
 const DEFAULT_NAMESPACE: &str = "default";
+/// What EndpointSlices are of.
+pub(super) const ENDPOINT_SLICES: &str = "discovery.k8s.io/v1";
 /// Brackets that are open at once. The parser takes time by their square; Kubernetes' deepest kinds have some 20.
 const MOST_OPEN: usize = 1000;
 
@@ -191,6 +200,10 @@ impl Manifest {
             return Ok(());
         }
         let Metadata { name, namespace } = metadata.unwrap_or_default();
+        let is_elsewhere = |namespace: &String| namespace != secrets::NAMESPACE;
+        if own == Some(Kind::Secret) && namespace.as_ref().is_some_and(is_elsewhere) {
+            return Ok(());
+        }
         let name = name.ok_or_else(|| Problem::new(place, format!("{kind}: metadata.name is missing")))?;
         let may_have_dots = own != Some(Kind::Namespace);
         if !(if may_have_dots { is_name(&name) } else { is_namespace(&name) }) {
@@ -199,7 +212,7 @@ impl Manifest {
             return Err(Problem::new(place, format!("{kind}: metadata.name: {name:?}: {what}")));
         }
         let namespace = namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-        let is_in_one = matches!(own, Some(Kind::Pod | Kind::NetworkPolicy));
+        let is_in_one = own.is_some_and(Kind::is_namespaced);
         if is_in_one && !is_namespace(namespace) {
             let what = "small letters, digits and '-', a letter or digit at both ends, at most 63";
             return Err(Problem::new(
@@ -214,7 +227,7 @@ impl Manifest {
             Writer::ApiServer => place.to_owned(),
         };
         let of = own.or_else(|| kind_of_ours(&kind)).map(|kind| ObjectRef { kind, name: name.clone() });
-        let about = |problem: Problem| Problem { of: of.clone(), ..problem };
+        let about = |problem: Problem| Problem { of: of.clone().map(Box::new), ..problem };
         // A server checks what it takes, and grows fields that this version does not know.
         if let Some(what) = typing_errors::of_object(own, value).filter(|_| writer == Writer::Person) {
             return Err(about(Problem::new(place, what)));
@@ -228,14 +241,9 @@ impl Manifest {
             self.notices.push(about(Problem::new(place, what)));
             return Ok(());
         }
-        if own.is_none() && TO_COME.contains(&kind.as_str()) {
-            let what = "NotImplemented: this version does not serve this kind";
-            self.notices.push(about(Problem::new(place, what)).because(Reason::NotImplemented));
-            return Ok(());
-        }
         let decoded = match own {
             Some(own) => of_kubernetes(own, key, &place, value),
-            None => of_ours(&kind, &place, value),
+            None => of_ours(&kind, &name, &place, value),
         };
         let (object, faults) = decoded.map_err(&about)?;
         let can_be_used = !faults.iter().any(|fault| fault.costs.hides_something());
@@ -258,9 +266,21 @@ fn costs_of(document: &Value) -> Costs {
         let kind = kind.strip_suffix("list").unwrap_or(&kind);
         matches!(kind, "pod" | "namespace" | "networkpolicy") && !text(object, "apiVersion").contains(GROUP)
     };
+    if kind_of_kubernetes(&text(document, "apiVersion"), &text(document, "kind")) == Some(Kind::Secret) {
+        return Costs::Only("object");
+    }
     let items = document.get("items").and_then(Value::as_sequence);
     let is_list = text(document, "kind") == "List";
-    if is_of_policies(document) || (is_list && items.is_some_and(|items| items.iter().all(is_of_policies))) {
+    let is_of_services = |object: &Value| {
+        let kind = text(object, "kind").to_ascii_lowercase();
+        let group = text(object, "apiVersion");
+        (kind == "service" && group == "v1") || (kind == "endpointslice" && group == ENDPOINT_SLICES)
+    };
+    if is_of_services(document) {
+        Costs::Only("object")
+    } else if is_of_policies(document)
+        || (is_list && items.is_some_and(|items| items.iter().all(is_of_policies)))
+    {
         Costs::Policies
     } else {
         Costs::All
@@ -273,7 +293,10 @@ fn kind_of_kubernetes(api_version: &str, kind: &str) -> Option<Kind> {
         ("v1", "Node") => Some(Kind::Node),
         ("v1", "Pod") => Some(Kind::Pod),
         ("v1", "Namespace") => Some(Kind::Namespace),
+        ("v1", "Secret") => Some(Kind::Secret),
         (network_policy::API_VERSION, "NetworkPolicy") => Some(Kind::NetworkPolicy),
+        ("v1", "Service") => Some(Kind::Service),
+        (ENDPOINT_SLICES, "EndpointSlice") => Some(Kind::EndpointSlice),
         _ => None,
     }
 }
@@ -286,8 +309,12 @@ fn kind_of_ours(kind: &str) -> Option<Kind> {
 /// Whether its items may be objects that count.
 fn is_list(api_version: &str, kind: &str) -> bool {
     match api_version {
-        "v1" => matches!(kind, "List" | "NodeList" | "PodList" | "NamespaceList"),
+        "v1" => {
+            let known = ["List", "NodeList", "PodList", "NamespaceList", "SecretList", "ServiceList"];
+            known.contains(&kind)
+        }
         network_policy::API_VERSION => kind == "NetworkPolicyList",
+        ENDPOINT_SLICES => kind == "EndpointSliceList",
         _ => false,
     }
 }
@@ -308,6 +335,21 @@ fn of_kubernetes(kind: Kind, key: Key, place: &str, value: &Value) -> Result<Dec
             let (policy, faults) = network_policy::decode(value).map_err(|what| Problem::new(place, what))?;
             (Object::NetworkPolicy(key, Arc::new(policy)), faults)
         }
+        Kind::Secret => match Secret::decode(value) {
+            Ok(secret) => (Object::Secret(secret), Vec::new()),
+            Err(what) => {
+                let fault = Fault { what, reason: Reason::Invalid, costs: Costs::Only("object") };
+                return Ok((None, vec![fault]));
+            }
+        },
+        Kind::Service => {
+            let service = typed::<v1::Service>(place, value)?;
+            (Object::Service(key, Arc::new(Service::read(&service))), services::faults(&service))
+        }
+        Kind::EndpointSlice => {
+            let slice = typed::<discovery::v1::EndpointSlice>(place, value)?;
+            (Object::EndpointSlice(key, Arc::new(EndpointSlice::read(&slice))), Vec::new())
+        }
         _ => {
             let (node, faults) = values::node(&typed::<v1::Node>(place, value)?);
             (Object::Node(node), faults)
@@ -316,7 +358,7 @@ fn of_kubernetes(kind: Kind, key: Key, place: &str, value: &Value) -> Result<Dec
     Ok((Some(object), faults))
 }
 
-fn of_ours(kind: &str, place: &str, value: &Value) -> Result<Decoded, Problem> {
+fn of_ours(kind: &str, name: &str, place: &str, value: &Value) -> Result<Decoded, Problem> {
     Ok(match kind {
         "BGPClusterConfig" => {
             let (config, faults) = values::cluster_config(&ours::<BGPClusterConfigSpec>(place, value)?);
@@ -326,9 +368,17 @@ fn of_ours(kind: &str, place: &str, value: &Value) -> Result<Decoded, Problem> {
             let (config, faults) = values::peer_config(&ours::<BGPPeerConfigSpec>(place, value)?);
             (config.map(Object::PeerConfig), faults)
         }
+        "BGPFilter" => {
+            let (filter, faults) = values::filter::filter(name, &ours::<BGPFilterSpec>(place, value)?);
+            (filter.map(|filter| Object::Filter(Arc::new(filter))), faults)
+        }
         "BGPNodeOverride" => {
             let (overrides, faults) = values::node_override(&ours::<BGPNodeOverrideSpec>(place, value)?);
             (Some(Object::NodeOverride(overrides)), faults)
+        }
+        "BGPAdvertisement" => {
+            let (says, faults) = values::advertisement(&ours::<BGPAdvertisementSpec>(place, value)?);
+            (says.map(Object::Advertisement), faults)
         }
         _ => return Err(Problem::new(place, format!("{API_VERSION} has no such kind"))),
     })

@@ -17,8 +17,10 @@ use crate::contradictions::Claims;
 
 /// Name of the file in the folder of the last known state.
 pub(crate) const FILE_NAME: &str = "manifests.json";
-/// Of what is written here. A record of another one is none; one of a later one is put aside.
-const VERSION: u32 = 1;
+/// Of what is written here. Those before it are read, and one of a later release is put aside. Raised by whatever the
+/// release before would not understand, for it would take that for rubbish, and write its own over it: 2 has claims to
+/// filters, keys, gateways and ranges.
+const VERSION: u32 = 2;
 
 /// The file, and what was written to it last.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl Record {
             }
         };
         let Recorded { version, node, folder: of, .. } = &recorded;
-        if (*version, node, of.as_path()) != (VERSION, &self.node, folder) {
+        if !(1..=VERSION).contains(version) || (node, of.as_path()) != (&self.node, folder) {
             let of = of.display();
             tracing::warn!(path = %self.path.display(), version, node, folder = %of, "record of the manifests is another's");
             return None;
@@ -156,13 +158,31 @@ mod tests {
     fn a_record_of_a_later_release_is_put_aside() {
         let state = tempfile::tempdir().expect("temporary folder");
         let (path, folder) = (state.path().join("claims.json"), Path::new("kubernetes"));
-        let later = "{\"version\":2,\"what\":\"nobody knows\"}";
+        let later = "{\"version\":3,\"what\":\"nobody knows\"}";
         fs::write(&path, later).expect("own folder");
         let mut record = Record::new(path.clone(), "n1");
         assert_eq!(record.read(folder), None);
         record.keep(folder, Counts::default()).expect("room");
-        let aside = state.path().join("claims.version-2.json");
+        let aside = state.path().join("claims.version-3.json");
         assert_eq!(fs::read_to_string(aside).expect("it is there"), later);
         assert_eq!(Record::new(path, "n1").read(folder), Some(Counts::default()));
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_read_and_what_is_written_is_none_for_its_release() {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let (path, folder) = (state.path().join("claims.json"), Path::new("kubernetes"));
+        let first = r#"{"version":1,"node":"n1","folder":"kubernetes","counts":{"files":{},"broken":[],"claims":{
+            "objects":[[["BGPNodeOverride","n1"],{"file":"BGPNodeOverride n1","since":1}]],
+            "granted":[[{"Peer":["n1","192.0.2.1"]},["BGPNodeOverride","n1"]]],
+            "refused":[],"asns":{"n1":65111},"views":2}}}"#;
+        fs::write(&path, first).expect("own folder");
+        let mut record = Record::new(path.clone(), "n1");
+        let counts = record.read(folder).expect("it is understood");
+        assert_eq!(counts.claims.objects().count(), 1);
+        record.keep(folder, counts).expect("room");
+        let Later { version } =
+            serde_json::from_slice(&fs::read(path).expect("written")).expect("it says its version");
+        assert!(version > 1, "what that release does not understand it puts aside by the version alone");
     }
 }

@@ -1,20 +1,21 @@
 //! What serde passes over in silence, and nobody writes on purpose: a kind in the wrong group or spelling, a key
 //! that Kubernetes does not have, a merge key. Each would cost an object without a word.
 //!
-//! Kinds of ours are closed by their types; Kubernetes' Node and Pod are not, since they grow. So only the parts that
-//! people write are: the object itself, a Node's spec, and its addresses. A NetworkPolicy is read strictly by
+//! Kinds of ours are closed by their types; Kubernetes' Node, Pod and Service are not, since they grow. So only the parts
+//! that people write are: the object itself, the spec of a Node and of a Service, and a Node's addresses. A NetworkPolicy is read strictly by
 //! itself ([`network_policy`](super::network_policy)); here is only what says which one it is.
 
 use serde_yaml_ng::Value;
 
+use super::manifest::ENDPOINT_SLICES;
 use super::network_policy;
 use crate::kinds::{API_VERSION, GROUP};
 use crate::objects::Kind;
 
 /// Kinds of ours that this version serves.
 const OURS: [&str; 3] = ["BGPClusterConfig", "BGPPeerConfig", "BGPNodeOverride"];
-/// Kinds of ours whose engine is to come; others have some of these names, too.
-pub(super) const TO_COME: [&str; 2] = ["BGPFilter", "BGPAdvertisement"];
+/// Those whose names others have, too, as Calico and MetalLB have.
+const OF_OTHERS: [&str; 2] = ["BGPFilter", "BGPAdvertisement"];
 /// The kind that nodes write and people read.
 pub(super) const WRITTEN_BY_NODES: &str = "BGPSessionState";
 
@@ -37,8 +38,32 @@ const OF_METADATA: &[&str] = &[
     "uid",
 ];
 const OF_OBJECT: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+const OF_SECRET: &[&str] = &["apiVersion", "data", "immutable", "kind", "metadata", "stringData", "type"];
 const OF_SPEC: &[&str] =
     &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+const OF_SERVICE: &[&str] = &[
+    "allocateLoadBalancerNodePorts",
+    "clusterIP",
+    "clusterIPs",
+    "externalIPs",
+    "externalName",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "internalTrafficPolicy",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "loadBalancerClass",
+    "loadBalancerIP",
+    "loadBalancerSourceRanges",
+    "ports",
+    "publishNotReadyAddresses",
+    "selector",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "trafficDistribution",
+    "type",
+];
+const OF_SLICE: &[&str] = &["addressType", "apiVersion", "endpoints", "kind", "metadata", "ports"];
 const OF_ADDRESS: &[&str] = &["address", "type"];
 const ADDRESS_TYPES: &[&str] = &["ExternalDNS", "ExternalIP", "Hostname", "InternalDNS", "InternalIP"];
 
@@ -49,7 +74,7 @@ pub(super) fn of_head(api_version: &str, kind: &str) -> Option<String> {
         None => (api_version, true),
     };
     let is = |known: &str| kind.eq_ignore_ascii_case(known);
-    for known in ["Node", "Pod", "Namespace"] {
+    for known in ["Node", "Pod", "Namespace", "Secret", "Service"] {
         if is_core && is(known) && (api_version, kind) != ("v1", known) {
             let thing = known.to_lowercase();
             return Some(format!(
@@ -65,8 +90,15 @@ pub(super) fn of_head(api_version: &str, kind: &str) -> Option<String> {
         let what = format!("a policy is a NetworkPolicy of {}", network_policy::API_VERSION);
         return Some(format!("apiVersion: {api_version:?}, kind: {kind:?}: {what}"));
     }
+    if is("EndpointSlice")
+        && (is_core || group == "discovery.k8s.io")
+        && (api_version, kind) != (ENDPOINT_SLICES, "EndpointSlice")
+    {
+        let what = format!("where a service answers says an EndpointSlice of {ENDPOINT_SLICES}");
+        return Some(format!("apiVersion: {api_version:?}, kind: {kind:?}: {what}"));
+    }
     let seems_ours = OURS.iter().any(|known| is(known))
-        || (TO_COME.iter().chain([&WRITTEN_BY_NODES]).any(|known| is(known))
+        || (OF_OTHERS.iter().chain([&WRITTEN_BY_NODES]).any(|known| is(known))
             && (is_core || group.contains("cambric")));
     (seems_ours && group != GROUP).then(|| format!("apiVersion: {api_version:?}: {kind} is of {API_VERSION}"))
 }
@@ -83,7 +115,11 @@ pub(super) fn of_object(kind: Option<Kind>, value: &Value) -> Option<String> {
     }
     unknown_key("metadata.", value.get("metadata"), OF_METADATA).or_else(|| match kind {
         Some(Kind::Node) => of_node(value),
+        Some(Kind::Secret) => unknown_key("", Some(value), OF_SECRET),
         Some(Kind::Pod | Kind::Namespace) => unknown_key("", Some(value), OF_OBJECT),
+        Some(Kind::Service) => unknown_key("", Some(value), OF_OBJECT)
+            .or_else(|| unknown_key("spec.", value.get("spec"), OF_SERVICE)),
+        Some(Kind::EndpointSlice) => unknown_key("", Some(value), OF_SLICE),
         _ => None,
     })
 }

@@ -35,7 +35,7 @@ pub(crate) fn by_object(objects: &Objects) -> BTreeMap<ObjectRef, Vec<&Problem>>
     let all = objects.problems.iter().chain(&objects.notices);
     for problem in all.filter(|problem| problem.found_by == FoundBy::EveryNode) {
         if let Some(of) = &problem.of {
-            problems.entry(of.clone()).or_default().push(problem);
+            problems.entry((**of).clone()).or_default().push(problem);
         }
     }
     problems.values_mut().for_each(|problems| problems.sort());

@@ -3,11 +3,13 @@
 //! - An object is made, and its state written, at once.
 //! - After that, a session that comes and goes is written every ten seconds, other reasons and counts every minute: in
 //!   clusters of more than a thousand nodes less often, so that nodes with one session write 17 counts a second together.
-//! - A spec that the server does not show as it was written is written again as seldom as counts.
+//! - A spec that has become another is written every ten seconds; one that the server does not show as it was written is
+//!   written again as seldom as counts.
 //! - The steps of one attempt after another (Active, Connect, OpenSent, OpenConfirm) are not written: `since` is when the
 //!   session went down.
 //! - All of it comes out of one budget of 40 requests, and one more each second.
-//! - Sessions that a manifest names have an object each; those of a mesh only if it has at most fifty nodes.
+//! - Sessions that a manifest names have an object each; those of a mesh only if it has at most fifty nodes, and those
+//!   that called from a range only while they are at most fifty.
 //! - What an earlier daemon left is found by one list, and goes if it is no session any more. The list is allowed to be
 //!   behind: an object that is there when it is to be made is read, and kept if it is ours; and what should have gone is
 //!   looked for once more some minutes later.
@@ -16,17 +18,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use cambric_bgp::Admin;
 use cambric_bgp::peer::PeerState;
-use cambric_bgp::router::PeerStatus;
+use cambric_bgp::router::{PeerOrigin, PeerStatus};
+use cambric_bgp::{Admin, Asn};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::budget::Budget;
 use super::super::conditions::verdict::shortened;
 use super::super::write::{Refusal, hash};
 use super::name;
+use crate::budget::Budget;
 use crate::kinds::{API_VERSION, BGPSessionStateSpec, BGPSessionStateStatus, SessionPhase};
 
 /// A mesh of more nodes has no objects, and no Events of single sessions: all of them together would be the square of
@@ -101,8 +103,8 @@ struct There {
     spec: Value,
     status: BGPSessionStateStatus,
     whose: Whose,
-    /// When its spec was written last, if we did that.
-    specified: Option<Instant>,
+    /// What was written as its spec last, and when, if we did that.
+    specified: Option<(Value, Instant)>,
     /// When its status was written last, if we did that.
     written: Option<Instant>,
 }
@@ -176,10 +178,20 @@ impl Plan {
         self.between_counts = between_counts(nodes);
         let others: BTreeSet<&String> = mesh.values().collect();
         let is_large = others.len() >= LARGEST_MESH;
-        let shown = peers.iter().filter(|peer| !(is_large && mesh.contains_key(&peer.address)));
+        let is_called = |peer: &&PeerStatus| peer.origin != PeerOrigin::Configured;
+        let are_many = peers.iter().filter(is_called).count() > LARGEST_MESH;
+        let is_one_of_many = |peer: &&PeerStatus| {
+            (is_large && mesh.contains_key(&peer.address)) || (are_many && is_called(peer))
+        };
+        let shown = peers.iter().filter(|peer| !is_one_of_many(peer));
         let session = |peer: &PeerStatus| {
             let session = Session::of(&self.node, peer, now.1, now.2);
-            (name::object(&self.node, &session.spec.peer), session)
+            // All of a range have one name.
+            let name = match peer.origin {
+                PeerOrigin::Configured => session.spec.peer.clone(),
+                PeerOrigin::Range(_) => format!("{}-{}", session.spec.peer, peer.address),
+            };
+            (name::object(&self.node, &name), session)
         };
         self.wanted = Some(shown.map(session).collect());
     }
@@ -218,13 +230,10 @@ impl Plan {
             let spec = json!(session.spec);
             if there.spec != spec {
                 // A definition of another version may not have a field: the server leaves it out each time.
-                let may_be = there.specified.map(|at| at + self.between_counts);
+                let between = |was: &Value| if *was == spec { self.between_counts } else { BETWEEN_STATES };
+                let may_be = there.specified.as_ref().map(|(was, at)| *at + between(was));
                 if may_be.is_none_or(|at| at <= now) {
-                    let labels = session.labels();
-                    return Next::Do(Request::Patch(
-                        name.clone(),
-                        json!({"metadata": {"labels": labels}, "spec": spec}),
-                    ));
+                    return Next::Do(Request::Patch(name.clone(), session.respecified(&there.spec)));
                 }
                 next = next.min(may_be).or(may_be);
             }
@@ -282,15 +291,15 @@ impl Plan {
                 }
                 self.there.as_mut().and_then(|there| there.insert(name.clone(), there_now));
             }
-            Request::Create(_) | Request::Patch(..) => {
+            Request::Create(object) | Request::Patch(_, object) => {
                 if let (Some(there), Some(name)) = (&mut self.there, name(answer)) {
                     let written = there.get(&name).and_then(|there| there.written);
-                    there.insert(name, there_of(answer, Some(now), written));
+                    there.insert(name, there_of(answer, Some((specified(object), now)), written));
                 }
             }
             Request::Status(name, _) => {
                 if let Some(there) = &mut self.there {
-                    let specified = there.get(name).and_then(|there| there.specified);
+                    let specified = there.get(name).and_then(|there| there.specified.clone());
                     there.insert(name.clone(), there_of(answer, specified, Some(now)));
                 }
             }
@@ -350,7 +359,7 @@ impl Session {
             node: node.to_owned(),
             peer: peer.config.name.clone(),
             address: peer.address.to_string(),
-            asn: peer.config.asn.value(),
+            asn: peer.asn.map(Asn::value),
         };
         let status = BGPSessionStateStatus {
             state: Some(state),
@@ -379,6 +388,15 @@ impl Session {
             },
             "spec": self.spec,
         })
+    }
+
+    /// What is absent is taken away (RFC 7386).
+    fn respecified(&self, there: &Value) -> Value {
+        let mut spec = json!(self.spec);
+        if self.spec.asn.is_none() && there.get("asn").is_some() {
+            spec["asn"] = Value::Null;
+        }
+        json!({"metadata": {"labels": self.labels()}, "spec": spec})
     }
 
     /// When its status may be written: `None`, if it says the same already; `Some(None)`: at once.
@@ -415,6 +433,15 @@ impl Session {
         }
         json!({"status": status})
     }
+}
+
+/// The spec that a request wrote, as it is shown: without what it took away.
+fn specified(object: &Value) -> Value {
+    let mut spec = object["spec"].clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    spec
 }
 
 /// Words of a peer may steer no terminal.

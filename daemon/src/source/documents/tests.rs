@@ -126,7 +126,7 @@ fn objects_are_called_by_kind_and_name_and_their_problems_say_which_they_are_abo
     let ours = ObjectRef { kind: Kind::BGPNodeOverride, name: "n1".to_owned() };
     assert_eq!(
         (&view.fabric.problems[0].of, &view.fabric.problems[0].reason),
-        (&Some(ours), &Reason::Invalid)
+        (&Some(Box::new(ours)), &Reason::Invalid)
     );
     assert_eq!(view.fabric.node_overrides, before.fabric.node_overrides);
 }
@@ -143,7 +143,7 @@ fn what_is_referred_to_goes_on_after_it_is_deleted() {
     let tor = ObjectRef { kind: Kind::BGPPeerConfig, name: "tor".to_owned() };
     assert_eq!(
         (&view.fabric.problems[0].of, &view.fabric.problems[0].reason),
-        (&Some(tor), &Reason::CountsAsBefore)
+        (&Some(Box::new(tor)), &Reason::CountsAsBefore)
     );
     assert_eq!(view.fabric.peer_configs, before.fabric.peer_configs);
     server.start_anew_as("n1");
@@ -410,7 +410,7 @@ fn a_node_whose_label_says_no_as_has_the_one_it_had() {
     show(&mut server, 2, Some("65022"));
     let intent = server.intent().expect("it had one");
     let n2 = &intent.wanted.peers[&"192.0.2.2".parse().expect("address")];
-    assert_eq!(n2.asn.value(), 65022);
+    assert_eq!(n2.asn.to_string(), "65022");
 }
 
 /// Nodes that run go on with all of it as it was: one that took half of it would have another AS.
@@ -482,7 +482,7 @@ fn changed_addresses_are_followed_here_and_elsewhere() {
     assert_eq!(intent.problems, []);
     assert!(intent.wanted.originated.contains_key(&"192.0.2.11/32".parse().expect("prefix")));
     let n2 = intent.wanted.peers.get(&"192.0.2.12".parse().expect("address")).expect("a peer");
-    let local_address = n2.local_address.map(|address| address.to_string());
+    let local_address = n2.transport.local_address.map(|address| address.to_string());
     assert_eq!((n2.name.as_str(), local_address.as_deref()), ("n2", Some("192.0.2.11")));
     // What the server says of this node is so, whoever claims it, too.
     server.node_at(1, "n1", &["10.2.0.0/24"], "192.0.2.3");

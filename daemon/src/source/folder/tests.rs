@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::objects::Objects;
@@ -17,6 +18,9 @@ pub(super) struct Edited {
 impl Edited {
     pub(super) fn new(files: &[(&str, &str)]) -> Edited {
         let temporary = tempfile::tempdir().expect("temporary folder");
+        // Some have keys in it.
+        let only_for_us = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(temporary.path(), only_for_us).expect("own folder");
         let folder = Folder::new(temporary.path().to_owned(), "elsewhere");
         let edited = Edited { temporary, folder };
         files.iter().for_each(|(file, text)| edited.written(file, text));
@@ -117,8 +121,8 @@ fn an_edit_with_a_fault_changes_nothing_and_is_named() {
             overrides("n1", "{name: a, adress: 192.0.2.1, asn: 1}"),
             format!(
                 "{peers}: spec.peers[0].adress: unknown field `adress`, expected one of \
-                 `name`, `address`, `interface`, `defaultGateway`, `listenRange`, `asn`, `peerAS`, `port`, \
-                 `localAddress`, `peerConfig`"
+                 `name`, `address`, `interface`, `defaultGateway`, `listenRange`, `asn`, `maxPeers`, `peerAS`, `port`, \
+                 `localAddress`, `localInterface`, `peerConfig`"
             ),
         ),
         (
@@ -552,7 +556,7 @@ impl Recorded {
         recorded
     }
 
-    fn record(&self) -> PathBuf {
+    pub(super) fn record(&self) -> PathBuf {
         self.state.path().join("state/record.json")
     }
 
@@ -562,7 +566,7 @@ impl Recorded {
         record.keep(self.edited.temporary.path(), counts).expect("own folder");
     }
 
-    fn start_anew_as(&mut self, node: &str) {
+    pub(super) fn start_anew_as(&mut self, node: &str) {
         let record = Record::new(self.record(), node);
         self.edited.folder = Folder::with_record(self.edited.temporary.path().to_owned(), record);
     }
@@ -627,7 +631,7 @@ fn a_record_of_another_version_node_or_folder_is_none() {
     assert_eq!(recorded.edited.view().fabric.unknown.len(), 1, "another node's");
 
     let text = fs::read_to_string(recorded.record()).expect("own record");
-    for (old, new) in [("\"version\":1", "\"version\":2"), ("holdTimeSeconds", "holdTime")] {
+    for (old, new) in [("\"version\":2", "\"version\":3"), ("holdTimeSeconds", "holdTime")] {
         assert!(text.contains(old), "{text}");
         fs::write(recorded.record(), text.replace(old, new)).expect("own record");
         assert_eq!(recorded.view_of_a_new_daemon().fabric.unknown.len(), 1, "{new}");
@@ -891,7 +895,7 @@ fn what_is_missing_is_put_back_before_a_good_edit() {
     folder.written("peers.yaml", &overrides("n1", "{name: a, address: 192.0.2.1, asn: 2, peerConfig: tor}"));
     let view = folder.view_without("tor.yaml");
     assert!(problems(&view).len() == 1 && problems(&view)[0].starts_with("tor.yaml: is gone"), "{view:?}");
-    assert_eq!(view.fabric.node_overrides["n1"].says.peers[0].asn.value(), 2);
+    assert_eq!(view.fabric.node_overrides["n1"].says.peers[0].asn.to_string(), "2");
 }
 
 /// Each of them needs what the one before it gives up, and the last one gives up nothing.

@@ -38,6 +38,9 @@ fn answer(request: &Request, there: &mut BTreeMap<String, Value>) -> Value {
         for (name, value) in patch[part].as_object().expect("fields") {
             object[part][name] = value.clone();
         }
+        if let Some(fields) = object[part].as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
         object.clone()
     };
     match request {
@@ -153,6 +156,53 @@ async fn a_session_that_flaps_is_written_every_ten_seconds_and_counts_every_minu
     }
     assert_eq!(written, [60, 120, 180]);
     assert_eq!(there["n1.tor"]["status"]["received"], 180);
+}
+
+#[tokio::test]
+async fn an_as_is_absent_until_the_peer_announces_it_and_again_when_another_one_is_waited_for() {
+    let start = Instant::now();
+    let (mut plan, mut there) = (Plan::new("n1", start), BTreeMap::new());
+    let mut peers = peers(&["tor"]);
+    let spec = |asn: Option<u32>| {
+        let mut spec = json!({"node": "n1", "peer": "tor", "address": "192.0.0.1"});
+        if let Some(asn) = asn {
+            spec["asn"] = json!(asn);
+        }
+        spec
+    };
+    peers[0].asn = None;
+    look(&mut plan, &peers, start);
+    assert_eq!(all(&mut plan, &mut there, start).0[..2], ["list", "create n1.tor"]);
+    assert_eq!(there["n1.tor"]["spec"], spec(None));
+
+    peers[0].asn = Asn::new(65101);
+    look(&mut plan, &peers, start + SECOND);
+    let (done, until) = all(&mut plan, &mut there, start + SECOND);
+    assert_eq!((done, until), (vec![], Some(start + BETWEEN_STATES)));
+    assert_eq!(all(&mut plan, &mut there, start + BETWEEN_STATES).0, ["patch n1.tor"]);
+    assert_eq!(there["n1.tor"]["spec"], spec(Some(65101)));
+
+    peers[0].asn = None;
+    look(&mut plan, &peers, start + SECOND * 60);
+    assert_eq!(all(&mut plan, &mut there, start + SECOND * 60).0, ["patch n1.tor"]);
+    assert_eq!(there["n1.tor"]["spec"], spec(None));
+    assert_eq!(all(&mut plan, &mut there, start + SECOND * 240).0, [""; 0], "it says the same");
+}
+
+#[tokio::test]
+async fn each_that_called_from_a_range_has_an_object_unless_they_are_many() {
+    let now = Instant::now();
+    for (callers, objects) in [(2, 3), (50, 51), (51, 1)] {
+        let mut peers = peers(&vec!["rack"; callers + 1]);
+        for peer in &mut peers[1..] {
+            peer.origin = PeerOrigin::Range("192.0.0.0/16".parse().expect("prefix"));
+        }
+        let mut plan = Plan::new("n1", now);
+        look(&mut plan, &peers, now);
+        let names: Vec<&String> = plan.wanted.as_ref().expect("a look").keys().collect();
+        assert_eq!(names.len(), objects, "{names:?}");
+        assert!(names.contains(&&"n1.rack".to_owned()), "the one that is configured: {names:?}");
+    }
 }
 
 #[tokio::test]

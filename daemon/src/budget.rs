@@ -1,10 +1,10 @@
-//! How many requests one node may make: a token bucket. Pure: time is an argument.
+//! How many requests one node may make, or lines one peer may have in the log: a token bucket. Pure: time is an argument.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many requests at once, and one for each interval after that.
+/// So many at once, and one for each interval after that.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     most: u32,
@@ -25,6 +25,23 @@ impl Budget {
     /// # Errors
     /// When there will be one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.count(now);
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(self.counted + self.interval),
+        }
+    }
+
+    /// Whether nothing was taken for long.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        self.count(now);
+        self.left == self.most
+    }
+
+    fn count(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.counted);
         let more = u32::try_from(passed.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX);
         if more >= self.most - self.left {
@@ -32,13 +49,6 @@ impl Budget {
         } else {
             self.left += more;
             self.counted += self.interval * more;
-        }
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(self.counted + self.interval),
         }
     }
 }
