@@ -15,6 +15,8 @@ if [ "${1:-}" = bench ]; then
         [/usr/sbin/iptables-nft]=iptables
         [/usr/sbin/ipset]=ipset
         [/usr/sbin/bird]=bird2
+        [/usr/bin/gobgpd]=gobgpd
+        [/usr/lib/frr/bgpd]=frr
     )
 else
     package+=(

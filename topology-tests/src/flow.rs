@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use crate::place::{Place, in_netns};
 /// Time between two packets.
 pub const INTERVAL: Duration = Duration::from_millis(1);
 
-/// How long an answer may take before its packet counts as lost.
+/// How long nothing may come at the end before what is not answered counts as lost.
 const LATEST_ANSWER: Duration = Duration::from_secs(1);
 
-/// What a socket may hold, half of what the kernel then gives: some 10000 packets, each counted with all that is around
-/// it. The 256 of the default are too few on a busy machine: a thread that waits 300 ms for its turn would lose packets
-/// that no network has lost.
-const BUFFER_BYTES: usize = 4 << 20;
+/// What a socket may hold, half of what the kernel then gives: some 80000 packets, each counted with all that is around
+/// it. What a packet costs on its way through namespaces is the time of the thread that sends it. So on a busy machine a
+/// thread gets less than its flow takes, falls behind by seconds, and would lose packets that no network has lost.
+const BUFFER_BYTES: usize = 32 << 20;
 
 /// How often threads look whether they are to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,6 +33,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Flow {
     shared: Arc<Shared>,
+    /// In the order in which they end: who sends, who answers, who hears the answers.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -65,10 +66,19 @@ pub struct Run {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// How many of the threads have ended.
+    ended: AtomicUsize,
     sent: AtomicU32,
     /// When each packet was sent, from the start of the flow.
     times: Mutex<Vec<Duration>>,
     answered: Mutex<BTreeSet<u32>>,
+}
+
+impl Shared {
+    fn answered(&self) -> u32 {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        u32::try_from(answered.len()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Flow {
@@ -89,9 +99,9 @@ impl Flow {
             std::thread::Builder::new().name(name.into()).spawn(move || work(&shared))
         };
         let threads = vec![
+            thread("flow-send", Box::new(move |shared| send(shared, &sender, target)))?,
             thread("flow-echo", Box::new(move |shared| answer(shared, &echo)))?,
             thread("flow-receive", Box::new(move |shared| receive(shared, &receiver)))?,
-            thread("flow-send", Box::new(move |shared| send(shared, &sender, target)))?,
         ];
         Ok(Self { shared, threads })
     }
@@ -103,11 +113,10 @@ impl Flow {
 
     /// Packets answered so far.
     pub fn answered(&self) -> u32 {
-        let answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        u32::try_from(answered.len()).unwrap_or(u32::MAX)
+        self.shared.answered()
     }
 
-    /// Stops sending, waits for late answers and reports.
+    /// Stops sending, waits for late answers as long as any come, and reports.
     ///
     /// # Errors
     /// When a thread has panicked.
@@ -120,7 +129,11 @@ impl Flow {
 
     fn end(&mut self) -> Result<()> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let ended = self.threads.drain(..).map(JoinHandle::join).collect::<Vec<_>>();
+        let mut ended = Vec::new();
+        for thread in self.threads.drain(..) {
+            ended.push(thread.join());
+            self.shared.ended.fetch_add(1, Ordering::Relaxed);
+        }
         ended.into_iter().try_for_each(|thread| thread.map_err(|_| anyhow!("a thread of the flow panicked")))
     }
 }
@@ -178,31 +191,38 @@ fn send(shared: &Shared, socket: &UdpSocket, target: SocketAddr) {
 
 fn receive(shared: &Shared, socket: &UdpSocket) {
     let mut bytes = [0; 4];
-    until_stopped(shared, || {
-        if socket.recv_from(&mut bytes).is_ok() {
-            let number = u32::from_be_bytes(bytes);
-            shared.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
-        }
+    until_quiet(shared, 2, || {
+        socket.recv_from(&mut bytes).ok()?;
+        let number = u32::from_be_bytes(bytes);
+        shared.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        Some(())
     });
 }
 
 fn answer(shared: &Shared, socket: &UdpSocket) {
     let mut bytes = [0; 4];
-    until_stopped(shared, || {
-        if let Ok((length, from)) = socket.recv_from(&mut bytes) {
-            let _ = socket.send_to(&bytes[..length], from); // lost, then
-        }
+    until_quiet(shared, 1, || {
+        let (length, from) = socket.recv_from(&mut bytes).ok()?;
+        let _ = socket.send_to(&bytes[..length], from); // lost, then
+        Some(())
     });
 }
 
-/// Repeats a step that waits at most [`LOOK`], and some time longer than told, for answers under way.
-fn until_stopped(shared: &Shared, mut step: impl FnMut()) {
-    let mut stopped: Option<Instant> = None;
-    while stopped.is_none_or(|at| at.elapsed() < LATEST_ANSWER) {
-        if shared.stop.load(Ordering::Relaxed) {
-            stopped.get_or_insert_with(Instant::now);
+/// Repeats a step that waits at most [`LOOK`] for something to come: until the threads `before` this one have ended and
+/// either all is answered, or nothing has come for [`LATEST_ANSWER`]. By the clock alone what waits in a socket would be
+/// lost where a thread waits so long for its turn.
+fn until_quiet(shared: &Shared, before: usize, mut step: impl FnMut() -> Option<()>) {
+    let mut quiet = Duration::ZERO;
+    while quiet < LATEST_ANSWER {
+        let is_end = shared.ended.load(Ordering::Relaxed) >= before;
+        match step() {
+            Some(()) => quiet = Duration::ZERO,
+            None if is_end => quiet += LOOK,
+            None => {}
         }
-        step();
+        if is_end && shared.answered() == shared.sent.load(Ordering::Relaxed) {
+            return;
+        }
     }
 }
 
@@ -242,12 +262,41 @@ mod tests {
         let (from, to) =
             (socket(&Here, loopback).expect("a socket"), socket(&Here, loopback).expect("a socket"));
         let target = to.local_addr().expect("an address");
-        for number in 0..1000_u32 {
+        for number in 0..40_000_u32 {
             from.send_to(&number.to_be_bytes(), target).expect("sending to ourselves");
         }
         let mut bytes = [0; 4];
-        let held = (0..1000).take_while(|_| to.recv_from(&mut bytes).is_ok()).count();
-        assert_eq!(held, 1000);
+        let held = (0..40_000).take_while(|_| to.recv_from(&mut bytes).is_ok()).count();
+        assert_eq!(held, 40_000);
+    }
+
+    #[test]
+    fn what_waits_in_a_socket_at_the_end_is_heard_by_a_thread_that_waits_for_its_turn() {
+        let shared = Shared { sent: AtomicU32::new(1000), ..Shared::default() };
+        shared.ended.store(2, Ordering::Relaxed);
+        let mut waiting = vec![(); 3];
+        until_quiet(&shared, 2, || {
+            if waiting.len() == 3 {
+                std::thread::sleep(LATEST_ANSWER + LOOK); // its turn is long in coming
+            }
+            waiting.pop()
+        });
+        assert!(waiting.is_empty(), "{} were left", waiting.len());
+    }
+
+    #[test]
+    fn a_flow_ends_with_the_last_answer() {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("not run: needs root");
+            return;
+        }
+        let flow = Flow::start(&Here, None, &Here, loopback).expect("a flow");
+        while flow.answered() < 50 {
+            std::thread::sleep(INTERVAL);
+        }
+        let report = flow.stop().expect("no thread panics");
+        assert!(report.sent >= 50 && report.lost == 0, "{report:?}");
     }
 
     #[test]

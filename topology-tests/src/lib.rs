@@ -28,6 +28,7 @@ pub mod clab;
 pub mod cni;
 pub mod containerd;
 pub mod cri;
+pub mod crowd;
 pub mod demo;
 pub mod docker;
 pub mod exposition;

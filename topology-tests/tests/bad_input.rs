@@ -38,7 +38,7 @@ const WITHOUT_SESSION: [(&str, &str); 7] = [
     ("refuses", "connect: Connection refused"),
     ("silent", "connect: no answer"),
     ("nobody", "connect: No route to host"),
-    ("nowhere", "connect: Network is unreachable"),
+    ("nowhere", "connect: Network is unreachable; it is on no link of ours, set multihop"),
     ("other-as", "sent OPEN Message Error: Bad Peer AS (2/2): peer announced AS 65011, configured 65010"),
     ("expects-other-as", "received OPEN Message Error: Bad Peer AS (2/2): we announced AS 65100"),
     (

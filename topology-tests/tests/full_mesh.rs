@@ -27,6 +27,7 @@ use cambric_lab::flow::{Flow, Report};
 use cambric_lab::links::Carrier;
 use cambric_lab::{Lab, Node, cni, poll};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use common::operator::{established, peers, sessions, type_in};
 use common::{LabFolder, Need, in_lab, machine_has};
@@ -69,8 +70,8 @@ fn nodes_come_and_go_in_a_mesh_without_a_loss_for_the_others() {
             Ok(())
         })?;
         while_others_talk(lab, "cambricd of n4 is killed and started", || daemon_is_killed(lab))?;
-        while_others_talk(lab, "n4 loses power", || loses_power(lab))?;
-        while_others_talk(lab, "n4 gets power", || gets_power(lab))?;
+        while_others_talk(lab, "n4 loses power", || loses_power(lab, &folder))?;
+        while_others_talk(lab, "n4 gets power", || gets_power(lab, &folder, &manifest))?;
         everybody_reaches_everybody(lab)
     });
 }
@@ -214,35 +215,35 @@ fn has_sent(flows: &[Flow], packets: u32) -> bool {
     flows.iter().all(|flow| flow.sent() > packets)
 }
 
-/// No FIN, no NOTIFICATION, and no carrier is lost but that of a port of the segment: only time tells.
-fn loses_power(lab: &Lab) -> Result<()> {
+/// No FIN, no NOTIFICATION, and no carrier is lost but that of a port of the segment: only time tells. What it told is
+/// kept, for a node that hangs looks the same (RFC 8538), until an operator says that it will not come back.
+fn loses_power(lab: &Lab, folder: &LabFolder) -> Result<()> {
     lab.set_link("segment", "to-n4", Carrier::Down)?;
     let start = Instant::now();
     lab.node("n4")?.kill(CAMBRICD, Signal::SIGKILL)?;
-    for (family, prefix, _) in routes_to("n4") {
-        let mut gone = Vec::new();
-        for name in OTHERS {
-            let node = lab.node(name)?;
-            let what = format!("{name}: {prefix} to go");
-            poll::until(&what, HOLD_LIMIT, || route(&node, family, &prefix).is_empty())?;
-            gone.push(format!("{name} after {:.1?}", start.elapsed()));
-        }
-        println!("  {prefix} leaves {}", gone.join(", "));
-    }
     for name in OTHERS {
         let node = lab.node(name)?;
-        let peers = peers(&node)?;
-        for peer in
-            peers.iter().filter(|peer| peer["name"].as_str().is_some_and(|name| name.starts_with("n4")))
-        {
+        let has_none = || established(&node).iter().all(|peer| !peer.starts_with("n4"));
+        poll::until(&format!("{name}: the sessions with n4 to end"), HOLD_LIMIT, has_none)?;
+        for (family, prefix, _) in routes_to("n4") {
+            ensure!(!route(&node, family, &prefix).is_empty(), "{name} has let go of {prefix}");
+        }
+        println!("  {name} has no session with n4 after {:.1?}, and keeps its routes", start.elapsed());
+        let of_n4 = |peer: &&Value| peer["name"].as_str().is_some_and(|name| name.starts_with("n4"));
+        for peer in peers(&node)?.iter().filter(of_n4) {
             println!("  {name}: {}: {}, {}", peer["name"], peer["state"], peer["last_error"]["what"]);
         }
     }
+    let start = Instant::now();
+    fs::remove_file(folder.path().join("manifests/n4.yaml"))?;
+    be_meshed(lab, &OTHERS)?;
+    println!("  its peers and routes are gone from all others {:.1?} after its file", start.elapsed());
     Ok(())
 }
 
-fn gets_power(lab: &Lab) -> Result<()> {
+fn gets_power(lab: &Lab, folder: &LabFolder, manifest: &str) -> Result<()> {
     let start = Instant::now();
+    folder.write("manifests/n4.yaml", manifest);
     lab.set_link("segment", "to-n4", Carrier::Up)?;
     lab.node("n4")?.start()?;
     be_meshed(lab, &ALL)?;
@@ -287,7 +288,7 @@ fn has_routes_straight_to(node: &Node, other: &str) -> bool {
 /// Whether the node has no peer and no route of another one.
 fn is_unknown(node: &Node, other: &str) -> bool {
     let names = [other.to_owned(), format!("{other}-v6")];
-    let is_other = |peer: &serde_json::Value| names.iter().any(|name| peer["name"] == **name);
+    let is_other = |peer: &Value| names.iter().any(|name| peer["name"] == **name);
     let no_peer = peers(node).is_ok_and(|peers| !peers.iter().any(is_other));
     no_peer && routes_to(other).iter().all(|(family, prefix, _)| route(node, family, prefix).is_empty())
 }
@@ -334,7 +335,7 @@ fn a_node_behind_a_gateway_is_refused_by_reason() {
     });
 }
 
-fn refused(node: &Node, prefix: &str) -> Result<Option<serde_json::Value>> {
+fn refused(node: &Node, prefix: &str) -> Result<Option<Value>> {
     let address: IpAddr = prefix.split('/').next().unwrap_or_default().parse()?;
     let answer = fabric::ask(node, &["show", "route", "for", &address.to_string(), "all"])?;
     let paths =

@@ -418,7 +418,9 @@ impl Switch {
         Ok(match self.kind {
             Kind::Frr => {
                 let text = node.run_ok(&["vtysh", "-c", "show bgp neighbors 192.0.2.1"])?;
-                text.contains("Notification received (Cease/Administrative Shutdown)")
+                // Behind it FRR says that it was a Hard Reset (RFC 8538).
+                text.contains("NOTIFICATION received (Cease/Administrative Shutdown")
+                    || text.contains("Notification received (Cease/Administrative Shutdown")
             }
             Kind::Bird => birdc(&node, &["show", "protocols", "all", "c1_v4"])?
                 .contains("Received: Administrative shutdown"),

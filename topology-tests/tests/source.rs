@@ -65,9 +65,9 @@ const BROKEN: [(&str, &str, &[&str]); 6] = [
     ),
     ("not-yaml.yaml", "apiVersion: v1\nkind: [Node\n", &["not-yaml.yaml, document 1", "line"]),
     (
-        "not-there-yet.yaml",
-        "apiVersion: cambric.dev/v1alpha1\nkind: BGPFilter\nmetadata: { name: f }\nspec: {}\n",
-        &["BGPFilter f", "not-there-yet.yaml", "NotImplemented"],
+        "wrong-rule.yaml",
+        "apiVersion: cambric.dev/v1alpha1\nkind: BGPFilter\nmetadata: { name: f }\nspec: { rules: [{ action: Accept, set: { prepend: 17 } }] }\n",
+        &["BGPFilter f", "wrong-rule.yaml", "spec.rules[0].set.prepend: 17: 1 to 16"],
     ),
 ];
 

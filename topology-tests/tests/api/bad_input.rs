@@ -67,9 +67,13 @@ fn wrong_objects() -> Vec<Wrong> {
             has_teller: true,
         },
         Wrong {
-            object: ours("BGPFilter", "later", json!({ "rules": [{ "action": "Accept" }] })),
-            says: &["BGPFilter later", "NotImplemented"],
-            condition: Some(("Accepted", "False", "NotImplemented")),
+            object: ours(
+                "BGPFilter",
+                "wrong",
+                json!({ "rules": [{ "match": { "asPath": "(65101" }, "action": "Accept" }] }),
+            ),
+            says: &["BGPFilter wrong", "spec.rules[0].match.asPath", "unclosed group"],
+            condition: Some(("Accepted", "False", "Invalid")),
             has_teller: true,
         },
         Wrong {

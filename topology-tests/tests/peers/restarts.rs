@@ -1,0 +1,92 @@
+//! Restarts of one side, with the other one as helper (RFC 4724).
+
+use anyhow::{Result, ensure};
+use cambric_lab::poll;
+use nix::sys::signal::Signal;
+
+use crate::cambric::{self, Us};
+use crate::other::{Held, Kind, Other};
+use crate::rig::{LIMIT, Rig, Way, own_pods};
+use crate::table::{ALL, Row, Runs};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        feature: "our daemon is killed, the other keeps our routes",
+        rfc: "RFC 4724 section 4.2",
+        runs: Runs::With(ALL, we_restart),
+        without: &[],
+    },
+    Row {
+        feature: "the other is killed, we keep its routes",
+        rfc: "RFC 4724 section 4.2",
+        runs: Runs::With(ALL, the_other_restarts),
+        without: &[],
+    },
+    Row {
+        feature: "the other only helps and names no family, and keeps our routes all the same",
+        rfc: "RFC 4724 section 3",
+        runs: Runs::With(&[Kind::Frr, Kind::Bird], we_restart_with_a_helper),
+        without: &[(Kind::Gobgp, "helps only where its own restart is configured")],
+    },
+];
+
+fn we_restart(kind: Kind) -> Result<()> {
+    we_are_killed(Other { restarts: true, ..Other::new(kind) }, &["ipv4"])
+}
+
+/// As FRR and BIRD are without a word about it in their configuration.
+fn we_restart_with_a_helper(kind: Kind) -> Result<()> {
+    we_are_killed(Other::new(kind), &[])
+}
+
+fn we_are_killed(other: Other, keeps: &[&str]) -> Result<()> {
+    let kind = other.kind;
+    Rig::up(&Us::new(), &[other], Way::Link)?.run(|rig| {
+        rig.be_established()?;
+        rig.be_told()?;
+        let (us, (other, node)) = (rig.us()?, rig.other()?);
+        let offered = cambric::protocol(&us, "o1")?["session"]["graceful_restart"]["families"].clone();
+        ensure!(offered == serde_json::json!(keeps), "{kind} offers to keep {offered}");
+        let own = &own_pods(0)[0];
+        let held = |wanted: Held| {
+            poll::until_some(&format!("{own} to be {wanted:?} at {kind}"), LIMIT, || {
+                let held = other.held(&node, own)?;
+                ensure!(held != Held::Nothing, "{kind} has lost {own}");
+                Ok((held == wanted).then_some(()))
+            })
+        };
+        let before = us.run_ok(&["ip", "route", "show", "proto", "203"])?;
+        us.kill("cambricd", Signal::SIGKILL)?;
+        held(Held::Stale)?;
+        ensure!(us.run_ok(&["ip", "route", "show", "proto", "203"])? == before, "our kernel lost routes");
+        us.start()?;
+        held(Held::Fresh)?;
+        rig.be_established()?;
+        poll::until("our kernel to be as before", LIMIT, || {
+            us.run_ok(&["ip", "route", "show", "proto", "203"]).is_ok_and(|now| now == before)
+        })
+    })
+}
+
+fn the_other_restarts(kind: Kind) -> Result<()> {
+    let other = Other { restarts: true, ..Other::new(kind) };
+    Rig::up(&Us::new(), &[other], Way::Link)?.run(|rig| {
+        rig.be_established()?;
+        rig.be_told()?;
+        let (us, (other, node)) = (rig.us()?, rig.other()?);
+        let its = &other.announces[0];
+        let stale = |wanted: bool| {
+            poll::until_some(&format!("{its} to be stale: {wanted}"), LIMIT, || {
+                let route = cambric::kernel(&us, its)?;
+                ensure!(route.contains("proto 203"), "our kernel has lost {its}");
+                Ok(cambric::path(&us, its, "o1")?.filter(|path| path["stale"] == wanted))
+            })
+        };
+        stale(false)?;
+        other.kill(&node)?;
+        stale(true)?;
+        other.start(&node)?;
+        stale(false)?;
+        rig.be_established()
+    })
+}
