@@ -20,21 +20,23 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= cambric:$(VERSION)
 IMAGE_MAX_BYTES := 20000000
 
-.PHONY: help build release static static-dir image test test-all test-docker test-runtimes lint unit topology demo bench crds tools tools-test tools-bench clean
+.PHONY: help build release static static-dir image test test-all test-docker test-runtimes test-collisions lint unit topology demo bench bench-policy bench-wire crds tools tools-test tools-bench clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
 	@echo '              KEEP=1 leaves the lab up'
 	@echo 'make test     every test, topologies included, that needs no containers (root)'
-	@echo 'make bench    what a packet, a change and a new pod cost the policy engine, beside iptables (root)'
-	@echo '              CASE=path (or sets, compile, gate, memory) runs that one; ARGS=--help says what may be chosen'
+	@echo 'make bench    what a packet, a change, a new pod and 500 BGP peers cost, beside iptables, FRR, BIRD, GoBGP (root);'
+	@echo '              what an UPDATE costs the BGP core, beside other codecs'
+	@echo '              CASE=path (or sets, compile, gate, memory, peers, wire) runs that one; ARGS=--help says what may be chosen'
 	@echo 'make build    all binaries, for the lab'
 	@echo 'make release  all binaries, small and fast; the CNI plugin static'
 	@echo 'make static   cambricd, cambric and cambric-cni in target/static/dev, for an empty image; PROFILE=release ARCH=arm64'
 	@echo 'make image    the image cambric:VERSION of release binaries, by the Docker daemon that answers; ARCH=arm64'
 	@echo 'make test-docker   the image with the rights of the DaemonSet, and containerlab/two-rack in containers (root)'
 	@echo 'make test-runtimes nodes with containerd, the daemon started as its DaemonSet says, pods by CRI (root)'
-	@echo 'make test-all all three'
+	@echo 'make test-collisions   both ends of a session connect at once, 30 times with each of FRR, BIRD and GoBGP (root)'
+	@echo 'make test-all test, test-docker and test-runtimes; what CI runs'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
 	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
 
@@ -102,6 +104,9 @@ test-docker: tools-test static
 test-runtimes: tools-test static
 	$(CARGO) test --locked -p cambric-lab --test containerd -- --nocapture
 
+test-collisions: tools-test build
+	CAMBRIC_INTEROP='same moment, many' CAMBRIC_INTEROP_ROUNDS=30 $(CARGO) test --locked -p cambric-lab --test peers -- --nocapture
+
 test: tools-test build lint unit topology
 
 test-all: test test-docker test-runtimes
@@ -109,9 +114,14 @@ test-all: test test-docker test-runtimes
 demo: tools build
 	target/debug/cambric-demo $(if $(KEEP),--keep) $(LAB)
 
-bench: tools-bench
+bench: $(if $(filter wire,$(CASE)),bench-wire,bench-policy $(if $(CASE),,bench-wire))
+
+bench-policy: tools-bench
 	$(CARGO) build --locked --release -p cambric-bench -p cambricd -p cambric-cni
 	target/release/cambric-bench $(CASE) $(ARGS)
+
+bench-wire:
+	$(CARGO) bench --locked -p cambric-bench --bench wire -- $(if $(CASE),$(ARGS))
 
 crds:
 	$(CARGO) run --locked -q -p cambricd --example crds

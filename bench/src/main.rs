@@ -1,4 +1,4 @@
-//! `make bench`: what the policy engine costs, beside what it replaces.
+//! `make bench`: what the policy engine costs beside what it replaces, and BGP beside others.
 //!
 //! Each case plays the enforcer in network namespaces of its own, on clusters that exist only here, in a process of its
 //! own with a limit of time. What it makes goes away with that process.
@@ -15,6 +15,7 @@ mod namespace;
 mod node;
 mod objects;
 mod path;
+mod peers;
 mod sets;
 mod site;
 mod site_objects;
@@ -53,11 +54,13 @@ enum Case {
     Gate(gate::Options),
     /// Memory of the daemon beside an API server.
     Memory(memory::Options),
+    /// Hundreds of BGP peers at once.
+    Peers(peers::Options),
 }
 
-const CASES: [&str; 5] = ["path", "sets", "compile", "gate", "memory"];
-/// A case that takes longer hangs. `memory` fills an API server with 100 000 pods.
-const LIMIT: Duration = Duration::from_secs(300);
+const CASES: [&str; 6] = ["path", "sets", "compile", "gate", "memory", "peers"];
+/// A case that takes longer hangs. `memory` fills an API server with 100 000 pods, `peers` waits for BIRD in vain.
+const LIMIT: Duration = Duration::from_secs(400);
 
 fn main() -> ExitCode {
     let Args { with_parent, case } = Args::parse();
@@ -87,6 +90,7 @@ fn run(case: &Case, with_parent: bool) -> Result<()> {
         Case::Compile(options) => compile::run(options),
         Case::Gate(options) => gate::run(options),
         Case::Memory(options) => memory::run(options),
+        Case::Peers(options) => peers::run(options),
     }
 }
 
