@@ -1,20 +1,22 @@
 //! One copy of what is told of many prefixes.
 
 use std::collections::HashSet;
-use std::hash::Hash;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 /// Keeps one copy of each value, shared by all prefixes that carry it.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
-    values: HashSet<Arc<T>>,
+    values: HashSet<Kept<T>, BuildHasherDefault<AsItIs>>,
     /// Unused values are looked for when the table has grown to this.
     sweep_at: usize,
+    /// Secret, so that no peer can choose values that fall together.
+    keys: RandomState,
 }
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Interner { values: HashSet::new(), sweep_at: 0 }
+        Interner { values: HashSet::default(), sweep_at: 0, keys: RandomState::new() }
     }
 }
 
@@ -23,32 +25,107 @@ impl<T: Eq + Hash> Interner<T> {
 
     /// The shared copy of `value`.
     pub(crate) fn intern(&mut self, value: T) -> Arc<T> {
-        match self.values.get(&value) {
-            Some(known) => Arc::clone(known),
-            None => self.keep(Arc::new(value)),
-        }
+        self.share(Arc::new(value))
     }
 
     /// As [`Interner::intern`], of a value that stands where it may stay.
     pub(crate) fn share(&mut self, value: Arc<T>) -> Arc<T> {
-        match self.values.get(&value) {
-            Some(known) => Arc::clone(known),
-            None => self.keep(value),
+        let kept = Kept { hash: hash(&self.keys, &*value), value };
+        match self.values.get(&kept) {
+            Some(known) => Arc::clone(&known.value),
+            None => self.keep(kept),
         }
     }
 
-    fn keep(&mut self, value: Arc<T>) -> Arc<T> {
+    fn keep(&mut self, kept: Kept<T>) -> Arc<T> {
         if self.values.len() >= self.sweep_at.max(Self::SWEEP_AT_LEAST) {
-            self.values.retain(|value| Arc::strong_count(value) > 1);
+            self.values.retain(|kept| Arc::strong_count(&kept.value) > 1);
             self.sweep_at = self.values.len() * 2;
         }
-        self.values.insert(Arc::clone(&value));
+        let value = Arc::clone(&kept.value);
+        self.values.insert(kept);
         value
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.values.len()
+    }
+}
+
+/// A value with its hash, which is worked out once.
+#[derive(Debug)]
+struct Kept<T> {
+    hash: u64,
+    value: Arc<T>,
+}
+
+impl<T: PartialEq> PartialEq for Kept<T> {
+    fn eq(&self, other: &Kept<T>) -> bool {
+        self.hash == other.hash && self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Kept<T> {}
+
+impl<T> Hash for Kept<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hash of what has a hash.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, octets: &[u8]) {
+        debug_assert!(false, "{octets:?} instead of a hash");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+fn hash<T: Hash>(keys: &RandomState, value: &T) -> u64 {
+    let mut gathered = Gathered { hasher: keys.build_hasher(), octets: [0; Gathered::ROOM], filled: 0 };
+    value.hash(&mut gathered);
+    gathered.finish()
+}
+
+/// Takes many small writes for few long ones, which cost SipHash a fraction.
+struct Gathered {
+    hasher: DefaultHasher,
+    octets: [u8; Gathered::ROOM],
+    filled: usize,
+}
+
+impl Gathered {
+    const ROOM: usize = 256;
+}
+
+impl Hasher for Gathered {
+    #[inline]
+    fn write(&mut self, octets: &[u8]) {
+        if let Some(place) = self.octets.get_mut(self.filled..self.filled + octets.len()) {
+            place.copy_from_slice(octets);
+            self.filled += octets.len();
+            return;
+        }
+        self.hasher.write(&self.octets[..self.filled]);
+        self.hasher.write(octets);
+        self.filled = 0;
+    }
+
+    fn finish(&self) -> u64 {
+        let mut hasher = self.hasher.clone();
+        hasher.write(&self.octets[..self.filled]);
+        hasher.finish()
     }
 }
 

@@ -143,27 +143,40 @@ pub(crate) struct Raw<'a> {
 }
 
 /// Reads the next attribute header and value.
-pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Flaw> {
+#[inline]
+pub(crate) fn next<'a>(reader: &mut Reader<'a>) -> Result<Raw<'a>, Cut<'a>> {
     let list = reader.rest();
-    let cut = |attribute: u8, what: &'static str| {
-        // Where the prefixes themselves are lost there is nothing left to treat as withdrawn.
-        let treatment = if carries_prefixes(attribute) { Treatment::Reset } else { Treatment::Withdraw };
-        let subcode = if carries_prefixes(attribute) {
-            subcode::OPTIONAL_ATTRIBUTE
-        } else {
-            subcode::MALFORMED_ATTRIBUTE_LIST
-        };
-        Flaw { attribute, treatment, subcode, data: data(subcode, list), what }
-    };
+    let cut = |attribute: u8, what: &'static str| Cut { attribute, what, list };
     let (Some(flags), Some(code)) = (reader.u8(), reader.u8()) else {
         return Err(cut(0, "the attribute list ends inside a header"));
     };
     let length = if flags & EXTENDED_LENGTH != 0 { reader.u16() } else { reader.u8().map(u16::from) };
-    let length = length.ok_or_else(|| cut(code, "the attribute list ends inside the header"))?;
-    let value =
-        reader.take(usize::from(length)).ok_or_else(|| cut(code, "longer than the attribute list"))?;
+    let length = length.ok_or(cut(code, "the attribute list ends inside the header"))?;
+    let value = reader.take(usize::from(length)).ok_or(cut(code, "longer than the attribute list"))?;
     let octets = &list[..list.len() - reader.rest().len()];
     Ok(Raw { flags, code, value, octets })
+}
+
+/// The list ends within an attribute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut<'a> {
+    /// Its type code, 0 where not even that is there.
+    attribute: u8,
+    what: &'static str,
+    /// What is left of the list.
+    list: &'a [u8],
+}
+
+impl From<Cut<'_>> for Flaw {
+    #[cold]
+    fn from(Cut { attribute, what, list }: Cut<'_>) -> Flaw {
+        // Where the prefixes themselves are lost there is nothing left to treat as withdrawn.
+        let (treatment, subcode) = match carries_prefixes(attribute) {
+            true => (Treatment::Reset, subcode::OPTIONAL_ATTRIBUTE),
+            false => (Treatment::Withdraw, subcode::MALFORMED_ATTRIBUTE_LIST),
+        };
+        Flaw { attribute, treatment, subcode, data: data(subcode, list), what }
+    }
 }
 
 /// MP_REACH_NLRI and MP_UNREACH_NLRI: read by `update`, since they carry prefixes.

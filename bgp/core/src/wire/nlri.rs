@@ -20,9 +20,12 @@ impl MalformedNlri {
     }
 }
 
-/// All prefixes of `bytes`. Host bits that are set are cleared (RFC 4271 section 4.3: "irrelevant").
-pub(crate) fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, MalformedNlri> {
-    let mut prefixes = Vec::with_capacity(bytes.len().div_ceil(typical_bytes(family)));
+/// Appends all prefixes of `bytes`. Host bits that are set are cleared (RFC 4271 section 4.3: "irrelevant").
+///
+/// # Errors
+/// What is in `prefixes` then is of no use.
+pub(crate) fn decode(family: Family, bytes: &[u8], prefixes: &mut Vec<Prefix>) -> Result<(), MalformedNlri> {
+    prefixes.reserve_exact(bytes.len().div_ceil(typical_bytes(family)));
     let mut rest = bytes;
     while let Some((&length, behind)) = rest.split_first() {
         if length > family.bits() {
@@ -36,7 +39,7 @@ pub(crate) fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, Malfor
         });
         rest = next;
     }
-    Ok(prefixes)
+    Ok(())
 }
 
 /// What a prefix of a fabric takes: a /24, a /64.
@@ -82,6 +85,11 @@ pub(crate) fn write(out: &mut Vec<u8>, prefixes: &[Prefix], octets: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, MalformedNlri> {
+        let mut prefixes = Vec::new();
+        super::decode(family, bytes, &mut prefixes).map(|()| prefixes)
+    }
 
     #[test]
     fn prefixes_are_read_and_written_alike() {

@@ -1,5 +1,6 @@
 //! UPDATE: decoding with the gentle errors of RFC 7606, and packing.
 
+use std::mem::take;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -57,8 +58,9 @@ impl Update {
             return Ok(shared(read(fields, session)?, table));
         };
         if let Some(attributes) = table.recall(&place.told) {
-            let withdrawn = decode_field("withdrawn routes", fields.withdrawn)?;
-            let prefixes = place.prefixes(&fields)?;
+            let (mut withdrawn, mut prefixes) = (Vec::new(), Vec::new());
+            decode_field("withdrawn routes", fields.withdrawn, &mut withdrawn)?;
+            place.prefixes(&fields, &mut prefixes)?;
             let announced = vec![Announcement { attributes, prefixes }];
             return Ok(Update { withdrawn, announced, ..Update::default() });
         }
@@ -88,10 +90,11 @@ fn shared(mut update: Update, table: &mut AttributeTable) -> Update {
 }
 
 /// One of the two fields of IPv4 prefixes.
-fn decode_field(name: &str, octets: &[u8]) -> Result<Vec<Prefix>, Fault> {
-    let invalid = Notification::new(code::UPDATE, subcode::INVALID_NETWORK_FIELD);
-    nlri::decode(Family::Ipv4, octets)
-        .map_err(|error| Fault::new(invalid, format!("{name}: {}", error.what())))
+fn decode_field(name: &str, octets: &[u8], prefixes: &mut Vec<Prefix>) -> Result<(), Fault> {
+    nlri::decode(Family::Ipv4, octets, prefixes).map_err(|error| {
+        let invalid = Notification::new(code::UPDATE, subcode::INVALID_NETWORK_FIELD);
+        Fault::new(invalid, format!("{name}: {}", error.what()))
+    })
 }
 
 /// The three variable fields (RFC 4271 section 4.3).
@@ -119,11 +122,9 @@ fn read(fields: Fields<'_>, session: &Session) -> Result<Update, Fault> {
     if withdrawn.is_empty() && attributes.is_empty() && announced.is_empty() {
         return Ok(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() });
     }
-    let mut parts = Parts {
-        withdrawn: decode_field("withdrawn routes", withdrawn)?,
-        classic: decode_field("announced routes", announced)?,
-        ..Parts::default()
-    };
+    let mut parts = Parts::default();
+    decode_field("withdrawn routes", withdrawn, &mut parts.withdrawn)?;
+    decode_field("announced routes", announced, &mut parts.classic)?;
     parts.attributes(attributes, session)?;
     parts.finish(session)
 }
@@ -158,10 +159,10 @@ impl<'a> Place<'a> {
     }
 
     /// Read as [`read`] would.
-    fn prefixes(&self, fields: &Fields<'_>) -> Result<Vec<Prefix>, Fault> {
+    fn prefixes(&self, fields: &Fields<'_>, prefixes: &mut Vec<Prefix>) -> Result<(), Fault> {
         match self.reach {
-            None => decode_field("announced routes", fields.announced),
-            Some((raw, family, octets)) => decode_in(raw, family, octets),
+            None => decode_field("announced routes", fields.announced, prefixes),
+            Some((raw, family, octets)) => decode_in(raw, family, octets, prefixes),
         }
     }
 }
@@ -213,7 +214,7 @@ impl Parts {
         while !reader.is_empty() {
             let raw = match attribute::next(&mut reader) {
                 Ok(raw) => raw,
-                Err(flaw) => return self.note(flaw), // no telling where the next one starts
+                Err(cut) => return self.note(cut.into()), // no telling where the next one starts
             };
             self.attributes_seen += 1;
             if seen.before(raw.code) {
@@ -251,9 +252,9 @@ impl Parts {
         self.note(Flaw::of(raw, Bad(treatment, subcode, "more than once in a message")))
     }
 
-    fn finish(mut self, session: &Session) -> Result<Update, Fault> {
+    fn finish(&mut self, session: &Session) -> Result<Update, Fault> {
         if self.is_end_of_rib() {
-            if let Some(Unreach::Ours { family, .. }) = self.unreach {
+            if let Some(Unreach::Ours { family, .. }) = self.unreach.take() {
                 return Ok(Update { end_of_rib: Some(family), ..Update::default() });
             }
             return Ok(Update::default());
@@ -298,25 +299,26 @@ impl Parts {
         }
     }
 
-    fn treated_as_withdraw(self) -> Update {
-        let mut withdrawn = self.withdrawn;
-        withdrawn.extend(self.classic);
-        if let Some(Reach::Ours { prefixes, .. }) = self.reach {
+    fn treated_as_withdraw(&mut self) -> Update {
+        let mut withdrawn = take(&mut self.withdrawn);
+        withdrawn.append(&mut self.classic);
+        if let Some(Reach::Ours { prefixes, .. }) = self.reach.take() {
             withdrawn.extend(prefixes);
         }
-        Update { withdrawn, flaws: self.flaws, ..Update::default() }
+        Update { withdrawn, flaws: take(&mut self.flaws), ..Update::default() }
     }
 
-    fn announce(mut self, session: &Session) -> Update {
+    fn announce(&mut self, session: &Session) -> Update {
         let classic_next_hop = self.draft.next_hop.map(IpAddr::V4);
-        let reach = match self.reach {
+        let classic = take(&mut self.classic);
+        let reach = match self.reach.take() {
             Some(Reach::Ours { next_hop, link_local, prefixes }) if !prefixes.is_empty() => {
                 Some((next_hop, link_local, prefixes))
             }
             _ => None,
         };
         // A session for IPv6 alone may still carry the field; it says nothing there.
-        let classic_counts = !self.classic.is_empty() && session.families.contains(&Family::Ipv4);
+        let classic_counts = !classic.is_empty() && session.families.contains(&Family::Ipv4);
         let next_hop = classic_next_hop.filter(|_| classic_counts);
         let next_hop = next_hop.or(reach.as_ref().map(|(next_hop, ..)| *next_hop));
         let attributes = next_hop.and_then(|next_hop| self.draft.finish(next_hop));
@@ -326,14 +328,19 @@ impl Parts {
         };
         let announced = match (attributes, reach) {
             (Some(attributes), Some((next_hop, link_local, prefixes))) => {
-                let classic = classic_counts.then(|| with(attributes.clone(), self.classic));
+                let classic = classic_counts.then(|| with(attributes.clone(), classic));
                 let reach = with(Attributes { next_hop, link_local, ..attributes }, prefixes);
                 std::iter::once(reach).chain(classic).collect()
             }
-            (Some(attributes), None) if classic_counts => vec![with(attributes, self.classic)],
+            (Some(attributes), None) if classic_counts => vec![with(attributes, classic)],
             _ => Vec::new(),
         };
-        Update { withdrawn: self.withdrawn, announced, end_of_rib: None, flaws: self.flaws }
+        Update {
+            withdrawn: take(&mut self.withdrawn),
+            announced,
+            end_of_rib: None,
+            flaws: take(&mut self.flaws),
+        }
     }
 }
 
@@ -379,12 +386,14 @@ fn read_reach(raw: Raw<'_>, session: &Session, flaws: &mut Vec<Flaw>) -> Result<
         let what = "next hop is not the address of a host";
         flaws.push(Flaw::of(raw, Bad(Treatment::Withdraw, subcode::INVALID_NEXT_HOP, what)));
     }
-    Ok(Reach::Ours { next_hop, link_local, prefixes: decode_in(raw, family, head.prefixes)? })
+    let mut prefixes = Vec::new();
+    decode_in(raw, family, head.prefixes, &mut prefixes)?;
+    Ok(Reach::Ours { next_hop, link_local, prefixes })
 }
 
 /// The prefixes in an attribute.
-fn decode_in(raw: Raw<'_>, family: Family, octets: &[u8]) -> Result<Vec<Prefix>, Fault> {
-    nlri::decode(family, octets).map_err(|error| fault(raw, error.what()))
+fn decode_in(raw: Raw<'_>, family: Family, octets: &[u8], prefixes: &mut Vec<Prefix>) -> Result<(), Fault> {
+    nlri::decode(family, octets, prefixes).map_err(|error| fault(raw, error.what()))
 }
 
 fn read_family(reader: &mut Reader<'_>) -> Option<AfiSafi> {
@@ -422,7 +431,9 @@ fn read_unreach(raw: Raw<'_>, session: &Session) -> Result<Unreach, Fault> {
     let mut reader = Reader::new(raw.value);
     let family = read_family(&mut reader).ok_or_else(|| fault(raw, "shorter than AFI and SAFI"))?;
     let Some(family) = spoken(family, session) else { return Ok(Unreach::Foreign) };
-    Ok(Unreach::Ours { family, prefixes: decode_in(raw, family, reader.rest())? })
+    let mut prefixes = Vec::new();
+    decode_in(raw, family, reader.rest(), &mut prefixes)?;
+    Ok(Unreach::Ours { family, prefixes })
 }
 
 /// The attributes leave no room for a single prefix; such a route cannot be told to this peer.
