@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// What the members are to do.
 #[derive(Debug, Clone)]
@@ -110,6 +110,8 @@ impl Crowd {
             Opener::Node => {
                 let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, plan.node.port()));
                 let listener = listener.context("listening for the node")?;
+                // Each member would have a queue of its own: of one for 128, a SYN that finds it full is sent again after 1 s.
+                SockRef::from(&listener).listen(i32::MAX)?;
                 listener.set_nonblocking(true)?;
                 Some(listener)
             }
