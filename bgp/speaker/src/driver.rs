@@ -361,7 +361,7 @@ impl Driver {
         match self.router.handle_accepted(now, local.ip(), remote.ip()) {
             Ok(conn) => {
                 let options = self.router.socket_options(remote.ip());
-                match options.map_or(Ok(()), |options| socket::prepare(&stream, remote.ip(), &options)) {
+                match options.map_or(Ok(()), |options| socket::admit(&stream, remote.ip(), &options)) {
                     Ok(()) => {
                         self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
                     }

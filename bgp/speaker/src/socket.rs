@@ -47,6 +47,7 @@ fn listen_at(address: SocketAddr, options: &ListenerOptions) -> io::Result<Liste
     // A peer with TTL security (RFC 5082) takes no answer with less, and others do not mind.
     option::set_ttl(&socket, address.ip(), Some(u8::MAX))?;
     socket.bind(&address.into())?;
+    option::save_syn(&socket)?;
     // Before anybody can knock.
     let mut guard = Guard::new(Family::of(address.ip()));
     guard.follow(&socket, options);
@@ -76,13 +77,22 @@ fn socket_for(remote: SocketAddr, options: &SocketOptions) -> Result<Socket, Str
     Ok(socket)
 }
 
-/// Gives a socket with `remote` what it needs, be it new or just accepted: one that was accepted has what the
-/// listener has. Its handshake is over by then, so of TTL security (RFC 5082) only what follows is held to it;
-/// FRR, BIRD and GoBGP do the same.
+/// Gives a socket that was accepted from `remote` what it needs: up to now it has what the listener has. Its handshake is
+/// over, and more may have come, so of TTL security (RFC 5082) the SYN is looked at, too.
 ///
 /// # Errors
-/// In words for the operator.
-pub(crate) fn prepare(socket: &impl AsFd, remote: IpAddr, options: &SocketOptions) -> Result<(), String> {
+/// In words for the operator; the connection is to be closed.
+pub(crate) fn admit(accepted: &impl AsFd, remote: IpAddr, options: &SocketOptions) -> Result<(), String> {
+    match (options.ttl, option::ttl_of_syn(accepted)) {
+        (Ttl::Guarded { least }, Some(ttl)) if ttl < least => {
+            Err(format!("connected with TTL {ttl}; TTL security takes no less than {least}"))
+        }
+        _ => prepare(accepted, remote, options),
+    }
+}
+
+/// Gives a socket with `remote` what it needs.
+fn prepare(socket: &impl AsFd, remote: IpAddr, options: &SocketOptions) -> Result<(), String> {
     let (ttl, least) = match options.ttl {
         Ttl::Usual => (None, 0),
         Ttl::Exactly(ttl) => (Some(ttl), 0),

@@ -1,4 +1,5 @@
-//! Options of TCP sockets that no crate of ours has a safe name for: signatures (RFC 2385) and the least TTL (RFC 5082).
+//! Options of TCP sockets that no crate of ours has a safe name for: signatures (RFC 2385), the least TTL (RFC 5082), and
+//! the TTL that a caller came with.
 
 use std::io;
 use std::net::IpAddr;
@@ -90,6 +91,39 @@ pub(crate) fn set_least_ttl(socket: &impl AsFd, address: IpAddr, least: u8) -> i
     Ok(())
 }
 
+/// Has the kernel keep the SYN of each connection that `listener` accepts, for [`ttl_of_syn`].
+pub(crate) fn save_syn(listener: &impl AsFd) -> io::Result<()> {
+    Ok(set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &c_int::from(true))?)
+}
+
+/// TTL or hop limit of the SYN that opened the connection, once: the kernel frees it when it is read. `None` where it kept
+/// none, as of SYN cookies, which a flood of SYNs brings about.
+pub(crate) fn ttl_of_syn(accepted: &impl AsFd) -> Option<u8> {
+    // IP header, options or extension headers, TCP header; one that is longer is not read.
+    let mut packet = [0_u8; 512];
+    let mut length = size_of_val(&packet) as libc::socklen_t;
+    let descriptor = accepted.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes at most `length` octets to `packet`, and
+    // their number to `length`, both of which live as long as the call.
+    #[expect(unsafe_code, reason = "there is no safe name for this option")]
+    let done = unsafe {
+        libc::getsockopt(
+            descriptor,
+            libc::IPPROTO_TCP,
+            libc::TCP_SAVED_SYN,
+            packet.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(done).ok()?;
+    let header = packet.get(..length as usize)?;
+    match header.first()? >> 4 {
+        4 => header.get(8).copied(),
+        6 => header.get(7).copied(),
+        _ => None,
+    }
+}
+
 /// Whether the kernel could sign with TCP-AO (RFC 5925): it would find fault with the length of this, and with nothing else.
 pub(crate) fn has_tcp_ao(socket: &impl AsFd) -> bool {
     set(socket, libc::IPPROTO_TCP, TCP_AO_DEL_KEY, &0_u8) != Err(Errno::ENOPROTOOPT)
@@ -108,6 +142,10 @@ fn set<T: Copy>(socket: &impl AsFd, level: c_int, option: c_int, value: &T) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     #[test]
@@ -140,6 +178,20 @@ mod tests {
         for number in 0..600_u32 {
             let peer = Prefix::host(IpAddr::from((0x0A00_0000 + number).to_be_bytes()));
             assert_eq!(set_key(&socket, peer, Some(&key)), Ok(()), "key {number}");
+        }
+    }
+
+    #[test]
+    fn ttl_of_who_connects_is_there_once_in_both_families() {
+        for address in [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])] {
+            let listener = std::net::TcpListener::bind((address, 0)).expect("loopback");
+            save_syn(&listener).expect("the kernel has it");
+            let at: SocketAddr = listener.local_addr().expect("bound");
+            let caller = Socket::new(Domain::for_address(at), Type::STREAM, None).expect("a socket");
+            set_ttl(&caller, address, Some(77)).expect("set");
+            caller.connect(&at.into()).expect("somebody listens");
+            let (accepted, _) = listener.accept().expect("it connected");
+            assert_eq!([ttl_of_syn(&accepted), ttl_of_syn(&accepted)], [Some(77), None], "{address}");
         }
     }
 }

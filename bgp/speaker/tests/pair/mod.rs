@@ -20,6 +20,8 @@ pub struct Speaker {
     pub handle: Handle,
     pub wanted: Wanted,
     pub peer: IpAddr,
+    /// Where it listens.
+    pub port: u16,
 }
 
 /// Both, in AS 65001 and 65002; `connect` and `transport` are as each of them sees the other.
@@ -59,7 +61,7 @@ fn speaker(
     let (handle, mut events, _) = start(&SpeakerConfig { port: own_port }, router).expect("a free port");
     // Somebody takes the events, as the daemon does.
     tokio::spawn(async move { while events.recv().await.is_some() {} });
-    Speaker { handle, wanted, peer }
+    Speaker { handle, wanted, peer, port: own_port }
 }
 
 impl Speaker {
