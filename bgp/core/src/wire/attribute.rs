@@ -533,7 +533,7 @@ impl<'a> Iterator for Segments<'a> {
 impl Segment<'_> {
     /// Appends its numbers.
     fn read(mut self, path: &mut Vec<Asn>) -> Result<(), &'static str> {
-        path.reserve(usize::from(self.count));
+        path.reserve_exact(usize::from(self.count));
         while let Some(number) = match self.width {
             AsWidth::Four => self.numbers.u32(),
             AsWidth::Two => self.numbers.u16().map(u32::from),
