@@ -110,7 +110,8 @@ impl Crowd {
             Opener::Node => {
                 let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, plan.node.port()));
                 let listener = listener.context("listening for the node")?;
-                // Each member would have a queue of its own: of one for 128, a SYN that finds it full is sent again after 1 s.
+                // It stands for all members, each of which would have a queue of its own. With std's 128 places it fills, and a SYN
+                // that is dropped comes again only after 1 s.
                 SockRef::from(&listener).listen(i32::MAX)?;
                 listener.set_nonblocking(true)?;
                 Some(listener)

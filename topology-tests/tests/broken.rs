@@ -68,7 +68,7 @@ const WITHOUT_SESSION: [(&str, &[&str]); 15] = [
             "connect: no answer; the peer may be more than 1 hop away, or not send with TTL 255 (TTL security)",
             "connected, but no OPEN came; the peer may be more than 1 hop away, or not send with TTL 255 (TTL \
              security)",
-            "connected with TTL 1; TTL security takes no less than 255",
+            "peer connected with TTL 1; TTL security takes no less than 255",
         ],
     ),
     ("refuses", &["connect: Connection refused"]),

@@ -1,56 +1,18 @@
 //! One copy of what is told of many prefixes.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
+
+use hashbrown::HashTable;
 
 /// Keeps one copy of each value, shared by all prefixes that carry it.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
-    values: HashSet<Kept<T>, BuildHasherDefault<AsItIs>>,
+    values: HashTable<Kept<T>>,
     /// Unused values are looked for when the table has grown to this.
     sweep_at: usize,
     /// Secret, so that no peer can choose values that fall together.
     keys: RandomState,
-}
-
-impl<T> Default for Interner<T> {
-    fn default() -> Self {
-        Interner { values: HashSet::default(), sweep_at: 0, keys: RandomState::new() }
-    }
-}
-
-impl<T: Eq + Hash> Interner<T> {
-    const SWEEP_AT_LEAST: usize = 1024;
-
-    /// The shared copy of `value`.
-    pub(crate) fn intern(&mut self, value: T) -> Arc<T> {
-        self.share(Arc::new(value))
-    }
-
-    /// As [`Interner::intern`], of a value that stands where it may stay.
-    pub(crate) fn share(&mut self, value: Arc<T>) -> Arc<T> {
-        let kept = Kept { hash: hash(&self.keys, &*value), value };
-        match self.values.get(&kept) {
-            Some(known) => Arc::clone(&known.value),
-            None => self.keep(kept),
-        }
-    }
-
-    fn keep(&mut self, kept: Kept<T>) -> Arc<T> {
-        if self.values.len() >= self.sweep_at.max(Self::SWEEP_AT_LEAST) {
-            self.values.retain(|kept| Arc::strong_count(&kept.value) > 1);
-            self.sweep_at = self.values.len() * 2;
-        }
-        let value = Arc::clone(&kept.value);
-        self.values.insert(kept);
-        value
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
-    }
 }
 
 /// A value with its hash, which is worked out once.
@@ -60,35 +22,44 @@ struct Kept<T> {
     value: Arc<T>,
 }
 
-impl<T: PartialEq> PartialEq for Kept<T> {
-    fn eq(&self, other: &Kept<T>) -> bool {
-        self.hash == other.hash && self.value == other.value
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Interner { values: HashTable::new(), sweep_at: 0, keys: RandomState::new() }
     }
 }
 
-impl<T: Eq> Eq for Kept<T> {}
+impl<T: Eq + Hash> Interner<T> {
+    const SWEEP_AT_LEAST: usize = 1024;
 
-impl<T> Hash for Kept<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// The hash of what has a hash.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write(&mut self, octets: &[u8]) {
-        debug_assert!(false, "{octets:?} instead of a hash");
+    /// The shared copy of `value`.
+    pub(crate) fn intern(&mut self, value: T) -> Arc<T> {
+        let hash = hash(&self.keys, &value);
+        self.known(hash, &value).unwrap_or_else(|| self.keep(hash, Arc::new(value)))
     }
 
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    /// As [`Interner::intern`], of a value that stands where it may stay.
+    pub(crate) fn share(&mut self, value: Arc<T>) -> Arc<T> {
+        let hash = hash(&self.keys, &*value);
+        self.known(hash, &value).unwrap_or_else(|| self.keep(hash, value))
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    fn known(&self, hash: u64, value: &T) -> Option<Arc<T>> {
+        let known = self.values.find(hash, |kept| kept.hash == hash && *kept.value == *value)?;
+        Some(Arc::clone(&known.value))
+    }
+
+    fn keep(&mut self, hash: u64, value: Arc<T>) -> Arc<T> {
+        if self.values.len() >= self.sweep_at.max(Self::SWEEP_AT_LEAST) {
+            self.values.retain(|kept| Arc::strong_count(&kept.value) > 1);
+            self.sweep_at = self.values.len() * 2;
+        }
+        self.values.insert_unique(hash, Kept { hash, value: Arc::clone(&value) }, |kept| kept.hash);
+        value
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
     }
 }
 
@@ -139,6 +110,16 @@ mod tests {
         let (one, two) = (interner.intern("one".to_owned()), interner.intern("one".to_owned()));
         assert!(Arc::ptr_eq(&one, &two));
         assert_eq!(interner.values.len(), 1);
+    }
+
+    /// The standard library's hash of the same value, which feeds SipHash piece by piece.
+    #[test]
+    fn what_is_gathered_is_hashed_as_if_it_had_not_been() {
+        let keys = RandomState::new();
+        for octets in [0, 1, 100, 239, 240, 241, 255, 256, 257, 600] {
+            let value = (vec![7_u8; 3], vec![octets as u8; octets], vec![octets as u32; 100]);
+            assert_eq!(hash(&keys, &value), keys.hash_one(&value), "{octets}");
+        }
     }
 
     #[test]

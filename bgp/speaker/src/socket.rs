@@ -3,6 +3,7 @@
 pub(crate) mod option;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 
@@ -78,16 +79,24 @@ fn socket_for(remote: SocketAddr, options: &SocketOptions) -> Result<Socket, Str
 }
 
 /// Gives a socket that was accepted from `remote` what it needs: up to now it has what the listener has. Its handshake is
-/// over, and more may have come, so of TTL security (RFC 5082) the SYN is looked at, too.
+/// over and more may have come, so for TTL security (RFC 5082) the SYN is looked at, too. Where the kernel has none to show,
+/// nothing may have come yet; from here on the kernel sees to it.
 ///
 /// # Errors
 /// In words for the operator; the connection is to be closed.
 pub(crate) fn admit(accepted: &impl AsFd, remote: IpAddr, options: &SocketOptions) -> Result<(), String> {
-    match (options.ttl, option::ttl_of_syn(accepted)) {
-        (Ttl::Guarded { least }, Some(ttl)) if ttl < least => {
-            Err(format!("connected with TTL {ttl}; TTL security takes no less than {least}"))
+    prepare(accepted, remote, options)?;
+    // Of each connection: the kernel keeps it until it is read.
+    let syn = option::ttl_of_syn(accepted);
+    let Ttl::Guarded { least } = options.ttl else { return Ok(()) };
+    match syn {
+        Some(ttl) if ttl < least => {
+            Err(format!("peer connected with TTL {ttl}; TTL security takes no less than {least}"))
         }
-        _ => prepare(accepted, remote, options),
+        None if SockRef::from(accepted).peek(&mut [MaybeUninit::uninit()]).is_ok() => {
+            Err("peer connected and spoke before TTL security could look at its packets".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -135,6 +144,7 @@ fn mark(socket: &Socket, address: IpAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use cambric_bgp::config::Password;
+    use nix::poll::{PollFd, PollFlags};
 
     use super::*;
 
@@ -165,6 +175,39 @@ mod tests {
                 assert_eq!(prepare(&socket, peer, &options(wanted)), Ok(()), "{peer} {wanted:?}");
                 assert_eq!(ttl(&socket).expect("readable"), seen, "{peer} {wanted:?}");
             }
+        }
+    }
+
+    /// Over IPv6, too. Where the kernel shows no SYN, because it was read before here, only who has said nothing comes in.
+    #[test]
+    fn who_connects_with_a_low_ttl_is_not_let_in() {
+        let guarded =
+            SocketOptions { local: None, interface: None, ttl: Ttl::Guarded { least: 255 }, password: None };
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let listener = std::net::TcpListener::bind((address, 0)).expect("loopback");
+            option::save_syn(&listener).expect("the kernel has it");
+            let at = listener.local_addr().expect("bound");
+            let call = |ttl| {
+                let caller = Socket::new(Domain::for_address(at), Type::STREAM, None).expect("a socket");
+                option::set_ttl(&caller, address, Some(ttl)).expect("set");
+                caller.connect(&at.into()).expect("somebody listens");
+                let (accepted, _) = listener.accept().expect("it connected");
+                accepted.set_nonblocking(true).expect("set");
+                (caller, accepted)
+            };
+            let (_near, accepted) = call(255);
+            assert_eq!(admit(&accepted, address, &guarded), Ok(()));
+            assert_eq!(admit(&accepted, address, &guarded), Ok(()), "nothing has come");
+            let (_far, accepted) = call(254);
+            let refused = admit(&accepted, address, &guarded).expect_err("too far");
+            assert_eq!(refused, "peer connected with TTL 254; TTL security takes no less than 255");
+            let (far, accepted) = call(254);
+            assert_eq!(option::ttl_of_syn(&accepted), Some(254));
+            far.send(b"!").expect("sent");
+            nix::poll::poll(&mut [PollFd::new(accepted.as_fd(), PollFlags::POLLIN)], 10_000_u16)
+                .expect("it is readable");
+            let refused = admit(&accepted, address, &guarded).expect_err("it has spoken");
+            assert_eq!(refused, "peer connected and spoke before TTL security could look at its packets");
         }
     }
 

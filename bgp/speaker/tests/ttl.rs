@@ -70,12 +70,12 @@ async fn refused(one: &Speaker, other: &Speaker, unguarded: u8) {
     if unguarded == 0 {
         other.until_said("connect: no answer").await;
     } else {
-        one.until_said("connected with TTL 64; TTL security takes no less than 255").await;
+        one.until_said("peer connected with TTL 64; TTL security takes no less than 255").await;
     }
     assert_eq!(one.sessions().await + other.sessions().await, 0);
 }
 
-/// What comes between the handshake and the moment when the kernel is told the least TTL waits in the socket and would be read.
+/// Octets that arrive before the accepted socket is guarded wait in it, and would be read.
 #[tokio::test]
 async fn caller_with_a_low_ttl_that_says_all_at_once_gets_no_session() {
     let guarded = (ConnectMode::Passive, at(Distance::Within(1)));
@@ -92,6 +92,7 @@ async fn caller_with_a_low_ttl_that_says_all_at_once_gets_no_session() {
         let words = words.clone();
         let call = move || {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.set_ttl_v4(64)?;
             socket.bind(&SocketAddr::new([127, 0, 61, 2].into(), 0).into())?;
             socket.connect(&server.into())?;
             let mut caller = std::net::TcpStream::from(socket);
@@ -103,7 +104,23 @@ async fn caller_with_a_low_ttl_that_says_all_at_once_gets_no_session() {
         drop(tokio::task::spawn_blocking(call).await.expect("no panic"));
         assert_eq!(one.sessions().await, 0);
     }
-    one.until_said("connected with TTL 64; TTL security takes no less than 255").await;
+    one.until_said("peer connected with TTL 64; TTL security takes no less than 255").await;
+}
+
+/// The rule is about hops, and holds on a listener that other peers keep open.
+#[tokio::test]
+async fn caller_within_the_hops_has_a_session_beside_peers_without_ttl_security() {
+    for (net, hops, ttl, has) in [(62, 1, 255, true), (63, 2, 254, true), (64, 2, 253, false)] {
+        let (guarded, caller) = (at(Distance::Within(hops)), at(Distance::Multihop(ttl)));
+        let sides = [(ConnectMode::Passive, guarded), (ConnectMode::Active, caller)];
+        let [one, other] = pair_beside(net, 1, sides).await;
+        if has {
+            one.until_up().await;
+            other.until_up().await;
+        } else {
+            one.until_said("peer connected with TTL 253; TTL security takes no less than 254").await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -448,7 +448,8 @@ fn read_origin(draft: &mut Draft, value: &[u8], _: &Form) -> Result<(), Bad> {
 /// RFC 7606 section 7.2.
 fn read_as_path(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
     let malformed = |what| withdraw(subcode::MALFORMED_AS_PATH, what);
-    let mut path = Vec::new();
+    // Of one segment, as nearly all are, just what it takes.
+    let mut path = Vec::with_capacity(value.len().saturating_sub(2) / form.as_width.octets());
     for segment in Segments::of(value, form.as_width) {
         let segment = segment.map_err(malformed)?;
         match segment.kind {
@@ -485,7 +486,6 @@ struct Segments<'a> {
 
 struct Segment<'a> {
     kind: SegmentKind,
-    count: u8,
     numbers: Reader<'a>,
     width: AsWidth,
 }
@@ -518,7 +518,7 @@ impl<'a> Segments<'a> {
             4 => SegmentKind::ConfederationSet,
             _ => return Err("has a segment of unknown type"),
         };
-        Ok(Segment { kind, count, numbers, width: self.width })
+        Ok(Segment { kind, numbers, width: self.width })
     }
 }
 
@@ -533,7 +533,6 @@ impl<'a> Iterator for Segments<'a> {
 impl Segment<'_> {
     /// Appends its numbers.
     fn read(mut self, path: &mut Vec<Asn>) -> Result<(), &'static str> {
-        path.reserve_exact(usize::from(self.count));
         while let Some(number) = match self.width {
             AsWidth::Four => self.numbers.u32(),
             AsWidth::Two => self.numbers.u16().map(u32::from),

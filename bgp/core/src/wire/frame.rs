@@ -90,7 +90,8 @@ pub struct Frame<'a> {
 /// # Errors
 /// What RFC 4271 section 6.1 asks to answer; the stream cannot be used any further.
 pub fn next(stream: &[u8], most: usize) -> Result<Option<Frame<'_>>, Fault> {
-    if stream.first_chunk() != Some(&[0xFF; 16]) && stream.iter().take(16).any(|&octet| octet != 0xFF) {
+    let marker = &stream[..stream.len().min(16)];
+    if *marker != [0xFF; 16][..marker.len()] {
         let answer = Notification::new(code::MESSAGE_HEADER, notification::header::NOT_SYNCHRONIZED);
         return Err(Fault::new(
             answer,

@@ -252,6 +252,7 @@ impl Parts {
         self.note(Flaw::of(raw, Bad(treatment, subcode, "more than once in a message")))
     }
 
+    /// What it all says; taken out, so that nothing large is moved.
     fn finish(&mut self, session: &Session) -> Result<Update, Fault> {
         if self.is_end_of_rib() {
             if let Some(Unreach::Ours { family, .. }) = self.unreach.take() {

@@ -96,10 +96,11 @@ pub(crate) fn save_syn(listener: &impl AsFd) -> io::Result<()> {
     Ok(set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &c_int::from(true))?)
 }
 
-/// TTL or hop limit of the SYN that opened the connection, once: the kernel frees it when it is read. `None` where it kept
-/// none, as of SYN cookies, which a flood of SYNs brings about.
+/// TTL or hop limit of the SYN that opened the connection, once: the kernel frees it when it is read. `None` where there is
+/// none: with SYN cookies, which a flood of SYNs brings about, none is kept, and one that is longer than a BGP speaker's
+/// ever is cannot be read.
 pub(crate) fn ttl_of_syn(accepted: &impl AsFd) -> Option<u8> {
-    // IP header, options or extension headers, TCP header; one that is longer is not read.
+    // IP header, options or extension headers, TCP header.
     let mut packet = [0_u8; 512];
     let mut length = size_of_val(&packet) as libc::socklen_t;
     let descriptor = accepted.as_fd().as_raw_fd();
