@@ -28,6 +28,7 @@ use cambric_lab::{Lab, Node, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use common::held::Held;
 use common::monitor::Monitor;
 use common::{LabFolder, Need, in_lab, machine_has};
 
@@ -80,15 +81,6 @@ enum Kind {
     Frr,
     Bird,
     Gobgp,
-}
-
-/// What a neighbour has of a prefix of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
-    Fresh,
-    /// Kept without a session.
-    Stale,
-    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -378,38 +370,15 @@ fn own_routes(node: &Node) -> Result<String> {
 impl Switch {
     /// What it has of a prefix of the node.
     fn held(&self, lab: &Lab, prefix: &str) -> Result<Held> {
-        let is_v6 = prefix.contains(':');
         let node = lab.node(self.name)?;
-        let (is_there, is_stale) = match self.kind {
-            Kind::Frr => {
-                let family = if is_v6 { "ipv6" } else { "ipv4" };
-                let command = format!("show bgp {family} unicast {prefix} json");
-                let route: Value = serde_json::from_str(&node.run_ok(&["vtysh", "-c", &command])?)?;
-                (route["paths"].is_array(), route["paths"][0]["stale"] == true)
-            }
+        match self.kind {
+            Kind::Frr => Held::by_frr(&node, &["vtysh"], prefix),
             Kind::Bird => {
-                // A route is not marked; its session is.
-                let session = if is_v6 { "c1_v6" } else { "c1_v4" };
-                let all = birdc(&node, &["show", "protocols", "all", session])?;
-                let is_fresh = all.contains("BGP state:          Established")
-                    && !all.contains("Neighbor graceful restart active");
-                // It fails without the prefix.
-                let output = node.run(&["birdc", "-s", BIRD_SOCKET, "show", "route", prefix])?;
-                (String::from_utf8_lossy(&output.stdout).contains(session), !is_fresh)
+                let session = if prefix.contains(':') { "c1_v6" } else { "c1_v4" };
+                Held::by_bird(&node, BIRD_SOCKET, session, prefix)
             }
-            Kind::Gobgp => {
-                let family = if is_v6 { "ipv6" } else { "ipv4" };
-                // It fails without the prefix.
-                let output = node.run(&["gobgp", "global", "rib", prefix, "-a", family, "-j"])?;
-                let rib: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-                (rib[prefix].is_array(), rib[prefix][0]["stale"] == true)
-            }
-        };
-        Ok(match (is_there, is_stale) {
-            (false, _) => Held::Nothing,
-            (true, true) => Held::Stale,
-            (true, false) => Held::Fresh,
-        })
+            Kind::Gobgp => Held::by_gobgp(&node, prefix),
+        }
     }
 
     /// Whether it gives Administrative Shutdown as the cause why it has no session of IPv4 with the node.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod held;
 pub(crate) mod monitor;
 pub(crate) mod operator;
 pub(crate) mod stand_in_peer;

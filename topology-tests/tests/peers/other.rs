@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cambric_lab::clab::split_words;
 use cambric_lab::{Node, poll};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
+use crate::common::held::Held;
 use crate::rig::{LIMIT, OTHER_ASN, OUR_ASN, address_of, own_pods};
 
 /// One of the three.
@@ -73,15 +73,7 @@ pub(crate) enum Told {
     Leaving,
 }
 
-/// What it has of a prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    Fresh,
-    /// Kept without a session.
-    Stale,
-    Nothing,
-}
-
+const VTYSH: [&str; 3] = ["vtysh", "--vty_socket", "/run"];
 const BIRD_SOCKET: &str = "/run/bird.ctl";
 
 impl Other {
@@ -421,33 +413,11 @@ impl Other {
 
     /// What it has of a prefix that we told.
     pub(crate) fn held(&self, node: &Node, prefix: &str) -> Result<Held> {
-        let family = if family_of(prefix) == Family::V4 { "ipv4" } else { "ipv6" };
-        let (is_there, is_stale) = match self.kind {
-            Kind::Frr => {
-                let route = self.frr_route(node, prefix)?;
-                (route["paths"].is_array(), route["paths"][0]["stale"] == true)
-            }
-            Kind::Bird => {
-                // A route is not marked; its session is.
-                let all = birdc(node, &["show", "protocols", "all", "node"])?;
-                let is_fresh = all.contains("BGP state:          Established")
-                    && !all.contains("Neighbor graceful restart active");
-                // It fails without the prefix.
-                let output = node.run(&["birdc", "-s", BIRD_SOCKET, "show", "route", prefix])?;
-                (String::from_utf8_lossy(&output.stdout).contains("[node "), !is_fresh)
-            }
-            Kind::Gobgp => {
-                // It fails without the prefix.
-                let output = node.run(&["gobgp", "global", "rib", prefix, "-a", family, "-j"])?;
-                let rib: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-                (rib[prefix].is_array(), rib[prefix][0]["stale"] == true)
-            }
-        };
-        Ok(match (is_there, is_stale) {
-            (false, _) => Held::Nothing,
-            (true, true) => Held::Stale,
-            (true, false) => Held::Fresh,
-        })
+        match self.kind {
+            Kind::Frr => Held::by_frr(node, &VTYSH, prefix),
+            Kind::Bird => Held::by_bird(node, BIRD_SOCKET, "node", prefix),
+            Kind::Gobgp => Held::by_gobgp(node, prefix),
+        }
     }
 
     /// All it says about the path to a prefix, in its own words.
@@ -458,12 +428,6 @@ impl Other {
             Kind::Bird => birdc(node, &["show", "route", "all", prefix]),
             Kind::Gobgp => node.run_ok(&["gobgp", "global", "rib", prefix, "-a", family]),
         }
-    }
-
-    fn frr_route(&self, node: &Node, prefix: &str) -> Result<Value> {
-        let family = if family_of(prefix) == Family::V4 { "ipv4" } else { "ipv6" };
-        let text = vtysh(node, &format!("show bgp {family} unicast {prefix} json"))?;
-        serde_json::from_str(&text).context("what vtysh says")
     }
 
     /// Waits until it has a prefix, fresh.
@@ -492,7 +456,7 @@ pub(crate) fn family_of(prefix: &str) -> Family {
 }
 
 pub(crate) fn vtysh(node: &Node, command: &str) -> Result<String> {
-    node.run_ok(&["vtysh", "--vty_socket", "/run", "-c", command])
+    node.run_ok(&[&VTYSH[..], &["-c", command]].concat())
 }
 
 pub(crate) fn birdc(node: &Node, words: &[&str]) -> Result<String> {

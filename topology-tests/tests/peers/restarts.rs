@@ -5,7 +5,8 @@ use cambric_lab::poll;
 use nix::sys::signal::Signal;
 
 use crate::cambric::{self, Us};
-use crate::other::{Held, Kind, Other};
+use crate::common::held::Held;
+use crate::other::{Kind, Other};
 use crate::rig::{LIMIT, Rig, Way, own_pods};
 use crate::table::{ALL, Row, Runs};
 
