@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cambric_bgp::config::{Drain, Offer, Source};
 use cambric_bgp::rib::{Reason, Verdict};
@@ -12,7 +12,7 @@ use cambric_bgp::router::Restarted;
 use cambric_bgp::types::{Community, LocalPref};
 use cambric_bgp::{Family, Originated, PeerConfig, Wanted};
 use support::net::{Host, Net};
-use support::{adj_rib_out, ip, neighbor, prefix, router, routes};
+use support::{adj_rib_out, ip, neighbor, prefix, router, routes, secs};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -24,10 +24,6 @@ const SERVICE: &str = "10.96.0.7/32";
 const AGGREGATE: &str = "10.97.0.0/24";
 const IN_AGGREGATE: &str = "10.97.0.7/32";
 const NODE: &str = "10.255.0.1/32";
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn speaker<const N: usize>(asn: u32, address: &str, peers: [(IpAddr, PeerConfig); N]) -> Wanted {
     Wanted { peers: BTreeMap::from(peers), ..router(asn, address) }

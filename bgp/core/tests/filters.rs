@@ -14,7 +14,7 @@ use cambric_bgp::types::{Community, PeerKind};
 use cambric_bgp::wire::MessageType;
 use cambric_bgp::{Family, LocalPref, Originated, PeerConfig, PeerPolicy, Prefix, Source, Wanted};
 use support::net::{Host, Net};
-use support::{adj_rib_in, adj_rib_out, ip, neighbor, prefix, refused, router};
+use support::{adj_rib_in, adj_rib_out, ip, neighbor, prefix, refused, router, secs};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -24,10 +24,6 @@ const PODS_B: &str = "10.244.2.0/24";
 const PODS_C: &str = "10.244.3.0/24";
 const PODS_B6: &str = "fd00:244:2::/64";
 const SHARED: &str = "10.96.0.0/16";
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn speaker(asn: u32, address: &str, peers: &[(u32, &str)], originated: &[&str]) -> Wanted {
     let mut wanted = router(asn, address);

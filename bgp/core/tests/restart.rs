@@ -2,21 +2,21 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cambric_bgp::config::{RestartConfig, Source};
+use cambric_bgp::config::RestartConfig;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::{Reason, RouteChange, Verdict};
 use cambric_bgp::router::Restarted;
 use cambric_bgp::types::Community;
 use cambric_bgp::wire::Capability;
-use cambric_bgp::{Action, Admin, ConnId, Family, HoldTime, Originated, PeerAsn, PeerConfig, Prefix, Wanted};
+use cambric_bgp::{Action, Admin, ConnId, Family, HoldTime, PeerAsn, PeerConfig, Prefix, Wanted};
 use proptest::prelude::*;
 use support::net::{First, Host, Net, Step};
 use support::scripted::{self, Device, capability, keepalive, message, open, open_of};
-use support::{adj_rib_in, adj_rib_out, asn, ip, neighbor, prefix, router, routes};
+use support::{adj_rib_in, adj_rib_out, asn, ip, neighbor, prefix, routes, secs};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -28,22 +28,17 @@ const PODS_B6: &str = "fd00:244:2::/64";
 /// What several tell.
 const SHARED: &str = "10.96.0.0/16";
 
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
+/// With a hold time of 9 s.
 fn speaker<const N: usize>(
     asn: u32,
     address: &str,
     peers: [(IpAddr, PeerConfig); N],
     own: &[&str],
 ) -> Wanted {
-    let mut wanted = router(asn, address);
-    wanted.peers = BTreeMap::from(peers);
+    let mut wanted = support::speaker(asn, address, peers, own);
     for peer in wanted.peers.values_mut() {
         peer.hold_time = HoldTime::from_secs(9).expect("allowed");
     }
-    wanted.originated = own.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
     wanted
 }
 

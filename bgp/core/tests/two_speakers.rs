@@ -17,7 +17,7 @@ use cambric_bgp::{
 };
 use support::net::{Host, Net, Step};
 use support::scripted::{self, Device, Message, capability};
-use support::{adj_rib_out, ip, neighbor, passive, prefix, router, routes};
+use support::{adj_rib_out, ip, neighbor, passive, prefix, router, routes, secs, speaker};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -33,26 +33,8 @@ const NOT_KEPT: RestartConfig =
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
 fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
-}
-
-/// A router with these neighbours and own prefixes.
-fn speaker<const N: usize>(
-    asn: u32,
-    address: &str,
-    peers: [(IpAddr, PeerConfig); N],
-    originated: &[&str],
-) -> Wanted {
-    let mut wanted = router(asn, address);
-    wanted.peers = BTreeMap::from(peers);
-    wanted.originated =
-        originated.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
-    wanted
 }
 
 fn a() -> Wanted {

@@ -9,11 +9,13 @@ pub mod scripted;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkState};
 use cambric_bgp::rib::{Part, PathInfo, RouteInfo, Verdict};
 use cambric_bgp::{
-    Asn, AttributeSet, Family, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig, RouterId, Wanted,
+    Asn, AttributeSet, Family, Originated, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig,
+    RouterId, Source, Wanted,
 };
 
 /// A configured IP address.
@@ -44,6 +46,24 @@ pub fn router(local_asn: u32, address: &str) -> Wanted {
     let addresses = addresses.map(|(address, length)| LinkAddress::new(address, length).expect("length"));
     wanted.links = vec![Link { name: "eth1".to_owned(), state: LinkState::Up, addresses: addresses.into() }];
     wanted
+}
+
+/// The same, with these neighbours and pod ranges of its own.
+pub fn speaker<const N: usize>(
+    local_asn: u32,
+    address: &str,
+    peers: [(IpAddr, PeerConfig); N],
+    pods: &[&str],
+) -> Wanted {
+    let mut wanted = router(local_asn, address);
+    wanted.peers = BTreeMap::from(peers);
+    wanted.originated = pods.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
+    wanted
+}
+
+/// Seconds of the virtual clock.
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 /// A neighbour for both families, open in both directions.
