@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigStatus, MOST_LIST_ITEMS, NodeSelector, PeerEntry, schema};
+use super::{ConfigStatus, NodeSelector, PeerEntry, schema};
 
 /// How BGP runs on the nodes that it selects.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -61,21 +61,7 @@ pub struct BGPClusterConfigSpec {
     pub service_cidrs: Vec<String>,
     /// Neighbours of every selected node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = MOST_LIST_ITEMS))]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "self.all(one, !has(one.address) \
-                 || self.exists_one(other, has(other.address) && other.address == one.address))",
-        "message": "no two peers may have one address",
-    }, {
-        "rule": "self.all(one, !has(one.listenRange) \
-                 || self.exists_one(other, has(other.listenRange) && other.listenRange == one.listenRange))",
-        "message": "no two peers may have one listenRange",
-    }, {
-        "rule": "self.all(one, !has(one.defaultGateway) \
-                 || self.exists_one(other, has(other.defaultGateway) && other.defaultGateway == one.defaultGateway))",
-        "message": "no two peers may have one defaultGateway",
-    }]))]
+    #[schemars(schema_with = "schema::peers")]
     pub peers: Vec<PeerEntry>,
 }
 

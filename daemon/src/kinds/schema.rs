@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS, MOST_LABELS, MOST_LIST_ITEMS,
-    MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS,
+    MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS, PeerEntry,
 };
 
 /// The longest text of an IPv6 address: the last 32 bits may be written as an IPv4 address.
@@ -49,6 +49,26 @@ pub(super) fn own_addresses(_: &mut SchemaGenerator) -> Schema {
             "rule": "self.size() < 2 || !isIP(self[0]) || !isIP(self[1]) || ip(self[0]).family() != ip(self[1]).family()",
             "message": "one address of each family",
         }],
+    })
+}
+
+/// Neighbours, each under a name of its own, no two of which are one.
+pub(super) fn peers(generator: &mut SchemaGenerator) -> Schema {
+    let no_two_have_one = |field: &str| {
+        json!({
+            "rule": format!("self.all(one, !has(one.{field}) \
+                             || self.exists_one(other, has(other.{field}) && other.{field} == one.{field}))"),
+            "message": format!("no two peers may have one {field}"),
+        })
+    };
+    let rules = ["address", "listenRange", "defaultGateway"].map(no_two_have_one);
+    json_schema!({
+        "type": "array",
+        "maxItems": MOST_LIST_ITEMS,
+        "items": generator.subschema_for::<PeerEntry>(),
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "x-kubernetes-validations": rules,
     })
 }
 
