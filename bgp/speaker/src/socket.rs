@@ -48,7 +48,8 @@ fn listen_at(address: SocketAddr, options: &ListenerOptions) -> io::Result<Liste
     // A peer with TTL security (RFC 5082) takes no answer with less, and others do not mind.
     option::set_ttl(&socket, address.ip(), Some(u8::MAX))?;
     socket.bind(&address.into())?;
-    option::save_syn(&socket)?;
+    // A kernel that cannot (before Linux 4.3) has no SYN to show to `admit`, which does without.
+    drop(option::save_syn(&socket));
     // Before anybody can knock.
     let mut guard = Guard::new(Family::of(address.ip()));
     guard.follow(&socket, options);
@@ -93,7 +94,7 @@ pub(crate) fn admit(accepted: &impl AsFd, remote: IpAddr, options: &SocketOption
         Some(ttl) if ttl < least => {
             Err(format!("peer connected with TTL {ttl}; TTL security takes no less than {least}"))
         }
-        None if SockRef::from(accepted).peek(&mut [MaybeUninit::uninit()]).is_ok() => {
+        None if SockRef::from(accepted).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|octets| octets > 0) => {
             Err("peer connected and spoke before TTL security could look at its packets".to_owned())
         }
         _ => Ok(()),
