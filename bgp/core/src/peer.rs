@@ -17,27 +17,24 @@ mod backoff;
 mod collision;
 mod connection;
 mod helper;
+mod offer;
 mod reason;
+mod states;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::attributes::AttributeTable;
 use crate::config::{ConnectMode, Distance, Link, PeerAsn, PeerConfig, Transport};
-use crate::prefix::{Family, Prefix};
+use crate::prefix::Family;
 use crate::rib::Freshness;
 use crate::router::LimitLog;
 use crate::session::{Agreed, Session};
 use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId};
-use crate::wire::capability::four_octet_as;
 use crate::wire::notification::{self, cease, code};
 use crate::wire::refresh::{self, Subtype};
-use crate::wire::{
-    Capability, Fault, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, Notification, Open,
-    RouteRefresh, Update, frame,
-};
+use crate::wire::{Capability, Fault, GracefulRestart, Notification, Open, RouteRefresh, Update, frame};
 
 use asks::Asks;
 use backoff::Backoff;
@@ -48,6 +45,7 @@ pub use helper::Keeping;
 use helper::{Cause, Due, Helper};
 pub use reason::LastError;
 use reason::Reason;
+pub use states::{Admin, PeerOrigin, PeerState, Refused};
 
 /// What a peer wants done.
 #[derive(Debug)]
@@ -109,45 +107,6 @@ pub(crate) struct Identity {
     pub(crate) restart: GracefulRestart,
 }
 
-/// The states of RFC 4271 section 8.2.2, of the connection that is furthest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerState {
-    /// Nothing is attempted: the peer is disabled.
-    Idle,
-    /// Waiting for the next attempt, or for the peer's.
-    Active,
-    /// A TCP connection is being opened.
-    Connect,
-    /// Our OPEN is out.
-    OpenSent,
-    /// The peer's OPEN is in.
-    OpenConfirm,
-    /// Routes flow.
-    Established,
-}
-
-impl fmt::Display for PeerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PeerState::Idle => "Idle",
-            PeerState::Active => "Active",
-            PeerState::Connect => "Connect",
-            PeerState::OpenSent => "OpenSent",
-            PeerState::OpenConfirm => "OpenConfirm",
-            PeerState::Established => "Established",
-        })
-    }
-}
-
-/// Whether the operator lets a peer be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admin {
-    /// It may have a session.
-    Enabled,
-    /// It may not, until the operator enables it: neither do we connect nor may it.
-    Disabled,
-}
-
 /// What is meant by an end of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -155,45 +114,6 @@ pub(crate) enum End {
     Leave,
     /// There shall be a new one: where both agreed on it (RFC 8538), routes outlive this end.
     ComeBack,
-}
-
-/// Why somebody is a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerOrigin {
-    /// Its address is configured.
-    Configured,
-    /// It connected from this listen range.
-    Range(Prefix),
-}
-
-/// Why a connection from outside is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// No peer with this address is configured, and no listen range holds it.
-    UnknownPeer,
-    /// As many peers as may be have come from its listen range.
-    RangeFull,
-    /// It comes from an address of ours.
-    Ourselves,
-    /// The peer shall not connect to us: we do to it.
-    WeConnect,
-    /// Two connections of this peer are there already.
-    NoSlot,
-    /// The operator has disabled this peer, and it was told so a moment ago.
-    Disabled,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refused::UnknownPeer => "no peer of ours has this address, and no listen range holds it",
-            Refused::RangeFull => "as many peers as may be have come from its listen range",
-            Refused::Ourselves => "it comes from an address of ours",
-            Refused::WeConnect => "we connect to this peer, and it may not to us (connect: Active)",
-            Refused::NoSlot => "this peer has two connections already",
-            Refused::Disabled => "this peer is disabled",
-        })
-    }
 }
 
 /// What becomes of a connection when its OPEN has come.
@@ -1140,50 +1060,6 @@ impl Peer {
         if self.shown.0 != state {
             self.shown = (state, now);
         }
-    }
-
-    fn our_open(&self, identity: &Identity) -> Open {
-        let asn = self.config.own_asn(identity.asn);
-        let families = self.config.families.iter();
-        let mut capabilities: Vec<Capability> =
-            families.map(|family| Capability::MultiProtocol((*family).into())).collect();
-        capabilities.extend([
-            Capability::RouteRefresh,
-            Capability::EnhancedRouteRefresh,
-            Capability::ExtendedMessage,
-            four_octet_as(asn),
-        ]);
-        let restart = self.our_restart(identity);
-        let long_lived = self.our_long_lived(&restart);
-        capabilities.push(Capability::GracefulRestart(restart));
-        capabilities.extend(long_lived.map(Capability::LongLivedGracefulRestart));
-        let hold_time = self.config.hold_time;
-        Open { asn, hold_time, router_id: identity.router_id, capabilities }
-    }
-
-    /// Our graceful restart capability, cut to the families of this peer.
-    fn our_restart(&self, identity: &Identity) -> GracefulRestart {
-        let mut restart = identity.restart.clone();
-        restart.families.retain(|entry| {
-            entry.family.family().is_some_and(|family| self.config.families.contains(&family))
-        });
-        if let Some(time) = self.config.restart.restart_time {
-            restart.restart_time_s = GracefulRestart::time_s(time);
-        }
-        restart
-    }
-
-    /// The same families again, with the time beyond the restart time; `None` where it is off.
-    fn our_long_lived(&self, restart: &GracefulRestart) -> Option<LongLivedGracefulRestart> {
-        let seconds = self.config.restart.long_lived.as_secs();
-        let most = LongLivedGracefulRestart::MOST_STALE_TIME_S;
-        let stale_time_s = u32::try_from(seconds).unwrap_or(most).min(most);
-        let families = restart.families.iter().map(|entry| LongLivedFamily {
-            family: entry.family,
-            forwarding_kept: entry.forwarding_kept,
-            stale_time_s,
-        });
-        (stale_time_s > 0).then(|| LongLivedGracefulRestart { families: families.collect() })
     }
 }
 

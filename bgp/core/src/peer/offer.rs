@@ -1,0 +1,51 @@
+//! What our OPEN says to a peer.
+
+use super::{Identity, Peer};
+use crate::wire::capability::four_octet_as;
+use crate::wire::{Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, Open};
+
+impl Peer {
+    pub(super) fn our_open(&self, identity: &Identity) -> Open {
+        let asn = self.config.own_asn(identity.asn);
+        let families = self.config.families.iter();
+        let mut capabilities: Vec<Capability> =
+            families.map(|family| Capability::MultiProtocol((*family).into())).collect();
+        capabilities.extend([
+            Capability::RouteRefresh,
+            Capability::EnhancedRouteRefresh,
+            Capability::ExtendedMessage,
+            four_octet_as(asn),
+        ]);
+        let restart = self.our_restart(identity);
+        let long_lived = self.our_long_lived(&restart);
+        capabilities.push(Capability::GracefulRestart(restart));
+        capabilities.extend(long_lived.map(Capability::LongLivedGracefulRestart));
+        let hold_time = self.config.hold_time;
+        Open { asn, hold_time, router_id: identity.router_id, capabilities }
+    }
+
+    /// Our graceful restart capability, cut to the families of this peer.
+    fn our_restart(&self, identity: &Identity) -> GracefulRestart {
+        let mut restart = identity.restart.clone();
+        restart.families.retain(|entry| {
+            entry.family.family().is_some_and(|family| self.config.families.contains(&family))
+        });
+        if let Some(time) = self.config.restart.restart_time {
+            restart.restart_time_s = GracefulRestart::time_s(time);
+        }
+        restart
+    }
+
+    /// The same families again, with the time beyond the restart time; `None` where it is off.
+    fn our_long_lived(&self, restart: &GracefulRestart) -> Option<LongLivedGracefulRestart> {
+        let seconds = self.config.restart.long_lived.as_secs();
+        let most = LongLivedGracefulRestart::MOST_STALE_TIME_S;
+        let stale_time_s = u32::try_from(seconds).unwrap_or(most).min(most);
+        let families = restart.families.iter().map(|entry| LongLivedFamily {
+            family: entry.family,
+            forwarding_kept: entry.forwarding_kept,
+            stale_time_s,
+        });
+        (stale_time_s > 0).then(|| LongLivedGracefulRestart { families: families.collect() })
+    }
+}
