@@ -169,7 +169,7 @@ fn read_by_cambric(message: &[u8], session: &Session, table: Option<&mut Attribu
     };
     let update = black_box(update.expect("good"));
     assert!(update.flaws.is_empty());
-    update.announced.iter().map(|announcement| announcement.prefixes.len()).sum()
+    update.announced.iter().map(|announcement| announcement.routes.len()).sum()
 }
 
 fn read_by_rustbgpd(octets: &Bytes) -> usize {
@@ -386,17 +386,17 @@ fn attributes(family: Family, med: u32) -> Attributes {
 }
 
 /// /24 or /64, one after the other.
-fn prefixes(family: Family, count: usize) -> Vec<Prefix> {
+fn prefixes(family: Family, count: usize) -> Vec<Nlri> {
     (0..count)
         .map(|at| match family {
             Family::Ipv4 => (IpAddr::from(Ipv4Addr::from(0x0A00_0000 + ((at as u32) << 8))), 24),
             Family::Ipv6 => (IpAddr::from(Ipv6Addr::from((0xFD00 << 112) + ((at as u128) << 64))), 64),
         })
-        .map(|(address, length)| Prefix::new(address, length).expect("length"))
+        .map(|(address, length)| Prefix::new(address, length).expect("length").into())
         .collect()
 }
 
-fn message(session: &Session, attributes: &AttributeSet, prefixes: &[Prefix]) -> Vec<u8> {
+fn message(session: &Session, attributes: &AttributeSet, prefixes: &[Nlri]) -> Vec<u8> {
     let mut octets = Vec::new();
     write_announce(&mut octets, session, attributes, prefixes).expect("it fits");
     octets

@@ -1,6 +1,7 @@
 //! What the operator wants of the router: said as a whole, again and again; the router finds the
 //! difference to what it has (see [`Router::apply`](crate::Router::apply)).
 
+mod add_path;
 mod drain;
 mod originated;
 mod transport;
@@ -15,6 +16,7 @@ use crate::policy::filter::{Direction, Filter};
 use crate::prefix::{Family, Prefix};
 use crate::types::{Asn, HoldTime, PeerKind, RouterId};
 
+pub use add_path::{AddPath, Receive};
 pub use drain::Drain;
 pub(crate) use drain::{Stage, Stages};
 pub use originated::{Offer, Originated, Source};
@@ -128,6 +130,8 @@ pub struct PeerConfig {
     pub warn_at_percent: u8,
     /// How long each side keeps the other's routes while it is away.
     pub restart: RestartConfig,
+    /// Where there may be several paths to a prefix.
+    pub add_path: BTreeMap<Family, AddPath>,
 }
 
 /// What we ask of a neighbour for the time that we are away.
@@ -174,7 +178,13 @@ impl PeerConfig {
             max_prefixes: Self::DEFAULT_MAX_PREFIXES,
             warn_at_percent: Self::DEFAULT_WARN_AT_PERCENT,
             restart: RestartConfig::default(),
+            add_path: BTreeMap::new(),
         }
+    }
+
+    /// What of several paths to a prefix is wanted of a family.
+    pub(crate) fn add_path(&self, family: Family) -> AddPath {
+        self.add_path.get(&family).copied().unwrap_or_default()
     }
 
     /// Internal if it is in our AS, as far as this peer knows it; `router_asn` is the router's.
@@ -205,6 +215,7 @@ impl PeerConfig {
             allow_own_as: 0,
             role: ReflectorRole::NonClient,
             restart: RestartConfig::default(),
+            add_path: config.add_path.iter().map(|(family, wanted)| (*family, wanted.offered())).collect(),
             ..config.clone()
         };
         session(self) != session(new)

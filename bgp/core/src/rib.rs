@@ -26,7 +26,8 @@ use crate::policy::filter::{Direction, Provenance};
 use crate::policy::{Judged, Refusal, Terms, Told, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
-use crate::types::{Asn, Community, PeerId, PeerKind, RouterId};
+use crate::types::{Asn, Community, PathId, PeerId, PeerKind, RouterId};
+use crate::wire::Nlri;
 
 use adj_out::{AdjOut, Tells};
 use aggregates::Aggregates;
@@ -35,6 +36,9 @@ pub(crate) use counts::Reached;
 pub use decision::Reason;
 use decision::{Candidate, Standing, Teller, decide};
 pub use listing::{Counts, ExportInfo, Part, PathInfo, RouteInfo, Verdict};
+
+/// Paths that a peer may tell to one prefix (RFC 7911): no fabric is so wide. Each more is refused and not kept.
+const MOST_PATHS: usize = 64;
 
 /// Index of a destination; used again when its prefix is forgotten by everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +80,18 @@ struct Destination {
     sent_to: usize,
 }
 
+impl Destination {
+    /// What our own route is told as to those who are told of several paths.
+    const LOCAL: PathId = PathId(1);
+
+    /// A name that no path has: the lowest.
+    fn free_name(&self) -> PathId {
+        let taken: BTreeSet<PathId> = self.paths.iter().map(|path| path.told_as).collect();
+        let names = (Self::LOCAL.0 + 1..).map(PathId);
+        names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default()
+    }
+}
+
 /// A route of our own; thousands of prefixes have the same.
 #[derive(Debug, Clone)]
 struct Local {
@@ -86,7 +102,10 @@ struct Local {
 
 #[derive(Debug)]
 struct Path {
-    peer: PeerId,
+    from: PathKey,
+    /// What it is called towards those who are told of several paths: no other of its destination has the same name, and
+    /// it keeps it as long as its teller does.
+    told_as: PathId,
     /// As the peer told it.
     attributes: Arc<AttributeSet>,
     /// With what it is used, where a filter has changed that.
@@ -100,6 +119,13 @@ impl Path {
     fn used(&self) -> &Arc<AttributeSet> {
         self.changed.as_ref().unwrap_or(&self.attributes)
     }
+}
+
+/// Who told a path, and which of several. There is one path with a key to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PathKey {
+    peer: PeerId,
+    path_id: PathId,
 }
 
 /// Whether a path is vouched for by a session that is up; the later, the less it is worth.
@@ -169,7 +195,7 @@ struct PeerTables {
     /// Whether long-lived stale routes may be told to it.
     long_lived: Agreed,
     /// What it has not told again since it began to tell a family anew (RFC 7313).
-    not_told_again: BTreeMap<Family, BTreeSet<DestId>>,
+    not_told_again: BTreeMap<Family, BTreeSet<(DestId, PathId)>>,
     /// Destinations with a path of this peer.
     told: BTreeSet<DestId>,
     counts: BTreeMap<Family, InCounts>,
@@ -224,6 +250,8 @@ pub(crate) struct Rib {
     kernel: BTreeMap<Family, BTreeSet<DestId>>,
     /// Families for which routes are not yet chosen (RFC 4724 section 4.1).
     deferring: BTreeSet<Family>,
+    /// Peers that are told of several paths to a prefix of some family.
+    told_several: BTreeSet<PeerId>,
     /// Peers that may have to hear of something since the caller asked last.
     roused: BTreeSet<PeerId>,
     ask_again: Vec<AskAgain>,
@@ -251,6 +279,7 @@ impl Rib {
             undecided: BTreeSet::new(),
             kernel: BTreeMap::new(),
             deferring: BTreeSet::new(),
+            told_several: BTreeSet::new(),
             roused: BTreeSet::new(),
             ask_again: Vec::new(),
             at_limit: Vec::new(),
@@ -351,7 +380,11 @@ impl Rib {
         tables.route_refresh = up.session.route_refresh;
         tables.long_lived = if up.session.peer_long_lived.is_some() { Agreed::Yes } else { Agreed::No };
         let tells = Tells::of(tables.kind, &up.config.policy);
-        tables.out = Some(AdjOut::new(up.local, tells, up.session));
+        let out = AdjOut::new(up.local, tells, up.session, up.config);
+        if out.tells_several() {
+            self.told_several.insert(peer);
+        }
+        tables.out = Some(out);
         for counts in tables.counts.values_mut() {
             (counts.dropped, counts.missed) = (0, 0);
         }
@@ -375,7 +408,9 @@ impl Rib {
             if kept.contains(&self.dest(id).prefix.family()) {
                 self.age(id, peer, Freshness::Stale);
             } else {
-                self.set_path(id, peer, None);
+                for from in self.paths_of(id, peer) {
+                    self.set_path(id, from, None);
+                }
             }
         }
         self.warn_of_limit(peer);
@@ -420,6 +455,9 @@ impl Rib {
             // Offers know peers by name, too.
             export = all();
         }
+        if let Some(out) = &mut tables.out {
+            export.extend(out.set_most_paths(config));
+        }
         tables.name.clone_from(name);
         tables.policy.clone_from(policy);
         tables.max_prefixes = *max_prefixes;
@@ -448,12 +486,12 @@ impl Rib {
     /// The restart time of the peer is over, and its stale routes of one family stay: as the last resort of all, and
     /// marked so for those who are told of them (RFC 9494 section 4.2).
     pub(crate) fn long_lived(&mut self, peer: PeerId, family: Family) {
-        for id in self.stale(peer, family) {
+        for (id, from) in self.stale(peer, family) {
             let dest = &mut self.destinations[id.0 as usize];
             let mut paths = dest.paths.iter_mut();
-            let Some(path) = paths.find(|path| path.peer == peer) else { continue };
+            let Some(path) = paths.find(|path| path.from == from) else { continue };
             if path.attributes.has_community(Community::NO_LLGR) {
-                self.set_path(id, peer, None);
+                self.set_path(id, from, None);
                 continue;
             }
             for told in std::iter::once(&mut path.attributes).chain(&mut path.changed) {
@@ -467,8 +505,8 @@ impl Rib {
 
     /// Forgets the stale routes of one family: End-of-RIB has come, or time is up.
     pub(crate) fn sweep_stale(&mut self, peer: PeerId, family: Family) {
-        for id in self.stale(peer, family) {
-            self.set_path(id, peer, None);
+        for (id, from) in self.stale(peer, family) {
+            self.set_path(id, from, None);
         }
         self.use_room(peer);
     }
@@ -479,18 +517,32 @@ impl Rib {
     }
 
     /// What is kept of one family for a peer that was away, and not told again yet.
-    fn stale(&self, peer: PeerId, family: Family) -> Vec<DestId> {
-        let told = self.peers.get(&peer).map(|tables| &tables.told).into_iter().flatten().copied();
-        let is_stale = |path: &Path| path.peer == peer && path.freshness != Freshness::Fresh;
-        let of_family = told.filter(|id| self.dest(*id).prefix.family() == family);
-        of_family.filter(|id| self.dest(*id).paths.iter().any(is_stale)).collect()
+    fn stale(&self, peer: PeerId, family: Family) -> Vec<(DestId, PathKey)> {
+        let is_stale = |path: &&Path| path.from.peer == peer && path.freshness != Freshness::Fresh;
+        let told = self.told_of(peer, family);
+        told.flat_map(|(id, dest)| dest.paths.iter().filter(is_stale).map(move |path| (id, path.from)))
+            .collect()
+    }
+
+    /// Destinations of a family with a path of `peer`.
+    fn told_of(&self, peer: PeerId, family: Family) -> impl Iterator<Item = (DestId, &Destination)> {
+        let told = self.peers.get(&peer).map(|tables| &tables.told).into_iter().flatten();
+        told.map(|id| (*id, self.dest(*id))).filter(move |(_, dest)| dest.prefix.family() == family)
+    }
+
+    /// The paths to a destination that `peer` told.
+    fn paths_of(&self, id: DestId, peer: PeerId) -> Vec<PathKey> {
+        let paths = self.dest(id).paths.iter().map(|path| path.from);
+        paths.filter(|from| from.peer == peer).collect()
     }
 
     /// The peer tells all of a family again (RFC 7313 section 4.2).
     pub(crate) fn refresh_begins(&mut self, peer: PeerId, family: Family) {
-        let Some(tables) = self.peers.get(&peer) else { return };
-        let of_family = tables.told.iter().copied().filter(|id| self.dest(*id).prefix.family() == family);
-        let of_family: BTreeSet<DestId> = of_family.collect();
+        let paths = |(id, dest): (DestId, &Destination)| {
+            let own = dest.paths.iter().filter(|path| path.from.peer == peer);
+            own.map(|path| (id, path.from.path_id)).collect::<Vec<_>>()
+        };
+        let of_family = self.told_of(peer, family).flat_map(paths).collect();
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         tables.not_told_again.insert(family, of_family);
         // What is not kept is told again, too, and counted anew.
@@ -506,18 +558,18 @@ impl Rib {
             let (peer, address, routes) = (&tables.name, tables.address, left.len());
             tracing::info!(%peer, %address, %family, routes, "a refresh left routes out: they go");
         }
-        for id in left {
-            self.set_path(id, peer, None);
+        for (id, path_id) in left {
+            self.set_path(id, PathKey { peer, path_id }, None);
         }
         self.use_room(peer);
     }
 
-    /// The peer told of a destination. Of no family is it still to be told again: a place that a withdrawn prefix left
+    /// The peer told of a path. Of no family is it still to be told again: a place that a withdrawn prefix left
     /// may be that of a prefix of the other one now.
-    fn note_told(&mut self, peer: PeerId, id: DestId) {
+    fn note_told(&mut self, id: DestId, PathKey { peer, path_id }: PathKey) {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         for left in tables.not_told_again.values_mut() {
-            left.remove(&id);
+            left.remove(&(id, path_id));
         }
     }
 
@@ -537,67 +589,76 @@ impl Rib {
 
     // --- adj-rib-in --------------------------------------------------------------------------------
 
-    /// The peer told these prefixes with these attributes, which are one of [`Rib::attributes`].
-    pub(crate) fn learn(&mut self, peer: PeerId, prefixes: &[Prefix], attributes: &Arc<AttributeSet>) {
-        for prefix in prefixes {
+    /// The peer told these routes with these attributes, which are one of [`Rib::attributes`].
+    pub(crate) fn learn(&mut self, peer: PeerId, routes: &[Nlri], attributes: &Arc<AttributeSet>) {
+        for Nlri { prefix, path_id } in routes {
             let id = self.dest_id(*prefix);
-            self.note_told(peer, id);
-            self.set_path(id, peer, None);
-            let path = self.judged(peer, prefix, attributes, Freshness::Fresh);
+            let from = PathKey { peer, path_id: *path_id };
+            self.note_told(id, from);
+            let told_as = self.set_path(id, from, None);
+            let path = self.judged(id, from, told_as, attributes, Freshness::Fresh);
             if let Some(Path { verdict: Err(refusal), .. }) = path {
                 *self.refusals.entry(refusal).or_default() += 1;
             }
             match path.and_then(|path| self.admit(prefix, path)) {
-                Some(path) => self.set_path(id, peer, Some(path)),
+                Some(path) => {
+                    self.set_path(id, from, Some(path));
+                }
                 None => self.release(id),
             }
         }
         self.warn_of_limit(peer);
     }
 
-    /// The peer took these prefixes back.
-    pub(crate) fn unlearn(&mut self, peer: PeerId, prefixes: &[Prefix]) {
-        for prefix in prefixes {
-            match self.index.get(prefix).copied() {
-                Some(id) if self.dest(id).paths.iter().any(|path| path.peer == peer) => {
-                    self.set_path(id, peer, None);
-                }
-                _ => {
-                    if let Some(counts) = self.counts_mut(peer, prefix.family()) {
-                        counts.forget_dropped();
-                    }
-                }
+    /// The peer took these routes back.
+    pub(crate) fn unlearn(&mut self, peer: PeerId, routes: &[Nlri]) {
+        for Nlri { prefix, path_id } in routes {
+            let from = PathKey { peer, path_id: *path_id };
+            let id = self.index.get(prefix).copied();
+            let known = id.and_then(|id| self.set_path(id, from, None));
+            if known.is_none()
+                && let Some(counts) = self.counts_mut(peer, prefix.family())
+            {
+                counts.forget_dropped();
             }
         }
         self.use_room(peer);
     }
 
-    /// A path with what is thought of it; `None`: nobody knows the peer.
+    /// A path with what is thought of it; `None`: nobody knows the peer. It is out of the table; `told_as` is how it was
+    /// called there, if it was in.
     fn judged(
         &mut self,
-        peer: PeerId,
-        prefix: &Prefix,
+        id: DestId,
+        from: PathKey,
+        told_as: Option<PathId>,
         attributes: &Arc<AttributeSet>,
         freshness: Freshness,
     ) -> Option<Path> {
-        let tables = self.peers.get(&peer)?;
+        let tables = self.peers.get(&from.peer)?;
+        let dest = self.dest(id);
         let Judged { mut verdict, changed, .. } =
-            judge(tables.told(prefix, attributes), &tables.policy, &self.view);
-        let accepted = tables.counts.get(&prefix.family()).map_or(0, |counts| counts.accepted);
+            judge(tables.told(&dest.prefix, attributes), &tables.policy, &self.view);
+        let accepted = tables.counts.get(&dest.prefix.family()).map_or(0, |counts| counts.accepted);
         if accepted >= tables.max_prefixes {
             verdict = verdict.and(Err(Refusal::OverMaxPrefixes));
         }
+        if dest.paths.iter().filter(|path| path.from.peer == from.peer).count() >= MOST_PATHS {
+            verdict = verdict.and(Err(Refusal::OverMaxPaths));
+        }
+        let told_as = told_as.unwrap_or_else(|| dest.free_name());
         let changed = changed.filter(|_| verdict.is_ok()).map(|changed| self.attributes.intern(changed));
-        Some(Path { peer, attributes: Arc::clone(attributes), changed, verdict, freshness })
+        Some(Path { from, told_as, attributes: Arc::clone(attributes), changed, verdict, freshness })
     }
 
     /// The path, `None` if it is not even kept: a peer that tells a million routes that we refuse shall not fill our
     /// memory either.
     fn admit(&mut self, prefix: &Prefix, path: Path) -> Option<Path> {
-        let tables = self.peers.get(&path.peer)?;
+        let tables = self.peers.get(&path.from.peer)?;
         let counts = tables.counts.get(&prefix.family()).copied().unwrap_or_default();
-        if path.verdict.is_err() && counts.refused_enough(tables.max_prefixes) {
-            self.counts_mut(path.peer, prefix.family())?.drop_path(path.verdict);
+        let is_one_too_many = path.verdict == Err(Refusal::OverMaxPaths);
+        if is_one_too_many || path.verdict.is_err() && counts.refused_enough(tables.max_prefixes) {
+            self.counts_mut(path.from.peer, prefix.family())?.drop_path(path.verdict);
             return None;
         }
         Some(path)
@@ -664,16 +725,19 @@ impl Rib {
         }
     }
 
-    /// The one place where a path comes, changes or goes, so that all counts and marks agree.
-    fn set_path(&mut self, id: DestId, peer: PeerId, path: Option<Path>) {
+    /// The one place where a path comes, changes or goes, so that all counts and marks agree. Gives what the one that went
+    /// was told as.
+    fn set_path(&mut self, id: DestId, from: PathKey, path: Option<Path>) -> Option<PathId> {
         let dest = &mut self.destinations[id.0 as usize];
         let family = dest.prefix.family();
-        let Some(tables) = self.peers.get_mut(&peer) else { return };
+        let tables = self.peers.get_mut(&from.peer)?;
         let counts = tables.counts.entry(family).or_default();
-        if let Some(at) = dest.paths.iter().position(|path| path.peer == peer) {
-            let old = dest.paths.swap_remove(at);
-            tables.told.remove(&id);
-            counts.count(&old, -1);
+        let old = dest.paths.iter().position(|path| path.from == from).map(|at| dest.paths.swap_remove(at));
+        if let Some(old) = &old {
+            if !dest.paths.iter().any(|path| path.from.peer == from.peer) {
+                tables.told.remove(&id);
+            }
+            counts.count(old, -1);
             if old.verdict.is_ok() {
                 release_next_hop(&mut tables.next_hops, old.used().next_hop);
             }
@@ -692,12 +756,13 @@ impl Rib {
             dest.paths.push(path);
             self.undecided.insert(id);
         }
+        old.map(|old| old.told_as)
     }
 
     /// A path over a link that was lost is no better for a second loss.
     fn age(&mut self, id: DestId, peer: PeerId, freshness: Freshness) {
         let dest = self.dest_mut(id);
-        for path in dest.paths.iter_mut().filter(|path| path.peer == peer) {
+        for path in dest.paths.iter_mut().filter(|path| path.from.peer == peer) {
             path.freshness = path.freshness.max(freshness);
         }
     }
@@ -713,22 +778,22 @@ impl Rib {
     /// have taken the place of another that is gone.
     fn judge_again(&mut self, peer: PeerId, families: &BTreeSet<Family>) {
         let Some(tables) = self.peers.get(&peer).filter(|_| !families.is_empty()) else { return };
-        let path_to = |id: &DestId| {
-            let dest = self.dest(*id);
-            let path = dest.paths.iter().find(|path| path.peer == peer)?;
-            let is_meant = families.contains(&dest.prefix.family());
-            is_meant.then(|| (*id, path.verdict, path.freshness, Arc::clone(&path.attributes)))
-        };
-        let (accepted, refused): (Vec<_>, Vec<_>) =
-            tables.told.iter().filter_map(path_to).partition(|(_, verdict, ..)| verdict.is_ok());
-        for (id, ..) in accepted.iter().chain(&refused) {
-            self.set_path(*id, peer, None);
+        let meant = |id: &&DestId| families.contains(&self.dest(**id).prefix.family());
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+        for id in tables.told.iter().filter(meant) {
+            for path in self.dest(*id).paths.iter().filter(|path| path.from.peer == peer) {
+                let known = (*id, path.from, path.told_as, path.freshness, Arc::clone(&path.attributes));
+                if path.verdict.is_ok() { accepted.push(known) } else { refused.push(known) }
+            }
         }
-        for (id, _, freshness, attributes) in accepted.into_iter().chain(refused) {
+        for (id, from, ..) in accepted.iter().chain(&refused) {
+            self.set_path(*id, *from, None);
+        }
+        for (id, from, told_as, freshness, attributes) in accepted.into_iter().chain(refused) {
             let prefix = self.dest(id).prefix;
-            let path = self.judged(peer, &prefix, &attributes, freshness);
+            let path = self.judged(id, from, Some(told_as), &attributes, freshness);
             if let Some(path) = path.and_then(|path| self.admit(&prefix, path)) {
-                self.set_path(id, peer, Some(path));
+                self.set_path(id, from, Some(path));
             }
         }
         self.warn_of_limit(peer);
@@ -751,6 +816,7 @@ impl Rib {
                 dest.best = best;
                 self.rouse(id);
             }
+            self.rouse_told_several(id);
             self.release(id);
         }
     }
@@ -761,22 +827,22 @@ impl Rib {
         let Some(decision) = decide(&candidates, self.max_paths) else {
             return (None, BTreeSet::new());
         };
-        let best = owners[decision.best].map_or_else(
-            || {
-                let Local { originated, attributes } = dest.local.clone()?;
-                let provenance = Provenance::Local(originated.source);
-                Some(Best { peer: None, provenance, attributes, originated: Some(originated) })
-            },
-            |at| {
-                let path = &dest.paths[at];
-                let provenance = Provenance::Learned(self.peers.get(&path.peer)?.kind);
-                let attributes = Arc::clone(path.used());
-                Some(Best { peer: Some(path.peer), provenance, attributes, originated: None })
-            },
-        );
         let used = decision.used.iter().filter(|_| owners[decision.best].is_some());
         let next_hops = used.map(|&index| candidates[index].attributes.next_hop).collect();
-        (best, next_hops)
+        (self.as_best(dest, owners[decision.best]), next_hops)
+    }
+
+    /// A path as export needs it: the one with this place in `dest.paths`, or our own.
+    fn as_best(&self, dest: &Destination, owner: Option<usize>) -> Option<Best> {
+        let Some(at) = owner else {
+            let Local { originated, attributes } = dest.local.clone()?;
+            let provenance = Provenance::Local(originated.source);
+            return Some(Best { peer: None, provenance, attributes, originated: Some(originated) });
+        };
+        let path = dest.paths.get(at)?;
+        let provenance = Provenance::Learned(self.peers.get(&path.from.peer)?.kind);
+        let attributes = Arc::clone(path.used());
+        Some(Best { peer: Some(path.from.peer), provenance, attributes, originated: None })
     }
 
     /// The usable paths, and for each its place in `dest.paths`, `None` for our own.
@@ -789,9 +855,10 @@ impl Rib {
         let mut candidates: Vec<Candidate<'a>> = local.into_iter().collect();
         let mut owners = vec![None; candidates.len()];
         for (at, path) in dest.paths.iter().enumerate().filter(|(_, path)| path.verdict.is_ok()) {
-            let Some(tables) = self.peers.get(&path.peer) else { continue };
+            let PathKey { peer, path_id } = path.from;
+            let Some(tables) = self.peers.get(&peer) else { continue };
             let PeerTables { kind, router_id, address, .. } = *tables;
-            let from = Teller::Peer { kind, router_id, address };
+            let from = Teller::Peer { kind, router_id, address, path_id };
             let standing = path.standing();
             candidates.push(Candidate { attributes: path.used(), standing, from });
             owners.push(Some(at));

@@ -22,7 +22,7 @@ use crate::rib::{AskAgain, Counts, ExportInfo, Part, PeerUp, Rib, RouteChange, R
 use crate::session::Session;
 use crate::types::{Asn, ConnId, PeerId, PeerKind};
 use crate::wire::notification::{cease, code};
-use crate::wire::{GracefulRestart, Notification, RestartFamily, Update};
+use crate::wire::{GracefulRestart, Nlri, Notification, RestartFamily, Update};
 
 mod identifier;
 mod limits;
@@ -655,7 +655,7 @@ impl Router {
     fn learn(&mut self, id: PeerId, update: Update) {
         self.rib.unlearn(id, &update.withdrawn);
         for announcement in update.announced {
-            self.rib.learn(id, &announcement.prefixes, &announcement.attributes);
+            self.rib.learn(id, &announcement.routes, &announcement.attributes);
         }
     }
 
@@ -860,12 +860,13 @@ impl Router {
     }
 
     /// What `peer` was told of these prefixes, with the attributes that were sent; in their order.
-    pub fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<AttributeSet>)> {
+    pub fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Nlri, Arc<AttributeSet>)> {
         self.rib.sent(peer, prefixes)
     }
 
-    /// What becomes of the best routes to these prefixes on their way to `peer`, and which rule says so; in their order.
-    pub fn exports(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, ExportInfo)> {
+    /// What becomes of the best routes to these prefixes on their way to `peer`, and which rule says so; in their order. Of all
+    /// usable ones, the best first, where it is told of several.
+    pub fn exports(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Nlri, ExportInfo)> {
         self.rib.exports(peer, prefixes)
     }
 

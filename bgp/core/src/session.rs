@@ -26,6 +26,35 @@ impl AsWidth {
     }
 }
 
+/// Whether prefixes of a family have the identifier of a path before them, in one direction (RFC 7911 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathIds {
+    /// There is one path to a prefix at most.
+    #[default]
+    Absent,
+    /// There may be several.
+    Present,
+}
+
+impl PathIds {
+    /// Octets of one identifier.
+    pub(crate) const fn octets(self) -> usize {
+        match self {
+            PathIds::Absent => 0,
+            PathIds::Present => 4,
+        }
+    }
+}
+
+/// Families with several paths to a prefix, by direction (RFC 7911 section 4).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AddPath {
+    /// The peer tells us several.
+    pub receive: BTreeSet<Family>,
+    /// We may tell it several.
+    pub send: BTreeSet<Family>,
+}
+
 /// All of a session that the reading of attributes depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
@@ -65,6 +94,8 @@ pub struct Session {
     pub route_refresh: Agreed,
     /// Whether the answer to it is framed, so that what is not in it is gone (RFC 7313).
     pub enhanced_refresh: Agreed,
+    /// Where there may be several paths to a prefix.
+    pub add_path: AddPath,
     /// The peer's graceful restart capability, if it sent one.
     pub peer_restart: Option<GracefulRestart>,
     /// Whether routes outlive a NOTIFICATION that is no Hard Reset (RFC 8538).
@@ -89,11 +120,29 @@ impl Session {
         Form { kind: self.kind, peer_asn: self.peer_asn, as_width: self.as_width }
     }
 
+    /// How prefixes stand in what the peer tells.
+    pub(crate) fn received_path_ids(&self, family: Family) -> PathIds {
+        path_ids(&self.add_path.receive, family)
+    }
+
+    /// How they stand in what it is told.
+    pub(crate) fn sent_path_ids(&self, family: Family) -> PathIds {
+        path_ids(&self.add_path.send, family)
+    }
+
     /// From what we sent and what came. `ours` and `theirs` have passed all checks.
     pub fn negotiate(ours: &Open, theirs: &Open) -> Session {
         let both = |capability: Capability| ours.has(&capability) && theirs.has(&capability);
-        let families =
+        let families: BTreeSet<Family> =
             Family::ALL.into_iter().filter(|&family| ours.offers(family) && theirs.offers(family)).collect();
+        let several = |from: &Open, to: &Open| {
+            let agreed = |family: &Family| {
+                let sends = from.add_path(*family).is_some_and(|said| said.sends);
+                sends && to.add_path(*family).is_some_and(|said| said.receives)
+            };
+            families.iter().copied().filter(agreed).collect()
+        };
+        let add_path = AddPath { receive: several(theirs, ours), send: several(ours, theirs) };
         let agreed = |both: bool| if both { Agreed::Yes } else { Agreed::No };
         let speaks_notification = |open: &Open| open.graceful_restart().is_some_and(|sent| sent.notification);
         // RFC 9494 section 4.1: it counts only beside graceful restart.
@@ -110,6 +159,7 @@ impl Session {
             },
             hold_time: ours.hold_time.min(theirs.hold_time),
             families,
+            add_path,
             most_message_bytes: if both(Capability::ExtendedMessage) {
                 EXTENDED_MESSAGE_BYTES
             } else {
@@ -123,4 +173,8 @@ impl Session {
             offered: Offered { ours: ours.capabilities.clone(), theirs: theirs.capabilities.clone() },
         }
     }
+}
+
+fn path_ids(families: &BTreeSet<Family>, family: Family) -> PathIds {
+    if families.contains(&family) { PathIds::Present } else { PathIds::Absent }
 }

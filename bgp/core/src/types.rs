@@ -104,6 +104,17 @@ impl fmt::Debug for RouterId {
     }
 }
 
+/// Which of several paths to a prefix is meant (RFC 7911 section 3): chosen by the teller, and of no meaning beyond that. 0
+/// where paths have no identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PathId(pub u32);
+
+impl fmt::Display for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The hold time: 0 (never expires) or 3 to 65535 seconds (RFC 4271 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HoldTime(u16);

@@ -20,9 +20,12 @@ pub mod update;
 mod properties;
 mod reader;
 
-pub use capability::{Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, RestartFamily};
+pub use capability::{
+    AddPathFamily, Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, RestartFamily,
+};
 pub use fault::Fault;
 pub use frame::{Frame, MessageType};
+pub use nlri::Nlri;
 pub use notification::Notification;
 pub use open::Open;
 pub use refresh::RouteRefresh;

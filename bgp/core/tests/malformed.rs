@@ -18,7 +18,7 @@ use cases::{
     judge, sets,
 };
 use support::scripted::{Device, Message, keepalive, open_from, open_of};
-use support::{ip, passive, router, routes};
+use support::{ip, passive, router, routes, tells_several};
 
 const DEVICE: &str = "10.2.0.1";
 const TESTER: &str = "10.2.0.2";
@@ -208,7 +208,7 @@ fn offered(device: &mut Device) -> BTreeSet<u8> {
 fn wanted(side: Side) -> Wanted {
     let mut wanted = router(DEVICE_AS, DEVICE);
     wanted.peers = BTreeMap::from([
-        passive(asn_of(side), TESTER),
+        tells_several(passive(asn_of(side), TESTER)),
         passive(DEVICE_AS, INTERNAL),
         passive(EXTERNAL_AS, EXTERNAL),
     ]);

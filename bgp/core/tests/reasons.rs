@@ -108,8 +108,9 @@ impl Rig {
         for message in self.device.received(self.listener) {
             assert_eq!(message.kind, MessageType::Update);
             let update = Update::decode(&message.body, &session).expect("well-formed");
-            withdrawn.extend(update.withdrawn);
-            announced.extend(update.announced.into_iter().flat_map(|entry| entry.prefixes));
+            withdrawn.extend(update.withdrawn.into_iter().map(|route| route.prefix));
+            let routes = update.announced.into_iter().flat_map(|entry| entry.routes);
+            announced.extend(routes.map(|route| route.prefix));
         }
         (withdrawn, announced)
     }

@@ -28,7 +28,7 @@ use cases::{
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 use support::scripted::{keepalive, message, open_from};
-use support::{passive, prefix, router};
+use support::{passive, prefix, router, tells_several};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -479,9 +479,10 @@ fn tester(number: usize) -> IpAddr {
 fn wanted(testers: &[Side]) -> Wanted {
     let mut wanted = router(DEVICE_AS, &DEVICE.to_string());
     let testers = testers.iter().zip(0..).map(|(side, number)| (asn_of(*side), tester(number).to_string()));
+    let testers = testers.map(|(asn, address)| tells_several(passive(asn, &address)));
     let thirds = [(DEVICE_AS, INTERNAL.to_string()), (EXTERNAL_AS, EXTERNAL.to_string())];
-    wanted.peers =
-        testers.chain(thirds).map(|(asn, address)| passive(asn, &address)).collect::<BTreeMap<_, _>>();
+    let thirds = thirds.map(|(asn, address)| passive(asn, &address));
+    wanted.peers = testers.chain(thirds).collect::<BTreeMap<_, _>>();
     wanted
 }
 

@@ -1,8 +1,11 @@
 //! What our OPEN says to a peer.
 
 use super::{Identity, Peer};
+use crate::config::{AddPath, Receive};
 use crate::wire::capability::four_octet_as;
-use crate::wire::{Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, Open};
+use crate::wire::{
+    AddPathFamily, Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, Open,
+};
 
 impl Peer {
     pub(super) fn our_open(&self, identity: &Identity) -> Open {
@@ -16,12 +19,25 @@ impl Peer {
             Capability::ExtendedMessage,
             four_octet_as(asn),
         ]);
+        capabilities.extend(self.our_add_path());
         let restart = self.our_restart(identity);
         let long_lived = self.our_long_lived(&restart);
         capabilities.push(Capability::GracefulRestart(restart));
         capabilities.extend(long_lived.map(Capability::LongLivedGracefulRestart));
         let hold_time = self.config.hold_time;
         Open { asn, hold_time, router_id: identity.router_id, capabilities }
+    }
+
+    /// What we take and tell of several paths to a prefix; `None` where that is nothing (RFC 7911 section 4).
+    fn our_add_path(&self) -> Option<Capability> {
+        let wanted = self.config.families.iter().map(|family| (*family, self.config.add_path(*family)));
+        let entries = wanted.map(|(family, AddPath { receive, send })| AddPathFamily {
+            family: family.into(),
+            receives: receive == Receive::Several,
+            sends: send.is_some(),
+        });
+        let entries: Vec<AddPathFamily> = entries.filter(|entry| entry.receives || entry.sends).collect();
+        (!entries.is_empty()).then_some(Capability::AddPath(entries))
     }
 
     /// Our graceful restart capability, cut to the families of this peer.

@@ -35,6 +35,8 @@ pub enum Withheld {
     LongLivedStale,
     /// A filter of the operator rejects it.
     FilteredBy,
+    /// The peer is told as many better paths to its prefix as it is told at most (RFC 7911).
+    BeyondMostPaths,
     /// It came from a peer, and this one is external: a node is no transit unless a filter names what it is for.
     NoTransit,
 }
@@ -53,6 +55,7 @@ impl Withheld {
             Withheld::ByCommunity => "ByCommunity",
             Withheld::LongLivedStale => "LongLivedStale",
             Withheld::FilteredBy => "FilteredBy",
+            Withheld::BeyondMostPaths => "BeyondMostPaths",
             Withheld::NoTransit => "NoTransit",
         }
     }

@@ -46,6 +46,8 @@ pub enum Refusal {
     NotDeclared,
     /// The peer has more routes accepted than it may.
     OverMaxPrefixes,
+    /// The peer tells more paths to its prefix than anybody needs (RFC 7911): 64.
+    OverMaxPaths,
 }
 
 impl Refusal {
@@ -68,6 +70,7 @@ impl Refusal {
             Refusal::FilteredBy => "FilteredBy",
             Refusal::NotDeclared => "NotDeclared",
             Refusal::OverMaxPrefixes => "OverMaxPrefixes",
+            Refusal::OverMaxPaths => "OverMaxPaths",
         }
     }
 }

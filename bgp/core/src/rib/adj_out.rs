@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::decision::ranked;
 use super::{Best, DestId, Destination, PeerTables, Rib, aggregates};
 use crate::attributes::AttributeSet;
-use crate::config::{Export, Originated, PeerPolicy, Source, Stage, Stages};
+use crate::config::{Export, Originated, PeerConfig, PeerPolicy, Source, Stage, Stages};
 use crate::policy::filter::{Direction, Provenance};
 use crate::policy::{Advertise, Exported, Reflection, Withheld, export, leaving, offered};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
-use crate::types::{PeerId, PeerKind};
+use crate::types::{PathId, PeerId, PeerKind};
 use crate::wire::refresh::{self, Subtype};
-use crate::wire::update;
+use crate::wire::{Nlri, update};
 
 /// Of one established session.
 #[derive(Debug)]
@@ -23,8 +24,10 @@ pub(crate) struct AdjOut {
     /// What the peer is told of.
     pub(crate) tells: Tells,
     families: BTreeSet<Family>,
-    /// What the peer has from us: the truth for withdrawals.
-    sent: BTreeMap<DestId, Arc<AttributeSet>>,
+    /// How many paths to a prefix it is told at most, where it may be told several (RFC 7911).
+    most_paths: BTreeMap<Family, usize>,
+    /// What the peer has from us, each path under the name it was told as: the truth for withdrawals.
+    sent: BTreeMap<(DestId, PathId), Arc<AttributeSet>>,
     /// How many of a family these are.
     sent_count: BTreeMap<Family, usize>,
     /// What it may have to hear of.
@@ -49,12 +52,14 @@ enum Refresh {
 }
 
 impl AdjOut {
-    pub(crate) fn new(local: IpAddr, tells: Tells, session: &Session) -> AdjOut {
+    pub(crate) fn new(local: IpAddr, tells: Tells, session: &Session, config: &PeerConfig) -> AdjOut {
         let families = &session.families;
+        let several = session.add_path.send.iter();
         AdjOut {
             local,
             tells,
             families: families.clone(),
+            most_paths: several.map(|family| (*family, config.add_path(*family).most_sent())).collect(),
             sent: BTreeMap::new(),
             sent_count: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -65,9 +70,34 @@ impl AdjOut {
         }
     }
 
-    /// What the peer has from us.
-    pub(crate) fn sent(&self) -> &BTreeMap<DestId, Arc<AttributeSet>> {
-        &self.sent
+    /// Families of which the peer is told another number of paths from now on.
+    pub(crate) fn set_most_paths(&mut self, config: &PeerConfig) -> Vec<Family> {
+        let changed = |(family, most): (&Family, &mut usize)| {
+            let wanted = config.add_path(*family).most_sent();
+            (std::mem::replace(most, wanted) != wanted).then_some(*family)
+        };
+        self.most_paths.iter_mut().filter_map(changed).collect()
+    }
+
+    /// Whether the peer is told of several paths to prefixes of some family.
+    pub(crate) fn tells_several(&self) -> bool {
+        !self.most_paths.is_empty()
+    }
+
+    /// What the peer has from us of one destination.
+    pub(crate) fn sent_of(&self, id: DestId) -> impl Iterator<Item = (PathId, &Arc<AttributeSet>)> {
+        let names = (id, PathId(u32::MIN))..=(id, PathId(u32::MAX));
+        self.sent.range(names).map(|((_, name), sent)| (*name, sent))
+    }
+
+    /// Whether it has anything of one.
+    fn has(&self, id: DestId) -> bool {
+        self.sent_of(id).next().is_some()
+    }
+
+    /// Destinations of which it has something.
+    pub(crate) fn sent_to(&self) -> BTreeSet<DestId> {
+        self.sent.keys().map(|(id, _)| *id).collect()
     }
 
     /// How many routes of a family the peer has from us.
@@ -76,15 +106,21 @@ impl AdjOut {
     }
 
     /// What the peer had before.
-    fn insert(&mut self, id: DestId, family: Family, sent: Arc<AttributeSet>) -> Option<Arc<AttributeSet>> {
-        let before = self.sent.insert(id, sent);
+    fn insert(
+        &mut self,
+        id: DestId,
+        name: PathId,
+        family: Family,
+        sent: Arc<AttributeSet>,
+    ) -> Option<Arc<AttributeSet>> {
+        let before = self.sent.insert((id, name), sent);
         *self.sent_count.entry(family).or_default() += usize::from(before.is_none());
         before
     }
 
     /// Whether the peer had it.
-    fn remove(&mut self, id: DestId, family: Family) -> bool {
-        let had = self.sent.remove(&id).is_some();
+    fn remove(&mut self, id: DestId, name: PathId, family: Family) -> bool {
+        let had = self.sent.remove(&(id, name)).is_some();
         *self.sent_count.entry(family).or_default() -= usize::from(had);
         had
     }
@@ -128,8 +164,8 @@ impl AdjOut {
     }
 }
 
-/// Prefixes that go out with one attribute set.
-type Group = (Arc<AttributeSet>, Vec<Prefix>);
+/// Routes that go out with one attribute set.
+type Group = (Arc<AttributeSet>, Vec<Nlri>);
 
 /// What export policy made of an attribute set, for one round.
 type Memo = HashMap<Made, Option<Arc<AttributeSet>>>;
@@ -137,23 +173,47 @@ type Memo = HashMap<Made, Option<Arc<AttributeSet>>>;
 /// What it was made of; a route of our own has no peer, and one of a peer has not been originated.
 type Made = (*const AttributeSet, Option<PeerId>, Option<*const Originated>, Family);
 
-/// What one round of [`Rib::transmit`] says.
+/// One round of [`Rib::transmit`].
+#[derive(Default)]
+struct Round {
+    /// Aggregates of ours that the peer is told.
+    aggregates: Vec<Prefix>,
+    memo: Memo,
+    batch: Batch,
+}
+
+/// Whether a route is said again that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Say {
+    IfChanged,
+    Anyway,
+}
+
+/// Which paths to a prefix are known to be told or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    /// Our own alone: learned ones are held back (RFC 4724 section 4.1).
+    Own,
+    All,
+}
+
+/// What one round says.
 #[derive(Default)]
 struct Batch {
-    withdrawn: BTreeMap<Family, Vec<Prefix>>,
+    withdrawn: BTreeMap<Family, Vec<Nlri>>,
     announced: Vec<Group>,
     /// Where the group of an attribute set stands in `announced`.
     groups: HashMap<(Family, *const AttributeSet), usize>,
 }
 
 impl Batch {
-    fn announce(&mut self, prefix: Prefix, attributes: &Arc<AttributeSet>) {
-        let key = (prefix.family(), Arc::as_ptr(attributes));
+    fn announce(&mut self, route: Nlri, attributes: &Arc<AttributeSet>) {
+        let key = (route.prefix.family(), Arc::as_ptr(attributes));
         let at = *self.groups.entry(key).or_insert_with(|| {
             self.announced.push((Arc::clone(attributes), Vec::new()));
             self.announced.len() - 1
         });
-        self.announced[at].1.push(prefix);
+        self.announced[at].1.push(route);
     }
 }
 
@@ -175,46 +235,103 @@ impl Rib {
     pub(crate) fn transmit(&mut self, peer: PeerId, session: &Session, bytes: &mut Vec<u8>) {
         self.begin_refreshes(peer, bytes);
         let Some(out) = self.out_mut(peer) else { return };
-        let round: Vec<DestId> = std::iter::from_fn(|| out.dirty.pop_first()).take(Self::ROUND).collect();
-        let mut batch = Batch::default();
-        let mut exported = Memo::new();
-        let aggregates = self.aggregates_told(peer);
-        for id in round {
-            let wanted = self.exported(peer, id, &aggregates, &mut exported);
-            if let Some(wanted) = wanted {
-                self.note_sent(peer, id, wanted, &mut batch);
-            }
+        let ids: Vec<DestId> = std::iter::from_fn(|| out.dirty.pop_first()).take(Self::ROUND).collect();
+        let mut round = Round { aggregates: self.aggregates_told(peer), ..Round::default() };
+        for id in ids {
+            self.bring_up_to_date(peer, id, &mut round);
         }
-        for prefixes in batch.withdrawn.values() {
-            update::write_withdraw(bytes, session, prefixes);
+        let batch = round.batch;
+        for routes in batch.withdrawn.values() {
+            update::write_withdraw(bytes, session, routes);
         }
-        for (attributes, prefixes) in &batch.announced {
+        for (attributes, routes) in &batch.announced {
             // Too long for this peer's messages: it is not told, and was told of no other path.
-            if update::write_announce(bytes, session, attributes, prefixes).is_err() {
-                self.take_back(peer, prefixes, session, bytes);
+            if update::write_announce(bytes, session, attributes, routes).is_err() {
+                self.take_back(peer, routes, session, bytes);
             }
         }
         self.end_refreshes(peer, bytes);
         self.write_end_of_rib(peer, bytes);
     }
 
-    /// What `peer` should have of a destination: `None` if that is not decided yet, `Some(None)` if
-    /// nothing.
+    /// Notes what is new to `peer` of a destination.
+    fn bring_up_to_date(&mut self, peer: PeerId, id: DestId, round: &mut Round) {
+        let Some(out) = self.out_mut(peer) else { return };
+        let say = if out.resend.remove(&id) { Say::Anyway } else { Say::IfChanged };
+        let family = self.dest(id).prefix.family();
+        if let Some(most) = self.most_paths(peer, family) {
+            return self.bring_paths_up_to_date(peer, id, most, say, round);
+        }
+        let dest = self.dest(id);
+        if dest.local.is_none() && self.deferring.contains(&family) {
+            return;
+        }
+        let wanted = match dest.best.clone() {
+            Some(best) => self.exported(peer, id, &best, round),
+            None => Some(None),
+        };
+        if let Some(wanted) = wanted {
+            self.note_sent(peer, id, (PathId::default(), wanted), say, &mut round.batch);
+        }
+    }
+
+    /// The same for a peer that is told of several paths: the best `most` of those that it may be told (RFC 7911).
+    fn bring_paths_up_to_date(&mut self, peer: PeerId, id: DestId, most: usize, say: Say, round: &mut Round) {
+        let mut wanted: BTreeMap<PathId, Option<Arc<AttributeSet>>> = BTreeMap::new();
+        let mut chosen = Chosen::All;
+        for (name, best) in self.paths_by_rank(id) {
+            if wanted.len() >= most {
+                break;
+            }
+            match self.exported(peer, id, &best, round) {
+                Some(None) => {}
+                Some(told) => drop(wanted.insert(name, told)),
+                // Learned routes are not yet chosen.
+                None => {
+                    chosen = Chosen::Own;
+                    break;
+                }
+            }
+        }
+        // What the peer has of routes that are not chosen stays.
+        let had = self.out_mut(peer).filter(|_| chosen == Chosen::All);
+        for (name, _) in had.iter().flat_map(|out| out.sent_of(id)) {
+            wanted.entry(name).or_default();
+        }
+        for path in wanted {
+            self.note_sent(peer, id, path, say, &mut round.batch);
+        }
+    }
+
+    /// How many paths to a prefix `peer` is told at most; `None` where it is told the best one alone, without a name.
+    pub(super) fn most_paths(&self, peer: PeerId, family: Family) -> Option<usize> {
+        self.peers.get(&peer)?.out.as_ref()?.most_paths.get(&family).copied()
+    }
+
+    /// The usable paths to a destination with their names, the best first.
+    pub(super) fn paths_by_rank(&self, id: DestId) -> Vec<(PathId, Best)> {
+        let dest = self.dest(id);
+        let (candidates, owners) = self.candidates(dest);
+        let named = ranked(&candidates).filter_map(|index| {
+            let owner = owners[index];
+            let name = owner.map_or(Destination::LOCAL, |at| dest.paths[at].told_as);
+            Some((name, self.as_best(dest, owner)?))
+        });
+        named.collect()
+    }
+
+    /// What `peer` should have of a path: `None` if that is not decided yet, `Some(None)` if nothing.
     fn exported(
         &mut self,
         peer: PeerId,
         id: DestId,
-        aggregates: &[Prefix],
-        memo: &mut Memo,
+        best: &Best,
+        Round { aggregates, memo, .. }: &mut Round,
     ) -> Option<Option<Arc<AttributeSet>>> {
-        let dest = self.dest(id);
-        let (prefix, family) = (dest.prefix, dest.prefix.family());
-        if dest.local.is_none() && self.deferring.contains(&family) {
-            return None;
-        }
-        let Some(best) = dest.best.clone() else { return Some(None) };
+        let prefix = self.dest(id).prefix;
+        let family = prefix.family();
         let originated = best.originated.as_ref();
-        if originated.is_some() && aggregates::around(&prefix, aggregates).next().is_some() {
+        if originated.is_some() && aggregates::around(&prefix, aggregates.iter()).next().is_some() {
             return Some(None);
         }
         // What filters make of it may differ by prefix, as does what an aggregate holds.
@@ -227,7 +344,7 @@ impl Rib {
         if let Some(known) = memo.get(&key).filter(|_| !differs_by_prefix) {
             return Some(known.clone());
         }
-        let exported = match self.outcome(peer, &prefix, &best, aggregates).verdict {
+        let exported = match self.outcome(peer, &prefix, best, aggregates).verdict {
             Ok(attributes) => Some(self.attributes.intern(attributes)),
             Err(Withheld::Deferred) => return None,
             Err(_) => None,
@@ -314,40 +431,47 @@ impl Rib {
         })
     }
 
-    /// Brings the adj-rib-out to `wanted` and puts the difference into `batch`.
-    fn note_sent(&mut self, peer: PeerId, id: DestId, wanted: Option<Arc<AttributeSet>>, batch: &mut Batch) {
+    /// Brings the adj-rib-out of one path to `wanted` and puts the difference into `batch`.
+    fn note_sent(
+        &mut self,
+        peer: PeerId,
+        id: DestId,
+        (name, wanted): (PathId, Option<Arc<AttributeSet>>),
+        say: Say,
+        batch: &mut Batch,
+    ) {
         let prefix = self.dest(id).prefix;
         let Some(out) = self.out_mut(peer) else { return };
-        let resend = out.resend.remove(&id);
+        let route = Nlri { prefix, path_id: name };
         match wanted {
             Some(attributes) => {
-                let before = out.insert(id, prefix.family(), Arc::clone(&attributes));
+                let before = out.insert(id, name, prefix.family(), Arc::clone(&attributes));
                 let unchanged = before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &attributes));
-                if !unchanged || resend {
-                    batch.announce(prefix, &attributes);
+                if !unchanged || say == Say::Anyway {
+                    batch.announce(route, &attributes);
                 }
                 if before.is_none() {
                     self.dest_mut(id).sent_to += 1;
                 }
             }
             None => {
-                if out.remove(id, prefix.family()) {
-                    batch.withdrawn.entry(prefix.family()).or_default().push(prefix);
+                if out.remove(id, name, prefix.family()) {
+                    batch.withdrawn.entry(prefix.family()).or_default().push(route);
                     self.unsent(id);
                 }
             }
         }
     }
 
-    fn take_back(&mut self, peer: PeerId, prefixes: &[Prefix], session: &Session, bytes: &mut Vec<u8>) {
-        for prefix in prefixes {
+    fn take_back(&mut self, peer: PeerId, routes: &[Nlri], session: &Session, bytes: &mut Vec<u8>) {
+        for Nlri { prefix, path_id } in routes {
             let Some(id) = self.index.get(prefix).copied() else { continue };
-            if self.out_mut(peer).is_some_and(|out| out.remove(id, prefix.family())) {
+            if self.out_mut(peer).is_some_and(|out| out.remove(id, *path_id, prefix.family())) {
                 self.unsent(id);
             }
         }
         // The peer may hold an older path of them.
-        update::write_withdraw(bytes, session, prefixes);
+        update::write_withdraw(bytes, session, routes);
     }
 
     fn write_end_of_rib(&mut self, peer: PeerId, bytes: &mut Vec<u8>) {
@@ -375,7 +499,7 @@ impl Rib {
     fn tell_again(&mut self, peer: PeerId, family: Family) {
         let of_family = self.concerning(peer, &[family].into());
         if let Some(out) = self.out_mut(peer) {
-            out.resend.extend(of_family.iter().filter(|id| out.sent.contains_key(id)));
+            out.resend.extend(out.sent_to().intersection(&of_family.iter().copied().collect()));
             out.dirty.extend(of_family);
         }
     }
@@ -429,9 +553,8 @@ impl Rib {
             return Vec::new();
         };
         let concerns = |(id, dest): (DestId, &Destination)| {
-            let may_hear = || dest.best.as_ref().is_some_and(|best| self.may_hear(peer, best));
             let is_meant = families.contains(&dest.prefix.family());
-            (is_meant && (out.sent.contains_key(&id) || may_hear())).then_some(id)
+            (is_meant && (out.has(id) || self.may_hear_of(peer, dest))).then_some(id)
         };
         self.live().filter_map(concerns).collect()
     }
@@ -441,16 +564,47 @@ impl Rib {
     pub(super) fn rouse(&mut self, id: DestId) {
         let best = self.dest(id).best.as_ref();
         let concerned = |(peer, tables): (&PeerId, &PeerTables)| {
-            let has_it = tables.out.as_ref()?.sent.contains_key(&id);
+            let has_it = tables.out.as_ref()?.has(id);
             (has_it || best.is_some_and(|best| self.may_hear(*peer, best))).then_some(*peer)
         };
         let concerned: Vec<PeerId> = self.peers.iter().filter_map(concerned).collect();
-        for peer in concerned {
+        self.mark_dirty(concerned, id);
+    }
+
+    /// A destination has other paths, the best one perhaps among them: whom that may concern of those who are told of
+    /// several.
+    pub(super) fn rouse_told_several(&mut self, id: DestId) {
+        if self.told_several.is_empty() {
+            return;
+        }
+        let dest = self.dest(id);
+        let concerned = |peer: &PeerId| {
+            let out = self.peers.get(peer).and_then(|tables| tables.out.as_ref());
+            let several = self.most_paths(*peer, dest.prefix.family()).is_some();
+            several && (out.is_some_and(|out| out.has(id)) || self.may_hear_of(*peer, dest))
+        };
+        let concerned = self.told_several.iter().copied().filter(concerned).collect();
+        self.mark_dirty(concerned, id);
+    }
+
+    fn mark_dirty(&mut self, peers: Vec<PeerId>, id: DestId) {
+        for peer in peers {
             if let Some(out) = self.out_mut(peer) {
                 out.dirty.insert(id);
                 self.roused.insert(peer);
             }
         }
+    }
+
+    /// Whether `peer` may be told of any path to a destination.
+    fn may_hear_of(&self, peer: PeerId, dest: &Destination) -> bool {
+        if self.most_paths(peer, dest.prefix.family()).is_none() {
+            return dest.best.as_ref().is_some_and(|best| self.may_hear(peer, best));
+        }
+        let learned = (0..dest.paths.len()).filter(|at| dest.paths[*at].verdict.is_ok()).map(Some);
+        let own = dest.local.is_some().then_some(None);
+        let mut paths = learned.chain(own).filter_map(|owner| self.as_best(dest, owner));
+        paths.any(|path| self.may_hear(peer, &path))
     }
 
     /// Whether `peer` may be told a route; if not, no filter and no attribute makes it so.
@@ -470,7 +624,8 @@ impl Rib {
     /// The session is gone, and with it all that was said on it.
     pub(crate) fn forget_sent(&mut self, peer: PeerId) {
         let Some(out) = self.peers.get_mut(&peer).and_then(|tables| tables.out.take()) else { return };
-        for id in out.sent.into_keys() {
+        self.told_several.remove(&peer);
+        for (id, _) in out.sent.into_keys() {
             self.unsent(id);
         }
     }

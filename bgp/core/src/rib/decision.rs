@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::attributes::Attributes;
-use crate::types::{Asn, CarriedId, LocalPref, Med, PeerKind, RouterId};
+use crate::types::{Asn, CarriedId, LocalPref, Med, PathId, PeerKind, RouterId};
 
 /// What the steps look at.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub(crate) enum Teller {
     /// We ourselves.
     Local,
     /// A peer.
-    Peer { kind: PeerKind, router_id: RouterId, address: IpAddr },
+    Peer { kind: PeerKind, router_id: RouterId, address: IpAddr, path_id: PathId },
 }
 
 /// Why a usable path is not the best one.
@@ -73,6 +73,8 @@ pub enum Reason {
     LongerClusterList,
     /// The teller's address is higher.
     HigherPeerAddress,
+    /// The same teller tells another one with a lower identifier (RFC 7911).
+    HigherPathId,
 }
 
 impl Reason {
@@ -93,6 +95,7 @@ impl Reason {
             Reason::HigherRouterId => "HigherRouterId",
             Reason::LongerClusterList => "LongerClusterList",
             Reason::HigherPeerAddress => "HigherPeerAddress",
+            Reason::HigherPathId => "HigherPathId",
         }
     }
 }
@@ -123,11 +126,13 @@ const DECIDING: &[Step] = &[
     Step { reason: Reason::InternalPeer, keep: keep_external },
 ];
 
-/// Steps f) and g), RFC 4456 section 9 between them: they only pick the one that is told on.
+/// Steps f) and g), RFC 4456 section 9 between them, and behind them what tells several paths of one peer apart, of which no
+/// RFC speaks: they only pick the one that is told on.
 const BREAKING_TIES: &[Step] = &[
     Step { reason: Reason::HigherRouterId, keep: keep_lowest_router_id },
     Step { reason: Reason::LongerClusterList, keep: keep_shortest_cluster_list },
     Step { reason: Reason::HigherPeerAddress, keep: keep_lowest_address },
+    Step { reason: Reason::HigherPathId, keep: keep_lowest_path_id },
 ];
 
 /// What came out.
@@ -158,7 +163,7 @@ pub(crate) fn decide(candidates: &[Candidate<'_>], max_paths: usize) -> Option<D
         let known = used.iter().any(|&other| candidates[other].attributes.next_hop == next_hop);
         if known {
             // The same way told twice; the tie break says why it is the second.
-            losers.insert(index, ties.get(&index).copied().unwrap_or(Reason::HigherPeerAddress));
+            losers.insert(index, ties.get(&index).copied().unwrap_or(Reason::HigherPathId));
         } else if used.len() < max_paths.max(1) {
             if index != best {
                 losers.insert(index, Reason::Multipath);
@@ -169,6 +174,15 @@ pub(crate) fn decide(candidates: &[Candidate<'_>], max_paths: usize) -> Option<D
         }
     }
     Some(Decision { best, used, losers })
+}
+
+/// All candidates, the best first: each is what would be best without those before it.
+pub(crate) fn ranked(candidates: &[Candidate<'_>]) -> impl Iterator<Item = usize> {
+    let mut rest: Vec<usize> = (0..candidates.len()).collect();
+    std::iter::from_fn(move || {
+        let left: Vec<Candidate<'_>> = rest.iter().map(|&index| candidates[index]).collect();
+        Some(rest.remove(decide(&left, 1)?.best))
+    })
 }
 
 fn run(
@@ -285,9 +299,21 @@ fn address(candidate: &Candidate<'_>) -> Option<IpAddr> {
     }
 }
 
+fn keep_lowest_path_id(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
+    keep_least(candidates, alive, path_id);
+}
+
+fn path_id(candidate: &Candidate<'_>) -> Option<PathId> {
+    match candidate.from {
+        Teller::Local => None,
+        Teller::Peer { path_id, .. } => Some(path_id),
+    }
+}
+
 /// The order in which equal paths are taken: as the tie break would.
-fn sort_key(candidate: &Candidate<'_>) -> (Option<CarriedId>, usize, Option<IpAddr>) {
-    (router_id(candidate), candidate.attributes.cluster_list.len(), address(candidate))
+fn sort_key(candidate: &Candidate<'_>) -> impl Ord + use<> {
+    let clusters = candidate.attributes.cluster_list.len();
+    (router_id(candidate), clusters, address(candidate), path_id(candidate))
 }
 
 #[cfg(test)]
@@ -308,7 +334,7 @@ mod tests {
         let mut attributes = Attributes::originated(address);
         attributes.as_path = asns.iter().filter_map(|&asn| Asn::new(asn)).collect::<AsPath>();
         let router_id = RouterId::new(u32::from(last)).expect("not 0");
-        let from = Teller::Peer { kind: PeerKind::External, router_id, address };
+        let from = Teller::Peer { kind: PeerKind::External, router_id, address, path_id: PathId::default() };
         Path { attributes, standing: Standing::Good, from }
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::decision::{Decision, decide};
-use super::{DestId, Destination, Freshness, InCounts, Local, Reason, Rib, aggregates};
+use super::{Best, DestId, Destination, Freshness, InCounts, Local, Reason, Rib, aggregates};
 use crate::attributes::{AttributeSet, Attributes};
 use crate::config::Originated;
 use crate::policy::filter::RuledBy;
 use crate::policy::{Exported, Judged, Refusal, Withheld, judge};
 use crate::prefix::{Family, Prefix};
-use crate::types::PeerId;
+use crate::types::{PathId, PeerId};
+use crate::wire::Nlri;
 
 /// Numbers of one peer and family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +33,8 @@ pub struct Counts {
 pub struct PathInfo {
     /// Who told it; `None` for our own.
     pub peer: Option<PeerId>,
+    /// Which of several paths of this peer (RFC 7911); 0 where it tells one.
+    pub path_id: PathId,
     /// Why it is there, and to whom it is offered with what, if it is our own.
     pub originated: Option<Arc<Originated>>,
     /// Aggregates of ours that are told in its place, if it is our own.
@@ -104,7 +107,7 @@ impl Rib {
             }
             Part::ToldTo(peer) => {
                 let out = self.peers.get(&peer).and_then(|tables| tables.out.as_ref());
-                out.into_iter().flat_map(|out| out.sent().keys()).map(of).collect()
+                out.into_iter().flat_map(|out| out.sent_to()).map(|id| of(&id)).collect()
             }
             Part::Refused => {
                 let live = self.live().map(|(_, dest)| dest);
@@ -126,28 +129,49 @@ impl Rib {
     }
 
     /// What `peer` was told of these prefixes.
-    pub(crate) fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, Arc<AttributeSet>)> {
+    pub(crate) fn sent(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Nlri, Arc<AttributeSet>)> {
         let Some(out) = self.peers.get(&peer).and_then(|tables| tables.out.as_ref()) else {
             return Vec::new();
         };
-        let found = prefixes.iter().filter_map(|prefix| Some((*prefix, self.index.get(prefix)?)));
-        found.filter_map(|(prefix, id)| Some((prefix, Arc::clone(out.sent().get(id)?)))).collect()
+        let found = prefixes.iter().filter_map(|prefix| Some((*prefix, *self.index.get(prefix)?)));
+        let paths = |(prefix, id)| {
+            out.sent_of(id).map(move |(path_id, sent)| (Nlri { prefix, path_id }, Arc::clone(sent)))
+        };
+        found.flat_map(paths).collect()
     }
 
-    /// What becomes of the best routes to these prefixes on their way to `peer`.
-    pub(crate) fn exports(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Prefix, ExportInfo)> {
+    /// What becomes of the best routes to these prefixes on their way to `peer`; of all usable ones, where it is told of
+    /// several.
+    pub(crate) fn exports(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<(Nlri, ExportInfo)> {
         let aggregates = self.aggregates_told(peer);
-        let exported = |prefix: &Prefix| {
-            let best = self.dest(*self.index.get(prefix)?).best.as_ref()?;
-            let Exported { verdict, by } = self.outcome(peer, prefix, best, &aggregates);
-            let attributes = match &verdict {
-                Ok(sent) => sent.clone(),
-                Err(_) => Attributes::clone(&best.attributes),
+        let mut exports = Vec::new();
+        for prefix in prefixes {
+            let Some(id) = self.index.get(prefix).copied() else { continue };
+            let most = self.most_paths(peer, prefix.family());
+            let paths = match most {
+                Some(_) => self.paths_by_rank(id),
+                None => self.dest(id).best.iter().map(|best| (PathId::default(), best.clone())).collect(),
             };
-            let withheld = verdict.err();
-            Some((*prefix, ExportInfo { attributes, withheld, ruled_by: by.map(RuledBy::from) }))
+            let mut told = 0;
+            for (path_id, best) in paths {
+                let mut info = self.export_info(peer, prefix, &best, &aggregates);
+                if info.withheld.is_none() {
+                    told += 1;
+                    info.withheld = most.filter(|most| told > *most).map(|_| Withheld::BeyondMostPaths);
+                }
+                exports.push((Nlri { prefix: *prefix, path_id }, info));
+            }
+        }
+        exports
+    }
+
+    fn export_info(&self, peer: PeerId, prefix: &Prefix, best: &Best, aggregates: &[Prefix]) -> ExportInfo {
+        let Exported { verdict, by } = self.outcome(peer, prefix, best, aggregates);
+        let attributes = match &verdict {
+            Ok(sent) => sent.clone(),
+            Err(_) => Attributes::clone(&best.attributes),
         };
-        prefixes.iter().filter_map(exported).collect()
+        ExportInfo { attributes, withheld: verdict.err(), ruled_by: by.map(RuledBy::from) }
     }
 
     pub(crate) fn counts(&self, peer: PeerId, family: Family) -> Counts {
@@ -184,6 +208,7 @@ impl Rib {
             let verdict = verdict(None)?;
             Some(PathInfo {
                 peer: None,
+                path_id: PathId::default(),
                 originated: Some(originated),
                 aggregates: aggregates::around(&dest.prefix, self.aggregates.prefixes()).copied().collect(),
                 attributes,
@@ -199,13 +224,14 @@ impl Rib {
                 Err(refusal) => Verdict::Refused(refusal),
             };
             // Judged once more for its reason: that is pure, and seldom asked for.
-            let ruled_by = self.peers.get(&path.peer).and_then(|tables| {
+            let ruled_by = self.peers.get(&path.from.peer).and_then(|tables| {
                 let told = tables.told(&dest.prefix, &path.attributes);
                 let Judged { by, .. } = judge(told, &tables.policy, &self.view);
                 by.map(RuledBy::from)
             });
             Some(PathInfo {
-                peer: Some(path.peer),
+                peer: Some(path.from.peer),
+                path_id: path.from.path_id,
                 originated: None,
                 aggregates: Vec::new(),
                 attributes: Arc::clone(&path.attributes),
@@ -217,9 +243,9 @@ impl Rib {
         });
         let mut paths: Vec<PathInfo> = local.chain(learned).collect();
         paths.sort_by_key(|path| match path.verdict {
-            Verdict::Best => (0, None, path.peer),
-            Verdict::Lost(reason) => (1, Some(std::cmp::Reverse(reason)), path.peer),
-            Verdict::Refused(_) => (2, None, path.peer),
+            Verdict::Best => (0, None, path.peer, path.path_id),
+            Verdict::Lost(reason) => (1, Some(std::cmp::Reverse(reason)), path.peer, path.path_id),
+            Verdict::Refused(_) => (2, None, path.peer, path.path_id),
         });
         paths
     }

@@ -47,7 +47,7 @@ fn tell(router: &mut Router, now: Instant, conn: ConnId, next_hop: [u8; 4]) {
     attributes.as_path = [asn(65002)].into_iter().collect();
     let prefix: Prefix = "10.244.2.0/24".parse().expect("prefix");
     let mut octets = Vec::new();
-    update::write_announce(&mut octets, &session, &attributes.into(), &[prefix]).expect("short");
+    update::write_announce(&mut octets, &session, &attributes.into(), &[prefix.into()]).expect("short");
     router.handle_bytes(now, conn, &octets);
 }
 

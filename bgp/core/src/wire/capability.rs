@@ -44,6 +44,8 @@ pub enum Capability {
     GracefulRestart(GracefulRestart),
     /// 65 (RFC 6793); the number may be 0 on the wire, which OPEN refuses.
     FourOctetAs(u32),
+    /// 69 (RFC 7911)
+    AddPath(Vec<AddPathFamily>),
     /// 70 (RFC 7313)
     EnhancedRouteRefresh,
     /// 71 (RFC 9494)
@@ -55,6 +57,17 @@ pub enum Capability {
         /// Its value, untouched.
         value: Vec<u8>,
     },
+}
+
+/// One family of the add-path capability (RFC 7911 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddPathFamily {
+    /// Which table.
+    pub family: AfiSafi,
+    /// The sender takes several paths to a prefix.
+    pub receives: bool,
+    /// It tells several.
+    pub sends: bool,
 }
 
 /// The graceful restart capability (RFC 4724 section 3).
@@ -192,6 +205,7 @@ impl Capability {
             EXTENDED_MESSAGE => Some(Capability::ExtendedMessage),
             GRACEFUL_RESTART => decode_graceful_restart(&mut reader),
             FOUR_OCTET_AS => reader.u32().map(Capability::FourOctetAs),
+            ADD_PATH => decode_add_path(&mut reader),
             ENHANCED_ROUTE_REFRESH => Some(Capability::EnhancedRouteRefresh),
             LONG_LIVED_GRACEFUL_RESTART => decode_long_lived(&mut reader),
             _ => None,
@@ -215,6 +229,7 @@ impl Capability {
             Capability::ExtendedMessage => tlv(EXTENDED_MESSAGE, &[]),
             Capability::GracefulRestart(restart) => tlv(GRACEFUL_RESTART, &encode_graceful_restart(restart)),
             Capability::FourOctetAs(asn) => tlv(FOUR_OCTET_AS, &asn.to_be_bytes()),
+            Capability::AddPath(families) => tlv(ADD_PATH, &encode_add_path(families)),
             Capability::EnhancedRouteRefresh => tlv(ENHANCED_ROUTE_REFRESH, &[]),
             Capability::LongLivedGracefulRestart(long_lived) => {
                 tlv(LONG_LIVED_GRACEFUL_RESTART, &encode_long_lived(long_lived));
@@ -232,6 +247,35 @@ pub(crate) fn four_octet_as(asn: Asn) -> Capability {
 fn decode_multi_protocol(reader: &mut Reader<'_>) -> Option<Capability> {
     let (afi, _reserved, safi) = (reader.u16()?, reader.u8()?, reader.u8()?);
     Some(Capability::MultiProtocol(AfiSafi { afi, safi }))
+}
+
+/// `None` where a number says neither of both: it is as if the capability were not known (RFC 7911 section 4).
+fn decode_add_path(reader: &mut Reader<'_>) -> Option<Capability> {
+    let mut families = Vec::new();
+    while let Some(afi) = reader.u16() {
+        let (safi, mode) = (reader.u8()?, reader.u8()?);
+        let (receives, sends) = match mode {
+            1 => (true, false),
+            2 => (false, true),
+            3 => (true, true),
+            _ => return None,
+        };
+        families.push(AddPathFamily { family: AfiSafi { afi, safi }, receives, sends });
+    }
+    Some(Capability::AddPath(families))
+}
+
+/// Families of which neither is true are left out: there is no number for that.
+fn encode_add_path(families: &[AddPathFamily]) -> Vec<u8> {
+    let mut value = Vec::new();
+    for AddPathFamily { family: AfiSafi { afi, safi }, receives, sends } in families {
+        let mode = u8::from(*receives) | u8::from(*sends) << 1;
+        if mode != 0 {
+            value.extend_from_slice(&afi.to_be_bytes());
+            value.extend_from_slice(&[*safi, mode]);
+        }
+    }
+    value
 }
 
 fn decode_graceful_restart(reader: &mut Reader<'_>) -> Option<Capability> {
@@ -332,6 +376,13 @@ mod tests {
                     families: Vec::new(),
                 }),
             ),
+            (
+                vec![69, 8, 0, 1, 1, 3, 0, 2, 1, 1],
+                Capability::AddPath(vec![
+                    AddPathFamily { family: Family::Ipv4.into(), receives: true, sends: true },
+                    AddPathFamily { family: Family::Ipv6.into(), receives: true, sends: false },
+                ]),
+            ),
             (vec![70, 0], Capability::EnhancedRouteRefresh),
             (
                 vec![71, 14, 0, 1, 1, 0x80, 0, 0x0E, 0x10, 0, 2, 1, 0, 1, 0, 0],
@@ -378,6 +429,9 @@ mod tests {
             );
         }
         assert!(Capability::decode_all(&[73, 2, 200, 1]).is_ok());
-        assert!(Capability::decode_all(&[69, 4, 0, 1, 1, 7]).is_ok());
+        // RFC 7911 section 4: as if it were not known.
+        let odd = vec![0, 1, 1, 7];
+        let unknown = Capability::Unknown { code: ADD_PATH, value: odd.clone() };
+        assert_eq!(Capability::decode_all(&[&[69, 4][..], &odd].concat()), Ok(vec![unknown]));
     }
 }

@@ -1,7 +1,24 @@
-//! Prefixes as they stand in UPDATE: one length octet, then as many octets as it needs
-//! (RFC 4271 section 4.3).
+//! Prefixes as they stand in UPDATE: one length octet, then as many octets as it needs (RFC 4271 section 4.3); before
+//! that the identifier of the path, where that was agreed on (RFC 7911 section 3).
 
 use crate::prefix::{Family, Prefix};
+use crate::session::PathIds;
+use crate::types::PathId;
+
+/// A route as an UPDATE names it: network layer reachability information.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nlri {
+    /// Where to.
+    pub prefix: Prefix,
+    /// Which path of the teller's; 0 on a session without identifiers.
+    pub path_id: PathId,
+}
+
+impl From<Prefix> for Nlri {
+    fn from(prefix: Prefix) -> Nlri {
+        Nlri { prefix, path_id: PathId::default() }
+    }
+}
 
 /// The list cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,23 +37,38 @@ impl MalformedNlri {
     }
 }
 
-/// Appends all prefixes of `bytes`. Host bits that are set are cleared (RFC 4271 section 4.3: "irrelevant").
+/// Appends all routes of `bytes`. Host bits that are set are cleared (RFC 4271 section 4.3: "irrelevant").
 ///
 /// # Errors
-/// What is in `prefixes` then is of no use.
-pub(crate) fn decode(family: Family, bytes: &[u8], prefixes: &mut Vec<Prefix>) -> Result<(), MalformedNlri> {
-    prefixes.reserve_exact(bytes.len().div_ceil(typical_bytes(family)));
+/// What is in `routes` then is of no use.
+pub(crate) fn decode(
+    family: Family,
+    path_ids: PathIds,
+    bytes: &[u8],
+    routes: &mut Vec<Nlri>,
+) -> Result<(), MalformedNlri> {
+    routes.reserve_exact(bytes.len().div_ceil(typical_bytes(family) + path_ids.octets()));
     let mut rest = bytes;
-    while let Some((&length, behind)) = rest.split_first() {
+    while !rest.is_empty() {
+        let path_id = match path_ids {
+            PathIds::Absent => PathId::default(),
+            PathIds::Present => {
+                let (octets, behind) = rest.split_first_chunk().ok_or(MalformedNlri::Cut)?;
+                rest = behind;
+                PathId(u32::from_be_bytes(*octets))
+            }
+        };
+        let (&length, behind) = rest.split_first().ok_or(MalformedNlri::Cut)?;
         if length > family.bits() {
             return Err(MalformedNlri::TooLong);
         }
         let count = usize::from(length).div_ceil(8);
         let (significant, next) = behind.split_at_checked(count).ok_or(MalformedNlri::Cut)?;
-        prefixes.push(match family {
+        let prefix = match family {
             Family::Ipv4 => Prefix::ipv4(u32::from_be_bytes(padded(behind, significant)), length),
             Family::Ipv6 => Prefix::ipv6(u128::from_be_bytes(padded(behind, significant)), length),
-        });
+        };
+        routes.push(Nlri { prefix, path_id });
         rest = next;
     }
     Ok(())
@@ -60,24 +92,33 @@ fn padded<const N: usize>(behind: &[u8], significant: &[u8]) -> [u8; N] {
 }
 
 /// What a prefix of either family takes at most.
-pub(crate) const MOST_BYTES: usize = 17;
+const MOST_PREFIX_BYTES: usize = 17;
 
-/// Octets that [`write`] takes for `prefix`.
-pub(crate) fn encoded_bytes(prefix: &Prefix) -> usize {
-    1 + usize::from(prefix.length()).div_ceil(8)
+/// What a route takes at most.
+pub(crate) const MOST_BYTES: usize = MOST_PREFIX_BYTES + 4;
+
+/// Octets that [`write`] takes for `route`.
+pub(crate) fn encoded_bytes(route: &Nlri, path_ids: PathIds) -> usize {
+    path_ids.octets() + 1 + usize::from(route.prefix.length()).div_ceil(8)
 }
 
-/// Appends `prefixes`, which take `octets` octets together.
-pub(crate) fn write(out: &mut Vec<u8>, prefixes: &[Prefix], octets: usize) {
+/// Appends `routes`, which take `octets` octets together.
+pub(crate) fn write(out: &mut Vec<u8>, path_ids: PathIds, routes: &[Nlri], octets: usize) {
     // Each is written as if it were of full length, and the next one over what was too much: so all are copies of a
     // fixed length.
     let (start, mut at) = (out.len(), out.len());
-    out.resize(start + octets + MOST_BYTES, 0);
-    for prefix in prefixes {
-        if let Some(place) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<MOST_BYTES>()) {
-            prefix.put(place);
+    out.resize(start + octets + MOST_PREFIX_BYTES, 0);
+    for route in routes {
+        if path_ids == PathIds::Present
+            && let Some(place) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut())
+        {
+            *place = route.path_id.0.to_be_bytes();
         }
-        at += encoded_bytes(prefix);
+        let prefix_at = at + path_ids.octets();
+        if let Some(place) = out.get_mut(prefix_at..).and_then(|rest| rest.first_chunk_mut()) {
+            route.prefix.put(place);
+        }
+        at += encoded_bytes(route, path_ids);
     }
     out.truncate(start + octets);
 }
@@ -87,8 +128,9 @@ mod tests {
     use super::*;
 
     fn decode(family: Family, bytes: &[u8]) -> Result<Vec<Prefix>, MalformedNlri> {
-        let mut prefixes = Vec::new();
-        super::decode(family, bytes, &mut prefixes).map(|()| prefixes)
+        let mut routes = Vec::new();
+        super::decode(family, PathIds::Absent, bytes, &mut routes)?;
+        Ok(routes.into_iter().map(|route| route.prefix).collect())
     }
 
     #[test]
@@ -103,11 +145,35 @@ mod tests {
         ];
         for (bytes, family, text) in table {
             let prefix: Prefix = text.parse().expect("test prefix");
+            let route = Nlri::from(prefix);
             assert_eq!(decode(*family, bytes), Ok(vec![prefix]));
             let mut out = Vec::new();
-            write(&mut out, &[prefix], bytes.len());
+            write(&mut out, PathIds::Absent, &[route], bytes.len());
             assert_eq!(&out, bytes);
-            assert_eq!(encoded_bytes(&prefix), bytes.len());
+            assert_eq!(encoded_bytes(&route, PathIds::Absent), bytes.len());
+        }
+    }
+
+    /// The layout of RFC 7911 section 3.
+    #[test]
+    fn identifiers_stand_before_the_length() {
+        let octets = [0, 0, 0, 1, 24, 10, 1, 2, 0xFF, 0, 0, 2, 24, 10, 1, 2, 0, 0, 0, 3, 0];
+        let route =
+            |path_id, text: &str| Nlri { path_id: PathId(path_id), prefix: text.parse().expect("prefix") };
+        let routes = [route(1, "10.1.2.0/24"), route(0xFF00_0002, "10.1.2.0/24"), route(3, "0.0.0.0/0")];
+        let mut read = Vec::new();
+        assert_eq!(super::decode(Family::Ipv4, PathIds::Present, &octets, &mut read), Ok(()));
+        assert_eq!(read, routes);
+        let mut out = vec![7];
+        write(&mut out, PathIds::Present, &routes, octets.len());
+        assert_eq!((out[0], &out[1..]), (7, &octets[..]));
+        assert_eq!(
+            routes.iter().map(|route| encoded_bytes(route, PathIds::Present)).sum::<usize>(),
+            octets.len()
+        );
+        for cut in [1, 4, 7, 10, 12, 20] {
+            let read = super::decode(Family::Ipv4, PathIds::Present, &octets[..cut], &mut Vec::new());
+            assert_eq!(read, Err(MalformedNlri::Cut), "{cut}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::capability::{
-    AfiSafi, Capability, GracefulRestart, LongLivedGracefulRestart, MalformedCapability,
+    AddPathFamily, AfiSafi, Capability, GracefulRestart, LongLivedGracefulRestart, MalformedCapability,
 };
 use super::fault::Fault;
 use super::frame::{self, MessageType};
@@ -126,6 +126,15 @@ impl Open {
             Capability::LongLivedGracefulRestart(long_lived) => Some(long_lived),
             _ => None,
         })
+    }
+
+    /// What it says of several paths to a prefix of `family`; the last word if there are several.
+    pub fn add_path(&self, family: Family) -> Option<&AddPathFamily> {
+        let said = self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::AddPath(families) => Some(families),
+            _ => None,
+        });
+        said.flatten().rev().find(|entry| entry.family == AfiSafi::from(family))
     }
 
     /// Whether AS numbers on this session have four octets.

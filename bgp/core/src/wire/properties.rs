@@ -15,13 +15,15 @@ use super::capability::AfiSafi;
 use super::frame::{self, EXTENDED_MESSAGE_BYTES, HEADER_BYTES, STANDARD_MESSAGE_BYTES};
 use super::update::{self, Announcement, AttributesTooLong, write_withdraw};
 use super::{
-    Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, MessageType, Notification, Open,
-    RestartFamily, RouteRefresh, Update,
+    AddPathFamily, Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, MessageType, Nlri,
+    Notification, Open, RestartFamily, RouteRefresh, Update,
 };
 use crate::attributes::{Aggregator, AsPath, AttributeTable, Attributes, Opaque, Origin};
 use crate::prefix::{Family, Prefix};
-use crate::session::{Agreed, AsWidth, Offered, Session};
-use crate::types::{Asn, CarriedId, Community, HoldTime, LargeCommunity, LocalPref, Med, PeerKind, RouterId};
+use crate::session::{AddPath, Agreed, AsWidth, Offered, PathIds, Session};
+use crate::types::{
+    Asn, CarriedId, Community, HoldTime, LargeCommunity, LocalPref, Med, PathId, PeerKind, RouterId,
+};
 
 // --- values ----------------------------------------------------------------------------------------------
 
@@ -38,14 +40,15 @@ fn any_session() -> impl Strategy<Value = Session> {
     let kind = prop_oneof![Just(PeerKind::Internal), Just(PeerKind::External)];
     let as_width = prop_oneof![Just(AsWidth::Two), Just(AsWidth::Four)];
     let most = prop_oneof![Just(STANDARD_MESSAGE_BYTES), Just(EXTENDED_MESSAGE_BYTES)];
-    (kind, as_width, most, any_asn(), any_router_id()).prop_map(
-        |(kind, as_width, most_message_bytes, peer_asn, peer_id)| Session {
+    (kind, as_width, most, any_asn(), any_router_id(), any_add_path()).prop_map(
+        |(kind, as_width, most_message_bytes, peer_asn, peer_id, add_path)| Session {
             kind,
             peer_asn,
             peer_id,
             as_width,
             hold_time: HoldTime::DEFAULT,
             families: Family::ALL.into(),
+            add_path,
             most_message_bytes,
             route_refresh: Agreed::Yes,
             enhanced_refresh: Agreed::No,
@@ -55,6 +58,21 @@ fn any_session() -> impl Strategy<Value = Session> {
             offered: Offered::default(),
         },
     )
+}
+
+/// The same in both directions, so that one session can read what it wrote.
+fn any_add_path() -> impl Strategy<Value = AddPath> {
+    btree_set(any_family(), 0..=2).prop_map(|families| AddPath { receive: families.clone(), send: families })
+}
+
+/// The prefixes as routes of this session: with identifiers, where it has these.
+fn routes(prefixes: impl IntoIterator<Item = Prefix>, session: &Session) -> Vec<Nlri> {
+    let numbered = (1_u32..).zip(prefixes);
+    let named = |(number, prefix): (u32, Prefix)| match session.sent_path_ids(prefix.family()) {
+        PathIds::Absent => prefix.into(),
+        PathIds::Present => Nlri { prefix, path_id: PathId(number.wrapping_mul(0x0102_0305)) },
+    };
+    numbered.map(named).collect()
 }
 
 /// The same, and perhaps a family was not agreed on.
@@ -173,11 +191,16 @@ fn any_capability() -> impl Strategy<Value = Capability> {
             stale_time_s,
         });
     let long_lived = vec(long_lived, 0..4).prop_map(|families| LongLivedGracefulRestart { families });
+    let add_path = (table.clone(), any::<bool>(), any::<bool>())
+        .prop_filter("says something", |(_, receives, sends)| *receives || *sends)
+        .prop_map(|(family, receives, sends)| AddPathFamily { family, receives, sends });
+    let add_path = vec(add_path, 0..4);
     prop_oneof![
         table.prop_map(Capability::MultiProtocol),
         Just(Capability::RouteRefresh),
         Just(Capability::ExtendedMessage),
         restart.prop_map(Capability::GracefulRestart),
+        add_path.prop_map(Capability::AddPath),
         Just(Capability::EnhancedRouteRefresh),
         long_lived.prop_map(Capability::LongLivedGracefulRestart),
         (80_u8..128, vec(any::<u8>(), 0..60)).prop_map(|(code, value)| Capability::Unknown { code, value }),
@@ -253,9 +276,9 @@ fn write_announce(
     out: &mut Vec<u8>,
     session: &Session,
     attributes: &Attributes,
-    prefixes: &[Prefix],
+    routes: &[Nlri],
 ) -> Result<(), AttributesTooLong> {
-    update::write_announce(out, session, &attributes.clone().into(), prefixes)
+    update::write_announce(out, session, &attributes.clone().into(), routes)
 }
 
 /// Everything that reads, on the same octets.
@@ -274,8 +297,7 @@ fn read_all_ways(octets: &[u8], session: &Session) {
         for announcement in &update.announced {
             // What was read can be written.
             let mut out = Vec::new();
-            let _ =
-                update::write_announce(&mut out, session, &announcement.attributes, &announcement.prefixes);
+            let _ = update::write_announce(&mut out, session, &announcement.attributes, &announcement.routes);
         }
         let _ = update.flaws.iter().map(ToString::to_string).count();
     }
@@ -283,27 +305,35 @@ fn read_all_ways(octets: &[u8], session: &Session) {
 
 // --- the independent codec -------------------------------------------------------------------------------
 
-fn read_by_oracle(body: &[u8], session: &Session) -> (Attributes, Vec<Prefix>) {
+fn read_by_oracle(body: &[u8], session: &Session) -> (Attributes, Vec<Nlri>) {
     let mut rest = body;
     let message = oracle::UpdateMessage::decode(&mut rest, body.len()).expect("the oracle reads it");
     let (wide, internal) = (session.as_width == AsWidth::Four, session.kind == PeerKind::Internal);
-    let parsed = message.parse_revised(wide, internal, false, &[]).expect("the oracle reads it");
+    let several = &session.add_path.receive;
+    let afi = |family: &Family| match family {
+        Family::Ipv4 => oracle::Afi::Ipv4,
+        Family::Ipv6 => oracle::Afi::Ipv6,
+    };
+    let families: Vec<_> = several.iter().map(|family| (afi(family), oracle::Safi::Unicast)).collect();
+    let parsed = message.parse_revised(wide, internal, several.contains(&Family::Ipv4), &families);
+    let parsed = parsed.expect("the oracle reads it");
     assert!(parsed.malformed.is_empty(), "the oracle complains: {:?}", parsed.malformed);
-    let mut prefixes: Vec<Prefix> = parsed
-        .update
-        .announced
-        .iter()
-        .map(|entry| Prefix::new(entry.prefix.addr.into(), entry.prefix.len).expect("in range"))
-        .collect();
+    let of_oracle = |address: IpAddr, length, path_id| Nlri {
+        prefix: Prefix::new(address, length).expect("in range"),
+        path_id: PathId(path_id),
+    };
+    let announced = parsed.update.announced.iter();
+    let mut routes: Vec<Nlri> =
+        announced.map(|entry| of_oracle(entry.prefix.addr.into(), entry.prefix.len, entry.path_id)).collect();
     let mut attributes = Attributes::originated(IpAddr::from([0; 4]));
     for attribute in parsed.update.attributes {
-        take_from_oracle(&mut attributes, &mut prefixes, attribute);
+        take_from_oracle(&mut attributes, &mut routes, attribute);
     }
     attributes.opaque.sort();
-    (attributes, prefixes)
+    (attributes, routes)
 }
 
-fn take_from_oracle(to: &mut Attributes, prefixes: &mut Vec<Prefix>, attribute: oracle::PathAttribute) {
+fn take_from_oracle(to: &mut Attributes, routes: &mut Vec<Nlri>, attribute: oracle::PathAttribute) {
     use oracle::PathAttribute as P;
     let carried_id = |address: Ipv4Addr| CarriedId(address.into());
     match attribute {
@@ -326,9 +356,12 @@ fn take_from_oracle(to: &mut Attributes, prefixes: &mut Vec<Prefix>, attribute: 
         P::ClusterList(all) => to.cluster_list = all.into_iter().map(carried_id).collect(),
         P::MpReachNlri(reach) => {
             to.next_hop = reach.next_hop;
-            prefixes.extend(reach.announced.iter().map(|entry| match entry.prefix {
-                oracle::Prefix::V4(p) => Prefix::new(p.addr.into(), p.len).expect("in range"),
-                oracle::Prefix::V6(p) => Prefix::new(p.addr.into(), p.len).expect("in range"),
+            routes.extend(reach.announced.iter().map(|entry| {
+                let prefix = match entry.prefix {
+                    oracle::Prefix::V4(p) => Prefix::new(p.addr.into(), p.len),
+                    oracle::Prefix::V6(p) => Prefix::new(p.addr.into(), p.len),
+                };
+                Nlri { prefix: prefix.expect("in range"), path_id: PathId(entry.path_id) }
             }));
         }
         P::ExtendedCommunities(all) => {
@@ -384,7 +417,7 @@ proptest! {
         read_as in any_session_of_some_families(),
         damage in any_damage(),
     ) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().take(20).collect();
+        let prefixes = routes(prefixes.into_iter().take(20), &session);
         let mut octets = Vec::new();
         let _ = write_announce(&mut octets, &session, &attributes, &prefixes);
         write_withdraw(&mut octets, &session, &prefixes);
@@ -406,7 +439,8 @@ proptest! {
         (session, attributes, prefixes) in any_route(),
         damage in vec((any::<Index>(), any::<u8>()), 1..6),
     ) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().filter(|p| p.family() == Family::Ipv4).take(20).collect();
+        let prefixes = prefixes.into_iter().filter(|p| p.family() == Family::Ipv4).take(20);
+        let prefixes = routes(prefixes, &session);
         prop_assume!(!prefixes.is_empty());
         let mut octets = Vec::new();
         prop_assume!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
@@ -416,20 +450,20 @@ proptest! {
             body[4 + at.index(length)] = octet;
         }
         if let Ok(update) = Update::decode(&body, &session) {
-            let told = update.announced.iter().flat_map(|one| &one.prefixes).chain(&update.withdrawn);
-            let told: BTreeSet<Prefix> = told.copied().collect();
+            let told = update.announced.iter().flat_map(|one| &one.routes).chain(&update.withdrawn);
+            let told: BTreeSet<Nlri> = told.copied().collect();
             prop_assert!(prefixes.iter().all(|prefix| told.contains(prefix)));
         }
     }
 
     #[test]
     fn announcement_is_read_as_it_was_written((session, attributes, prefixes) in any_route()) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().collect();
+        let prefixes = routes(prefixes, &session);
         let mut octets = Vec::new();
         prop_assert!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
         let read = announced(&octets, &session);
         prop_assert!(read.iter().all(|one| **one.attributes == attributes));
-        let told: Vec<Prefix> = read.into_iter().flat_map(|one| one.prefixes).collect();
+        let told: Vec<Nlri> = read.into_iter().flat_map(|one| one.routes).collect();
         prop_assert_eq!(told, prefixes);
     }
 
@@ -439,7 +473,7 @@ proptest! {
         (session, attributes, prefixes) in any_route(),
         others in vec(any_session_of_some_families(), 1..4),
     ) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().take(3).collect();
+        let prefixes = routes(prefixes.into_iter().take(3), &session);
         let mut octets = Vec::new();
         prop_assert!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
         let mut table = AttributeTable::default();
@@ -452,7 +486,7 @@ proptest! {
 
     #[test]
     fn withdrawal_is_read_as_it_was_written((session, _, prefixes) in any_route()) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().collect();
+        let prefixes = routes(prefixes, &session);
         let mut octets = Vec::new();
         write_withdraw(&mut octets, &session, &prefixes);
         let mut told = Vec::new();
@@ -476,7 +510,7 @@ proptest! {
 
     #[test]
     fn independent_codec_reads_the_same((session, attributes, prefixes) in any_route()) {
-        let prefixes: Vec<Prefix> = prefixes.into_iter().collect();
+        let prefixes = routes(prefixes, &session);
         let mut octets = Vec::new();
         prop_assert!(write_announce(&mut octets, &session, &attributes, &prefixes).is_ok());
         let mut told = Vec::new();

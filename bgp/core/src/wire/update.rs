@@ -8,19 +8,19 @@ use super::attribute::{self, Bad, Draft, Flaw, Raw, Treatment, code as attribute
 use super::capability::AfiSafi;
 use super::fault::Fault;
 use super::frame::{self, HEADER_BYTES, MessageType};
-use super::nlri;
+use super::nlri::{self, Nlri};
 use super::notification::{Notification, code, update as subcode};
 use super::reader::Reader;
 use crate::attributes::{AttributeSet, AttributeTable, Attributes, Told};
-use crate::prefix::{Family, Prefix};
-use crate::session::Session;
+use crate::prefix::Family;
+use crate::session::{PathIds, Session};
 
 /// What one UPDATE says, errors already treated: apply `withdrawn`, then `announced`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Update {
     /// No longer reachable through the peer; holds the announced ones too where RFC 7606 has the message
     /// treated as a withdrawal.
-    pub withdrawn: Vec<Prefix>,
+    pub withdrawn: Vec<Nlri>,
     /// At most one entry a family, since each has its own next hop.
     pub announced: Vec<Announcement>,
     /// The peer has told all it had (RFC 4724 section 2).
@@ -29,13 +29,13 @@ pub struct Update {
     pub flaws: Vec<Flaw>,
 }
 
-/// Prefixes that share their attributes.
+/// Routes that share their attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// Attributes, next hop among them.
     pub attributes: Arc<AttributeSet>,
     /// At least one.
-    pub prefixes: Vec<Prefix>,
+    pub routes: Vec<Nlri>,
 }
 
 impl Update {
@@ -58,10 +58,10 @@ impl Update {
             return Ok(shared(read(fields, session)?, table));
         };
         if let Some(attributes) = table.recall(&place.told) {
-            let (mut withdrawn, mut prefixes) = (Vec::new(), Vec::new());
-            decode_field("withdrawn routes", fields.withdrawn, &mut withdrawn)?;
-            place.prefixes(&fields, &mut prefixes)?;
-            let announced = vec![Announcement { attributes, prefixes }];
+            let (mut withdrawn, mut routes) = (Vec::new(), Vec::new());
+            decode_field("withdrawn routes", fields.withdrawn, session, &mut withdrawn)?;
+            place.routes(&fields, session, &mut routes)?;
+            let announced = vec![Announcement { attributes, routes }];
             return Ok(Update { withdrawn, announced, ..Update::default() });
         }
         let update = shared(read(fields, session)?, table);
@@ -90,8 +90,9 @@ fn shared(mut update: Update, table: &mut AttributeTable) -> Update {
 }
 
 /// One of the two fields of IPv4 prefixes.
-fn decode_field(name: &str, octets: &[u8], prefixes: &mut Vec<Prefix>) -> Result<(), Fault> {
-    nlri::decode(Family::Ipv4, octets, prefixes).map_err(|error| {
+fn decode_field(name: &str, octets: &[u8], session: &Session, routes: &mut Vec<Nlri>) -> Result<(), Fault> {
+    let path_ids = session.received_path_ids(Family::Ipv4);
+    nlri::decode(Family::Ipv4, path_ids, octets, routes).map_err(|error| {
         let invalid = Notification::new(code::UPDATE, subcode::INVALID_NETWORK_FIELD);
         Fault::new(invalid, format!("{name}: {}", error.what()))
     })
@@ -123,8 +124,8 @@ fn read(fields: Fields<'_>, session: &Session) -> Result<Update, Fault> {
         return Ok(Update { end_of_rib: Some(Family::Ipv4), ..Update::default() });
     }
     let mut parts = Parts::default();
-    decode_field("withdrawn routes", withdrawn, &mut parts.withdrawn)?;
-    decode_field("announced routes", announced, &mut parts.classic)?;
+    decode_field("withdrawn routes", withdrawn, session, &mut parts.withdrawn)?;
+    decode_field("announced routes", announced, session, &mut parts.classic)?;
     parts.attributes(attributes, session)?;
     parts.finish(session)
 }
@@ -159,10 +160,10 @@ impl<'a> Place<'a> {
     }
 
     /// Read as [`read`] would.
-    fn prefixes(&self, fields: &Fields<'_>, prefixes: &mut Vec<Prefix>) -> Result<(), Fault> {
+    fn routes(&self, fields: &Fields<'_>, session: &Session, routes: &mut Vec<Nlri>) -> Result<(), Fault> {
         match self.reach {
-            None => decode_field("announced routes", fields.announced, prefixes),
-            Some((raw, family, octets)) => decode_in(raw, family, octets, prefixes),
+            None => decode_field("announced routes", fields.announced, session, routes),
+            Some((raw, family, octets)) => decode_in(raw, family, octets, session, routes),
         }
     }
 }
@@ -170,9 +171,9 @@ impl<'a> Place<'a> {
 /// A message on its way from octets to [`Update`].
 #[derive(Default)]
 struct Parts {
-    withdrawn: Vec<Prefix>,
+    withdrawn: Vec<Nlri>,
     /// From the NLRI field at the end of the message.
-    classic: Vec<Prefix>,
+    classic: Vec<Nlri>,
     draft: Draft,
     reach: Option<Reach>,
     unreach: Option<Unreach>,
@@ -195,14 +196,14 @@ impl Seen {
 /// MP_REACH_NLRI (RFC 4760 section 3).
 enum Reach {
     /// Of a family that this session speaks.
-    Ours { next_hop: IpAddr, link_local: Option<Ipv6Addr>, prefixes: Vec<Prefix> },
+    Ours { next_hop: IpAddr, link_local: Option<Ipv6Addr>, routes: Vec<Nlri> },
     /// Of a family that was not agreed on: passed over (RFC 4760 section 7 allows it).
     Foreign,
 }
 
 /// MP_UNREACH_NLRI (RFC 4760 section 4).
 enum Unreach {
-    Ours { family: Family, prefixes: Vec<Prefix> },
+    Ours { family: Family, routes: Vec<Nlri> },
     Foreign,
 }
 
@@ -260,8 +261,8 @@ impl Parts {
             }
             return Ok(Update::default());
         }
-        if let Some(Unreach::Ours { prefixes, .. }) = self.unreach.take() {
-            self.withdrawn.extend(prefixes);
+        if let Some(Unreach::Ours { routes, .. }) = self.unreach.take() {
+            self.withdrawn.extend(routes);
         }
         self.check_mandatory();
         let withdraw = self.flaws.iter().find(|flaw| flaw.treatment == Treatment::Withdraw);
@@ -278,7 +279,7 @@ impl Parts {
     /// An empty MP_UNREACH_NLRI and nothing else (RFC 4724 section 2).
     fn is_end_of_rib(&self) -> bool {
         let empty = match &self.unreach {
-            Some(Unreach::Ours { prefixes, .. }) => prefixes.is_empty(),
+            Some(Unreach::Ours { routes, .. }) => routes.is_empty(),
             _ => false,
         };
         empty && self.attributes_seen == 1 && self.withdrawn.is_empty() && self.classic.is_empty()
@@ -286,9 +287,8 @@ impl Parts {
 
     /// RFC 7606 section 3 d. LOCAL_PREF from an internal peer may be absent: it then counts as 100.
     fn check_mandatory(&mut self) {
-        let reach_has_prefixes =
-            matches!(&self.reach, Some(Reach::Ours { prefixes, .. }) if !prefixes.is_empty());
-        if self.classic.is_empty() && !reach_has_prefixes {
+        let reach_has_routes = matches!(&self.reach, Some(Reach::Ours { routes, .. }) if !routes.is_empty());
+        if self.classic.is_empty() && !reach_has_routes {
             return;
         }
         if let Some(flaw) = self.draft.missing() {
@@ -303,8 +303,8 @@ impl Parts {
     fn treated_as_withdraw(&mut self) -> Update {
         let mut withdrawn = take(&mut self.withdrawn);
         withdrawn.append(&mut self.classic);
-        if let Some(Reach::Ours { prefixes, .. }) = self.reach.take() {
-            withdrawn.extend(prefixes);
+        if let Some(Reach::Ours { routes, .. }) = self.reach.take() {
+            withdrawn.extend(routes);
         }
         Update { withdrawn, flaws: take(&mut self.flaws), ..Update::default() }
     }
@@ -313,8 +313,8 @@ impl Parts {
         let classic_next_hop = self.draft.next_hop.map(IpAddr::V4);
         let classic = take(&mut self.classic);
         let reach = match self.reach.take() {
-            Some(Reach::Ours { next_hop, link_local, prefixes }) if !prefixes.is_empty() => {
-                Some((next_hop, link_local, prefixes))
+            Some(Reach::Ours { next_hop, link_local, routes }) if !routes.is_empty() => {
+                Some((next_hop, link_local, routes))
             }
             _ => None,
         };
@@ -323,14 +323,12 @@ impl Parts {
         let next_hop = classic_next_hop.filter(|_| classic_counts);
         let next_hop = next_hop.or(reach.as_ref().map(|(next_hop, ..)| *next_hop));
         let attributes = next_hop.and_then(|next_hop| self.draft.finish(next_hop));
-        let with = |attributes: Attributes, prefixes| Announcement {
-            attributes: Arc::new(attributes.into()),
-            prefixes,
-        };
+        let with =
+            |attributes: Attributes, routes| Announcement { attributes: Arc::new(attributes.into()), routes };
         let announced = match (attributes, reach) {
-            (Some(attributes), Some((next_hop, link_local, prefixes))) => {
+            (Some(attributes), Some((next_hop, link_local, routes))) => {
                 let classic = classic_counts.then(|| with(attributes.clone(), classic));
-                let reach = with(Attributes { next_hop, link_local, ..attributes }, prefixes);
+                let reach = with(Attributes { next_hop, link_local, ..attributes }, routes);
                 std::iter::once(reach).chain(classic).collect()
             }
             (Some(attributes), None) if classic_counts => vec![with(attributes, classic)],
@@ -387,14 +385,21 @@ fn read_reach(raw: Raw<'_>, session: &Session, flaws: &mut Vec<Flaw>) -> Result<
         let what = "next hop is not the address of a host";
         flaws.push(Flaw::of(raw, Bad(Treatment::Withdraw, subcode::INVALID_NEXT_HOP, what)));
     }
-    let mut prefixes = Vec::new();
-    decode_in(raw, family, head.prefixes, &mut prefixes)?;
-    Ok(Reach::Ours { next_hop, link_local, prefixes })
+    let mut routes = Vec::new();
+    decode_in(raw, family, head.prefixes, session, &mut routes)?;
+    Ok(Reach::Ours { next_hop, link_local, routes })
 }
 
 /// The prefixes in an attribute.
-fn decode_in(raw: Raw<'_>, family: Family, octets: &[u8], prefixes: &mut Vec<Prefix>) -> Result<(), Fault> {
-    nlri::decode(family, octets, prefixes).map_err(|error| fault(raw, error.what()))
+fn decode_in(
+    raw: Raw<'_>,
+    family: Family,
+    octets: &[u8],
+    session: &Session,
+    routes: &mut Vec<Nlri>,
+) -> Result<(), Fault> {
+    let path_ids = session.received_path_ids(family);
+    nlri::decode(family, path_ids, octets, routes).map_err(|error| fault(raw, error.what()))
 }
 
 fn read_family(reader: &mut Reader<'_>) -> Option<AfiSafi> {
@@ -432,16 +437,16 @@ fn read_unreach(raw: Raw<'_>, session: &Session) -> Result<Unreach, Fault> {
     let mut reader = Reader::new(raw.value);
     let family = read_family(&mut reader).ok_or_else(|| fault(raw, "shorter than AFI and SAFI"))?;
     let Some(family) = spoken(family, session) else { return Ok(Unreach::Foreign) };
-    let mut prefixes = Vec::new();
-    decode_in(raw, family, reader.rest(), &mut prefixes)?;
-    Ok(Unreach::Ours { family, prefixes })
+    let mut routes = Vec::new();
+    decode_in(raw, family, reader.rest(), session, &mut routes)?;
+    Ok(Unreach::Ours { family, routes })
 }
 
 /// The attributes leave no room for a single prefix; such a route cannot be told to this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttributesTooLong;
 
-/// Appends as few UPDATEs as hold all `prefixes`, which are of one family and share `attributes`.
+/// Appends as few UPDATEs as hold all `routes`, which are of one family and share `attributes`.
 ///
 /// # Errors
 /// [`AttributesTooLong`]; then nothing is appended.
@@ -449,7 +454,7 @@ pub fn write_announce(
     out: &mut Vec<u8>,
     session: &Session,
     attributes: &AttributeSet,
-    prefixes: &[Prefix],
+    routes: &[Nlri],
 ) -> Result<(), AttributesTooLong> {
     let shared = attributes.encoded(session.as_width);
     let overhead = HEADER_BYTES + 4 + shared.len();
@@ -460,17 +465,20 @@ pub fn write_announce(
     let head = head.as_ref().map_or(&[][..], |head| head);
     let overhead = overhead + if head.is_empty() { 0 } else { 4 + head.len() };
     let room = session.most_message_bytes.checked_sub(overhead).ok_or(AttributesTooLong)?;
-    let longest = || prefixes.iter().map(nlri::encoded_bytes).max().unwrap_or_default();
+    let Some(family) = routes.first().map(|route| route.prefix.family()) else { return Ok(()) };
+    let path_ids = session.sent_path_ids(family);
+    let longest =
+        || routes.iter().map(|route| nlri::encoded_bytes(route, path_ids)).max().unwrap_or_default();
     if room < nlri::MOST_BYTES && room < longest() {
         return Err(AttributesTooLong);
     }
-    for (chunk, octets) in packed(prefixes, room) {
+    for (chunk, octets) in packed(routes, path_ids, room) {
         frame::write(out, MessageType::Update, |out| {
             out.extend_from_slice(&[0, 0]);
             if head.is_empty() {
                 write_length(out, shared.len());
                 out.extend_from_slice(shared);
-                nlri::write(out, chunk, octets);
+                nlri::write(out, path_ids, chunk, octets);
             } else {
                 let value = head.len() + octets;
                 write_length(out, 4 + value + shared.len());
@@ -478,7 +486,7 @@ pub fn write_announce(
                 out.extend_from_slice(&[attribute::MP_FLAGS, attribute_code::MP_REACH_NLRI]);
                 write_length(out, value);
                 out.extend_from_slice(head);
-                nlri::write(out, chunk, octets);
+                nlri::write(out, path_ids, chunk, octets);
                 out.extend_from_slice(shared);
             }
         });
@@ -496,22 +504,23 @@ fn mp_reach_head(next_hop: Ipv6Addr) -> [u8; 21] {
     head
 }
 
-/// Appends as few UPDATEs as withdraw all `prefixes`, which are of one family.
-pub fn write_withdraw(out: &mut Vec<u8>, session: &Session, prefixes: &[Prefix]) {
-    let Some(family) = prefixes.first().map(Prefix::family) else { return };
+/// Appends as few UPDATEs as withdraw all `routes`, which are of one family.
+pub fn write_withdraw(out: &mut Vec<u8>, session: &Session, routes: &[Nlri]) {
+    let Some(family) = routes.first().map(|route| route.prefix.family()) else { return };
+    let path_ids = session.sent_path_ids(family);
     let overhead = HEADER_BYTES + 4 + if family == Family::Ipv6 { 7 } else { 0 };
-    for (chunk, octets) in packed(prefixes, session.most_message_bytes - overhead) {
+    for (chunk, octets) in packed(routes, path_ids, session.most_message_bytes - overhead) {
         frame::write(out, MessageType::Update, |out| match family {
             Family::Ipv4 => {
                 write_length(out, octets);
-                nlri::write(out, chunk, octets);
+                nlri::write(out, path_ids, chunk, octets);
                 out.extend_from_slice(&[0, 0]);
             }
             Family::Ipv6 => {
                 out.extend_from_slice(&[0, 0]);
                 write_length(out, 4 + 3 + octets);
                 write_unreach_head(out, family, octets);
-                nlri::write(out, chunk, octets);
+                nlri::write(out, path_ids, chunk, octets);
             }
         });
     }
@@ -541,16 +550,16 @@ fn write_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
 }
 
-/// Cuts `prefixes` into runs that take at most `room` octets, each with the octets it takes. Every
-/// prefix fits `room` by itself.
-fn packed(prefixes: &[Prefix], room: usize) -> impl Iterator<Item = (&[Prefix], usize)> {
-    let mut rest = prefixes;
+/// Cuts `routes` into runs that take at most `room` octets, each with the octets it takes. Every route
+/// fits `room` by itself.
+fn packed(routes: &[Nlri], path_ids: PathIds, room: usize) -> impl Iterator<Item = (&[Nlri], usize)> {
+    let mut rest = routes;
     std::iter::from_fn(move || {
         let mut octets = 0;
         let count = rest
             .iter()
-            .take_while(|prefix| {
-                let more = octets + nlri::encoded_bytes(prefix);
+            .take_while(|route| {
+                let more = octets + nlri::encoded_bytes(route, path_ids);
                 let fits = more <= room;
                 if fits {
                     octets = more;

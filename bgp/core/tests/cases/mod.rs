@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use cambric_bgp::attributes::AsPath;
-use cambric_bgp::wire::Update;
+use cambric_bgp::wire::{Nlri, Update};
 use cambric_bgp::{Prefix, session::Session};
 use serde::Deserialize;
 
@@ -156,13 +156,13 @@ impl ToldOn {
     pub fn update(&mut self, body: &[u8], session: &Session) {
         let update = Update::decode(body, session).expect("the device sends good UPDATEs");
         assert!(update.flaws.is_empty(), "the device sends flawless UPDATEs: {:?}", update.flaws);
-        for prefix in &update.withdrawn {
+        for Nlri { prefix, .. } in &update.withdrawn {
             assert!(self.0.remove(prefix).is_some(), "{prefix} is withdrawn but was never told");
         }
         for announcement in update.announced {
             let told =
                 Told { as_path: announcement.attributes.as_path.clone(), attributes: raw_attributes(body) };
-            self.0.extend(announcement.prefixes.iter().map(|prefix| (*prefix, told.clone())));
+            self.0.extend(announcement.routes.iter().map(|route| (route.prefix, told.clone())));
         }
     }
 

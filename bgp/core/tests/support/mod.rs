@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkState};
+use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkState, Receive};
 use cambric_bgp::rib::{Part, PathInfo, RouteInfo, Verdict};
 use cambric_bgp::{
     Asn, AttributeSet, Family, Originated, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig,
@@ -82,6 +82,12 @@ pub fn passive(peer_asn: u32, address: &str) -> (IpAddr, PeerConfig) {
     (address, PeerConfig { connect: ConnectMode::Passive, ..config })
 }
 
+/// As it was, and it may tell several paths to a prefix of IPv4.
+pub fn tells_several((address, mut config): (IpAddr, PeerConfig)) -> (IpAddr, PeerConfig) {
+    config.add_path.entry(Family::Ipv4).or_default().receive = Receive::Several;
+    (address, config)
+}
+
 /// All routes of a part of the tables with the paths that `wanted` lets through.
 fn listed(router: &Router, part: Part, wanted: impl Fn(&PathInfo) -> bool) -> Vec<RouteInfo> {
     let mut routes = router.routes_to(&router.prefixes(part));
@@ -109,5 +115,6 @@ pub fn refused(router: &Router) -> Vec<RouteInfo> {
 pub fn adj_rib_out(router: &Router, peer: PeerId) -> Vec<(Prefix, Arc<AttributeSet>)> {
     let mut prefixes = router.prefixes(Part::ToldTo(peer));
     prefixes.sort_unstable();
-    router.sent(peer, &prefixes)
+    let sent = router.sent(peer, &prefixes).into_iter();
+    sent.map(|(route, attributes)| (route.prefix, attributes)).collect()
 }
