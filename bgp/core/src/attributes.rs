@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::types::{Asn, CarriedId, Community, LargeCommunity, LocalPref, Med};
+use crate::wire::attribute::code;
 
 pub use set::AttributeSet;
 pub use table::AttributeTable;
@@ -73,6 +74,22 @@ impl Attributes {
     /// Whether `community` is among them.
     pub fn has_community(&self, community: Community) -> bool {
         self.communities.contains(&community)
+    }
+
+    /// ONLY_TO_CUSTOMER: the AS from which on the route goes down alone (RFC 9234 section 5); 0 may stand there, too.
+    pub fn only_to_customer(&self) -> Option<u32> {
+        let carried = self.opaque.iter().find(|opaque| opaque.code == code::ONLY_TO_CUSTOMER)?;
+        <[u8; 4]>::try_from(&*carried.value).ok().map(u32::from_be_bytes)
+    }
+
+    /// With this AS in ONLY_TO_CUSTOMER, unless there is one already: it stays as it was set first.
+    pub(crate) fn only_to_customer_from(mut self, asn: Asn) -> Attributes {
+        if self.only_to_customer().is_none() {
+            let (code, value) = (code::ONLY_TO_CUSTOMER, asn.value().to_be_bytes().into());
+            let at = self.opaque.partition_point(|opaque| opaque.code < code);
+            self.opaque.insert(at, Opaque { code, partial: false, value });
+        }
+        self
     }
 
     /// About how much memory what has no fixed length takes.

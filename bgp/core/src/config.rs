@@ -4,6 +4,7 @@
 mod add_path;
 mod drain;
 mod originated;
+mod role;
 mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use add_path::{AddPath, Receive};
 pub use drain::Drain;
 pub(crate) use drain::{Stage, Stages};
 pub use originated::{Offer, Originated, Source};
+pub use role::{LocalRole, Role, Silence};
 pub use transport::{Distance, Password, SocketOptions, Transport, Ttl};
 
 /// Who we are; a change of it restarts all sessions.
@@ -132,6 +134,8 @@ pub struct PeerConfig {
     pub restart: RestartConfig,
     /// Where there may be several paths to a prefix.
     pub add_path: BTreeMap<Family, AddPath>,
+    /// What we are to it; counts for an external peer.
+    pub local_role: Option<LocalRole>,
 }
 
 /// What we ask of a neighbour for the time that we are away.
@@ -179,6 +183,7 @@ impl PeerConfig {
             warn_at_percent: Self::DEFAULT_WARN_AT_PERCENT,
             restart: RestartConfig::default(),
             add_path: BTreeMap::new(),
+            local_role: None,
         }
     }
 

@@ -19,6 +19,7 @@ mod connection;
 mod helper;
 mod offer;
 mod reason;
+mod role;
 mod states;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -662,6 +663,7 @@ impl Peer {
             let what = format!("peer announced identifier {}, which is our own", open.router_id);
             return bad(notification::open::BAD_BGP_IDENTIFIER, what);
         }
+        self.check_role(identity, open)?;
         self.check_families(open)
     }
 

@@ -206,8 +206,8 @@ struct PeerTables {
 
 impl PeerTables {
     fn told<'a>(&'a self, prefix: &'a Prefix, attributes: &'a Attributes) -> Told<'a> {
-        let PeerTables { address: from, name, kind, terms, .. } = self;
-        Told { prefix, attributes, from: *from, name, kind: *kind, terms }
+        let PeerTables { address: from, name, asn, kind, terms, .. } = self;
+        Told { prefix, attributes, from: *from, name, asn: *asn, kind: *kind, terms }
     }
 
     /// A fifth below the limit, so that a peer at its edge is not asked again and again.

@@ -19,6 +19,7 @@ impl Peer {
             Capability::ExtendedMessage,
             four_octet_as(asn),
         ]);
+        capabilities.extend(self.our_role(identity));
         capabilities.extend(self.our_add_path());
         let restart = self.our_restart(identity);
         let long_lived = self.our_long_lived(&restart);

@@ -30,6 +30,8 @@ pub enum Withheld {
     NotReflected,
     /// A community says so (RFC 1997).
     ByCommunity,
+    /// It goes to customers alone, and this peer is none of ours (RFC 9234).
+    OnlyToCustomer,
     /// Its teller is long away, and the peer does not know what that means (RFC 9494 section 4.3). The exceptions of
     /// section 4.6 are not made: what is told on here is the own fabric's, where all speak it or none.
     LongLivedStale,
@@ -53,6 +55,7 @@ impl Withheld {
             Withheld::Drained => "Drained",
             Withheld::NotReflected => "NotReflected",
             Withheld::ByCommunity => "ByCommunity",
+            Withheld::OnlyToCustomer => "OnlyToCustomer",
             Withheld::LongLivedStale => "LongLivedStale",
             Withheld::FilteredBy => "FilteredBy",
             Withheld::BeyondMostPaths => "BeyondMostPaths",
@@ -136,6 +139,12 @@ pub(crate) fn export<'a>(
     if matches!(from, Provenance::Learned(_)) && is_forbidden_by_community(attributes, to) {
         return Withheld::ByCommunity.into();
     }
+    if to == PeerKind::External
+        && advertise.terms.is_above_or_beside()
+        && attributes.only_to_customer().is_some()
+    {
+        return Withheld::OnlyToCustomer.into();
+    }
     if advertise.long_lived == Agreed::No && attributes.has_community(Community::LLGR_STALE) {
         return Withheld::LongLivedStale.into();
     }
@@ -175,6 +184,9 @@ fn sent(passed: Passed<'_, '_>, from: Provenance, advertise: Advertise<'_>) -> A
             sent.local_pref = None; // RFC 4271 section 5.1.5
             if matches!(from, Provenance::Learned(_)) && !has_own_med {
                 sent.med = None; // RFC 4271 section 5.1.4: it was for us alone
+            }
+            if terms.marks_sent() {
+                sent = sent.only_to_customer_from(own_asn); // RFC 9234 section 5
             }
         }
         PeerKind::Internal => {

@@ -20,6 +20,8 @@ pub enum Refusal {
     OwnOriginatorId,
     /// A reflector of our cluster has passed it on already (RFC 4456 section 8).
     OwnClusterId,
+    /// It was to go to customers alone, and a customer or another that is none of our providers tells it (RFC 9234).
+    RouteLeak,
     /// Loopback, link-local, multicast and the like are never routed.
     NotRoutable,
     /// Its next hop is an address of ours.
@@ -57,6 +59,7 @@ impl Refusal {
             Refusal::OwnAsInPath => "OwnAsInPath",
             Refusal::OwnOriginatorId => "OwnOriginatorId",
             Refusal::OwnClusterId => "OwnClusterId",
+            Refusal::RouteLeak => "RouteLeak",
             Refusal::NotRoutable => "NotRoutable",
             Refusal::NextHopIsOurs => "NextHopIsOurs",
             Refusal::NextHopMapped => "NextHopMapped",
@@ -175,9 +178,10 @@ impl View {
 pub(crate) struct Told<'a> {
     pub(crate) prefix: &'a Prefix,
     pub(crate) attributes: &'a Attributes,
-    /// Address, name and kind of the peer.
+    /// Address, name, AS and kind of the peer.
     pub(crate) from: IpAddr,
     pub(crate) name: &'a str,
+    pub(crate) asn: Asn,
     pub(crate) kind: PeerKind,
     pub(crate) terms: &'a Terms,
 }
@@ -195,7 +199,7 @@ pub(crate) struct Judged<'a> {
 /// Looks at a route in the order in which an operator would want to hear of its faults: what no policy can allow, what the
 /// filters say, and what the built-in policy says of those that no filter opens.
 pub(crate) fn judge<'a>(told: Told<'a>, policy: &'a PeerPolicy, view: &View) -> Judged<'a> {
-    let Told { prefix, attributes, name, kind, .. } = told;
+    let Told { prefix, attributes, name, kind, asn, terms, .. } = told;
     let from = Provenance::Learned(kind);
     let route = Route { prefix, attributes, from, peer: name };
     let filtered = run(policy.filters_of(prefix.family(), Direction::Import), route, Direction::Import);
@@ -220,12 +224,17 @@ pub(crate) fn judge<'a>(told: Told<'a>, policy: &'a PeerPolicy, view: &View) -> 
     if leaves {
         changed.get_or_insert_with(|| attributes.clone()).local_pref = Some(LocalPref(0));
     }
+    // RFC 9234 section 5: no filter has a word in it.
+    if verdict.is_ok() && kind == PeerKind::External && terms.is_above_or_beside() {
+        let used = changed.unwrap_or_else(|| attributes.clone());
+        changed = Some(used.only_to_customer_from(asn)).filter(|marked| marked != attributes);
+    }
     Judged { verdict, changed, by }
 }
 
 /// What no policy can allow. `changed` is what filters made of the attributes: where packets would go decides.
 fn cannot_work(told: Told<'_>, changed: &Attributes, view: &View) -> Result<(), Refusal> {
-    let Told { prefix, attributes, from, terms, .. } = told;
+    let Told { prefix, attributes, from, asn, kind, terms, .. } = told;
     if terms.is_loop(&attributes.as_path, view.own_asn) {
         return Err(Refusal::OwnAsInPath);
     }
@@ -234,6 +243,9 @@ fn cannot_work(told: Told<'_>, changed: &Attributes, view: &View) -> Result<(), 
     }
     if attributes.cluster_list.contains(&view.cluster_id.into()) {
         return Err(Refusal::OwnClusterId);
+    }
+    if kind == PeerKind::External && terms.is_leak(attributes, asn) {
+        return Err(Refusal::RouteLeak);
     }
     if !is_routable(prefix) {
         return Err(Refusal::NotRoutable);
@@ -375,7 +387,8 @@ mod tests {
     ) -> Result<(), Refusal> {
         let policy = PeerPolicy { import, ..PeerPolicy::default() };
         let terms = terms();
-        let told = Told { prefix, attributes, from, name: "tor1a", kind: PeerKind::External, terms: &terms };
+        let (name, asn, kind) = ("tor1a", asn(65101), PeerKind::External);
+        let told = Told { prefix, attributes, from, name, asn, kind, terms: &terms };
         judge(told, &policy, view).verdict
     }
 
@@ -468,6 +481,7 @@ mod tests {
             attributes: &attributes,
             from,
             name: "tor1a",
+            asn: asn(65101),
             kind: PeerKind::External,
             terms: &terms(),
         };

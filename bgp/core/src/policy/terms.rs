@@ -1,7 +1,7 @@
 //! What holds between us and one peer of AS numbers and reflection, beyond what passes.
 
 use crate::attributes::{AsPath, Attributes};
-use crate::config::{AsOverride, PeerConfig, ReflectorRole};
+use crate::config::{AsOverride, PeerConfig, ReflectorRole, Role};
 use crate::types::{Asn, PeerKind, RouterId};
 
 /// From the configuration of a peer.
@@ -11,12 +11,19 @@ pub(crate) struct Terms {
     as_override: AsOverride,
     allow_own_as: u8,
     role: ReflectorRole,
+    local_role: Option<Role>,
 }
 
 impl Terms {
     pub(crate) fn of(config: &PeerConfig) -> Terms {
-        let PeerConfig { local_asn, as_override, allow_own_as, role, .. } = config;
-        Terms { local_asn: *local_asn, as_override: *as_override, allow_own_as: *allow_own_as, role: *role }
+        let PeerConfig { local_asn, as_override, allow_own_as, role, local_role, .. } = config;
+        Terms {
+            local_asn: *local_asn,
+            as_override: *as_override,
+            allow_own_as: *allow_own_as,
+            role: *role,
+            local_role: local_role.map(|local| local.role),
+        }
     }
 
     /// The AS that we are in for the peer.
@@ -29,6 +36,27 @@ impl Terms {
     pub(crate) fn is_loop(&self, path: &AsPath, router_asn: Asn) -> bool {
         let is_own = |asn: &&Asn| **asn == router_asn || Some(**asn) == self.local_asn;
         path.asns().iter().filter(is_own).count() > usize::from(self.allow_own_as)
+    }
+
+    /// Whether a route of this external peer in `peer_asn` leaks: it was to go down alone, and comes up or from the side
+    /// (RFC 9234 section 5).
+    pub(crate) fn is_leak(&self, attributes: &Attributes, peer_asn: Asn) -> bool {
+        match (self.local_role, attributes.only_to_customer()) {
+            (Some(Role::Provider | Role::RouteServer), Some(_)) => true,
+            (Some(Role::Peer), Some(from)) => from != peer_asn.value(),
+            _ => false,
+        }
+    }
+
+    /// Whether this external peer is above or beside us: what it tells goes down alone from here on, and it is told nothing
+    /// that does.
+    pub(crate) fn is_above_or_beside(&self) -> bool {
+        matches!(self.local_role, Some(Role::Customer | Role::RouteServerClient | Role::Peer))
+    }
+
+    /// Whether what this external peer is told goes down alone from there on.
+    pub(crate) fn marks_sent(&self) -> bool {
+        matches!(self.local_role, Some(Role::Provider | Role::RouteServer | Role::Peer))
     }
 
     /// The path as an external peer in `peer_asn` is told it: ours in front, and in the place of its own if it shall not take

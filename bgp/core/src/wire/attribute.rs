@@ -708,7 +708,7 @@ fn read_only_to_customer(draft: &mut Draft, value: &[u8], _: &Form) -> Result<()
     if value.len() != 4 {
         return Err(withdraw(subcode::ATTRIBUTE_LENGTH, "not of four octets"));
     }
-    draft.carry_unread(code::ONLY_TO_CUSTOMER, value);
+    draft.carry(code::ONLY_TO_CUSTOMER, value);
     Ok(())
 }
 

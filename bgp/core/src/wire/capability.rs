@@ -40,6 +40,8 @@ pub enum Capability {
     RouteRefresh,
     /// 6 (RFC 8654)
     ExtendedMessage,
+    /// 9 (RFC 9234); the number may be one that nobody has, which OPEN refuses.
+    Role(u8),
     /// 64 (RFC 4724)
     GracefulRestart(GracefulRestart),
     /// 65 (RFC 6793); the number may be 0 on the wire, which OPEN refuses.
@@ -152,6 +154,7 @@ const ROUTE_REFRESH: u8 = 2;
 const OUTBOUND_ROUTE_FILTERING: u8 = 3;
 const EXTENDED_NEXT_HOP: u8 = 5;
 const EXTENDED_MESSAGE: u8 = 6;
+const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ADD_PATH: u8 = 69;
@@ -190,6 +193,7 @@ impl Capability {
             ROUTE_REFRESH | EXTENDED_MESSAGE | ENHANCED_ROUTE_REFRESH => value.is_empty(),
             OUTBOUND_ROUTE_FILTERING => orf_is_well_shaped(value),
             EXTENDED_NEXT_HOP => value.len().is_multiple_of(6),
+            ROLE => value.len() == 1,
             GRACEFUL_RESTART => value.len() >= 2 && (value.len() - 2).is_multiple_of(4),
             ADD_PATH => value.len().is_multiple_of(4),
             LONG_LIVED_GRACEFUL_RESTART => value.len().is_multiple_of(7),
@@ -203,6 +207,7 @@ impl Capability {
             MULTI_PROTOCOL => decode_multi_protocol(&mut reader),
             ROUTE_REFRESH => Some(Capability::RouteRefresh),
             EXTENDED_MESSAGE => Some(Capability::ExtendedMessage),
+            ROLE => reader.u8().map(Capability::Role),
             GRACEFUL_RESTART => decode_graceful_restart(&mut reader),
             FOUR_OCTET_AS => reader.u32().map(Capability::FourOctetAs),
             ADD_PATH => decode_add_path(&mut reader),
@@ -227,6 +232,7 @@ impl Capability {
             }
             Capability::RouteRefresh => tlv(ROUTE_REFRESH, &[]),
             Capability::ExtendedMessage => tlv(EXTENDED_MESSAGE, &[]),
+            Capability::Role(role) => tlv(ROLE, &[*role]),
             Capability::GracefulRestart(restart) => tlv(GRACEFUL_RESTART, &encode_graceful_restart(restart)),
             Capability::FourOctetAs(asn) => tlv(FOUR_OCTET_AS, &asn.to_be_bytes()),
             Capability::AddPath(families) => tlv(ADD_PATH, &encode_add_path(families)),
@@ -383,6 +389,7 @@ mod tests {
                     AddPathFamily { family: Family::Ipv6.into(), receives: true, sends: false },
                 ]),
             ),
+            (vec![9, 1, 4], Capability::Role(4)),
             (vec![70, 0], Capability::EnhancedRouteRefresh),
             (
                 vec![71, 14, 0, 1, 1, 0x80, 0, 0x0E, 0x10, 0, 2, 1, 0, 1, 0, 0],
@@ -416,6 +423,7 @@ mod tests {
             vec![1, 3, 0, 1, 0],
             vec![64, 5, 0, 1, 1, 0, 0],
             vec![3, 4, 0, 1, 0, 1],
+            vec![9, 2, 0, 1],
             vec![65, 2, 0, 1],
             vec![70, 1, 0],
             vec![71, 6, 0, 1, 1, 0, 0, 1],

@@ -48,6 +48,8 @@ pub mod open {
     pub const UNACCEPTABLE_HOLD_TIME: u8 = 6;
     /// RFC 5492 section 3
     pub const UNSUPPORTED_CAPABILITY: u8 = 7;
+    /// RFC 9234 section 4.2
+    pub const ROLE_MISMATCH: u8 = 11;
 }
 
 /// Subcodes of UPDATE Message Error (RFC 4271 section 6.3).

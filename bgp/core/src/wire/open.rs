@@ -128,6 +128,14 @@ impl Open {
         })
     }
 
+    /// The numbers of the roles that it says it has (RFC 9234 section 4.1).
+    pub fn roles(&self) -> impl Iterator<Item = u8> {
+        self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::Role(role) => Some(*role),
+            _ => None,
+        })
+    }
+
     /// What it says of several paths to a prefix of `family`; the last word if there are several.
     pub fn add_path(&self, family: Family) -> Option<&AddPathFamily> {
         let said = self.capabilities.iter().filter_map(|capability| match capability {
