@@ -40,7 +40,7 @@ use cambric_bgp::router::Restarted;
 use cambric_bgp::session::Session;
 use cambric_bgp::types::{Community, LargeCommunity};
 use cambric_bgp::wire::update::write_announce;
-use cambric_bgp::wire::{Capability, Open, Update, frame};
+use cambric_bgp::wire::{Capability, Nlri, Open, Update, frame};
 use cambric_bgp::{
     Action, Asn, AttributeSet, Attributes, ConnId, Family, HoldTime, Med, PeerConfig, Prefix, Router,
     RouterConfig, RouterId, Wanted,

@@ -7,7 +7,10 @@ use std::fmt::{Debug, Display};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use cambric_bgp::config::{AsOverride, Declared, Distance, FamilyFilters, ListenRange, ReflectorRole};
+use cambric_bgp::config::{
+    AddPath, AsOverride, Declared, Distance, FamilyFilters, ListenRange, LocalRole, Receive, ReflectorRole,
+    Silence,
+};
 use cambric_bgp::policy::filter::{Filter, Otherwise};
 use cambric_bgp::{Family, Originated, PeerConfig, PeerPolicy, Prefix, RouterConfig, Source};
 
@@ -172,6 +175,25 @@ fn range_changes(old: &ListenRange, new: &ListenRange) -> Vec<String> {
     words
 }
 
+/// As `ipv4 received and up to 4 sent`.
+fn add_path(config: &PeerConfig) -> String {
+    let of_family = |(family, AddPath { receive, send }): (&Family, &AddPath)| {
+        let receive = (*receive == Receive::Several).then(|| "received".to_owned());
+        let send = send.map(|most| format!("up to {most} sent"));
+        let ways: Vec<String> = receive.into_iter().chain(send).collect();
+        (!ways.is_empty()).then(|| format!("{family} {}", ways.join(" and ")))
+    };
+    let families: Vec<String> = config.add_path.iter().filter_map(of_family).collect();
+    if families.is_empty() { "none".to_owned() } else { families.join(", ") }
+}
+
+fn local_role(config: &PeerConfig) -> String {
+    config.local_role.map_or("none".to_owned(), |LocalRole { role, silence }| match silence {
+        Silence::Accepted => role.to_string(),
+        Silence::Refused => format!("{role}, strict"),
+    })
+}
+
 /// How far away it may be.
 fn distance(config: &PeerConfig) -> String {
     match config.transport.distance {
@@ -237,6 +259,8 @@ fn peer_changes(old: &PeerConfig, new: &PeerConfig) -> Vec<String> {
         ReflectorRole::Client => "client",
     };
     changed(&mut words, "reflector role", role(old), role(new));
+    changed(&mut words, "several paths", add_path(old), add_path(new));
+    changed(&mut words, "local role", local_role(old), local_role(new));
     words.extend(match (&old.transport.password, &new.transport.password) {
         (None, Some(_)) => Some("a key of TCP MD5 is used".to_owned()),
         (Some(_), None) => Some("no key of TCP MD5 is used any more".to_owned()),

@@ -31,9 +31,9 @@ pub use self::filter::{
 };
 pub use self::node_override::{BGPNodeOverride, BGPNodeOverrideSpec};
 pub use self::peer::{
-    BGPPeerConfig, BGPPeerConfigSpec, Bfd, Connect, ExportPolicy, FamilyFilters, FamilyName, Feature,
-    GracefulRestart, ImportPolicy, MOST_OWN_AS, MOST_RANGE_PEERS, Multihop, PeerAs, PeerEntry, SecretKey,
-    TtlSecurity,
+    BGPPeerConfig, BGPPeerConfigSpec, Bfd, Connect, ExportPolicy, FamilyAddPath, FamilyFilters, FamilyName,
+    Feature, GracefulRestart, ImportPolicy, LocalRole, MOST_OWN_AS, MOST_PATHS, MOST_RANGE_PEERS, Multihop,
+    PeerAs, PeerEntry, SecretKey, TtlSecurity,
 };
 pub use self::session_state::{BGPSessionState, BGPSessionStateSpec, BGPSessionStateStatus, SessionPhase};
 pub use self::status::{Condition, ConditionStatus, ConfigStatus};

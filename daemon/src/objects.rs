@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cambric_bgp::config::{AsOverride, ConnectMode, Distance, Offer, Password, PeerAsn, ReflectorRole};
+use cambric_bgp::config::{
+    AddPath, AsOverride, ConnectMode, Distance, LocalRole, Offer, Password, PeerAsn, ReflectorRole,
+};
 use cambric_bgp::policy::filter::Filter;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
 use cambric_kube::{EndpointSlice, Service};
@@ -374,6 +376,10 @@ pub struct PeerOptions {
     pub role: ReflectorRole,
     /// At how many percent of these it is warned.
     pub warn_at_percent: Option<u8>,
+    /// Where there may be several paths to a prefix.
+    pub add_path: BTreeMap<Family, AddPath>,
+    /// What we are to it.
+    pub local_role: Option<LocalRole>,
 }
 
 /// Names of BGPFilters, in the order in which routes go through them.

@@ -7,6 +7,7 @@
 //!
 //! What is refused here is refused by the schemas in `deploy/crds`, too.
 
+mod add_path;
 mod advertisement;
 mod communities;
 pub(crate) mod filter;
@@ -623,6 +624,7 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
     if spec.reflector_client == Feature::Enabled {
         for (field, is_set) in [
             ("spec.localAS", spec.local_as.is_some()),
+            ("spec.localRole", spec.local_role.is_some()),
             ("spec.asOverride", spec.as_override == Feature::Enabled),
         ] {
             if is_set {
@@ -659,6 +661,8 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
             Feature::Enabled => ReflectorRole::Client,
         },
         warn_at_percent,
+        add_path: spec.add_path.as_ref().map(|entries| fields.add_path(entries)).unwrap_or_default(),
+        local_role: fields.local_role(spec),
     };
     (fields.faults.is_empty().then_some(found), fields.faults)
 }

@@ -81,13 +81,10 @@ struct Destination {
 }
 
 impl Destination {
-    /// What our own route is told as to those who are told of several paths.
-    const LOCAL: PathId = PathId(1);
-
     /// A name that no path has: the lowest.
     fn free_name(&self) -> PathId {
         let taken: BTreeSet<PathId> = self.paths.iter().map(|path| path.told_as).collect();
-        let names = (Self::LOCAL.0 + 1..).map(PathId);
+        let names = (PathId::OWN.0 + 1..).map(PathId);
         names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default()
     }
 }

@@ -109,6 +109,11 @@ impl fmt::Debug for RouterId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PathId(pub u32);
 
+impl PathId {
+    /// What a route of our own is told as, where several paths are told.
+    pub const OWN: PathId = PathId(1);
+}
+
 impl fmt::Display for PathId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

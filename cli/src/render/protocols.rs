@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use cambric_api::{
-    FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+    AddPath, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
 };
 
 use super::{joined, span};
@@ -167,6 +167,12 @@ fn add_settings(fields: &mut Fields, settings: &Settings) {
     if settings.reflector_client {
         fields.field("  Reflector", "it is a client of ours");
     }
+    if let Some(role) = &settings.local_role {
+        let strict = if settings.strict_role { ", and it must say its own" } else { "" };
+        fields.field("  Local role", format_args!("we are its {role}{strict}"));
+    }
+    let add_path = settings.add_path.iter().map(add_path);
+    add_path.for_each(|words| fields.field("  Several paths", words));
     let most = match (settings.max_prefixes, settings.warn_at_percent) {
         (most, 0) => format!("at most {most} a family"),
         (most, percent) => format!("at most {most} a family, a warning at {percent} %"),
@@ -186,6 +192,13 @@ fn add_settings(fields: &mut Fields, settings: &Settings) {
             }
         }
     }
+}
+
+/// As `ipv4: it may tell several, is told up to 4`.
+fn add_path(AddPath { family, receive, send }: &AddPath) -> String {
+    let receive = receive.then(|| "it may tell several".to_owned());
+    let send = send.map(|most| format!("it is told up to {most}"));
+    format!("{family}: {}", receive.into_iter().chain(send).collect::<Vec<_>>().join(", "))
 }
 
 /// How packets come and go.
@@ -227,6 +240,13 @@ fn add_session(fields: &mut Fields, session: &Session) {
     fields.field("  Families", joined(&session.families));
     fields.field("  AS numbers", format_args!("{} octets", session.as_octets));
     fields.field("  Longest message", format_args!("{} octets", session.most_message_bytes));
+    for (name, families) in
+        [("  It tells paths", &session.several_received), ("  It is told paths", &session.several_sent)]
+    {
+        if !families.is_empty() {
+            fields.field(name, format_args!("several to a prefix of {}", joined(families)));
+        }
+    }
     fields.field(
         "  Route refresh",
         match (session.route_refresh, session.enhanced_refresh) {
@@ -478,6 +498,9 @@ Peer:              tor1b
             as_override: true,
             own_as: 2,
             reflector_client: true,
+            local_role: Some("customer".to_owned()),
+            strict_role: true,
+            add_path: vec![AddPath { family: "ipv4".to_owned(), receive: true, send: Some(4) }],
             import: "all".to_owned(),
             export: "all".to_owned(),
             ..Settings::default()
@@ -507,6 +530,8 @@ Peer:              tor1b
             "  AS override:     its AS is told as ours\n",
             "  Own AS:          allowed 2 times in its paths\n",
             "  Reflector:       it is a client of ours\n",
+            "  Local role:      we are its customer, and it must say its own\n",
+            "  Several paths:   ipv4: it may tell several, it is told up to 4\n",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

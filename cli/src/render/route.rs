@@ -28,9 +28,11 @@ const REASONS: &[(&str, &str)] = &[
     ("HigherRouterId", "tie: another peer's router ID is lower"),
     ("LongerClusterList", "tie: its cluster list is longer"),
     ("HigherPeerAddress", "tie: another peer's address is lower"),
+    ("HigherPathId", "tie: the same peer tells a path with a lower identifier"),
     ("OwnAsInPath", "our own AS is in its path"),
     ("OwnOriginatorId", "we brought it into the AS, and a reflector tells it back"),
     ("OwnClusterId", "a reflector of our cluster has passed it on already"),
+    ("RouteLeak", "it was for customers alone, and its teller is none of our providers (RFC 9234)"),
     ("NotRoutable", "such addresses are never routed"),
     ("NextHopIsOurs", "its next hop is an address of ours"),
     ("NextHopMapped", "its next hop is an IPv4 address written as IPv6"),
@@ -44,6 +46,7 @@ const REASONS: &[(&str, &str)] = &[
     ("Disputed", "two nodes claim this range, and it is not the peer's"),
     ("NotDeclared", "the cluster declares no such prefix, and no filter accepts it"),
     ("OverMaxPrefixes", "the peer told more routes than it may"),
+    ("OverMaxPaths", "the peer told 64 other paths to its prefix"),
     ("FilteredBy", "a filter rejects it"),
     ("ToldByIt", "the peer has told it itself"),
     ("NotCarried", "the session does not carry its family, or we have no address of it there"),
@@ -56,7 +59,9 @@ const REASONS: &[(&str, &str)] = &[
     ("Drained", "it is our own, and drained (RFC 8326)"),
     ("NotReflected", "it came from inside the AS, and we are no reflector for this peer"),
     ("ByCommunity", "a community of it says so (RFC 1997)"),
+    ("OnlyToCustomer", "it is for customers alone, and the peer is none of ours (RFC 9234)"),
     ("LongLivedStale", "its teller is away for long, and this peer knows nothing of that (RFC 9494)"),
+    ("BeyondMostPaths", "the peer is told as many better paths as it is told at most"),
     (
         "NoTransit",
         "it came from a peer, and no rule of an export filter names External or Internal as its source",
@@ -170,6 +175,9 @@ fn attributes(path: &Path) -> Fields {
         path.rule.as_ref().filter(|_| !matches!(path.verdict.as_str(), "refused" | "withheld"))
     {
         fields.field("Passed by", rule);
+    }
+    if let Some(id) = path.path_id {
+        fields.field("Path ID", id);
     }
     if path.stale {
         fields.field("Stale", "kept until the restarting peer tells it again (RFC 4724)");

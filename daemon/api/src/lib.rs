@@ -40,7 +40,7 @@ pub use policy::{
     Count, Denial, Denied, Placed, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs,
 };
 pub use protocol::{
-    FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+    AddPath, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
 };
 pub use reply::{Body, Reply};
 pub use request::{ALL, Asked, Request};

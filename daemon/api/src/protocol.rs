@@ -114,12 +114,34 @@ pub struct Settings {
     /// Seconds beyond that, as a last resort; 0: not at all.
     #[serde(default)]
     pub long_lived_s: Option<u64>,
+    /// Where there may be several paths to a prefix (RFC 7911).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_path: Vec<AddPath>,
+    /// What we are to it (RFC 9234): `provider`, `route server`, `route server client`, `customer` or `peer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_role: Option<String>,
+    /// Whether it has no session if it says no role.
+    #[serde(default)]
+    pub strict_role: bool,
     /// At how many percent of these a warning is logged; 0 if an older daemon does not say it.
     #[serde(default)]
     pub warn_at_percent: u8,
     /// Filters that routes of a family go through, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FamilyFilters>,
+}
+
+/// Several paths to the prefixes of one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct AddPath {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Whether it may tell several.
+    #[serde(default)]
+    pub receive: bool,
+    /// How many it is told at most; absent: one, without an identifier.
+    #[serde(default)]
+    pub send: Option<u8>,
 }
 
 /// Names of filters, in their order.
@@ -171,6 +193,12 @@ pub struct Session {
     /// Seconds that its routes are kept beyond its restart time, if both speak RFC 9494.
     #[serde(default)]
     pub long_lived_s: Option<u64>,
+    /// Families of which it may tell several paths to a prefix, by agreement (RFC 7911).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub several_received: Vec<String>,
+    /// Families of which it is told several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub several_sent: Vec<String>,
     /// Our capabilities, in words.
     #[serde(default)]
     pub we_offered: Vec<String>,

@@ -17,6 +17,9 @@ pub struct Path {
     /// Who told it; absent for our own. In a listing of what peers were told: who was told.
     #[serde(default)]
     pub peer: Option<String>,
+    /// Which of several paths of this teller it is, or under which name it was told (RFC 7911); absent where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
     /// Gateway; absent for our own, unless it was told to a peer.
     #[serde(default)]
     pub next_hop: Option<String>,

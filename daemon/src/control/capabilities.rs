@@ -1,7 +1,8 @@
 //! Capabilities in words (RFC 5492).
 
+use cambric_bgp::config::Role;
 use cambric_bgp::wire::capability::AfiSafi;
-use cambric_bgp::wire::{Capability, GracefulRestart, LongLivedGracefulRestart};
+use cambric_bgp::wire::{AddPathFamily, Capability, GracefulRestart, LongLivedGracefulRestart};
 
 /// Each by itself, in the order of the message.
 pub(super) fn words(capabilities: &[Capability]) -> Vec<String> {
@@ -15,6 +16,8 @@ fn one(capability: &Capability) -> String {
         Capability::ExtendedMessage => "extended messages".to_owned(),
         Capability::GracefulRestart(restart) => graceful_restart(restart),
         Capability::FourOctetAs(asn) => format!("4-octet AS {asn}"),
+        Capability::Role(role) => self::role(*role),
+        Capability::AddPath(families) => add_path(families),
         Capability::EnhancedRouteRefresh => "enhanced route refresh".to_owned(),
         Capability::LongLivedGracefulRestart(long_lived) => self::long_lived(long_lived),
         Capability::Unknown { code, .. } => unknown(*code),
@@ -48,6 +51,23 @@ fn long_lived(long_lived: &LongLivedGracefulRestart) -> String {
     ["long-lived graceful restart".to_owned()].into_iter().chain(families).collect::<Vec<_>>().join(" / ")
 }
 
+fn role(number: u8) -> String {
+    Role::from_octet(number).map_or_else(|| format!("role {number}"), |role| format!("role {role}"))
+}
+
+/// As `additional paths ipv4 both / ipv6 received`.
+fn add_path(families: &[AddPathFamily]) -> String {
+    let families = families.iter().map(|AddPathFamily { family, receives, sends }| {
+        let ways = match (receives, sends) {
+            (true, true) => "both ways",
+            (true, false) => "received",
+            _ => "sent",
+        };
+        format!("{} {ways}", self::family(*family))
+    });
+    ["additional paths".to_owned()].into_iter().chain(families).collect::<Vec<_>>().join(" / ")
+}
+
 /// Names of IANA's registry of capability codes.
 fn unknown(code: u8) -> String {
     let name = match code {
@@ -55,7 +75,6 @@ fn unknown(code: u8) -> String {
         5 => "extended next hop",
         7 => "BGPsec",
         8 => "multiple labels",
-        9 => "role",
         67 => "dynamic capability",
         68 => "multisession",
         69 => "additional paths",
@@ -89,7 +108,12 @@ mod tests {
             Capability::MultiProtocol(AfiSafi { afi: 25, safi: 70 }),
             Capability::FourOctetAs(65001),
             Capability::GracefulRestart(restart),
-            Capability::Unknown { code: 69, value: Vec::new() },
+            Capability::AddPath(vec![
+                AddPathFamily { family: ipv4, receives: true, sends: true },
+                AddPathFamily { family: Family::Ipv6.into(), receives: true, sends: false },
+            ]),
+            Capability::Role(3),
+            Capability::Role(9),
             Capability::Unknown { code: 200, value: Vec::new() },
         ]);
         let expected = [
@@ -97,7 +121,9 @@ mod tests {
             "AFI 25 SAFI 70 routes",
             "4-octet AS 65001",
             "graceful restart 120 s / ipv4 forwarded all the time / has restarted / over notifications",
-            "additional paths",
+            "additional paths / ipv4 both ways / ipv6 received",
+            "role customer",
+            "role 9",
             "capability 200",
         ];
         assert_eq!(found, expected);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cambric_api::{
-    FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+    AddPath, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
 };
 use cambric_bgp::config::{self, AsOverride, ConnectMode, Distance, Export, Import, ReflectorRole};
 use cambric_bgp::peer::Keeping;
@@ -124,7 +124,20 @@ fn settings(config: &PeerConfig) -> Settings {
         filters: config.policy.filters.iter().map(filters).collect(),
         restart_time_s: config.restart.restart_time.map(|time| time.as_secs()),
         long_lived_s: Some(config.restart.long_lived.as_secs()),
+        add_path: config.add_path.iter().filter_map(add_path).collect(),
+        local_role: config.local_role.map(|local| local.role.to_string()),
+        strict_role: config.local_role.is_some_and(|local| local.silence == config::Silence::Refused),
     }
+}
+
+/// `None` where it says nothing.
+fn add_path((family, config::AddPath { receive, send }): (&Family, &config::AddPath)) -> Option<AddPath> {
+    let receive = *receive == config::Receive::Several;
+    (receive || send.is_some()).then(|| AddPath {
+        family: family.to_string(),
+        receive,
+        send: send.map(std::num::NonZeroU8::get),
+    })
 }
 
 fn distance(distance: Distance) -> &'static str {
@@ -153,6 +166,8 @@ fn session(session: &cambric_bgp::session::Session, config: &PeerConfig) -> Sess
         enhanced_refresh: session.enhanced_refresh == Agreed::Yes,
         graceful_notification: session.graceful_notification == Agreed::Yes,
         long_lived_s: long_lived_s(session),
+        several_received: families(&mut session.add_path.receive.iter().copied()),
+        several_sent: families(&mut session.add_path.send.iter().copied()),
         we_offered: capabilities::words(&session.offered.ours),
         it_offered: capabilities::words(&session.offered.theirs),
         graceful_restart: session.peer_restart.as_ref().map(|restart| GracefulRestart {

@@ -13,6 +13,8 @@ use cambric_bgp::policy::filter::RuledBy;
 use cambric_bgp::policy::{Refusal, Withheld};
 use cambric_bgp::rib::{ExportInfo, Part, PathInfo, Reason, RouteInfo, Verdict};
 use cambric_bgp::router::PeerStatus;
+use cambric_bgp::types::PathId;
+use cambric_bgp::wire::Nlri;
 use cambric_bgp::{Attributes, Family, Originated, PeerId, Prefix, Router, Source};
 use cambric_speaker::{Gone, Handle};
 
@@ -168,7 +170,7 @@ pub(super) async fn show_export(
         let (id, name) = (peer.id, escaped(&peer.config.name));
         for piece in pieces(&speaker, Part::ToldTo(id)).await? {
             let look = move |router: &Router| {
-                let rules: BTreeMap<Prefix, ExportInfo> = router.exports(id, &piece).into_iter().collect();
+                let rules: BTreeMap<Nlri, ExportInfo> = router.exports(id, &piece).into_iter().collect();
                 // What is announced by ourselves is told as ours: a route of our own is always the best.
                 let own = |prefix: &Prefix| router.wanted().originated.get(prefix).map(|own| own.source);
                 let sources: BTreeMap<Prefix, Source> =
@@ -176,10 +178,12 @@ pub(super) async fn show_export(
                 (router.sent(id, &piece), rules, sources)
             };
             let (sent, rules, sources) = speaker.look(look).await?;
-            let routes = sent.iter().map(|(prefix, attributes)| {
-                let rule = rules.get(prefix).and_then(|info| info.ruled_by.as_ref());
-                let mut route = told_route(*prefix, attributes, &name, "sent", rule, None);
-                let source = sources.get(prefix).map(|source| source.name().to_owned());
+            let routes = sent.iter().map(|(told, attributes)| {
+                let rule = rules.get(told).and_then(|info| info.ruled_by.as_ref());
+                let mut route = told_route(*told, attributes, &name, "sent", rule, None);
+                let is_own = told.path_id.0 <= PathId::OWN.0;
+                let source =
+                    sources.get(&told.prefix).filter(|_| is_own).map(|source| source.name().to_owned());
                 route.paths.iter_mut().for_each(|path| path.source.clone_from(&source));
                 route
             });
@@ -202,10 +206,10 @@ pub(super) async fn show_noexport(
         for piece in pieces(&speaker, Part::All).await? {
             let mut found = speaker.look(move |router| router.exports(id, &piece)).await?;
             found.retain(|(_, info)| info.withheld.is_some());
-            let routes = found.iter().map(|(prefix, info)| {
+            let routes = found.iter().map(|(held_back, info)| {
                 let ExportInfo { attributes, withheld, ruled_by } = info;
                 let reason = withheld.map(Withheld::name);
-                told_route(*prefix, attributes, &name, "withheld", ruled_by.as_ref(), reason)
+                told_route(*held_back, attributes, &name, "withheld", ruled_by.as_ref(), reason)
             });
             replies.send(&Reply { more: true, ..Reply::routes(routes.collect()) }).await?;
         }
@@ -305,6 +309,7 @@ fn path(info: &PathInfo, names: &Names, attributed: Attributed) -> Path {
     let used = info.changed.as_ref().filter(|_| attributed == Attributed::AsUsed).unwrap_or(&info.attributes);
     Path {
         peer: info.peer.map(|id| names.get(&id).cloned().unwrap_or_else(|| "a peer that is gone".to_owned())),
+        path_id: named(info.path_id),
         next_hop: info.peer.map(|_| used.next_hop.to_string()),
         verdict: verdict.to_owned(),
         reason,
@@ -330,7 +335,7 @@ fn rule_text(rule: &RuledBy) -> String {
 
 /// What `peer` was told of a prefix, or was not.
 fn told_route(
-    prefix: Prefix,
+    Nlri { prefix, path_id }: Nlri,
     sent: &Attributes,
     peer: &str,
     verdict: &str,
@@ -339,6 +344,7 @@ fn told_route(
 ) -> Route {
     let path = Path {
         peer: Some(peer.to_owned()),
+        path_id: named(path_id),
         next_hop: Some(sent.next_hop)
             .filter(|next_hop| !next_hop.is_unspecified())
             .map(|next_hop| next_hop.to_string()),
@@ -348,6 +354,10 @@ fn told_route(
         ..attributes(sent)
     };
     Route { prefix: prefix.to_string(), paths: vec![path] }
+}
+
+fn named(path_id: PathId) -> Option<u32> {
+    Some(path_id.0).filter(|id| *id > 0)
 }
 
 /// As `to all peers: MED 7, communities 65001:100`.

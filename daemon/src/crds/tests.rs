@@ -45,6 +45,8 @@ fn whole() -> BTreeMap<&'static str, Value> {
         "secret": {"name": "tor", "key": "password"}, "multihop": {"ttl": 2}, "localAS": 65000,
         "gracefulRestart": {"restartSeconds": 120, "longLivedSeconds": 3600},
         "asOverride": "Disabled", "allowOwnAS": 1, "reflectorClient": "Disabled",
+        "addPath": [{"family": "ipv6", "receive": "Enabled", "sendPaths": 2}],
+        "localRole": "Customer", "strictRole": "Enabled",
     });
     let addresses = ["192.0.2.2", "fd00::2"];
     let overrides = json!({"asn": 65111, "routerID": "192.0.2.1", "clusterID": "192.0.2.1", "addresses": addresses,
@@ -449,6 +451,8 @@ fn fields_that_exclude_each_other_are_refused_together() {
         ("BGPPeerConfig", json!({"ttlSecurity": {"hops": 254}, "connect": "Active"})),
         ("BGPPeerConfig", json!({"reflectorClient": "Enabled", "allowOwnAS": 10})),
         ("BGPPeerConfig", json!({"localAS": 65000, "asOverride": "Enabled"})),
+        ("BGPPeerConfig", json!({"addPath": [{"family": "ipv4", "sendPaths": 64}, {"family": "ipv6"}]})),
+        ("BGPPeerConfig", json!({"localRole": "RouteServerClient"})),
     ];
     let bad = [
         ("BGPClusterConfig", json!({"asn": 1, "asnLabel": "rack-asn"})),
@@ -494,6 +498,10 @@ fn fields_that_exclude_each_other_are_refused_together() {
         ("BGPPeerConfig", json!({"ttlSecurity": {"hops": 1}, "multihop": {"ttl": 2}})),
         ("BGPPeerConfig", json!({"reflectorClient": "Enabled", "localAS": 65000})),
         ("BGPPeerConfig", json!({"reflectorClient": "Enabled", "asOverride": "Enabled"})),
+        ("BGPPeerConfig", json!({"reflectorClient": "Enabled", "localRole": "Peer"})),
+        ("BGPPeerConfig", json!({"strictRole": "Enabled"})),
+        ("BGPPeerConfig", json!({"addPath": [{"family": "ipv4", "sendPaths": 65}]})),
+        ("BGPPeerConfig", json!({"addPath": [{"family": "ipv4", "sendPaths": 0}]})),
         ("BGPAdvertisement", json!({})),
         ("BGPAdvertisement", json!({"advertised": []})),
         ("BGPAdvertisement", advertised("{\"what\": \"Everything\"}")),

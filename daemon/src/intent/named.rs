@@ -160,6 +160,9 @@ impl Adding<'_> {
     fn without_what_is_of_the_other_kind(&self, config: &mut PeerConfig) -> Option<&'static str> {
         let local_asn = config.local_asn.take();
         match config.kind(self.wanted.router.asn) {
+            PeerKind::Internal if config.local_role.take().is_some() => {
+                Some("localRole, which is for external peers")
+            }
             PeerKind::Internal if local_asn.is_some() => Some("localAS, which is for external peers"),
             PeerKind::Internal if config.as_override == AsOverride::On => {
                 config.as_override = AsOverride::Off;
@@ -220,13 +223,19 @@ fn set_options(config: &mut PeerConfig, options: &PeerOptions) {
     let PeerOptions { restart_time, long_lived, .. } = options;
     config.restart.restart_time = *restart_time;
     config.restart.long_lived = long_lived.unwrap_or(config.restart.long_lived);
+    config.add_path.clone_from(&options.add_path);
+    config.local_role = options.local_role;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU8;
     use std::time::Duration;
 
-    use cambric_bgp::config::{Distance, Link, LinkAddress, LinkState, PeerAsn, RestartConfig};
+    use cambric_bgp::config::{
+        AddPath, Distance, Link, LinkAddress, LinkState, LocalRole, PeerAsn, Receive, RestartConfig, Role,
+        Silence,
+    };
     use cambric_bgp::{Asn, RouterConfig, RouterId};
 
     use super::*;
@@ -379,6 +388,12 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
         assert_eq!((all.as_override, all.allow_own_as), (AsOverride::On, 2));
         assert_eq!(of("{ttlSecurity: {hops: 3}}").transport.distance, Distance::Within(3));
         assert_eq!(of("{}").transport.distance, Distance::Adjacent);
+        let several = of("{addPath: [{family: ipv4, receive: Enabled, sendPaths: 4}, {family: ipv6}], \
+                          localRole: Customer, strictRole: Enabled}");
+        let ipv4 = AddPath { receive: Receive::Several, send: NonZeroU8::new(4) };
+        assert_eq!(several.add_path, [(Family::Ipv4, ipv4), (Family::Ipv6, AddPath::default())].into());
+        let role = LocalRole { role: Role::Customer, silence: Silence::Refused };
+        assert_eq!((several.local_role, of("{}").local_role), (Some(role), None));
     }
 
     #[test]
@@ -413,6 +428,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
             (65101, "reflectorClient: Enabled", "reflectorClient, which is for internal peers"),
             (65011, "asOverride: Enabled", "asOverride, which is for external peers"),
             (65011, "localAS: 64999", "localAS, which is for external peers"),
+            (65011, "localRole: Customer", "localRole, which is for external peers"),
         ] {
             let peers = format!("{{name: a, address: 192.0.2.1, asn: {asn}, peerConfig: o}}");
             let (intent, problems) = told(&peers, &format!("{{{options}}}"), &Host::default());

@@ -126,8 +126,12 @@ pub enum PeerAs {
     "message": "ttlSecurity and multihop exclude each other",
 }, {
     "rule": "!has(self.reflectorClient) || self.reflectorClient != 'Enabled' \
-             || (!has(self.localAS) && (!has(self.asOverride) || self.asOverride != 'Enabled'))",
-    "message": "a client of a reflector is internal; localAS and asOverride are for external peers",
+             || (!has(self.localAS) && !has(self.localRole) \
+                 && (!has(self.asOverride) || self.asOverride != 'Enabled'))",
+    "message": "a client of a reflector is internal; localAS, asOverride and localRole are for external peers",
+}, {
+    "rule": "!has(self.strictRole) || self.strictRole != 'Enabled' || has(self.localRole)",
+    "message": "strictRole goes with localRole",
 }]))]
 pub struct BGPPeerConfigSpec {
     /// 0, or 3 to 65535; 90 if absent (RFC 4271 section 10).
@@ -194,6 +198,51 @@ pub struct BGPPeerConfigSpec {
     /// tell, and they what it tells (RFC 4456).
     #[serde(default)]
     pub reflector_client: Feature,
+    /// Several paths to a prefix (RFC 7911), by family; one each way if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["family"]))]
+    pub add_path: Option<Vec<FamilyAddPath>>,
+    /// What the node is to this external peer (RFC 9234): routes that it should not pass on are held back or refused by
+    /// that. The peer must say the other half of it, if it says anything; no role if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_role: Option<LocalRole>,
+    /// Whether a peer that says no role has no session.
+    #[serde(default)]
+    pub strict_role: Feature,
+}
+
+/// Several paths to the prefixes of one family.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FamilyAddPath {
+    /// Of this family.
+    pub family: FamilyName,
+    /// Whether the peer may tell several.
+    #[serde(default)]
+    pub receive: Feature,
+    /// How many the peer is told at most, the best ones; one, and without an identifier, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MOST_PATHS))]
+    pub send_paths: Option<u8>,
+}
+
+/// Most paths to a prefix that a peer is told.
+pub const MOST_PATHS: u8 = 64;
+
+/// What a node is to an external peer (RFC 9234 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LocalRole {
+    /// The peer is our customer.
+    Provider,
+    /// The peer is our client.
+    RouteServer,
+    /// The peer is our route server.
+    RouteServerClient,
+    /// The peer is our provider.
+    Customer,
+    /// The peer is beside us.
+    Peer,
 }
 
 /// Most times our own AS may be in a path.

@@ -42,7 +42,7 @@ impl Role {
         [Role::Provider, Role::RouteServer, Role::RouteServerClient, Role::Customer, Role::Peer];
 
     /// `None` for a number that nobody has.
-    pub(crate) fn from_octet(octet: u8) -> Option<Role> {
+    pub fn from_octet(octet: u8) -> Option<Role> {
         Role::NUMBERED.get(usize::from(octet)).copied()
     }
 

@@ -314,7 +314,7 @@ impl Rib {
         let (candidates, owners) = self.candidates(dest);
         let named = ranked(&candidates).filter_map(|index| {
             let owner = owners[index];
-            let name = owner.map_or(Destination::LOCAL, |at| dest.paths[at].told_as);
+            let name = owner.map_or(PathId::OWN, |at| dest.paths[at].told_as);
             Some((name, self.as_best(dest, owner)?))
         });
         named.collect()

@@ -37,7 +37,7 @@ fn faults_name_place_and_field_and_the_rest_counts() {
             "a.yaml, document 1: BGPPeerConfig x: spec.bdf: unknown field `bdf`, expected one of \
                  `holdTimeSeconds`, `keepaliveSeconds`, `families`, `connect`, `import`, `export`, `maxPrefixes`, \
                  `maxPrefixesWarnPercent`, `filters`, `secret`, `ttlSecurity`, `multihop`, `bfd`, `gracefulRestart`, `localAS`, \
-                 `asOverride`, `allowOwnAS`, `reflectorClient`",
+                 `asOverride`, `allowOwnAS`, `reflectorClient`, `addPath`, `localRole`, `strictRole`",
             "a.yaml, document 2: BGPClusterConfg x: cambric.dev/v1alpha1 has no such kind",
             "a.yaml, document 3: missing field `apiVersion`",
             "a.yaml, document 4: invalid type: string \"hello\", expected an object with apiVersion and kind",
