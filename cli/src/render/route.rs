@@ -207,6 +207,9 @@ fn attributes(path: &Path) -> Fields {
     if !path.large_communities.is_empty() {
         fields.field("Large communities", joined(&path.large_communities));
     }
+    if let Some(asn) = path.only_to_customer {
+        fields.field("Only to customer", format_args!("since AS {asn}"));
+    }
     fields
 }
 

@@ -51,6 +51,9 @@ pub struct Path {
     /// Of our own: to whom it is offered with what; the first one that is for a peer decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offers: Vec<String>,
+    /// The AS from which on it goes to customers alone (RFC 9234).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<u32>,
     /// Nearest AS first.
     #[serde(default)]
     pub as_path: Vec<u32>,

@@ -394,6 +394,7 @@ fn attributes(attributes: &Attributes) -> Path {
         origin: attributes.origin.to_string(),
         local_pref: attributes.local_pref.map(|value| value.0),
         med: attributes.med.map(|value| value.0),
+        only_to_customer: attributes.only_to_customer(),
         communities: attributes.communities.iter().map(ToString::to_string).collect(),
         large_communities: attributes.large_communities.iter().map(ToString::to_string).collect(),
         ..Path::default()

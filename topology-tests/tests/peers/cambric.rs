@@ -103,11 +103,16 @@ pub(crate) fn counts(node: &Node, name: &str, family: &str) -> Result<Value> {
 
 /// The path to a prefix that a peer told.
 pub(crate) fn path(node: &Node, prefix: &str, peer: &str) -> Result<Option<Value>> {
+    Ok(paths(node, prefix, peer)?.into_iter().next())
+}
+
+/// All of them.
+pub(crate) fn paths(node: &Node, prefix: &str, peer: &str) -> Result<Vec<Value>> {
     let answer = fabric::ask(node, &["show", "route", "all"])?;
     let routes = answer["routes"].as_array().context("routes")?;
     let paths = routes.iter().filter(|route| route["prefix"] == prefix);
-    let mut paths = paths.filter_map(|route| route["paths"].as_array()).flatten();
-    Ok(paths.find(|path| path["peer"] == peer).cloned())
+    let paths = paths.filter_map(|route| route["paths"].as_array()).flatten();
+    Ok(paths.filter(|path| path["peer"] == peer).cloned().collect())
 }
 
 /// What the kernel has of a prefix.

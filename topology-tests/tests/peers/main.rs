@@ -18,9 +18,11 @@ mod table;
 mod capabilities;
 mod collision;
 mod leaving;
+mod paths;
 mod pitfalls;
 mod reflector;
 mod restarts;
+mod roles;
 mod sessions;
 mod sorts;
 mod twenty;
@@ -40,6 +42,8 @@ fn every_row_of_the_table_holds() {
             restarts::ROWS,
             leaving::ROWS,
             reflector::ROWS,
+            paths::ROWS,
+            roles::ROWS,
             pitfalls::ROWS,
         ];
         table::hold(&parts.concat());

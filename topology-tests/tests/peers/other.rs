@@ -53,6 +53,10 @@ pub(crate) struct Other {
     pub(crate) ttl_security: bool,
     /// It asks to have its routes kept over a restart; else it helps only.
     pub(crate) restarts: bool,
+    /// How many seconds of these.
+    pub(crate) restart_time_s: u16,
+    /// And how many beyond that, as a last resort.
+    pub(crate) long_lived_s: Option<u16>,
     pub(crate) announces: Vec<String>,
     /// Lines of its language about the session, `%` stands for our address.
     pub(crate) lines: Vec<String>,
@@ -93,6 +97,8 @@ impl Other {
             multihop: None,
             ttl_security: false,
             restarts: false,
+            restart_time_s: 60,
+            long_lived_s: None,
             announces: vec![own_pods(number)[0].clone()],
             lines: Vec::new(),
             family_lines: Vec::new(),
@@ -199,6 +205,10 @@ impl Other {
         if self.restarts {
             add("bgp graceful-restart".into());
             add("bgp graceful-restart preserve-fw-state".into());
+            add(format!("bgp graceful-restart restart-time {}", self.restart_time_s));
+        }
+        if let Some(seconds) = self.long_lived_s {
+            add(format!("bgp long-lived-graceful-restart stale-time {seconds}"));
         }
         if self.passive {
             add("neighbor % passive".into());
@@ -250,7 +260,10 @@ impl Other {
             let _ = writeln!(text, "  {line}");
         };
         if self.restarts {
-            add("graceful restart on;".into());
+            add(format!("graceful restart on;\n  graceful restart time {};", self.restart_time_s));
+        }
+        if let Some(seconds) = self.long_lived_s {
+            add(format!("long lived graceful restart on;\n  long lived stale time {seconds};"));
         }
         if self.passive {
             add("passive on;".into());
@@ -309,7 +322,9 @@ impl Other {
             add("  [neighbors.ttl-security.config]\n    enabled = true\n    ttl-min = 255");
         }
         if self.restarts {
-            add("  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = 60");
+            add("  [neighbors.graceful-restart.config]\n    enabled = true");
+            add(&format!("    restart-time = {}", self.restart_time_s));
+            add(&format!("    long-lived-enabled = {}", self.long_lived_s.is_some()));
         }
         tables.iter().for_each(|line| add(&line.replace(';', "\n    ")));
         for family in &self.families {
@@ -319,6 +334,11 @@ impl Other {
             if self.restarts {
                 add("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true");
             }
+            if let Some(seconds) = self.long_lived_s {
+                add("    [neighbors.afi-safis.long-lived-graceful-restart.config]\n      enabled = true");
+                add(&format!("      restart-time = {seconds}"));
+            }
+            self.family_lines.iter().for_each(|line| add(&format!("    {}", line.replace(';', "\n      "))));
         }
         self.global_lines.iter().for_each(|line| add(line));
         text
@@ -355,6 +375,17 @@ impl Other {
             Kind::Bird => "bird",
             Kind::Gobgp => "gobgpd",
         }
+    }
+
+    /// Of three lines about each family, the one of its language; an empty one is none.
+    pub(crate) fn family_by_kind(mut self, frr: &str, bird: &str, gobgp: &str) -> Other {
+        let line = match self.kind {
+            Kind::Frr => frr,
+            Kind::Bird => bird,
+            Kind::Gobgp => gobgp,
+        };
+        self.family_lines.extend((!line.is_empty()).then(|| line.to_owned()));
+        self
     }
 
     /// What it must be told once it runs: GoBGP's file holds no prefixes.
