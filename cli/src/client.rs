@@ -1,6 +1,7 @@
 //! One connection to the daemon: a request out, its reply in, however many pieces that has.
 
 use std::io::{self, BufReader, ErrorKind, Read};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -112,21 +113,44 @@ impl Client {
         self.exchange(request).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
     }
 
-    /// A daemon that turns us away may answer and hang up before it has read the request; so its answer
-    /// is looked for even when the request could not be written.
-    fn exchange(&mut self, request: &Request) -> Result<Reply, Fault> {
-        let asked = Asked { request, version: VERSION };
-        let written = write_line(&mut self.stream.get_mut().socket, &asked);
-        let mut reply: Reply = match written.map_err(Fault::from) {
-            Ok(()) | Err(Fault::HungUp) => read_line(&mut self.stream)?,
-            Err(fault) => return Err(fault),
+    /// The same, for an answer that is not to be held as a whole: `take` gets each piece of it but the last, until it says
+    /// that it wants no more.
+    pub(crate) fn ask_for_pieces(
+        &mut self,
+        request: &Request,
+        patience: Duration,
+        mut take: impl FnMut(&Reply) -> ControlFlow<()>,
+    ) -> Result<Reply, ClientError> {
+        self.stream.get_mut().patience = patience;
+        let mut pieces = |client: &mut Client| {
+            let mut reply = client.first(request)?;
+            while reply.more && take(&reply).is_continue() {
+                reply = read_line(&mut client.stream)?;
+            }
+            Ok(reply)
         };
+        pieces(self).map_err(|fault| ClientError { socket: self.socket.clone(), fault })
+    }
+
+    fn exchange(&mut self, request: &Request) -> Result<Reply, Fault> {
+        let mut reply = self.first(request)?;
         while reply.more {
             if let Err(other) = reply.append(read_line(&mut self.stream)?) {
                 return Ok(*other);
             }
         }
         Ok(reply)
+    }
+
+    /// A daemon that turns us away may answer and hang up before it has read the request; so its answer
+    /// is looked for even when the request could not be written.
+    fn first(&mut self, request: &Request) -> Result<Reply, Fault> {
+        let asked = Asked { request, version: VERSION };
+        let written = write_line(&mut self.stream.get_mut().socket, &asked);
+        match written.map_err(Fault::from) {
+            Ok(()) | Err(Fault::HungUp) => Ok(read_line(&mut self.stream)?),
+            Err(fault) => Err(fault),
+        }
     }
 }
 

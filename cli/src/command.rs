@@ -14,7 +14,7 @@ mod walk;
 mod words;
 
 use std::net::IpAddr;
-use std::path;
+use std::path::{self, PathBuf};
 
 use cambric_api::{Drainable, Request};
 
@@ -27,6 +27,8 @@ pub(crate) use walk::{CommandError, Following};
 pub(crate) enum Line {
     /// To be asked of the daemon.
     Command(Command),
+    /// The daemon's tables are to be in this file.
+    Dump(PathBuf),
     /// To be shown: help, in the words of the table.
     Help(String),
     /// The operator has had enough.
@@ -103,6 +105,11 @@ const ROWS: &[Row] = &[
         usage: "show route count",
         help: "how many there are, by family",
         build: |_| brief(Request::ShowRouteCount),
+    },
+    Row {
+        usage: "mrt dump FILE",
+        help: "all routes as a file of MRT; - : here",
+        build: |given| Line::Dump(given.needed("FILE").into()),
     },
     Row {
         usage: "show interfaces [INTERFACE]",
@@ -399,7 +406,7 @@ mod tests {
 
     #[test]
     fn unknown_word_lists_what_is_possible() {
-        let verbs = "configure, disable, drain, enable, exit, help, log, quit, restart, show, undrain";
+        let verbs = "configure, disable, drain, enable, exit, help, log, mrt, quit, restart, show, undrain";
         assert_eq!(error("dance"), format!("`dance` is unknown; possible there: {verbs}"));
         assert_eq!(
             error("show foo"),

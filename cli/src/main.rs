@@ -14,6 +14,7 @@
 mod cleanup;
 mod client;
 mod command;
+mod dump;
 mod history;
 mod install;
 mod interrupt;

@@ -61,7 +61,8 @@ fn body(body: &Body, detail: Detail) -> String {
         (Body::Log(log), _) => actions::render_log(log),
         (Body::Check(check), _) => actions::render_check(check),
         (Body::Actions(actions), _) => actions::render(actions),
-        (Body::Error(_), _) => String::new(),
+        // Its octets are for a file.
+        (Body::Error(_) | Body::Dump(_), _) => String::new(),
     }
 }
 

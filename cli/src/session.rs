@@ -4,14 +4,15 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use cambric_api::{Body, Reply, Request};
 
 use crate::client::{Client, ClientError, PATIENCE};
-use crate::command::{self, Command, CommandError, Line};
+use crate::command::{self, Command, CommandError, Detail, Line};
+use crate::dump::Dumped;
 use crate::interrupt::Interrupt;
 use crate::render::{self, Layout};
 use crate::table;
@@ -144,6 +145,7 @@ impl Session {
     fn obey(&mut self, line: Result<Line, CommandError>) -> Next {
         match line {
             Ok(Line::Command(command)) => self.ask(&command),
+            Ok(Line::Dump(file)) => self.dump(&file),
             Ok(Line::Help(text)) => print(&text),
             Ok(Line::Quit) => Next::End(Outcome::Done),
             Err(error) => Next::Line(complain(error, Outcome::Misused)),
@@ -154,6 +156,38 @@ impl Session {
         match self.see_run().and_then(|()| self.exchange(&command.request, PATIENCE)) {
             Ok(reply) => self.show(&reply, command),
             Err(error) => Next::Line(complain(error, Outcome::Unreachable)),
+        }
+    }
+
+    /// The daemon's tables into a file.
+    fn dump(&mut self, file: &Path) -> Next {
+        let mut dumped = match Dumped::begin(file) {
+            Ok(dumped) => dumped,
+            Err(error) => return Next::Line(complain(error, Outcome::Failed)),
+        };
+        let asked = self.see_run().and_then(|()| {
+            let mut client = self.connect()?;
+            let last = client.ask_for_pieces(&Request::MrtDump, PATIENCE, |piece| dumped.take(piece))?;
+            // What was not taken is still to come on this connection.
+            self.client = Some(client).filter(|_| !last.more);
+            Ok(last)
+        });
+        let last = match asked {
+            Ok(last) => last,
+            Err(error) => return Next::Line(complain(error, Outcome::Unreachable)),
+        };
+        let Body::Dump(_) = &last.body else {
+            return self.show(&last, &Command { request: Request::MrtDump, detail: Detail::Brief });
+        };
+        match dumped.end(last) {
+            Ok(Some((words, last))) => match self.output {
+                Output::Text => self.print(&words),
+                Output::Json => {
+                    self.print(&render::json(&last, Layout::for_terminal(io::stdout().is_terminal())))
+                }
+            },
+            Ok(None) => Next::Line(Outcome::Done),
+            Err(error) => Next::Line(complain(error, Outcome::Failed)),
         }
     }
 

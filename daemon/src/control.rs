@@ -8,6 +8,7 @@ mod disabled;
 mod drain;
 mod hops;
 mod links;
+mod mrt;
 mod peers;
 mod policy;
 mod protocols;

@@ -10,6 +10,7 @@
 //! 4760):
 //! - each learns the node's pod ranges, the node learns what each announces of the declared ranges, and the kernel has it;
 //! - a default route and a prefix that nobody declared are refused, and the node says why;
+//! - a dump of the tables (RFC 6396) has every path, by a parser that is not ours;
 //! - what is withdrawn leaves the kernel;
 //! - the node's daemon may be killed and started: each neighbour keeps the node's prefixes all the time (RFC 4724), and
 //!   the kernel is told nothing about the node's own routes;
@@ -24,6 +25,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use bgpkit_parser::BgpkitParser;
+use bgpkit_parser::models::BgpElem;
 use cambric_lab::{Lab, Node, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -97,6 +100,7 @@ fn a_node_peers_with_frr_bird_and_gobgp_at_the_same_time() {
     in_lab(&LabFolder::copy_of("labs/interop"), |lab| {
         all_learn(lab)?;
         unwanted_routes_are_refused_with_the_reason(lab)?;
+        a_dump_has_every_path(lab)?;
         what_is_withdrawn_leaves_the_kernel(lab)?;
         a_disabled_peer_is_told_why(lab)?;
         a_killed_daemon_costs_nothing(lab)?;
@@ -134,6 +138,30 @@ fn a_neighbour_that_comes_back_after_the_others_keeps_its_routes() {
         );
         Ok(())
     });
+}
+
+/// What `mrt dump` writes another parser reads (RFC 6396), and it is all that the node says it has.
+fn a_dump_has_every_path(lab: &Lab) -> Result<()> {
+    let node = lab.node("c1")?;
+    const FILE: &str = "/run/tables.mrt";
+    let said = node.run_ok(&["cambric", "mrt", "dump", FILE])?;
+    let file = node.run(&["cat", FILE])?.stdout;
+    let counts = fabric::ask(&node, &["show", "route", "count"])?;
+    let counts = counts["route-counts"].as_array().context("counts")?;
+    let paths: u64 = counts.iter().filter_map(|count| count["paths"].as_u64()).sum();
+    let elements: Vec<_> = BgpkitParser::from_reader(&file[..]).into_elem_iter().collect();
+    println!("{}; read back: {} of {paths}", said.trim(), elements.len());
+    ensure!(u64::try_from(elements.len())? == paths && paths > 10, "{counts:?}, and {said}");
+    for switch in &SWITCHES {
+        for prefix in &switch.pods {
+            let is_there = |element: &BgpElem| {
+                element.prefix.prefix.to_string() == *prefix
+                    && element.as_path.as_ref().is_some_and(|path| !path.is_empty())
+            };
+            ensure!(elements.iter().any(is_there), "{prefix} of {} is not in the dump", switch.name);
+        }
+    }
+    Ok(())
 }
 
 fn ready() -> bool {

@@ -20,6 +20,7 @@
 
 mod action;
 mod drain;
+mod dump;
 mod line;
 mod link;
 mod log;
@@ -33,6 +34,7 @@ mod status;
 
 pub use action::{Action, Check, Outcome};
 pub use drain::{Drainable, Draining};
+pub use dump::Dump;
 pub use line::{LineError, MOST_LINE_BYTES, read_line, write_line};
 pub use link::{Interface, Neighbor};
 pub use log::LogFilter;

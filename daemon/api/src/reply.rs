@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Check, Draining, Interface, LogFilter, Neighbor, Placed, PolicyPod, PolicyTable, Protocol, Route,
-    RouteCount, Status,
+    Action, Check, Draining, Dump, Interface, LogFilter, Neighbor, Placed, PolicyPod, PolicyTable, Protocol,
+    Route, RouteCount, Status,
 };
 
 /// The answer.
@@ -43,6 +43,8 @@ pub enum Body {
     Log(LogFilter),
     /// 0027 and 0028: what is drained now.
     Drain(Vec<Draining>),
+    /// 0029
+    Dump(Dump),
     /// 1000
     Status(Status),
     /// 1001
@@ -101,6 +103,11 @@ impl Reply {
     /// Code 0028.
     pub fn undrained(draining: Vec<Draining>) -> Reply {
         Reply::new(28, Body::Drain(draining))
+    }
+
+    /// Code 0029.
+    pub fn dump(dump: Dump) -> Reply {
+        Reply::new(29, Body::Dump(dump))
     }
 
     /// Code 1026.

@@ -245,7 +245,7 @@ fn names(peers: &[PeerStatus]) -> Names {
 }
 
 /// The prefixes of a part by order, in pieces.
-async fn pieces(speaker: &Handle, part: Part) -> Result<Vec<Vec<Prefix>>, Gone> {
+pub(super) async fn pieces(speaker: &Handle, part: Part) -> Result<Vec<Vec<Prefix>>, Gone> {
     let mut prefixes = speaker.look(move |router| router.prefixes(part)).await?;
     prefixes.sort_unstable();
     Ok(prefixes.chunks(PIECE).map(<[Prefix]>::to_vec).collect())

@@ -319,7 +319,7 @@ pub(crate) fn has_right_flags(raw: &Raw<'_>) -> bool {
 
 const WELL_KNOWN: u8 = TRANSITIVE;
 const OPTIONAL_TRANSITIVE: u8 = OPTIONAL | TRANSITIVE;
-const OPTIONAL_NON_TRANSITIVE: u8 = OPTIONAL;
+pub(crate) const OPTIONAL_NON_TRANSITIVE: u8 = OPTIONAL;
 
 const RULES: &[Rule] = &[
     Rule { code: code::ORIGIN, name: "ORIGIN", flags: WELL_KNOWN, read: read_origin },
