@@ -3,6 +3,7 @@
 
 mod add_path;
 mod drain;
+mod monitoring;
 mod originated;
 mod role;
 mod transport;
@@ -20,6 +21,7 @@ use crate::types::{Asn, HoldTime, PeerKind, RouterId};
 pub use add_path::{AddPath, Receive};
 pub use drain::Drain;
 pub(crate) use drain::{Stage, Stages};
+pub use monitoring::{MonitoredTable, Monitoring, StationConfig};
 pub use originated::{Offer, Originated, Source};
 pub use role::{LocalRole, Role, Silence};
 pub use transport::{Distance, Password, SocketOptions, Transport, Ttl};
@@ -76,6 +78,8 @@ pub struct Wanted {
     pub links: Vec<Link>,
     /// What of our own is on its way out.
     pub drain: Drain,
+    /// Who is told what the tables hold.
+    pub monitoring: Monitoring,
 }
 
 impl Wanted {
@@ -90,6 +94,7 @@ impl Wanted {
             declared: Declared::default(),
             links: Vec::new(),
             drain: Drain::default(),
+            monitoring: Monitoring::default(),
         }
     }
 }

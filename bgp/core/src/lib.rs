@@ -27,6 +27,7 @@
 pub mod attributes;
 pub mod config;
 mod interner;
+pub mod monitor;
 pub mod mrt;
 pub mod peer;
 pub mod policy;

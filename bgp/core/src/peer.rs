@@ -33,13 +33,13 @@ use crate::rib::Freshness;
 use crate::router::LimitLog;
 use crate::session::{Agreed, Session};
 use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId};
+use crate::wire::bmp::{Down, Ends};
 use crate::wire::notification::{self, cease, code};
 use crate::wire::refresh::{self, Subtype};
 use crate::wire::{Capability, Fault, GracefulRestart, Notification, Open, RouteRefresh, Update, frame};
 
 use asks::Asks;
-use backoff::Backoff;
-pub(crate) use backoff::Jitter;
+pub(crate) use backoff::{Backoff, Jitter};
 use collision::{Opener, survivor};
 use connection::{Connection, Heard, State};
 pub use helper::Keeping;
@@ -170,6 +170,8 @@ pub(crate) struct Peer {
     /// Families of the present session that it has told in full.
     end_of_rib: BTreeSet<Family>,
     reason: Reason,
+    /// How its last session ended, for those who are told in that way.
+    last_end: Down,
     /// What was shown last, and since when it holds.
     shown: (PeerState, Instant),
     /// How often all attempts of both sides had come to nothing, since the peer was made or the operator last
@@ -225,6 +227,7 @@ impl Peer {
             asks: Asks::default(),
             end_of_rib: BTreeSet::new(),
             reason: Reason::of(address),
+            last_end: Down::Silently,
             shown: (PeerState::Active, now),
             failed_attempts: 0,
             sessions_lost: 0,
@@ -391,6 +394,7 @@ impl Peer {
         let kept = match connection.established() {
             Some((session, _)) => {
                 self.reason.note(cx.now, why.to_owned());
+                self.last_end = Down::Lost;
                 self.helper.lost(cx.now, session, Cause::Restart)
             }
             None => {
@@ -485,6 +489,7 @@ impl Peer {
             let Some(connection) = self.take_connection(conn) else { continue };
             cx.effects.push(Effect::Close { conn, last_words: Vec::new() });
             self.reason.note(cx.now, format!("link {link} went down"));
+            self.last_end = Down::Silently;
             let kept = connection.established().map(|(session, _)| self.helper.link_lost(cx.now, session));
             self.ended(cx, &connection, kept.unwrap_or_default());
         }
@@ -735,6 +740,7 @@ impl Peer {
         let Some(connection) = self.take_connection(old) else { return };
         cx.effects.push(Effect::Close { conn: old, last_words: Vec::new() });
         let Some((session, since)) = connection.established() else { return };
+        self.last_end = Down::Silently;
         let kept = self.helper.lost(cx.now, session, Cause::Restart);
         self.reason.note(cx.now, why.to_owned());
         self.session_ended(cx, since, kept);
@@ -828,6 +834,9 @@ impl Peer {
             let about = about.map_or_else(String::new, |about| format!(": {about}"));
             self.reason.note_told(cx.now, format!("received {notification}{about}"));
         }
+        if connection.established().is_some() {
+            self.last_end = Down::Received(notification.clone());
+        }
         let kept = match connection.established() {
             // The peer goes on, on another connection.
             Some((session, _)) if collision => self.helper.lost(cx.now, session, Cause::Restart),
@@ -880,6 +889,9 @@ impl Peer {
             *until = self.quiet_until.max(*until);
         }
         cx.effects.push(Effect::Close { conn, last_words });
+        if connection.established().is_some() {
+            self.last_end = Down::Sent(notification.clone());
+        }
         let cause = match notification.code {
             code::HOLD_TIMER_EXPIRED | code::SEND_HOLD_TIMER_EXPIRED => Cause::Silence,
             _ => Cause::Restart,
@@ -1018,6 +1030,19 @@ impl Peer {
     /// Why the last connection or session ended.
     pub(crate) fn last_error(&self) -> Option<&LastError> {
         self.reason.last.as_ref()
+    }
+
+    /// How its last session ended.
+    pub(crate) fn last_end(&self) -> &Down {
+        &self.last_end
+    }
+
+    /// Both ends of the connection of its session.
+    pub(crate) fn ends(&self) -> Ends {
+        let up = self.connections().find(|connection| connection.established().is_some());
+        let (local_port, remote_port) = up.map_or((0, 0), |connection| connection.ports);
+        let local = up.map_or(self.address, |connection| connection.local);
+        Ends { local, local_port, remote_port }
     }
 
     /// Families whose routes are kept though it has not told them in this session, why, and until when.

@@ -22,12 +22,14 @@ use std::sync::Arc;
 use crate::attributes::{AttributeSet, AttributeTable, Attributes};
 use crate::config::{Originated, PeerConfig, PeerPolicy, Stages, Wanted};
 use crate::interner::Interner;
+use crate::monitor::Change;
 use crate::policy::filter::{Direction, Provenance};
 use crate::policy::{Judged, Refusal, Terms, Told, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
 use crate::types::{Asn, Community, PathId, PeerId, PeerKind, RouterId};
 use crate::wire::Nlri;
+use crate::wire::bmp::Policy;
 
 use adj_out::{AdjOut, Tells};
 use aggregates::Aggregates;
@@ -257,6 +259,8 @@ pub(crate) struct Rib {
     aggregates: Aggregates,
     /// How far the draining of our own routes is.
     draining: Stages,
+    /// What is other than before, while somebody looks.
+    changes: Option<Vec<Change>>,
     /// How often a path that a peer told was refused; one that is judged again is not told again.
     refusals: BTreeMap<Refusal, u64>,
 }
@@ -282,6 +286,7 @@ impl Rib {
             at_limit: Vec::new(),
             aggregates: Aggregates::default(),
             draining: Stages::default(),
+            changes: None,
             refusals: BTreeMap::new(),
         };
         rib.set_originated(wanted);
@@ -495,6 +500,8 @@ impl Rib {
                 let marked = Attributes::clone(told).with_community(Community::LLGR_STALE);
                 *told = self.attributes.intern(marked);
             }
+            let change = Change::Told(peer, Nlri { prefix: dest.prefix, path_id: from.path_id });
+            self.changes.iter_mut().for_each(|changes| changes.push(change));
             self.undecided.insert(id);
         }
         self.use_room(peer);
@@ -753,6 +760,10 @@ impl Rib {
             dest.paths.push(path);
             self.undecided.insert(id);
         }
+        if let Some(changes) = &mut self.changes {
+            let PathKey { peer, path_id } = from;
+            changes.push(Change::Told(peer, Nlri { prefix: dest.prefix, path_id }));
+        }
         old.map(|old| old.told_as)
     }
 
@@ -811,6 +822,7 @@ impl Rib {
             }
             if dest.best != best {
                 dest.best = best;
+                self.changes.iter_mut().for_each(|changes| changes.push(Change::Chosen(dest.prefix)));
                 self.rouse(id);
             }
             self.rouse_told_several(id);
@@ -915,6 +927,49 @@ impl Rib {
 
     pub(crate) fn take_ask_again(&mut self) -> Vec<AskAgain> {
         std::mem::take(&mut self.ask_again)
+    }
+
+    // --- stations ----------------------------------------------------------------------------------
+
+    /// Whether somebody looks at what changes.
+    pub(crate) fn watch(&mut self, watched: bool) {
+        self.changes = watched.then(|| self.changes.take().unwrap_or_default());
+    }
+
+    /// What is other than it was when this was asked last.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The names of the paths to these prefixes that `peer` has told in this session.
+    pub(crate) fn told_names(&self, peer: PeerId, prefixes: &[Prefix]) -> Vec<Nlri> {
+        let paths = |prefix: &Prefix| {
+            let dest = self.index.get(prefix).map(|id| self.dest(*id));
+            let paths = dest.map_or(&[][..], |dest| &dest.paths).iter();
+            let fresh = paths.filter(|path| path.from.peer == peer && path.freshness == Freshness::Fresh);
+            let prefix = *prefix;
+            fresh.map(move |path| Nlri { prefix, path_id: path.from.path_id }).collect::<Vec<_>>()
+        };
+        prefixes.iter().flat_map(paths).collect()
+    }
+
+    /// With what `peer` tells this path in this session, or with what it is used.
+    pub(crate) fn told_now(&self, peer: PeerId, route: &Nlri, side: Policy) -> Option<Arc<AttributeSet>> {
+        let dest = self.dest(*self.index.get(&route.prefix)?);
+        let from = PathKey { peer, path_id: route.path_id };
+        let path = dest.paths.iter().find(|path| path.from == from)?;
+        let is_shown = path.freshness == Freshness::Fresh && (side == Policy::Before || path.verdict.is_ok());
+        let attributes = match side {
+            Policy::Before => &path.attributes,
+            Policy::After => path.used(),
+        };
+        is_shown.then(|| Arc::clone(attributes))
+    }
+
+    /// With what the best path to a prefix is used.
+    pub(crate) fn chosen(&self, prefix: &Prefix) -> Option<Arc<AttributeSet>> {
+        let best = self.dest(*self.index.get(prefix)?).best.as_ref()?;
+        Some(Arc::clone(&best.attributes))
     }
 
     // --- destinations ------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::attributes::AttributeSet;
 use crate::config::{Drain, Link, LinkState, PeerConfig, SocketOptions, Wanted};
+use crate::monitor::Stations;
 use crate::peer::{Admin, Context, Effect, End, Identity, Jitter, Keeping, LastError, Peer, PeerState};
 pub use crate::peer::{PeerOrigin, Refused};
 use crate::prefix::{Family, Prefix};
@@ -28,6 +29,7 @@ mod identifier;
 mod limits;
 mod ranges;
 mod sockets;
+mod stations;
 mod tally;
 mod timers;
 
@@ -148,6 +150,7 @@ pub struct Router {
     /// Peers that were removed a moment ago, and until when they may read why.
     removed: BTreeMap<IpAddr, Instant>,
     rib: Rib,
+    stations: Stations,
     convergence: Convergence,
     /// When the next part of what is drained is told no more.
     drain_goes_on: Option<Instant>,
@@ -278,6 +281,7 @@ impl Router {
             disabled,
             removed: BTreeMap::new(),
             rib,
+            stations: Stations::default(),
             convergence,
             drain_goes_on: None,
             jitter: Jitter::new(seed),
@@ -332,6 +336,7 @@ impl Router {
         }
         let before = std::mem::replace(&mut self.wanted, wanted);
         self.follow_links(now, &before.links);
+        self.apply_stations(now);
         self.after(now);
     }
 
@@ -451,6 +456,9 @@ impl Router {
 
     /// The connection asked for by [`Action::Connect`] is there; `local` is our end.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId, local: IpAddr) {
+        if self.station_connected(now, conn) {
+            return;
+        }
         let at = self.by_conn.get(&conn).and_then(|id| self.peers.get(id)).map(|peer| peer.address);
         let is_ours = at.is_some_and(|address| self.is_ours(address));
         self.with_conn(now, conn, |peer, cx| match is_ours {
@@ -461,6 +469,9 @@ impl Router {
 
     /// It could not be opened.
     pub fn handle_connect_failed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        if self.station_closed(now, conn, why) {
+            return;
+        }
         self.with_conn(now, conn, |peer, cx| peer.handle_connect_failed(cx, conn, why));
         self.by_conn.remove(&conn);
     }
@@ -498,6 +509,9 @@ impl Router {
 
     /// The connection is gone, and not because of [`Action::Close`].
     pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        if self.station_closed(now, conn, why) {
+            return;
+        }
         self.with_conn(now, conn, |peer, cx| peer.handle_closed(cx, conn, why));
         self.by_conn.remove(&conn);
     }
@@ -517,6 +531,7 @@ impl Router {
             self.with_conn(now, conn, |peer, cx| peer.send_hold_timeout(cx, conn));
         }
         self.forget_gone();
+        self.connect_stations(now);
         self.after(now);
     }
 
@@ -689,6 +704,7 @@ impl Router {
                 }
             }
         }
+        self.rouse_stations(now);
     }
 
     /// Keeps the times of peers that something happened to.
@@ -754,6 +770,9 @@ impl Router {
     pub fn poll_transmit(&mut self, conn: ConnId, octets: &mut Vec<u8>) -> bool {
         self.catch_up();
         self.ready.remove(&conn);
+        if let Some(wants_more) = self.transmit_to_station(conn, octets) {
+            return wants_more;
+        }
         let Some(id) = self.by_conn.get(&conn).copied() else { return false };
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         if let Some(connection) = peer.connection_mut(conn) {
@@ -775,7 +794,8 @@ impl Router {
         let waits = self.convergence.look_at;
         let stuck = self.ready.iter().filter_map(|(conn, since)| self.send_hold_until(*conn, *since));
         let first = self.timers.first().into_iter();
-        first.chain(waits).chain(stuck).chain(self.drain_goes_on).min()
+        let stations = self.stations.poll_timeout();
+        first.chain(waits).chain(stuck).chain(self.drain_goes_on).chain(stations).min()
     }
 
     // --- looks -------------------------------------------------------------------------------------

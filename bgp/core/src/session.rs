@@ -113,6 +113,8 @@ pub struct Offered {
     pub ours: Vec<Capability>,
     /// What came.
     pub theirs: Vec<Capability>,
+    /// The hold times that we and the peer proposed.
+    pub hold_times: (HoldTime, HoldTime),
 }
 
 impl Session {
@@ -128,6 +130,14 @@ impl Session {
     /// How they stand in what it is told.
     pub(crate) fn sent_path_ids(&self, family: Family) -> PathIds {
         path_ids(&self.add_path.send, family)
+    }
+
+    /// Both OPENs, once more: ours had this AS and identifier.
+    pub(crate) fn opens(&self, own_asn: Asn, own_id: RouterId) -> (Open, Open) {
+        let Offered { ours, theirs, hold_times } = self.offered.clone();
+        let ours = Open { asn: own_asn, hold_time: hold_times.0, router_id: own_id, capabilities: ours };
+        let (asn, router_id) = (self.peer_asn, self.peer_id);
+        (ours, Open { asn, hold_time: hold_times.1, router_id, capabilities: theirs })
     }
 
     /// From what we sent and what came. `ours` and `theirs` have passed all checks.
@@ -170,7 +180,11 @@ impl Session {
             peer_restart: theirs.graceful_restart().cloned(),
             graceful_notification: agreed(speaks_notification(ours) && speaks_notification(theirs)),
             peer_long_lived: speaks_long_lived(theirs).filter(|_| ours.long_lived().is_some()),
-            offered: Offered { ours: ours.capabilities.clone(), theirs: theirs.capabilities.clone() },
+            offered: Offered {
+                ours: ours.capabilities.clone(),
+                theirs: theirs.capabilities.clone(),
+                hold_times: (ours.hold_time, theirs.hold_time),
+            },
         }
     }
 }

@@ -124,6 +124,12 @@ impl fmt::Display for PathId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HoldTime(u16);
 
+impl Default for HoldTime {
+    fn default() -> HoldTime {
+        HoldTime::DEFAULT
+    }
+}
+
 impl HoldTime {
     /// 90 s, the value RFC 4271 section 10 suggests.
     pub const DEFAULT: HoldTime = HoldTime(90);

@@ -7,6 +7,7 @@
 //! Nothing here panics on any input: bytes are taken through [`reader::Reader`], which cannot overrun.
 
 pub mod attribute;
+pub mod bmp;
 pub mod capability;
 pub mod fault;
 pub mod frame;

@@ -337,8 +337,10 @@ impl Driver {
     fn handle_connected(&mut self, now: Instant, conn: ConnId, stream: TcpStream) {
         match stream.local_addr() {
             Ok(local) => {
+                let remote = stream.peer_addr().map_or(0, |remote| remote.port());
                 self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
                 self.router.handle_connected(now, conn, local.ip());
+                self.router.set_ports(conn, local.port(), remote);
             }
             Err(error) => self.router.handle_connect_failed(now, conn, &socket::in_words(error)),
         }
@@ -363,6 +365,7 @@ impl Driver {
                 let options = self.router.socket_options(remote.ip());
                 match options.map_or(Ok(()), |options| socket::admit(&stream, remote.ip(), &options)) {
                     Ok(()) => {
+                        self.router.set_ports(conn, local.port(), remote.port());
                         self.connections.insert(conn, Connection::start(conn, stream, &self.to_driver));
                     }
                     Err(why) => self.router.handle_closed(now, conn, &why),

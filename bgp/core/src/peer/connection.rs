@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     pub(crate) opener: Opener,
     pub(crate) local: IpAddr,
     pub(crate) opened_at: Instant,
+    /// Ours and the peer's; 0 where nobody said.
+    pub(crate) ports: (u16, u16),
     input: Vec<u8>,
     /// Octets of `input` that are read already; they go when what is left is no whole message.
     read: usize,
@@ -108,7 +110,7 @@ impl Connection {
     pub(crate) fn held(now: Instant, id: ConnId, local: IpAddr, until: Instant) -> Connection {
         let (input, output, opener) = (Vec::new(), Vec::new(), Opener::Peer);
         let state = State::Held { until };
-        Connection { id, opener, local, opened_at: now, input, read: 0, output, state }
+        Connection { id, opener, local, opened_at: now, ports: (0, 0), input, read: 0, output, state }
     }
 
     pub(crate) fn send_open(&mut self, now: Instant, ours: Open) {

@@ -123,6 +123,12 @@ pub fn next(stream: &[u8], most: usize) -> Result<Option<Frame<'_>>, Fault> {
     Ok(rest.get(..length - HEADER_BYTES).map(|body| Frame { kind, body, length }))
 }
 
+/// The length of the first message in `messages`, which are of our own making.
+pub(crate) fn length(messages: &[u8]) -> Option<usize> {
+    let (header, _) = messages.split_first_chunk::<HEADER_BYTES>()?;
+    Some(u16::from_be_bytes([header[16], header[17]]).into())
+}
+
 /// Appends a message to `out`: a header, then what `body` writes. The caller keeps it within the
 /// longest message.
 pub(crate) fn write(out: &mut Vec<u8>, kind: MessageType, body: impl FnOnce(&mut Vec<u8>)) {

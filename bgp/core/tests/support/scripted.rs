@@ -133,7 +133,7 @@ impl Device {
 
     /// What the router has sent since the last call.
     pub fn received(&mut self, conn: ConnId) -> Vec<Message> {
-        let octets = self.output.remove(&conn).unwrap_or_default();
+        let octets = self.octets(conn);
         let mut rest = octets.as_slice();
         let mut messages = Vec::new();
         while let Some(next) = frame::next(rest, frame::EXTENDED_MESSAGE_BYTES).expect("well-formed output") {
@@ -142,6 +142,11 @@ impl Device {
         }
         assert!(rest.is_empty(), "the router sent half a message");
         messages
+    }
+
+    /// The same, as octets.
+    pub fn octets(&mut self, conn: ConnId) -> Vec<u8> {
+        self.output.remove(&conn).unwrap_or_default()
     }
 
     fn work(&mut self) {
