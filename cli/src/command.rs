@@ -107,6 +107,11 @@ const ROWS: &[Row] = &[
         build: |_| brief(Request::ShowRouteCount),
     },
     Row {
+        usage: "show monitoring",
+        help: "stations that are told our tables",
+        build: |_| brief(Request::ShowMonitoring),
+    },
+    Row {
         usage: "mrt dump FILE",
         help: "all routes as a file of MRT; - : here",
         build: |given| Line::Dump(given.needed("FILE").into()),
@@ -411,7 +416,7 @@ mod tests {
         assert_eq!(
             error("show foo"),
             "`foo` is unknown after `show`; possible there: \
-             bgp, interfaces, neighbors, policy, protocols, route, status"
+             bgp, interfaces, monitoring, neighbors, policy, protocols, route, status"
         );
         assert_eq!(error("sh st now"), "`now` is unknown after `sh st`; nothing can follow there");
         assert_eq!(error("e tor1a"), "`e` is ambiguous: enable, exit");

@@ -7,6 +7,7 @@ mod links;
 mod policy;
 mod protocols;
 mod route;
+mod stations;
 mod status;
 
 use std::fmt::Write;
@@ -59,6 +60,7 @@ fn body(body: &Body, detail: Detail) -> String {
         (Body::PolicyPods(pods), _) => policy::render_pods(pods),
         (Body::Placed(placed), _) => format!("{} is judged by its policies\n", printable(&placed.interface)),
         (Body::Log(log), _) => actions::render_log(log),
+        (Body::Stations(stations), _) => stations::render(stations),
         (Body::Check(check), _) => actions::render_check(check),
         (Body::Actions(actions), _) => actions::render(actions),
         // Its octets are for a file.

@@ -13,6 +13,7 @@ mod peers;
 mod policy;
 mod protocols;
 mod routes;
+mod stations;
 mod status;
 mod words;
 

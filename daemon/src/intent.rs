@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cambric_bgp::config::{Declared, Distance, Link};
+use cambric_bgp::config::{Declared, Distance, Link, Monitoring};
 use cambric_bgp::{Family, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
 
 mod named;
@@ -188,6 +188,7 @@ pub fn intent_with_services(
     wanted.router.cluster_id = overrides.and_then(|overrides| overrides.cluster_id);
     wanted.links = links.to_vec();
     wanted.declared = cluster.declared();
+    wanted.monitoring = cluster.monitoring(name);
     let node_addresses: Addresses =
         choices.iter().map(|(family, choice)| (*family, choice.address)).collect();
     // Others dial what they know, and answer to what packets come from.
@@ -252,6 +253,12 @@ struct Cluster<'a> {
 impl<'a> Cluster<'a> {
     fn config(self, node: &str) -> Option<&'a Shown<ClusterConfig>> {
         self.objects.cluster_configs.get(self.objects.config_of.get(node)?)
+    }
+
+    /// Who is told what the tables of this node hold.
+    fn monitoring(self, node: &str) -> Monitoring {
+        let stations = self.config(node).map(|config| config.says.stations.clone());
+        Monitoring { system: node.to_owned(), stations: stations.unwrap_or_default() }
     }
 
     fn overrides(self, node: &str) -> Option<&'a NodeOverride> {

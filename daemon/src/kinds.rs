@@ -11,6 +11,7 @@
 mod advertisement;
 mod cluster;
 mod filter;
+mod monitoring;
 mod node_override;
 mod peer;
 mod schema;
@@ -29,6 +30,7 @@ pub use self::cluster::{BGPClusterConfig, BGPClusterConfigSpec, Mesh, NodeAddres
 pub use self::filter::{
     BGPFilter, BGPFilterSpec, FilterAction, FilterChange, FilterMatch, FilterPrefix, FilterRule, RouteSource,
 };
+pub use self::monitoring::{BmpStation, BmpTable, MOST_STATIONS};
 pub use self::node_override::{BGPNodeOverride, BGPNodeOverrideSpec};
 pub use self::peer::{
     BGPPeerConfig, BGPPeerConfigSpec, Bfd, Connect, ExportPolicy, FamilyAddPath, FamilyFilters, FamilyName,

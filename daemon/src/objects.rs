@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cambric_bgp::config::{
     AddPath, AsOverride, ConnectMode, Distance, LocalRole, Offer, Password, PeerAsn, ReflectorRole,
+    StationConfig,
 };
 use cambric_bgp::policy::filter::Filter;
 use cambric_bgp::{Asn, Families, Family, HoldTime, PeerPolicy, Prefix, RouterId};
@@ -248,6 +249,8 @@ pub struct ClusterConfig {
     pub node_address: Rule,
     /// Neighbours of each node.
     pub peers: Vec<Peer>,
+    /// Who is told what the tables of each node hold.
+    pub stations: BTreeMap<SocketAddr, StationConfig>,
 }
 
 impl ClusterConfig {

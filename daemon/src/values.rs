@@ -11,6 +11,7 @@ mod add_path;
 mod advertisement;
 mod communities;
 pub(crate) mod filter;
+mod monitoring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -565,6 +566,7 @@ pub(crate) fn cluster_config(spec: &BGPClusterConfigSpec) -> (ClusterConfig, Vec
         nodes: fields.ranges("spec.nodeCIDRs", &spec.node_cidrs),
         services: fields.ranges("spec.serviceCIDRs", &spec.service_cidrs),
         peers: fields.peers(&spec.peers),
+        stations: fields.stations(&spec.bmp_stations),
     };
     (found, fields.faults)
 }

@@ -11,6 +11,7 @@
 //! - each learns the node's pod ranges, the node learns what each announces of the declared ranges, and the kernel has it;
 //! - a default route and a prefix that nobody declared are refused, and the node says why;
 //! - a dump of the tables (RFC 6396) has every path, by a parser that is not ours;
+//! - a station of BMP (RFC 7854, RFC 9069) knows all tables, also by a parser that is not ours;
 //! - what is withdrawn leaves the kernel;
 //! - the node's daemon may be killed and started: each neighbour keeps the node's prefixes all the time (RFC 4724), and
 //!   the kernel is told nothing about the node's own routes;
@@ -20,6 +21,8 @@
 //! - the daemon of FRR or BIRD may be killed and started as well: the node keeps what it told, and the kernel hears
 //!   nothing.
 
+#[path = "common/collector.rs"]
+mod collector;
 mod common;
 
 use std::time::{Duration, Instant};
@@ -31,6 +34,7 @@ use cambric_lab::{Lab, Node, fabric, poll};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use collector::{Collector, Table};
 use common::held::Held;
 use common::monitor::Monitor;
 use common::{LabFolder, Need, in_lab, machine_has};
@@ -101,6 +105,7 @@ fn a_node_peers_with_frr_bird_and_gobgp_at_the_same_time() {
         all_learn(lab)?;
         unwanted_routes_are_refused_with_the_reason(lab)?;
         a_dump_has_every_path(lab)?;
+        a_station_knows_every_table(lab)?;
         what_is_withdrawn_leaves_the_kernel(lab)?;
         a_disabled_peer_is_told_why(lab)?;
         a_killed_daemon_costs_nothing(lab)?;
@@ -161,6 +166,43 @@ fn a_dump_has_every_path(lab: &Lab) -> Result<()> {
             ensure!(elements.iter().any(is_there), "{prefix} of {} is not in the dump", switch.name);
         }
     }
+    Ok(())
+}
+
+/// A station of BMP (RFC 7854, 9069) knows as many routes as the node says it has, also when some go and come.
+fn a_station_knows_every_table(lab: &Lab) -> Result<()> {
+    let node = lab.node("c1")?;
+    let mut collector = Collector::listen(&node, "127.0.0.1:11019".parse()?)?;
+    // Pod ranges and addresses of the node: nobody told these.
+    let own = 2 * OWN.len();
+    let agrees = |collector: &Collector| {
+        let count = |name: &str| {
+            let counts = fabric::ask(&node, &["show", "route", "count"]).ok()?;
+            let counts = counts["route-counts"].as_array()?.iter();
+            usize::try_from(counts.filter_map(|count| count[name].as_u64()).sum::<u64>()).ok()
+        };
+        let (Some(paths), Some(refused), Some(usable)) = (count("paths"), count("refused"), count("usable"))
+        else {
+            return false;
+        };
+        let before = collector.count(|table| matches!(table, Table::Before(_)));
+        let after = collector.count(|table| matches!(table, Table::After(_)));
+        let chosen = collector.count(|table| *table == Table::Chosen);
+        (before, after, chosen) == (paths - own, paths - own - refused, usable) && before > 10
+    };
+    collector.until("a station to know all tables", agrees)?;
+    println!("a station knows all tables after {} messages", collector.messages);
+    let [switch, ..] = &SWITCHES;
+    switch.say(lab, Say::Withdraw, switch.pods[0])?;
+    let knows = |collector: &Collector| {
+        collector.tables.get(&Table::Chosen).is_some_and(|routes| routes.contains(switch.pods[0]))
+    };
+    collector
+        .until("a station to hear of a withdrawal", |collector| !knows(collector) && agrees(collector))?;
+    switch.say(lab, Say::Announce, switch.pods[0])?;
+    collector.until("a station to hear of it again", |collector| knows(collector) && agrees(collector))?;
+    let says = fabric::ask(&node, &["show", "monitoring"])?;
+    ensure!(says["stations"][0]["state"] == "told", "{says:#}");
     Ok(())
 }
 

@@ -30,6 +30,7 @@ mod protocol;
 mod reply;
 mod request;
 mod route;
+mod station;
 mod status;
 
 pub use action::{Action, Check, Outcome};
@@ -47,6 +48,7 @@ pub use protocol::{
 pub use reply::{Body, Reply};
 pub use request::{ALL, Asked, Request};
 pub use route::{Path, Route, RouteCount};
+pub use station::Station;
 pub use status::{ClusterStatus, HttpStatus, Keeping, KernelStatus, KindStatus, NodeAddress, Status};
 
 /// This release.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Check, Draining, Dump, Interface, LogFilter, Neighbor, Placed, PolicyPod, PolicyTable, Protocol,
-    Route, RouteCount, Status,
+    Route, RouteCount, Station, Status,
 };
 
 /// The answer.
@@ -59,6 +59,8 @@ pub enum Body {
     Policy(PolicyTable),
     /// 1025
     PolicyPods(Vec<PolicyPod>),
+    /// 1027
+    Stations(Vec<Station>),
     /// 8xxx and 9xxx: one sentence for the operator.
     Error(String),
 }
@@ -148,6 +150,11 @@ impl Reply {
     /// Code 1025.
     pub fn policy_pods(pods: Vec<PolicyPod>) -> Reply {
         Reply::new(1025, Body::PolicyPods(pods))
+    }
+
+    /// Code 1027.
+    pub fn stations(stations: Vec<Station>) -> Reply {
+        Reply::new(1027, Body::Stations(stations))
     }
 
     /// Code 8001: no route holds what was asked for.

@@ -48,6 +48,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peer: Option<String>,
     },
+    /// Stations that are told what the tables hold (BMP, RFC 7854).
+    ShowMonitoring,
     /// All routes with all paths, as a file of MRT (RFC 6396): what peers told, before our policy, and our own.
     MrtDump,
     /// The interfaces of the node.

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::client::{Operator, Replies};
 use super::drain::Way;
 use super::words::escaped;
-use super::{Fault, drain, links, mrt, peers, policy, protocols, routes, status};
+use super::{Fault, drain, links, mrt, peers, policy, protocols, routes, stations, status};
 use crate::check;
 use crate::host::Host;
 use crate::state::Shared;
@@ -32,6 +32,7 @@ pub(super) async fn answer(
         Request::ShowRouteNoexport { peer } => routes::show_noexport(shared, &peer, replies).await?,
         Request::ShowRouteImport { peer } => routes::show_import(shared, &peer, replies).await?,
         Request::ShowRouteRefused { peer } => routes::show_refused(shared, peer.as_deref(), replies).await?,
+        Request::ShowMonitoring => stations::show(shared).await?,
         Request::MrtDump => mrt::dump(shared, replies).await?,
         Request::ShowInterfaces { interface } => links::show_interfaces(shared, interface.as_deref()).await?,
         Request::ShowNeighbors { interface } => links::show_neighbors(shared, interface.as_deref()).await?,

@@ -37,6 +37,7 @@ fn whole() -> BTreeMap<&'static str, Value> {
         "nodeSelector": {"matchLabels": {"rack": "1"}}, "asn": 64512, "nodeAddress": address, "mesh": "Enabled",
         "podCIDRs": ["10.244.0.0/16"], "nodeCIDRs": ["10.255.0.0/16"], "serviceCIDRs": ["fd00:10:96::/112"],
         "peers": [peer, range],
+        "bmpStations": [{"name": "collector", "address": "192.0.2.99", "port": 5000, "tables": ["LocRib"]}],
     });
     let common = json!({
         "holdTimeSeconds": 9, "keepaliveSeconds": 3, "families": ["ipv4", "ipv6"], "connect": "Both",

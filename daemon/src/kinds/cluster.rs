@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigStatus, NodeSelector, PeerEntry, schema};
+use super::{BmpStation, ConfigStatus, NodeSelector, PeerEntry, schema};
 
 /// How BGP runs on the nodes that it selects.
 #[derive(CustomResource, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +63,10 @@ pub struct BGPClusterConfigSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::peers")]
     pub peers: Vec<PeerEntry>,
+    /// Stations of the BGP Monitoring Protocol that every selected node tells what its tables hold (RFC 7854).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::stations")]
+    pub bmp_stations: Vec<BmpStation>,
 }
 
 /// Whether all nodes peer with each other.

@@ -7,8 +7,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::{
-    MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS, MOST_LABELS, MOST_LIST_ITEMS,
-    MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS, PeerEntry,
+    BmpStation, MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS, MOST_LABELS,
+    MOST_LIST_ITEMS, MOST_NAME_OCTETS, MOST_PEER_NAME_OCTETS, MOST_STATIONS, PeerEntry,
 };
 
 /// The longest text of an IPv6 address: the last 32 bits may be written as an IPv4 address.
@@ -69,6 +69,23 @@ pub(super) fn peers(generator: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["name"],
         "x-kubernetes-validations": rules,
+    })
+}
+
+/// Stations of a node.
+pub(super) fn stations(generator: &mut SchemaGenerator) -> Schema {
+    let rule = "self.all(one, self.exists_one(other, other.address == one.address \
+                && (has(other.port) ? other.port : 11019) == (has(one.port) ? one.port : 11019)))";
+    json_schema!({
+        "type": "array",
+        "maxItems": MOST_STATIONS,
+        "items": generator.subschema_for::<BmpStation>(),
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "x-kubernetes-validations": [{
+            "rule": rule,
+            "message": "no two stations may have one address and port",
+        }],
     })
 }
 

@@ -262,7 +262,9 @@ impl Feed {
         let Some(shown) = self.up.get(&peer) else { return };
         for policy in self.policies() {
             let mut batch = Batch::default();
-            for route in routes {
+            // A default route last: readers that guess whether there are path identifiers (bgpkit-parser does) take a zero
+            // at the beginning for one.
+            for route in routes.iter().rev() {
                 batch.take(*route, view.rib.told_now(peer, route, policy));
             }
             batch.write(&on_side(shown.source, policy), &shown.form, out);
@@ -303,7 +305,7 @@ impl Feed {
         }
         let open = open_of_table(view);
         let mut batch = Batch::default();
-        for prefix in prefixes {
+        for prefix in prefixes.iter().rev() {
             batch.take((*prefix).into(), view.rib.chosen(prefix));
         }
         batch.write(&ourselves(view), &Session::negotiate(&open, &open), out);
