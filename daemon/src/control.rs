@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
+pub use self::client::understood;
 use self::client::{Operator, Place};
 pub use self::disabled::Disabled;
 use crate::state::Shared;

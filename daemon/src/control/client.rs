@@ -123,10 +123,10 @@ pub(super) async fn serve(
         };
         place.set_idle_since(None);
         let Some(line) = line else { return Ok(()) };
-        let request = match serde_json::from_slice::<Request>(&line) {
+        let request = match understood(&line) {
             Ok(request) => request,
-            Err(error) => {
-                replies.send(&not_understood(&line, &error)).await?;
+            Err(reply) => {
+                replies.send(&reply).await?;
                 continue;
             }
         };
@@ -150,18 +150,29 @@ pub(super) async fn serve(
     }
 }
 
+/// What is asked for in a line.
+///
+/// # Errors
+/// The answer to what is no request.
+pub fn understood(line: &[u8]) -> Result<Request, Box<Reply>> {
+    serde_json::from_slice(line).map_err(|error| Box::new(not_understood(line, &error)))
+}
+
 /// What is wrong with a request, and whose it is: of another release more often than wrong.
 fn not_understood(line: &[u8], error: &serde_json::Error) -> Reply {
     let Unknown { verb, version } = serde_json::from_slice(line).unwrap_or_default();
     let asked_by =
         version.map_or_else(String::new, |version| format!(", asked by release {}", escaped(&version)));
     let error = error.to_string();
-    // In the words of serde, whose type is no part of its interface.
-    match verb.filter(|_| error.starts_with("unknown variant")) {
+    // In the words of serde, whose type is no part of its interface, and which repeat what was sent.
+    match verb.filter(|verb| error.starts_with(&format!("unknown variant `{verb}`"))) {
         Some(verb) => {
             Reply::not_understood(format!("cambricd {VERSION} does not know `{}`{asked_by}", escaped(&verb)))
         }
-        None => Reply::not_understood(format!("cambricd {VERSION} does not understand{asked_by}: {error}")),
+        None => {
+            let error = escaped(&error);
+            Reply::not_understood(format!("cambricd {VERSION} does not understand{asked_by}: {error}"))
+        }
     }
 }
 
@@ -235,8 +246,20 @@ mod tests {
         let (code, other) = why(r#"{"verb":"disable","version":"9.0.0"}"#);
         let head = "cambricd x.y.z does not understand, asked by release 9.0.0: missing field `peer`";
         assert!(code == 9001 && other.starts_with(head), "{other}");
+        let (_, of_a_known_verb) = why(r#"{"verb":"drain","what":"everything"}"#);
+        let head = "cambricd x.y.z does not understand: unknown variant `everything`";
+        assert!(of_a_known_verb.starts_with(head), "{of_a_known_verb}");
         for nonsense in ["", "{", "[]", "null", "7", r#"{"verb":7}"#, r#"{"verb":"dance","version":[]}"#] {
             assert_eq!(why(nonsense).0, 9001, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_cannot_steer_the_terminal_of_who_reads_the_answer() {
+        for line in [&b"{\"verb\":\"show\x7f\",\"for\":\xB9}"[..], b"{\"verb\":\"show\\u001b[2J\"}"] {
+            let reply = understood(line).expect_err("not known");
+            let cambric_api::Body::Error(why) = reply.body else { panic!("{reply:?}") };
+            assert!(!why.chars().any(char::is_control), "{why:?}");
         }
     }
 
