@@ -28,6 +28,8 @@ else
 fi
 if [ "${1:-}" = test ]; then
     package+=(
+        # Of libFuzzer.
+        [/usr/bin/c++]=g++
         [/usr/sbin/bird]=bird2
         [/usr/bin/gobgpd]=gobgpd
         # Any version does; this one is Debian's, 1.20.

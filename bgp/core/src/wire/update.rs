@@ -21,7 +21,7 @@ pub struct Update {
     /// No longer reachable through the peer; holds the announced ones too where RFC 7606 has the message
     /// treated as a withdrawal.
     pub withdrawn: Vec<Nlri>,
-    /// At most one entry a family, since each has its own next hop.
+    /// MP_REACH_NLRI and the field at the end of the message, each with its own next hop. Both can be of IPv4.
     pub announced: Vec<Announcement>,
     /// The peer has told all it had (RFC 4724 section 2).
     pub end_of_rib: Option<Family>,
