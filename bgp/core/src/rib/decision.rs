@@ -317,6 +317,8 @@ fn sort_key(candidate: &Candidate<'_>) -> impl Ord + use<> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::attributes::{AsPath, Origin};
