@@ -360,7 +360,13 @@ impl Machine {
                         self.transmit(conn);
                     }
                 }
-                Action::NextHopLost(_) | Action::Converged(_) | Action::PeerChanged { .. } => {}
+                Action::NextHopLost(gateway) => {
+                    self.kernel.retain(|_, next_hops| {
+                        next_hops.remove(&gateway);
+                        !next_hops.is_empty()
+                    });
+                }
+                Action::Converged(_) | Action::PeerChanged { .. } => {}
             }
         }
         panic!("more than {MOST_WORK} actions");

@@ -547,11 +547,21 @@ impl Net {
                     continue;
                 }
                 Action::Converged(family) => self.sweep(host, *family),
-                Action::NextHopLost(_) | Action::PeerChanged { .. } => {}
+                Action::NextHopLost(gateway) => self.turn_away(host, gateway),
+                Action::PeerChanged { .. } => {}
             }
             self.nodes[host.0].history.push(Step::Action(action));
         }
         self.take_routes(host);
+    }
+
+    /// Nothing is forwarded over `gateway` until a route says so anew.
+    fn turn_away(&mut self, host: Host, gateway: &IpAddr) {
+        let fib = &mut self.nodes[host.0].fib;
+        fib.retain(|_, next_hops| {
+            next_hops.remove(gateway);
+            !next_hops.is_empty()
+        });
     }
 
     fn take_routes(&mut self, host: Host) {
