@@ -18,6 +18,8 @@ pub mod refresh;
 pub mod update;
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod properties;
 mod reader;
 

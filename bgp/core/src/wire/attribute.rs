@@ -211,7 +211,7 @@ impl Draft {
         let Some(rule) = rule(raw.code) else {
             return self.take_unknown(raw).map_err(flaw);
         };
-        check_flags(raw, rule).map_err(flaw)?;
+        check_flags(raw, rule, form).map_err(flaw)?;
         (rule.read)(self, raw.value, form).map_err(flaw)?;
         if raw.flags & PARTIAL != 0 {
             self.mark_partial(raw.code);
@@ -422,14 +422,14 @@ fn rule(code: u8) -> Option<&'static Rule> {
 }
 
 /// RFC 7606 section 3 c. The Partial bit is not looked at, nor are the four unused ones.
-fn check_flags(raw: Raw<'_>, rule: &Rule) -> Result<(), Bad> {
+fn check_flags(raw: Raw<'_>, rule: &Rule, form: &Form) -> Result<(), Bad> {
     if rule.fits(raw.flags) {
         return Ok(());
     }
     let treatment = match raw.code {
         code::MP_REACH_NLRI | code::MP_UNREACH_NLRI => Treatment::Reset,
-        // These two are read only from peers that need them; for others they are dropped anyway.
-        code::AS4_PATH | code::AS4_AGGREGATOR => Treatment::Discard,
+        // From a peer that does not need them they are dropped, whatever they are like (RFC 6793 section 4.1).
+        code::AS4_PATH | code::AS4_AGGREGATOR if form.as_width == AsWidth::Four => Treatment::Discard,
         // RFC 7311 section 3 and RFC 8669 section 6: whatever is wrong with them, the route stays.
         code::AIGP | code::PREFIX_SID => Treatment::Discard,
         _ => Treatment::Withdraw,
@@ -650,6 +650,9 @@ fn read_ipv6_extended_communities(draft: &mut Draft, value: &[u8], _: &Form) -> 
 fn read_as4_path(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad> {
     if form.as_width == AsWidth::Four {
         return Err(discard("not from a peer with four-octet AS numbers (RFC 6793)"));
+    }
+    if value.is_empty() {
+        return Err(discard("without a single AS number (RFC 6793 section 6)"));
     }
     let segments = Segments::of(value, AsWidth::Four).collect::<Result<Vec<_>, _>>().map_err(discard)?;
     let mut path = Vec::new();

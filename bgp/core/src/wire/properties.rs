@@ -27,7 +27,7 @@ use crate::types::{
 
 // --- values ----------------------------------------------------------------------------------------------
 
-fn any_asn() -> impl Strategy<Value = Asn> {
+pub(super) fn any_asn() -> impl Strategy<Value = Asn> {
     let number = prop_oneof![1_u32..=0xFFFF, 1_u32..=u32::MAX, Just(23456)];
     number.prop_map(|value| Asn::new(value).expect("not 0"))
 }
@@ -36,7 +36,7 @@ fn any_router_id() -> impl Strategy<Value = RouterId> {
     (1_u32..).prop_map(|value| RouterId::new(value).expect("not 0"))
 }
 
-fn any_session() -> impl Strategy<Value = Session> {
+pub(super) fn any_session() -> impl Strategy<Value = Session> {
     let kind = prop_oneof![Just(PeerKind::Internal), Just(PeerKind::External)];
     let as_width = prop_oneof![Just(AsWidth::Two), Just(AsWidth::Four)];
     let most = prop_oneof![Just(STANDARD_MESSAGE_BYTES), Just(EXTENDED_MESSAGE_BYTES)];
@@ -66,7 +66,7 @@ fn any_add_path() -> impl Strategy<Value = AddPath> {
 }
 
 /// The prefixes as routes of this session: with identifiers, where it has these.
-fn routes(prefixes: impl IntoIterator<Item = Prefix>, session: &Session) -> Vec<Nlri> {
+pub(super) fn routes(prefixes: impl IntoIterator<Item = Prefix>, session: &Session) -> Vec<Nlri> {
     let numbered = (1_u32..).zip(prefixes);
     let named = |(number, prefix): (u32, Prefix)| match session.sent_path_ids(prefix.family()) {
         PathIds::Absent => prefix.into(),
@@ -76,16 +76,16 @@ fn routes(prefixes: impl IntoIterator<Item = Prefix>, session: &Session) -> Vec<
 }
 
 /// The same, and perhaps a family was not agreed on.
-fn any_session_of_some_families() -> impl Strategy<Value = Session> {
+pub(super) fn any_session_of_some_families() -> impl Strategy<Value = Session> {
     let families = btree_set(prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)], 0..=2);
     (any_session(), families).prop_map(|(session, families)| Session { families, ..session })
 }
 
-fn any_family() -> impl Strategy<Value = Family> {
+pub(super) fn any_family() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]
 }
 
-fn any_prefix(family: Family) -> impl Strategy<Value = Prefix> {
+pub(super) fn any_prefix(family: Family) -> impl Strategy<Value = Prefix> {
     let address = any::<[u8; 16]>().prop_map(move |octets| match family {
         Family::Ipv4 => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
         Family::Ipv6 => IpAddr::from(octets),
@@ -164,7 +164,7 @@ prop_compose! {
 }
 
 /// A session, and a route of it for one family.
-fn any_route() -> impl Strategy<Value = (Session, Attributes, BTreeSet<Prefix>)> {
+pub(super) fn any_route() -> impl Strategy<Value = (Session, Attributes, BTreeSet<Prefix>)> {
     (any_session(), any_family()).prop_flat_map(|(session, family)| {
         let attributes = any_attributes(session.clone(), family);
         (Just(session), attributes, btree_set(any_prefix(family), 1..600))
@@ -207,7 +207,7 @@ fn any_capability() -> impl Strategy<Value = Capability> {
     ]
 }
 
-fn any_open() -> impl Strategy<Value = Open> {
+pub(super) fn any_open() -> impl Strategy<Value = Open> {
     let hold_time = prop_oneof![Just(0), 3_u16..].prop_filter_map("allowed", HoldTime::from_secs);
     (any_asn(), hold_time, any_router_id(), vec(any_capability(), 0..12)).prop_map(
         |(asn, hold_time, router_id, mut capabilities)| {
@@ -249,7 +249,7 @@ fn damaged(mut octets: Vec<u8>, damage: &[Damage]) -> Vec<u8> {
 // --- reading ---------------------------------------------------------------------------------------------
 
 /// The bodies of the messages in `octets`, which must be whole ones of this kind.
-fn bodies(octets: &[u8], kind: MessageType, most: usize) -> Vec<&[u8]> {
+pub(super) fn bodies(octets: &[u8], kind: MessageType, most: usize) -> Vec<&[u8]> {
     let mut rest = octets;
     let mut bodies = Vec::new();
     while let Some(frame) = frame::next(rest, most).expect("well-formed") {
@@ -272,7 +272,7 @@ fn announced(octets: &[u8], session: &Session) -> Vec<Announcement> {
         .collect()
 }
 
-fn write_announce(
+pub(super) fn write_announce(
     out: &mut Vec<u8>,
     session: &Session,
     attributes: &Attributes,
