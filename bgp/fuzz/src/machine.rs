@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use cambric_bgp::config::{
-    ConnectMode, Export, Import, Link, LinkAddress, LinkState, ListenRange, ReflectorRole, RestartConfig,
+    AddPath, ConnectMode, Export, Import, Link, LinkAddress, LinkState, ListenRange, Receive, ReflectorRole,
+    RestartConfig,
 };
 use cambric_bgp::peer::PeerState;
-use cambric_bgp::rib::{Part, Reason, Verdict};
+use cambric_bgp::rib::{Part, PathInfo, Reason, Verdict};
 use cambric_bgp::router::Restarted;
 use cambric_bgp::wire::MessageType;
 use cambric_bgp::wire::frame::{self, EXTENDED_MESSAGE_BYTES};
@@ -72,7 +74,11 @@ fn wanted() -> Wanted {
         let mut config = PeerConfig::new(*address, ip(address), asn(*peer_asn));
         config.families = Family::ALL.into();
         match at {
-            0 => config.policy = open.clone(),
+            0 => {
+                config.policy = open.clone();
+                let several = AddPath { receive: Receive::Several, send: NonZeroU8::new(2) };
+                config.add_path = Family::ALL.map(|family| (family, several)).into();
+            }
             1 => config.role = ReflectorRole::Client,
             _ => {
                 config.connect = ConnectMode::Passive;
@@ -93,8 +99,9 @@ fn wanted() -> Wanted {
 #[derive(Debug)]
 struct Socket {
     peer: usize,
-    /// What the peer wrote in its last OPEN on it.
+    /// What the peer wrote in its last OPEN on it: AS numbers, and whether it tells several paths to a prefix of a family.
     four_octets: bool,
+    tells_several: BTreeSet<Family>,
     is_open: bool,
     /// It takes nothing.
     is_stalled: bool,
@@ -205,7 +212,8 @@ impl Machine {
     fn establish(&mut self, input: &mut Input<'_>) {
         let (peer, chosen) = (input.below(PEERS.len()), input.u16());
         if let Ok(conn) = self.router.handle_accepted(self.now, ip(OWN), ip(PEERS[peer].0)) {
-            self.sockets.insert(conn, Socket { is_open: true, ..Socket::to(peer) });
+            let tells_several = tells_several(peer, chosen);
+            self.sockets.insert(conn, Socket { is_open: true, tells_several, ..Socket::to(peer) });
             self.work();
             self.read(conn, &open(peer, chosen, true));
             self.work();
@@ -229,11 +237,12 @@ impl Machine {
             0 => {
                 let (chosen, bits) = (input.u16(), input.octet());
                 socket.four_octets = bits & 3 != 0;
+                socket.tells_several = tells_several(socket.peer, chosen);
                 open(socket.peer, chosen, socket.four_octets)
             }
             1 => message(4, &[]),
             2..=5 => announce(socket, input),
-            6 => withdraw(input),
+            6 => withdraw(socket, input),
             7 => match input.flag() {
                 true => message(2, &[0, 0, 0, 0]),
                 false => message(2, &[0, 0, 0, 6, 0x80, 15, 3, 0, 2, 1]),
@@ -421,7 +430,7 @@ impl Machine {
     fn check_counts(&self) {
         for peer in self.router.peers() {
             let told = self.router.routes_to(&self.router.prefixes(Part::ToldBy(peer.id)));
-            let sent = self.router.prefixes(Part::ToldTo(peer.id));
+            let sent = self.router.sent(peer.id, &self.router.prefixes(Part::ToldTo(peer.id)));
             for (family, counts) in peer.counts {
                 let of_family = told.iter().filter(|route| route.prefix.family() == family);
                 let paths: Vec<_> = of_family
@@ -433,10 +442,14 @@ impl Machine {
                 assert_eq!(counts.accepted, paths.len() - refused, "{family:?} of {}", peer.address);
                 assert_eq!(counts.refused, refused + counts.not_kept, "{family:?} of {}", peer.address);
                 assert_eq!(counts.received, counts.accepted + counts.refused);
-                assert_eq!(counts.sent, sent.iter().filter(|prefix| prefix.family() == family).count());
+                assert_eq!(
+                    counts.sent,
+                    sent.iter().filter(|(route, _)| route.prefix.family() == family).count()
+                );
             }
             let stale = peer.stale.iter().map(|stale| stale.routes).sum::<usize>();
-            assert!(stale <= told.len());
+            let of_peer = |path: &&PathInfo| path.peer == Some(peer.id);
+            assert!(stale <= told.iter().flat_map(|route| &route.paths).filter(of_peer).count());
         }
     }
 
@@ -444,7 +457,7 @@ impl Machine {
     fn check_kernel(&self) {
         let routes = self.router.routes_to(&self.router.prefixes(Part::All));
         let decided = routes.iter().filter_map(|route| {
-            let is_local = |path: &&_| matches!(path, cambric_bgp::rib::PathInfo { peer: None, .. });
+            let is_local = |path: &&_| matches!(path, PathInfo { peer: None, .. });
             if route.paths.iter().any(|path| is_local(&path) && path.verdict == Verdict::Best) {
                 return None;
             }
@@ -474,10 +487,19 @@ impl Socket {
         Socket {
             peer,
             four_octets: true,
+            tells_several: BTreeSet::new(),
             is_open: false,
             is_stalled: false,
             told_routes: false,
             output: Vec::new(),
+        }
+    }
+
+    /// A prefix as it stands in an UPDATE.
+    fn encoded(&self, prefix: &Prefix, input: &mut Input<'_>) -> Vec<u8> {
+        match self.tells_several.contains(&prefix.family()) {
+            true => [&[0, 0, 0, input.octet() % 4], &encoded(prefix)[..]].concat(),
+            false => encoded(prefix),
         }
     }
 
@@ -507,7 +529,15 @@ fn open(peer: usize, chosen: u16, four_octets: bool) -> Vec<u8> {
     message(1, &open_body(asn, id.into(), chosen, four_octets))
 }
 
-/// A prefix as it stands in an UPDATE, and whether it is of IPv6.
+/// The families of which a peer with these capabilities tells several paths: the first alone is asked for them, and of what
+/// it says twice the last counts.
+fn tells_several(peer: usize, chosen: u16) -> BTreeSet<Family> {
+    let (both_ways, one_way) = (chosen >> 7 & 1 == 1, chosen >> 8 & 1 == 1);
+    let families = [(Family::Ipv4, both_ways && !one_way), (Family::Ipv6, both_ways || one_way)];
+    families.into_iter().filter(|(_, several)| *several && peer == 0).map(|(family, _)| family).collect()
+}
+
+/// A prefix in the octets of an UPDATE.
 fn encoded(prefix: &Prefix) -> Vec<u8> {
     let octets = match prefix.address() {
         IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -556,19 +586,20 @@ fn announce(socket: &Socket, input: &mut Input<'_>) -> Vec<u8> {
     if extra & 8 == 8 {
         list.extend_from_slice(&[0x80, 9, 4, 10, 2, 0, extra >> 6, 0x80, 10, 4, 10, 2, 0, extra >> 5]);
     }
+    let route = socket.encoded(&chosen, input);
     match chosen.family() {
         Family::Ipv4 => {
             let IpAddr::V4(address) = ip(NEXT_HOPS[next_hop]) else { unreachable!("an IPv4 next hop") };
             list.extend_from_slice(&[0x40, 3, 4]);
             list.extend_from_slice(&address.octets());
             let length = (list.len() as u16).to_be_bytes();
-            message(2, &[&[0, 0][..], &length, &list, &encoded(&chosen)].concat())
+            message(2, &[&[0, 0][..], &length, &list, &route].concat())
         }
         Family::Ipv6 => {
             let mut value = vec![0, 2, 1, 16, 0xFD, 0, 0, 2];
             value.extend_from_slice(&[0; 11]);
             value.extend_from_slice(&[2 + next_hop as u8, 0]);
-            value.extend_from_slice(&encoded(&chosen));
+            value.extend_from_slice(&route);
             let list = [&[0x80, 14, value.len() as u8], &value[..], &list].concat();
             let length = (list.len() as u16).to_be_bytes();
             message(2, &[&[0, 0][..], &length, &list].concat())
@@ -576,9 +607,9 @@ fn announce(socket: &Socket, input: &mut Input<'_>) -> Vec<u8> {
     }
 }
 
-fn withdraw(input: &mut Input<'_>) -> Vec<u8> {
+fn withdraw(socket: &Socket, input: &mut Input<'_>) -> Vec<u8> {
     let chosen = prefix(PREFIXES[input.below(PREFIXES.len())]);
-    let prefix = encoded(&chosen);
+    let prefix = socket.encoded(&chosen, input);
     match chosen.family() {
         Family::Ipv4 => message(2, &[&[0, prefix.len() as u8][..], &prefix, &[0, 0]].concat()),
         Family::Ipv6 => {
