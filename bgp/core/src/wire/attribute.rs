@@ -190,6 +190,8 @@ pub(crate) struct Draft {
     origin: Option<Origin>,
     as_path: Option<Vec<Asn>>,
     as4_path: Option<Vec<Asn>>,
+    /// What the path must begin with, if the peer is external.
+    first_asn: Option<Asn>,
     pub(crate) next_hop: Option<Ipv4Addr>,
     med: Option<Med>,
     local_pref: Option<LocalPref>,
@@ -286,7 +288,14 @@ impl Draft {
             (Some(two), Some(four)) if two.asn == Asn::TRANS => Some(four),
             (two, _) => two,
         };
-        let path = match self.as4_path.take().filter(|_| as4_counts) {
+        // Nor may it put another AS in the place of the peer's (RFC 4271 section 6.3).
+        let hides_peer = |four: &[Asn]| {
+            four.len() == received.len()
+                && self.first_asn.is_some()
+                && self.first_asn.as_ref() != four.first()
+        };
+        let as4_path = self.as4_path.take().filter(|four| as4_counts && !hides_peer(four));
+        let path = match as4_path {
             Some(four) if four.len() <= received.len() => {
                 let kept = received.len() - four.len();
                 received.into_iter().take(kept).chain(four).collect()
@@ -464,6 +473,7 @@ fn read_as_path(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad>
         // RFC 4271 section 6.3: the leftmost AS is the peer's.
         return Err(malformed("does not start with the peer's AS"));
     }
+    draft.first_asn = (form.kind == PeerKind::External).then_some(form.peer_asn);
     draft.as_path = Some(path);
     Ok(())
 }

@@ -257,6 +257,21 @@ fn as4_attributes_are_judged_as_the_rfcs_have_it() {
     }
 }
 
+#[test]
+fn as4_path_does_not_take_the_place_of_the_peer() {
+    let peer_asn = Asn::new(65002).expect("not 0");
+    let as_width = AsWidth::Two;
+    let session =
+        Session { kind: PeerKind::External, peer_asn, as_width, ..without_path_ids(any_one_session()) };
+    let told = |value: &[u8]| {
+        let among = Among { flags: 0xC0, code: code::AS4_PATH, value: value.to_vec() };
+        let update = Update::decode(&body_with(&among, &session), &session).expect("well-formed");
+        update.announced[0].attributes.as_path.asns().iter().map(|asn| asn.value()).collect::<Vec<u32>>()
+    };
+    assert_eq!(told(&[2, 1, 0, 0, 0xFD, 0xEA]), [65002]);
+    assert_eq!(told(&[2, 1, 0, 1, 0, 0]), [65002], "as if it had not come by the peer");
+}
+
 fn any_one_session() -> Session {
     let mut runner = TestRunner::deterministic();
     any_session().new_tree(&mut runner).expect("a session").current()
