@@ -339,13 +339,13 @@ fn wanted() -> Wanted {
         peer.connect = ConnectMode::Passive;
         peer.policy.import = Import::All;
         peer.policy.export = Export::All;
-        (address, peer)
+        (address.into(), peer)
     }));
     wanted
 }
 
 fn establish(router: &mut Router, now: Instant, address: Ipv4Addr, own: u32) -> ConnId {
-    let conn = router.handle_accepted(now, DEVICE.into(), address.into()).expect("configured");
+    let conn = router.handle_accepted(now, DEVICE.into(), IpAddr::from(address)).expect("configured");
     let mut octets = Vec::new();
     open(own, address).write(&mut octets);
     frame::write_keepalive(&mut octets);

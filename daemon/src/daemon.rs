@@ -18,7 +18,7 @@ use cambric_bgp::config::Drain;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::{PeerOrigin, Restarted};
-use cambric_bgp::{Family, Prefix, Router, config};
+use cambric_bgp::{Family, Prefix, Router, ScopedAddress, config};
 use cambric_cni::lock_file;
 use cambric_kube::Kube;
 use cambric_policy::compile::UnknownPods;
@@ -33,6 +33,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
+use crate::discovery::Discovery;
 use crate::drain::{By, Drains};
 use crate::health::{self, Pulse};
 use crate::host::Host;
@@ -106,6 +107,8 @@ struct Daemon {
     intent: Result<Intent, NoIntent>,
     /// What there was of it when the intent was made.
     host: Host,
+    /// Who is behind the interfaces that manifests name.
+    discovery: Discovery,
     /// Addresses of its peers.
     peers: Arc<BTreeSet<IpAddr>>,
     converged: BTreeSet<Family>,
@@ -186,6 +189,7 @@ impl Daemon {
         let disabled = Arc::new(Mutex::new(Disabled::read(&args.run_dir)));
         let drains = Arc::new(Drains::open(&args.run_dir).context("reading the boot ID")?);
         let latch = Keeper::start(&args.run_dir).context("reading the boot ID")?;
+        let discovery = Discovery::start(args.sysctl_dir.clone(), routes.links(), latch.last_on_links());
         let pod_routes = pod_routes::start(args.run_dir.clone(), routes.links(), published.clone())
             .context("watching the host routes of pods")?;
         let settings = policy::Settings {
@@ -237,6 +241,7 @@ impl Daemon {
         let mut daemon = Daemon {
             intent: Err(NoIntent::Unseen),
             host: Host::default(),
+            discovery,
             peers: Arc::default(),
             args,
             node,
@@ -268,6 +273,7 @@ impl Daemon {
     async fn run(&mut self) -> anyhow::Result<()> {
         let (mut links, mut gateways) = (self.routes.links(), self.routes.default_gateways());
         let mut drains = self.drains.changes();
+        let mut found = self.discovery.found();
         let mut readiness = interval(READINESS_INTERVAL);
         readiness.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut beat = interval(Pulse::INTERVAL);
@@ -293,6 +299,11 @@ impl Daemon {
                 changed = gateways.changed() => {
                     changed.context("the routes task has ended")?;
                     gateways.mark_unchanged();
+                    self.follow_host().await?;
+                }
+                changed = found.changed() => {
+                    changed.context("the discovery of routers has ended")?;
+                    found.mark_unchanged();
                     self.follow_host().await?;
                 }
                 Ok(()) = drains.changed() => {
@@ -363,10 +374,11 @@ impl Daemon {
         if objects.unknown.is_empty() {
             self.state.send_if_modified(|state| !std::mem::replace(&mut state.source_seen, true));
         }
-        self.host = Host::of(&self.routes, &self.host);
+        self.host = Host::of(&self.routes, &self.discovery.found().borrow().clone(), &self.host);
         let running = self.intent.as_ref().ok().map(|intent| intent.wanted.router.router_id);
         let mut found = intent_with_services(&objects, &self.served, &self.node, &self.host, running);
         if let Ok(intent) = &mut found {
+            self.discovery.look_at(&intent.unnumbered);
             self.drain(intent);
         }
         let problems = match &found {
@@ -467,7 +479,7 @@ impl Daemon {
             state.originated = announced(&intent);
         });
         let has_ranges = !intent.wanted.listen_ranges.is_empty();
-        self.peers = Arc::new(intent.wanted.peers.keys().copied().collect());
+        self.peers = Arc::new(intent.wanted.peers.keys().map(ScopedAddress::ip).collect());
         self.intent = Ok(intent);
         if has_ranges {
             self.follow_callers().await?;
@@ -536,7 +548,7 @@ impl Daemon {
                 self.latch.note_change();
                 let status = speaker.handle.look(move |router| router.peer(peer)).await?;
                 let is_caller = status.as_ref().is_none_or(|status| {
-                    status.origin != PeerOrigin::Configured && !self.peers.contains(&status.address)
+                    status.origin != PeerOrigin::Configured && !self.peers.contains(&status.address.ip())
                 });
                 if let Some(status) = status {
                     self.report.session(&status, state);
@@ -558,9 +570,10 @@ impl Daemon {
     /// Whoever calls from a listen range is a peer as long as it is there: pods reach the BGP port of none.
     async fn follow_callers(&mut self) -> anyhow::Result<()> {
         let (Some(speaker), Ok(intent)) = (&self.speaker, &self.intent) else { return Ok(()) };
-        let there = |router: &Router| router.peer_addresses().collect::<BTreeSet<IpAddr>>();
+        let there =
+            |router: &Router| router.peer_addresses().map(ScopedAddress::ip).collect::<BTreeSet<IpAddr>>();
         let mut peers = speaker.handle.look(there).await?;
-        peers.extend(intent.wanted.peers.keys());
+        peers.extend(intent.wanted.peers.keys().map(ScopedAddress::ip));
         if *self.peers != peers {
             self.peers = Arc::new(peers);
             self.tell_policy();
@@ -568,10 +581,10 @@ impl Daemon {
         Ok(())
     }
 
-    async fn next_hop_lost(&self, next_hop: IpAddr) -> anyhow::Result<()> {
+    async fn next_hop_lost(&self, next_hop: ScopedAddress) -> anyhow::Result<()> {
         // That the session is gone is logged, and how often it may be.
         tracing::debug!(next_hop = %next_hop, "gateway is lost with its session");
-        Ok(self.routes.next_hop_lost(next_hop, None).await?)
+        Ok(self.routes.next_hop_lost(next_hop.ip(), next_hop.interface().map(str::to_owned)).await?)
     }
 
     /// Of many sessions that come or go at once none is looked at by itself.

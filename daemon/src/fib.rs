@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cambric_bgp::rib::RouteChange;
-use cambric_bgp::{Family, Prefix, config};
+use cambric_bgp::{Family, Prefix, ScopedAddress, config};
 use cambric_routes::{Change, LinkTable, NextHop, Target, WantedRoute};
 use ipnetwork::IpNetwork;
 
@@ -15,9 +15,14 @@ pub fn learned(change: RouteChange, own: &[Prefix], sources: &BTreeMap<Family, I
         return if own.contains(&change.prefix) { unreachable(change.prefix) } else { drop(change.prefix) };
     }
     let network = IpNetwork::from(change.prefix);
-    let target = Target::Via(change.next_hops.into_iter().map(NextHop::on_link).collect());
+    let target = Target::Via(change.next_hops.iter().map(next_hop).collect());
     let source = sources.get(&change.prefix.family()).copied();
     Change::Want(WantedRoute::new(network, target, source))
+}
+
+/// A link-local gateway with its link; where another one is, its subnet says.
+fn next_hop(gateway: &ScopedAddress) -> NextHop {
+    NextHop { gateway: gateway.ip(), interface: gateway.interface().map(str::to_owned) }
 }
 
 /// What nobody in the own range answers for must not go back to the switch.
@@ -44,7 +49,7 @@ pub fn family(family: Family) -> cambric_routes::Family {
 }
 
 /// The links of the host as BGP looks at them. Link-local addresses are left out: every pod's veth has
-/// one, and none is a next hop.
+/// one, and none is a next hop, but on the links of unnumbered peers, whose they are added to ([`link`]).
 pub fn links(table: &LinkTable) -> Vec<config::Link> {
     let is_global = |address: &IpAddr| match address {
         IpAddr::V4(_) => true,
@@ -52,23 +57,37 @@ pub fn links(table: &LinkTable) -> Vec<config::Link> {
     };
     let mut links: Vec<config::Link> = table
         .iter()
-        .map(|link| config::Link {
-            name: link.name.clone(),
-            state: if link.usable() { config::LinkState::Up } else { config::LinkState::Down },
-            addresses: link
-                .addresses
-                .iter()
-                .filter(|entry| is_global(&entry.address))
-                .map(|entry| config::LinkAddress {
-                    address: entry.address,
-                    subnet: Prefix::from(entry.subnet.network()),
-                })
-                .collect(),
+        .map(link)
+        .map(|mut link| {
+            link.addresses.retain(|entry| is_global(&entry.address));
+            link
         })
         .filter(|link| !link.addresses.is_empty())
         .collect();
     links.sort_by(|one, other| one.name.cmp(&other.name));
     links
+}
+
+/// One link with all its addresses that are in use: one that is still looked at for duplicates serves nobody.
+pub fn link(link: &cambric_routes::Link) -> config::Link {
+    let is_valid = |entry: &&cambric_routes::LinkAddress| !(entry.tentative && is_link_local(entry.address));
+    config::Link {
+        name: link.name.clone(),
+        state: if link.usable() { config::LinkState::Up } else { config::LinkState::Down },
+        addresses: link
+            .addresses
+            .iter()
+            .filter(is_valid)
+            .map(|entry| config::LinkAddress {
+                address: entry.address,
+                subnet: Prefix::from(entry.subnet.network()),
+            })
+            .collect(),
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 #[cfg(test)]

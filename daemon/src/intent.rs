@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cambric_bgp::config::{Declared, Distance, Link, Monitoring};
-use cambric_bgp::{Family, PeerConfig, Prefix, RouterConfig, RouterId, Wanted};
+use cambric_bgp::{Family, PeerConfig, Prefix, RouterConfig, RouterId, ScopedAddress, Wanted};
 
 mod named;
 
@@ -46,11 +46,13 @@ pub struct Intent {
     /// The links over which it speaks with others.
     pub uplinks: BTreeSet<String>,
     /// Peers that are other nodes of a mesh, with their names; nobody has named them one by one.
-    pub mesh: BTreeMap<IpAddr, String>,
+    pub mesh: BTreeMap<ScopedAddress, String>,
     /// What the label of the Node drains; [`Wanted::drain`] is for who knows since when.
     pub drained_by_label: Vec<Part>,
     /// Peers that are where the default route of a family points to.
-    pub gateways: BTreeMap<IpAddr, Family>,
+    pub gateways: BTreeMap<ScopedAddress, Family>,
+    /// The interfaces that manifests name for peers: router advertisements are sent there, and heard.
+    pub unnumbered: BTreeSet<String>,
     /// What the operator should mend.
     pub problems: Vec<Problem>,
 }
@@ -205,19 +207,22 @@ pub fn intent_with_services(
         advertisements::announce(&entries, &own, objects, &wanted.declared);
     wanted.originated = originated;
     let unreachable = pod_prefixes.iter().copied().chain(unreachable).collect();
-    let (gateways, of_named) = named::add(&mut wanted, cluster, &said, host);
+    let named::Added { gateways, unnumbered, problems: of_named } =
+        named::add(&mut wanted, cluster, &said, host);
     problems.extend(of_named);
     let (mesh, of_mesh) = cluster.add_mesh(&mut wanted, name, &known);
     problems.extend(of_mesh);
     problems.extend(prepends::notices(objects, &entries, &wanted));
     problems.sort();
     problems.dedup();
-    let uplinks = own_address::uplinks(
+    let numbered = wanted.peers.keys().filter(|at| at.interface().is_none());
+    let mut uplinks = own_address::uplinks(
         &choices,
-        wanted.peers.keys().copied(),
+        numbered.map(ScopedAddress::ip),
         wanted.listen_ranges.keys().copied(),
         links,
     );
+    uplinks.extend(unnumbered.iter().cloned());
     let drained_by_label = drained_by_label.to_vec();
     Ok(Intent {
         wanted,
@@ -228,6 +233,7 @@ pub fn intent_with_services(
         uplinks,
         mesh,
         gateways,
+        unnumbered,
         drained_by_label,
         problems,
     })
@@ -350,7 +356,7 @@ impl<'a> Cluster<'a> {
         wanted: &mut Wanted,
         own_name: &str,
         own: &Addresses,
-    ) -> (BTreeMap<IpAddr, String>, Vec<Problem>) {
+    ) -> (BTreeMap<ScopedAddress, String>, Vec<Problem>) {
         let mut mesh = BTreeMap::new();
         if !self.has_mesh(own_name) {
             return (mesh, Vec::new());
@@ -375,7 +381,8 @@ impl<'a> Cluster<'a> {
             };
             for (family, address) in &self.said(name, node).known() {
                 let Some(local) = own.get(family) else { continue };
-                if address == local || wanted.peers.contains_key(address) {
+                let at = ScopedAddress::from(*address);
+                if address == local || wanted.peers.contains_key(&at) {
                     continue;
                 }
                 let suffix = if *family == Family::Ipv6 { "-v6" } else { "" };
@@ -394,12 +401,12 @@ impl<'a> Cluster<'a> {
                 peer.transport.local_address = Some(*local);
                 // It may be behind a gateway, whatever its AS.
                 peer.transport.distance = Distance::Multihop(64);
-                wanted.peers.insert(*address, peer);
+                wanted.peers.insert(at.clone(), peer);
                 // It announces them all the same: its pods live there.
                 if let Some(disputed) = self.objects.disputed.get(of) {
                     wanted.declared.disputed.insert(*address, disputed.clone());
                 }
-                mesh.insert(*address, of.to_owned());
+                mesh.insert(at, of.to_owned());
             }
         }
         let are_more = renamed.len() > 1;
@@ -544,7 +551,7 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
         assert_eq!(after.uplinks, BTreeSet::from(["eth1".to_owned()]));
         let others = |manifests: &str| intent(&objects(manifests), "n2", &[]).expect("node is known");
         let dialled = others(&NODES.replace("address: 192.0.2.1}", "address: 192.0.2.7}")).wanted.peers;
-        assert!(dialled.contains_key(&address("192.0.2.7").expect("address")), "{dialled:?}");
+        assert!(dialled.contains_key(&address("192.0.2.7").expect("address").into()), "{dialled:?}");
     }
 
     #[test]
@@ -555,7 +562,7 @@ spec: {mesh: Disabled, nodeSelector: {matchLabels: {rack: '1'}}}
         let place = "BGPNodeOverride n1".to_owned();
         objects.node_overrides.insert("n1".to_owned(), Shown { place, says });
         let n2 = intent(&objects, "n2", &[]).expect("node is known");
-        assert!(n2.wanted.peers.contains_key(&loopback), "{:?}", n2.wanted.peers);
+        assert!(n2.wanted.peers.contains_key(&loopback.into()), "{:?}", n2.wanted.peers);
         assert!(n2.wanted.declared.nodes.contains(&loopback));
         let links = links(&[("192.0.2.1", 24), ("203.0.113.1", 32), ("fd00::1", 64)]);
         let n1 = intent(&objects, "n1", &links).expect("node is known");

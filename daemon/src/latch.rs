@@ -22,19 +22,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Instant;
 
 use cambric_bgp::router::PeerOrigin;
-use cambric_bgp::{Family, Prefix, Router};
+use cambric_bgp::{Family, Prefix, Router, ScopedAddress};
 
 pub mod record;
 
 use record::Record;
 
 /// Peers that were Established.
-pub type Sessions = BTreeMap<IpAddr, Past>;
+pub type Sessions = BTreeMap<ScopedAddress, Past>;
 
 /// Most peers that are named; a mesh may have a thousand.
 const FEW: usize = 5;
@@ -84,7 +84,7 @@ pub enum Told {
 }
 
 /// All peers that are configured.
-pub fn peers(router: &Router, now: Instant) -> BTreeMap<IpAddr, Peer> {
+pub fn peers(router: &Router, now: Instant) -> BTreeMap<ScopedAddress, Peer> {
     let peer = |status: cambric_bgp::router::PeerStatus| {
         let told = |family: &Family| match router.has_told(now, status.id, *family) {
             true => Told::All,
@@ -107,28 +107,33 @@ pub fn peers(router: &Router, now: Instant) -> BTreeMap<IpAddr, Peer> {
 #[derive(Debug)]
 pub struct Seen<'a> {
     /// All that are configured.
-    pub peers: BTreeMap<IpAddr, Peer>,
+    pub peers: BTreeMap<ScopedAddress, Peer>,
     /// Those of them that are other nodes, with these nodes' names.
-    pub mesh: &'a BTreeMap<IpAddr, String>,
+    pub mesh: &'a BTreeMap<ScopedAddress, String>,
     /// Those of them that are where a default route points to.
-    pub gateways: &'a BTreeMap<IpAddr, Family>,
+    pub gateways: &'a BTreeMap<ScopedAddress, Family>,
     /// The listen ranges that are configured.
     pub ranges: BTreeSet<Prefix>,
     /// Peers that the operator has disabled, configured or not.
-    pub disabled: BTreeSet<IpAddr>,
+    pub disabled: BTreeSet<ScopedAddress>,
     /// In words, what of the configuration is known from before, and may be gone.
     pub unconfirmed: Vec<String>,
 }
 
 impl Seen<'_> {
     /// Who shows that a peer of the last run is back.
-    fn counterpart(&self, address: IpAddr, had: &Past) -> Option<&Peer> {
+    fn counterpart(&self, address: &ScopedAddress, had: &Past) -> Option<&Peer> {
         if let Bond::Range(range) = &had.bond {
             let of_range = || self.peers.values().filter(|peer| peer.range == Some(*range));
             return of_range().find(|peer| missing(peer, had).is_none()).or_else(|| of_range().next());
         }
-        let at_gateway = || self.gateways.keys().filter_map(|gateway| self.peers.get(gateway));
-        self.peers.get(&address).or_else(|| at_gateway().find(|peer| peer.name == had.name))
+        // Nor has who is found by his interface an address of his own.
+        let on_links = self.peers.iter().filter(|(at, _)| at.interface().is_some()).map(|(_, peer)| peer);
+        let at_gateway = || {
+            let at_gateways = self.gateways.keys().filter_map(|gateway| self.peers.get(gateway));
+            at_gateways.chain(on_links.clone())
+        };
+        self.peers.get(address).or_else(|| at_gateway().find(|peer| peer.name == had.name))
     }
 }
 
@@ -140,7 +145,7 @@ pub enum Latch {
         /// Who was Established when the last run ended.
         last: Sessions,
         /// Who of them was back in this run, with its routes.
-        back: BTreeSet<IpAddr>,
+        back: BTreeSet<ScopedAddress>,
     },
     /// It was found good, and stays so.
     Open,
@@ -150,19 +155,19 @@ impl Latch {
     /// Ticks off who is back.
     pub fn tick(&mut self, seen: &Seen) {
         let Latch::Closed { last, back } = self else { return };
-        let is_back = |(address, had): &(&IpAddr, &Past)| {
-            seen.counterpart(**address, had).is_some_and(|peer| missing(peer, had).is_none())
+        let is_back = |(address, had): &(&ScopedAddress, &Past)| {
+            seen.counterpart(address, had).is_some_and(|peer| missing(peer, had).is_none())
         };
-        back.extend(last.iter().filter(is_back).map(|(address, _)| *address));
+        back.extend(last.iter().filter(is_back).map(|(address, _)| address.clone()));
     }
 
     /// Who is waited for; nobody, when all are back.
-    pub fn awaits(&self, seen: &Seen) -> BTreeMap<IpAddr, Awaited> {
+    pub fn awaits(&self, seen: &Seen) -> BTreeMap<ScopedAddress, Awaited> {
         let Latch::Closed { last, back } = self else { return BTreeMap::new() };
         let mut ranges = BTreeSet::new();
-        let awaited = |(address, had): (&IpAddr, &Past)| {
+        let awaited = |(address, had): (&ScopedAddress, &Past)| {
             let is_back = back.contains(address);
-            let why = match (&had.bond, seen.counterpart(*address, had)) {
+            let why = match (&had.bond, seen.counterpart(address, had)) {
                 _ if seen.disabled.contains(address) => None,
                 // One line for all of them.
                 (Bond::Range(range), _) if seen.ranges.contains(range) => {
@@ -176,7 +181,7 @@ impl Latch {
             }?;
             let name = seen.peers.get(address).map_or(&had.name, |peer| &peer.name);
             let name = if name.is_empty() { address.to_string() } else { name.clone() };
-            Some((*address, Awaited { name, address: *address, bond: had.bond.clone(), why }))
+            Some((address.clone(), Awaited { name, address: address.clone(), bond: had.bond.clone(), why }))
         };
         last.iter().filter_map(awaited).collect()
     }
@@ -196,7 +201,7 @@ impl Latch {
                 (None, Some(node)) => Bond::Node(node.clone()),
                 (None, None) => Bond::Named,
             };
-            sessions.insert(*address, Past { name: peer.name.clone(), bond, families });
+            sessions.insert(address.clone(), Past { name: peer.name.clone(), bond, families });
         }
         sessions
     }
@@ -207,7 +212,7 @@ impl Latch {
 pub struct Awaited {
     /// What it is called, now or in the last run; its address, where that is not known.
     pub name: String,
-    address: IpAddr,
+    address: ScopedAddress,
     bond: Bond,
     why: Why,
 }
@@ -283,7 +288,7 @@ pub enum Shown {
     /// Not all is there.
     Closed {
         /// Who is waited for; nobody, while something else is missing.
-        awaited: BTreeMap<IpAddr, Awaited>,
+        awaited: BTreeMap<ScopedAddress, Awaited>,
         /// As [`Seen::unconfirmed`]; nothing, where the last run had nobody.
         unconfirmed: Vec<String>,
     },
@@ -303,10 +308,10 @@ impl Shown {
     }
 
     /// Those among them that are no peers as far as the speaker knows, with their names.
-    pub fn not_configured(&self) -> BTreeMap<IpAddr, String> {
+    pub fn not_configured(&self) -> BTreeMap<ScopedAddress, String> {
         let Shown::Closed { awaited, .. } = self else { return BTreeMap::new() };
         let strangers = awaited.iter().filter(|(_, awaited)| awaited.is_not_configured());
-        strangers.map(|(address, awaited)| (*address, awaited.name.clone())).collect()
+        strangers.map(|(address, awaited)| (address.clone(), awaited.name.clone())).collect()
     }
 }
 
@@ -327,6 +332,16 @@ impl Keeper {
         let (record, last) = Record::open(run_dir)?;
         let latch = Latch::Closed { last: last.unwrap_or_default(), back: BTreeSet::new() };
         Ok(Keeper { latch, record, changed: false })
+    }
+
+    /// Where the last run had sessions over link-local addresses, by the link.
+    pub fn last_on_links(&self) -> BTreeMap<String, Ipv6Addr> {
+        let Latch::Closed { last, .. } = &self.latch else { return BTreeMap::new() };
+        let on_link = |at: &ScopedAddress| match at.ip() {
+            IpAddr::V6(v6) => Some((at.interface()?.to_owned(), v6)),
+            IpAddr::V4(_) => None,
+        };
+        last.keys().filter_map(on_link).collect()
     }
 
     /// A session has come or gone, or other peers are configured.
@@ -392,7 +407,7 @@ mod tests {
     const TOR_B: &str = "10.0.1.2";
     const BOTH: &[(Family, Told)] = &[(Ipv4, All), (Ipv6, All)];
 
-    fn address(text: &str) -> IpAddr {
+    fn address(text: &str) -> ScopedAddress {
         text.parse().expect("address")
     }
 
@@ -433,7 +448,7 @@ mod tests {
         }
     }
 
-    fn shown(awaited: BTreeMap<IpAddr, super::Awaited>) -> Shown {
+    fn shown(awaited: BTreeMap<ScopedAddress, super::Awaited>) -> Shown {
         Shown::Closed { awaited, unconfirmed: Vec::new() }
     }
 

@@ -25,6 +25,7 @@ pub mod contradictions;
 pub mod control;
 pub mod crds;
 pub mod daemon;
+pub mod discovery;
 pub mod drain;
 pub mod endpoints;
 pub mod fib;

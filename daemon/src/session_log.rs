@@ -2,9 +2,9 @@
 //! how often it changed that is not there. Pure: time is an argument.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
+use cambric_bgp::ScopedAddress;
 use cambric_bgp::peer::PeerState;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ pub(crate) struct Change {
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    pub(crate) address: IpAddr,
+    pub(crate) address: ScopedAddress,
     /// The last change; its reason is that of the last end among those that are left out.
     pub(crate) change: Change,
     /// Changes before this one that the log does not have.
@@ -32,7 +32,7 @@ pub(crate) struct Line {
 
 /// What it has of each peer.
 #[derive(Debug, Default)]
-pub(crate) struct SessionLog(BTreeMap<IpAddr, OfPeer>);
+pub(crate) struct SessionLog(BTreeMap<ScopedAddress, OfPeer>);
 
 #[derive(Debug)]
 struct OfPeer {
@@ -47,9 +47,9 @@ impl SessionLog {
     const EACH: Duration = Duration::from_secs(60);
 
     /// The line for a change, if the log may have it now.
-    pub(crate) fn changed(&mut self, now: Instant, address: IpAddr, change: Change) -> Option<Line> {
+    pub(crate) fn changed(&mut self, now: Instant, address: ScopedAddress, change: Change) -> Option<Line> {
         let new = || OfPeer { budget: Budget::new(Self::AT_ONCE, Self::EACH, now), waits: None };
-        let of_peer = self.0.entry(address).or_insert_with(new);
+        let of_peer = self.0.entry(address.clone()).or_insert_with(new);
         let line = match of_peer.waits.take() {
             Some(Line { change: before, left_out, .. }) => {
                 let reason = change.reason.or(before.reason);
@@ -108,12 +108,12 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_flaps_each_second_has_a_line_a_minute_that_counts_what_is_left_out() {
         let (mut log, start) = (SessionLog::default(), Instant::now());
-        let address = IpAddr::from([192, 0, 2, 1]);
+        let address: ScopedAddress = "192.0.2.1".parse().expect("address");
         let mut lines: Vec<Line> = Vec::new();
         for second in 0..3600 {
             let now = start + SECOND * second;
-            lines.extend(log.changed(now, address, change(PeerState::Established)));
-            lines.extend(log.changed(now, address, change(PeerState::Active)));
+            lines.extend(log.changed(now, address.clone(), change(PeerState::Established)));
+            lines.extend(log.changed(now, address.clone(), change(PeerState::Active)));
             lines.extend(log.due(now));
         }
         assert_eq!(lines.len(), 6 + 59, "six at first, and one each minute of an hour");
@@ -123,7 +123,7 @@ mod tests {
         assert!(lines[6..].iter().all(|line| line.change.reason.is_some()), "why, whatever it is now");
 
         let end = start + SECOND * 3600;
-        lines.extend(log.changed(end, address, change(PeerState::Established)));
+        lines.extend(log.changed(end, address.clone(), change(PeerState::Established)));
         lines.extend((0..120).flat_map(|second| log.due(end + SECOND * second)));
         let last = lines.last().expect("one");
         assert_eq!(last.change.to, PeerState::Established, "the log ends with what is");
@@ -135,9 +135,9 @@ mod tests {
         let (mut log, start) = (SessionLog::default(), Instant::now());
         for at in 0..100_u32 {
             let now = start + SECOND * 120 * (at / 2);
-            let address = IpAddr::from([192, 0, 2, (at % 2) as u8]);
+            let address = ScopedAddress::from(std::net::IpAddr::from([192, 0, 2, (at % 2) as u8]));
             for to in [PeerState::Active, PeerState::Established] {
-                let line = log.changed(now, address, change(to)).expect("not limited");
+                let line = log.changed(now, address.clone(), change(to)).expect("not limited");
                 assert_eq!((line.change.clone(), line.left_out), (change(to), 0));
             }
         }

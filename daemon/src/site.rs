@@ -17,6 +17,40 @@ pub enum Site {
     DefaultGateway(Family),
     /// Whoever calls from it.
     Range(Prefix),
+    /// The router at the other end of this interface's link, whatever its address.
+    Interface(InterfaceName),
+}
+
+/// Name of an interface: 1 to 15 octets, which is what the kernel takes (`IFNAMSIZ` with its end).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName {
+    /// ASCII; 0 behind the end.
+    octets: [u8; Self::MOST_OCTETS],
+}
+
+impl InterfaceName {
+    const MOST_OCTETS: usize = 15;
+
+    /// `None` where no interface can have that name.
+    pub fn new(name: &str) -> Option<InterfaceName> {
+        let is_known = |octet: u8| octet.is_ascii_graphic() && octet != b'/' && octet != b'%';
+        let mut octets = [0; Self::MOST_OCTETS];
+        octets.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        (!name.is_empty() && name.bytes().all(is_known)).then_some(InterfaceName { octets })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        let length = self.octets.iter().position(|octet| *octet == 0).unwrap_or(Self::MOST_OCTETS);
+        // It is of ASCII.
+        std::str::from_utf8(&self.octets[..length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Site {
@@ -26,15 +60,17 @@ impl Site {
             Site::Address(_) => "address",
             Site::DefaultGateway(_) => "defaultGateway",
             Site::Range(_) => "listenRange",
+            Site::Interface(_) => "interface",
         }
     }
 
-    /// Of the addresses there.
+    /// Of the addresses there; a link-local one is found, and no manifest says another for its end.
     pub fn family(&self) -> Family {
         match self {
             Site::Address(address) => Family::of(*address),
             Site::DefaultGateway(family) => *family,
             Site::Range(range) => range.family(),
+            Site::Interface(_) => Family::Ipv6,
         }
     }
 
@@ -42,7 +78,7 @@ impl Site {
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Site::Address(address) => Some(*address),
-            Site::DefaultGateway(_) | Site::Range(_) => None,
+            Site::DefaultGateway(_) | Site::Range(_) | Site::Interface(_) => None,
         }
     }
 }
@@ -54,9 +90,13 @@ impl fmt::Display for Site {
             Site::Address(address) => address.fmt(f),
             Site::DefaultGateway(family) => family.fmt(f),
             Site::Range(range) => range.fmt(f),
+            Site::Interface(name) => name.fmt(f),
         }
     }
 }
+
+/// Before the name of an interface in records: one may be called `ipv4`.
+const INTERFACE: char = '%';
 
 impl FromStr for Site {
     type Err = NoSite;
@@ -65,18 +105,24 @@ impl FromStr for Site {
         let family = Family::ALL.into_iter().find(|family| family.to_string() == text);
         let address = || text.parse().ok().map(Site::Address);
         let range = || text.parse().ok().map(Site::Range);
+        if let Some(name) = text.strip_prefix(INTERFACE) {
+            return InterfaceName::new(name).map(Site::Interface).ok_or(NoSite);
+        }
         family.map(Site::DefaultGateway).or_else(address).or_else(range).ok_or(NoSite)
     }
 }
 
 /// A text that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no address, no family and no range")]
+#[error("no address, no family, no range and no interface")]
 pub struct NoSite;
 
 impl Serialize for Site {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Site::Interface(name) => serializer.collect_str(&format_args!("{INTERFACE}{name}")),
+            _ => serializer.collect_str(self),
+        }
     }
 }
 
@@ -100,10 +146,15 @@ mod tests {
             ("ipv6", "defaultGateway"),
             ("10.1.0.0/16", "listenRange"),
             ("fd00::/64", "listenRange"),
+            ("%eth1", "interface"),
+            ("%ipv4", "interface"),
+            ("%fifteen-octets-", "interface"),
         ] {
             let site: Site = serde_json::from_value(text.into()).expect(text);
             assert_eq!((site.field(), serde_json::to_value(site).expect(text)), (field, text.into()));
         }
-        assert!("eth0".parse::<Site>().is_err());
+        for text in ["eth0", "%", "%sixteen-octets--", "%a/b", "%a b"] {
+            assert!(text.parse::<Site>().is_err(), "{text}");
+        }
     }
 }

@@ -32,7 +32,7 @@ use crate::kinds::{
 use crate::objects::{ClusterConfig, Kind, Node, NodeOverride, Peer, PeerOptions, Reason};
 use crate::own_address::{Addresses, Rule};
 use crate::secrets::{self, KeyRef};
-use crate::site::Site;
+use crate::site::{InterfaceName, Site};
 
 pub(crate) use self::advertisement::advertisement;
 
@@ -303,7 +303,6 @@ impl Fields {
         if let Some(reason) = not_a_peer_name(name) {
             self.refuse(PEER, format!("{field}.name"), quoted(name), reason);
         }
-        self.not_yet(PEER, format!("{field}.interface"), entry.interface.is_some());
         let site = self.site(&field, entry);
         let asn = self.peer_asn(&field, entry);
         if *port == Some(0) {
@@ -345,6 +344,18 @@ impl Fields {
         }
         if let Some(text) = address {
             return self.spelt_address(PEER, &format!("{field}.address"), text).map(Site::Address);
+        }
+        if let Some(name) = interface {
+            let found = [
+                ("localAddress", entry.local_address.is_some()),
+                ("localInterface", entry.local_interface.is_some()),
+            ];
+            for (name, _) in found.into_iter().filter(|(_, is_there)| *is_there) {
+                let what = "not used with interface: both ends are link-local addresses of its link";
+                self.refuse(PEER, format!("{field}.{name}"), "there", what);
+            }
+            let name = self.interface(PEER, &format!("{field}.interface"), name)?;
+            return InterfaceName::new(&name).map(Site::Interface);
         }
         if let Some(text) = listen_range {
             let called = [
@@ -739,7 +750,7 @@ fn not_of_one_router(address: IpAddr) -> Option<&'static str> {
         _ if address.is_unspecified() => Some("no router has it"),
         _ if address.is_multicast() => Some("a multicast address"),
         IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
-        _ if link_local => Some("a link-local address needs an interface, which cannot be named yet"),
+        _ if link_local => Some("a link-local address is on each link: name the interface in its place"),
         _ if mapped => Some("an IPv4 address in IPv6 form"),
         _ => None,
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::policy::filter::{Direction, Filter};
 use crate::prefix::{Family, Prefix};
-use crate::types::{Asn, HoldTime, PeerKind, RouterId};
+use crate::types::{Asn, HoldTime, PeerKind, RouterId, ScopedAddress, is_link_local};
 
 pub use add_path::{AddPath, Receive};
 pub use drain::Drain;
@@ -64,7 +64,7 @@ pub struct Wanted {
     /// Ourselves.
     pub router: RouterConfig,
     /// The neighbours, by the address we talk to.
-    pub peers: BTreeMap<IpAddr, PeerConfig>,
+    pub peers: BTreeMap<ScopedAddress, PeerConfig>,
     /// Where further neighbours may connect from; of several that hold an address the longest counts.
     pub listen_ranges: BTreeMap<Prefix, ListenRange>,
     /// From where nobody connects, though a wider range of [`Wanted::listen_ranges`] holds it: neighbours and ranges that
@@ -168,7 +168,9 @@ impl PeerConfig {
     /// The default of `max_prefixes`: no fabric of nodes and pods comes near, a full table is far over.
     pub const DEFAULT_MAX_PREFIXES: usize = 20_000;
 
-    /// With the defaults: the family of `address`, both sides connect, the fabric's policy.
+    /// With the defaults: the family of `address`, or both if that is link-local; both sides connect, the fabric's policy.
+    ///
+    /// A link without addresses is there for both families (RFC 8950), and its neighbour has none of either.
     pub fn new(name: impl Into<String>, address: IpAddr, asn: impl Into<PeerAsn>) -> PeerConfig {
         PeerConfig {
             name: name.into(),
@@ -180,7 +182,7 @@ impl PeerConfig {
             role: ReflectorRole::NonClient,
             hold_time: HoldTime::DEFAULT,
             keepalive: None,
-            families: BTreeSet::from([Family::of(address)]),
+            families: if is_link_local(address) { Family::ALL.into() } else { [Family::of(address)].into() },
             connect: ConnectMode::Both,
             transport: Transport::default(),
             policy: PeerPolicy::default(),
@@ -407,9 +409,20 @@ pub struct Link {
 
 impl Link {
     /// Whether `address` is reached through it without a gateway.
-    pub(crate) fn reaches(&self, address: IpAddr) -> bool {
+    ///
+    /// All links have the subnet of link-local addresses, so of those it says nothing: they name their link.
+    pub(crate) fn reaches(&self, address: &ScopedAddress) -> bool {
+        if is_link_local(address.ip()) {
+            return address.interface() == Some(&*self.name);
+        }
         let mut subnets = self.addresses.iter().map(|entry| &entry.subnet);
-        subnets.any(|subnet| !subnet.is_host() && subnet.contains(address))
+        subnets.any(|subnet| !subnet.is_host() && subnet.contains(address.ip()))
+    }
+
+    /// Whether `address` is one of its own.
+    pub(crate) fn has(&self, address: &ScopedAddress) -> bool {
+        let is_meant = !is_link_local(address.ip()) || address.interface() == Some(&*self.name);
+        is_meant && self.addresses.iter().any(|entry| entry.address == address.ip())
     }
 }
 

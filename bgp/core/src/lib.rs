@@ -20,8 +20,8 @@
 //!
 //! RFCs: 4271 (BGP-4), 4760 (IPv4 and IPv6 unicast), 5492 and 9072 (capabilities, long OPENs), 6793
 //! (4-octet AS), 2918 (route refresh), 6286 (identifiers), 6608 (state machine errors), 7606 (gentle
-//! errors), 7607 (AS 0), 8212 (nothing without policy), 8654 (long messages), 4456 (reflection), 4724 (graceful restart),
-//! 9774 (no AS_SET). What of each is in force stands in `docs/rfc-conformance.md`.
+//! errors), 7607 (AS 0), 8212 (nothing without policy), 8654 (long messages), 8950 (IPv4 over IPv6 next hops), 4456 (reflection), 4724
+//! (graceful restart), 9774 (no AS_SET). What of each is in force stands in `docs/rfc-conformance.md`.
 #![forbid(unsafe_code)]
 
 pub mod attributes;
@@ -45,4 +45,4 @@ pub use config::{
 pub use peer::Admin;
 pub use prefix::{Family, Prefix};
 pub use router::{Action, Router};
-pub use types::{Asn, ConnId, HoldTime, LocalPref, Med, PeerId, RouterId};
+pub use types::{Asn, ConnId, HoldTime, LocalPref, Med, PeerId, RouterId, ScopedAddress};

@@ -31,8 +31,8 @@ use crate::config::{ConnectMode, Distance, Link, PeerAsn, PeerConfig, Transport}
 use crate::prefix::Family;
 use crate::rib::Freshness;
 use crate::router::LimitLog;
-use crate::session::{Agreed, Session};
-use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId};
+use crate::session::{Agreed, Scope, Session};
+use crate::types::{Asn, ConnId, PeerId, PeerKind, RouterId, ScopedAddress, is_link_local};
 use crate::wire::bmp::{Down, Ends};
 use crate::wire::notification::{self, cease, code};
 use crate::wire::refresh::{self, Subtype};
@@ -146,7 +146,7 @@ enum Outgoing {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
-    pub(crate) address: IpAddr,
+    pub(crate) address: ScopedAddress,
     pub(crate) config: PeerConfig,
     pub(crate) origin: PeerOrigin,
     admin: Admin,
@@ -186,7 +186,7 @@ pub(crate) struct Peer {
     /// Attributes whose flaws the log has, and since when.
     flaws_told: BTreeMap<u8, Instant>,
     /// The other peer with its identifier that was last warned of.
-    pub(crate) double_told: Option<IpAddr>,
+    pub(crate) double_told: Option<ScopedAddress>,
     pub(crate) limit_log: LimitLog,
 }
 
@@ -208,7 +208,14 @@ impl Peer {
     const PENALTY: Duration = Duration::from_millis(500);
 
     /// With the first attempt due at once, if it is enabled.
-    pub(crate) fn new(now: Instant, id: PeerId, address: IpAddr, config: PeerConfig, admin: Admin) -> Peer {
+    pub(crate) fn new(
+        now: Instant,
+        id: PeerId,
+        address: ScopedAddress,
+        config: PeerConfig,
+        admin: Admin,
+    ) -> Peer {
+        let reason = Reason::of(address.clone());
         let mut peer = Peer {
             id,
             address,
@@ -226,7 +233,7 @@ impl Peer {
             refreshing: BTreeMap::new(),
             asks: Asks::default(),
             end_of_rib: BTreeSet::new(),
-            reason: Reason::of(address),
+            reason,
             last_end: Down::Silently,
             shown: (PeerState::Active, now),
             failed_attempts: 0,
@@ -289,9 +296,9 @@ impl Peer {
         let Transport { distance, interface, .. } = &self.config.transport;
         let is_adjacent =
             *distance == Distance::Adjacent && self.config.kind(cx.identity.asn) == PeerKind::External;
-        let is_on_the_link = matches!(self.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let is_on_the_link = is_link_local(self.address.ip());
         let may_be_far = is_adjacent && !is_on_the_link && interface.is_none();
-        may_be_far && !cx.links.is_empty() && !cx.links.iter().any(|link| link.reaches(self.address))
+        may_be_far && !cx.links.is_empty() && !cx.links.iter().any(|link| link.reaches(&self.address))
     }
 
     /// The peer connected to us.
@@ -643,9 +650,10 @@ impl Peer {
             Collision::Loses(Opener::Peer) => return self.fail(cx, conn, &collision),
         }
         let keepalive = self.config.keepalive;
+        let scope = if is_link_local(self.address.ip()) { Scope::Link } else { Scope::Global };
         let Some(connection) = self.connection_mut(conn) else { return };
         if let State::OpenSent { sent, .. } = &connection.state {
-            let session = Session::negotiate(sent, &open);
+            let session = Session { scope, ..Session::negotiate(sent, &open) };
             connection.confirm(cx.now, session, keepalive);
         }
         self.note_state(cx.now);
@@ -787,7 +795,7 @@ impl Peer {
             let told = self.flaws_told.get(&flaw.attribute);
             if told.is_none_or(|at| cx.now.duration_since(*at) >= Reason::LOG_AGAIN) {
                 self.flaws_told.insert(flaw.attribute, cx.now);
-                let (peer, address) = (&self.config.name, self.address);
+                let (peer, address) = (&self.config.name, &self.address);
                 tracing::warn!(%peer, %address, %flaw, "UPDATE is malformed (RFC 7606)");
             }
         }
@@ -818,7 +826,7 @@ impl Peer {
                 cx.effects.push(Effect::RefreshEnds(family));
             }
             (_, subtype) => {
-                let (peer, address) = (&self.config.name, self.address);
+                let (peer, address) = (&self.config.name, &self.address);
                 tracing::debug!(%peer, %address, ?subtype, "ROUTE-REFRESH is passed over");
             }
         }
@@ -1041,7 +1049,7 @@ impl Peer {
     pub(crate) fn ends(&self) -> Ends {
         let up = self.connections().find(|connection| connection.established().is_some());
         let (local_port, remote_port) = up.map_or((0, 0), |connection| connection.ports);
-        let local = up.map_or(self.address, |connection| connection.local);
+        let local = up.map_or(self.address.ip(), |connection| connection.local);
         Ends { local, local_port, remote_port }
     }
 

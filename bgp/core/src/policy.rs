@@ -13,5 +13,5 @@ mod terms;
 pub use export::Withheld;
 pub(crate) use export::{Advertise, Exported, export, leaving, offered};
 pub use import::Refusal;
-pub(crate) use import::{Judged, Told, View, judge};
+pub(crate) use import::{Judged, OwnNextHop, Told, View, judge};
 pub(crate) use terms::{Reflection, Terms};

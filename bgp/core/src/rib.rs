@@ -27,7 +27,7 @@ use crate::policy::filter::{Direction, Provenance};
 use crate::policy::{Judged, Refusal, Terms, Told, View, judge};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
-use crate::types::{Asn, Community, PathId, PeerId, PeerKind, RouterId};
+use crate::types::{Asn, Community, PathId, PeerId, PeerKind, RouterId, ScopedAddress};
 use crate::wire::Nlri;
 use crate::wire::bmp::Policy;
 
@@ -52,7 +52,7 @@ pub struct RouteChange {
     /// Which.
     pub prefix: Prefix,
     /// Over these gateways; empty: no learned route any more.
-    pub next_hops: BTreeSet<IpAddr>,
+    pub next_hops: BTreeSet<ScopedAddress>,
 }
 
 impl RouteChange {
@@ -63,7 +63,7 @@ impl RouteChange {
 }
 
 /// Gateways of a route; thousands of routes have the same.
-type NextHops = Arc<BTreeSet<IpAddr>>;
+type NextHops = Arc<BTreeSet<ScopedAddress>>;
 
 #[derive(Debug)]
 struct Destination {
@@ -182,7 +182,7 @@ struct PeerTables {
     /// As those know it who offer it routes.
     name: String,
     kind: PeerKind,
-    address: IpAddr,
+    address: ScopedAddress,
     /// Its AS and identifier in the last session; its stale routes still need them.
     asn: Asn,
     router_id: RouterId,
@@ -198,15 +198,20 @@ struct PeerTables {
     /// Destinations with a path of this peer.
     told: BTreeSet<DestId>,
     counts: BTreeMap<Family, InCounts>,
-    /// How many accepted routes use a next hop.
-    next_hops: BTreeMap<IpAddr, usize>,
+    /// How many accepted routes of a family use a next hop, which may be of the other one (RFC 8950).
+    next_hops: BTreeMap<(ScopedAddress, Family), usize>,
     out: Option<AdjOut>,
 }
 
 impl PeerTables {
     fn told<'a>(&'a self, prefix: &'a Prefix, attributes: &'a Attributes) -> Told<'a> {
         let PeerTables { address: from, name, asn, kind, terms, .. } = self;
-        Told { prefix, attributes, from: *from, name, asn: *asn, kind: *kind, terms }
+        Told { prefix, attributes, from, name, asn: *asn, kind: *kind, terms }
+    }
+
+    /// Whether its accepted routes of one of these families use `next_hop`.
+    fn uses(&self, next_hop: &ScopedAddress, families: impl IntoIterator<Item = Family>) -> bool {
+        families.into_iter().any(|family| self.next_hops.contains_key(&(next_hop.clone(), family)))
     }
 
     /// A fifth below the limit, so that a peer at its edge is not asked again and again.
@@ -239,7 +244,7 @@ pub(crate) struct Rib {
     max_paths: usize,
     pub(crate) attributes: AttributeTable,
     originated: Interner<Originated>,
-    next_hops: Interner<BTreeSet<IpAddr>>,
+    next_hops: Interner<BTreeSet<ScopedAddress>>,
     index: HashMap<Prefix, DestId>,
     destinations: Vec<Destination>,
     free: Vec<DestId>,
@@ -356,7 +361,7 @@ impl Rib {
         let tables = self.peers.entry(peer).or_insert_with(|| PeerTables {
             name: up.config.name.clone(),
             kind: up.session.kind,
-            address: up.address,
+            address: up.address.clone(),
             asn: up.session.peer_asn,
             router_id: up.session.peer_id,
             terms: Terms::of(up.config),
@@ -382,7 +387,8 @@ impl Rib {
         tables.route_refresh = up.session.route_refresh;
         tables.long_lived = if up.session.peer_long_lived.is_some() { Agreed::Yes } else { Agreed::No };
         let tells = Tells::of(tables.kind, &up.config.policy);
-        let out = AdjOut::new(up.local, tells, up.session, up.config);
+        let local = tables.address.beside(up.local);
+        let out = AdjOut::new(local, tells, up.session, up.config);
         if out.tells_several() {
             self.told_several.insert(peer);
         }
@@ -420,7 +426,7 @@ impl Rib {
 
     /// The kernel does not use the next hops of `lost` until it is told of them anew: so it must be, even if
     /// they are back before it hears that they were away.
-    fn tell_kernel_again(&mut self, id: DestId, lost: &BTreeSet<IpAddr>) {
+    fn tell_kernel_again(&mut self, id: DestId, lost: &BTreeSet<ScopedAddress>) {
         let dest = &mut self.destinations[id.0 as usize];
         if !dest.installed.is_disjoint(lost) {
             dest.retell = true;
@@ -559,7 +565,7 @@ impl Rib {
         let Some(tables) = self.peers.get_mut(&peer) else { return };
         let Some(left) = tables.not_told_again.remove(&family) else { return };
         if !left.is_empty() {
-            let (peer, address, routes) = (&tables.name, tables.address, left.len());
+            let (peer, address, routes) = (&tables.name, &tables.address, left.len());
             tracing::info!(%peer, %address, %family, routes, "a refresh left routes out: they go");
         }
         for (id, path_id) in left {
@@ -579,16 +585,18 @@ impl Rib {
 
     /// The next hops that are lost with the session of `peer`: those of families that are not kept for it,
     /// and that no other peer vouches for, be it one that is restarting.
-    pub(crate) fn lost_with(&self, peer: PeerId, kept: &BTreeSet<Family>) -> BTreeSet<IpAddr> {
+    pub(crate) fn lost_with(&self, peer: PeerId, kept: &BTreeSet<Family>) -> BTreeSet<ScopedAddress> {
         let Some(tables) = self.peers.get(&peer) else { return BTreeSet::new() };
-        let is_vouched_for = |next_hop: &IpAddr| {
+        let is_vouched_for = |next_hop: &ScopedAddress| {
             let mut others = self.peers.iter().filter(|(other, _)| **other != peer);
-            others.any(|(_, tables)| tables.next_hops.contains_key(next_hop))
+            others.any(|(_, tables)| tables.uses(next_hop, Family::ALL))
         };
         // While routes are held back, forwarding stays as it is (RFC 4724 section 4.1).
         let stays = |family: Family| kept.contains(&family) || self.deferring.contains(&family);
-        let own = tables.next_hops.keys().filter(|next_hop| !stays(Family::of(**next_hop)));
-        own.filter(|next_hop| !is_vouched_for(next_hop)).copied().collect()
+        let staying = Family::ALL.into_iter().filter(|family| stays(*family));
+        let own = tables.next_hops.keys().map(|(next_hop, _)| next_hop);
+        let own = own.filter(|next_hop| !tables.uses(next_hop, staying.clone()));
+        own.filter(|next_hop| !is_vouched_for(next_hop)).cloned().collect()
     }
 
     // --- adj-rib-in --------------------------------------------------------------------------------
@@ -743,14 +751,16 @@ impl Rib {
             }
             counts.count(old, -1);
             if old.verdict.is_ok() {
-                release_next_hop(&mut tables.next_hops, old.used().next_hop);
+                let next_hop = tables.address.beside(old.used().next_hop);
+                release_next_hop(&mut tables.next_hops, (next_hop, family));
             }
             self.undecided.insert(id);
         }
         if let Some(path) = path {
             counts.count(&path, 1);
             if path.verdict.is_ok() {
-                *tables.next_hops.entry(path.used().next_hop).or_default() += 1;
+                let next_hop = tables.address.beside(path.used().next_hop);
+                *tables.next_hops.entry((next_hop, family)).or_default() += 1;
             }
             tables.told.insert(id);
             if dest.paths.is_empty() {
@@ -830,14 +840,14 @@ impl Rib {
         }
     }
 
-    fn decided(&self, id: DestId) -> (Option<Best>, BTreeSet<IpAddr>) {
+    fn decided(&self, id: DestId) -> (Option<Best>, BTreeSet<ScopedAddress>) {
         let dest = self.dest(id);
         let (candidates, owners) = self.candidates(dest);
         let Some(decision) = decide(&candidates, self.max_paths) else {
             return (None, BTreeSet::new());
         };
         let used = decision.used.iter().filter(|_| owners[decision.best].is_some());
-        let next_hops = used.map(|&index| candidates[index].attributes.next_hop).collect();
+        let next_hops = used.map(|&index| candidates[index].next_hop()).collect();
         (self.as_best(dest, owners[decision.best]), next_hops)
     }
 
@@ -855,7 +865,7 @@ impl Rib {
     }
 
     /// The usable paths, and for each its place in `dest.paths`, `None` for our own.
-    fn candidates<'a>(&self, dest: &'a Destination) -> (Vec<Candidate<'a>>, Vec<Option<usize>>) {
+    fn candidates<'a>(&'a self, dest: &'a Destination) -> (Vec<Candidate<'a>>, Vec<Option<usize>>) {
         let local = dest.local.as_ref().map(|local| Candidate {
             attributes: &local.attributes,
             standing: Standing::Good,
@@ -866,7 +876,7 @@ impl Rib {
         for (at, path) in dest.paths.iter().enumerate().filter(|(_, path)| path.verdict.is_ok()) {
             let PathKey { peer, path_id } = path.from;
             let Some(tables) = self.peers.get(&peer) else { continue };
-            let PeerTables { kind, router_id, address, .. } = *tables;
+            let PeerTables { kind, router_id, ref address, .. } = *tables;
             let from = Teller::Peer { kind, router_id, address, path_id };
             let standing = path.standing();
             candidates.push(Candidate { attributes: path.used(), standing, from });
@@ -1043,12 +1053,15 @@ impl Rib {
 /// What the tables must know of a session that came up.
 pub(crate) struct PeerUp<'a> {
     pub(crate) session: &'a Session,
-    pub(crate) address: IpAddr,
+    pub(crate) address: &'a ScopedAddress,
     pub(crate) local: IpAddr,
     pub(crate) config: &'a PeerConfig,
 }
 
-fn release_next_hop(next_hops: &mut BTreeMap<IpAddr, usize>, next_hop: IpAddr) {
+fn release_next_hop(
+    next_hops: &mut BTreeMap<(ScopedAddress, Family), usize>,
+    next_hop: (ScopedAddress, Family),
+) {
     if let Some(count) = next_hops.get_mut(&next_hop) {
         *count -= 1;
         if *count == 0 {

@@ -9,7 +9,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub use crate::peer::{PeerOrigin, Refused};
 use crate::prefix::{Family, Prefix};
 use crate::rib::{AskAgain, Counts, ExportInfo, Part, PeerUp, Rib, RouteChange, RouteInfo};
 use crate::session::Session;
-use crate::types::{Asn, ConnId, PeerId, PeerKind};
+use crate::types::{Asn, ConnId, PeerId, PeerKind, ScopedAddress};
 use crate::wire::notification::{cease, code};
 use crate::wire::{GracefulRestart, Nlri, Notification, RestartFamily, Update};
 
@@ -47,7 +47,9 @@ pub enum Action {
         /// Its name from now on.
         conn: ConnId,
         /// Where to.
-        remote: SocketAddr,
+        remote: ScopedAddress,
+        /// TCP port there.
+        port: u16,
         /// What its socket must be like.
         options: SocketOptions,
     },
@@ -62,7 +64,7 @@ pub enum Action {
     Transmit(ConnId),
     /// A gateway is lost, with the only session that vouched for it: stop forwarding over it before the
     /// next call. The table work, which may take long, is done when no action is left.
-    NextHopLost(IpAddr),
+    NextHopLost(ScopedAddress),
     /// All peers that are there have told their routes of this family, or time is up: what is left of
     /// an earlier run may be swept, once all route changes that wait are taken.
     Converged(Family),
@@ -106,7 +108,7 @@ pub struct PeerStatus {
     /// Its name in the tables.
     pub id: PeerId,
     /// Where it is.
-    pub address: IpAddr,
+    pub address: ScopedAddress,
     /// Why it is a peer.
     pub origin: PeerOrigin,
     /// As configured.
@@ -143,12 +145,12 @@ pub struct Router {
     wanted: Wanted,
     identity: Identity,
     peers: BTreeMap<PeerId, Peer>,
-    by_address: BTreeMap<IpAddr, PeerId>,
+    by_address: BTreeMap<ScopedAddress, PeerId>,
     by_conn: BTreeMap<ConnId, PeerId>,
     /// Addresses the operator switched off, those among them that no manifest names at the moment.
-    disabled: BTreeSet<IpAddr>,
+    disabled: BTreeSet<ScopedAddress>,
     /// Peers that were removed a moment ago, and until when they may read why.
-    removed: BTreeMap<IpAddr, Instant>,
+    removed: BTreeMap<ScopedAddress, Instant>,
     rib: Rib,
     stations: Stations,
     convergence: Convergence,
@@ -255,7 +257,7 @@ impl Router {
         now: Instant,
         wanted: Wanted,
         restarted: Restarted,
-        disabled: BTreeSet<IpAddr>,
+        disabled: BTreeSet<ScopedAddress>,
         seed: u64,
     ) -> Router {
         let mut rib = Rib::new(&wanted);
@@ -311,27 +313,27 @@ impl Router {
         self.rib.apply(&wanted);
         self.drain(now, wanted.drain);
 
-        let unnamed: Vec<(IpAddr, PeerId)> = self
+        let unnamed: Vec<(ScopedAddress, PeerId)> = self
             .by_address
             .iter()
             .filter(|(at, _)| !wanted.peers.contains_key(at))
-            .map(|(at, id)| (*at, *id))
+            .map(|(at, id)| (at.clone(), *id))
             .collect();
         for (address, id) in unnamed {
             let was_named = self.peers.get(&id).is_none_or(|peer| peer.origin == PeerOrigin::Configured);
-            match ranges::range_of(&wanted, address).filter(|_| !was_named) {
+            match ranges::range_of(&wanted, &address).filter(|_| !was_named) {
                 Some((range, listen)) => {
                     let (config, origin) = (ranges::config_of(listen), PeerOrigin::Range(range));
                     self.change_peer(now, id, config, origin, renamed);
                 }
-                None => self.remove_peer(now, address),
+                None => self.remove_peer(now, &address),
             }
         }
         for (address, config) in &wanted.peers {
             let (config, origin) = (config.clone(), PeerOrigin::Configured);
             match self.by_address.get(address).copied() {
                 Some(id) => self.change_peer(now, id, config, origin, renamed),
-                None => drop(self.add_peer(now, *address, config, origin)),
+                None => drop(self.add_peer(now, address.clone(), config, origin)),
             }
         }
         let before = std::mem::replace(&mut self.wanted, wanted);
@@ -367,20 +369,26 @@ impl Router {
     }
 
     /// Whether a link of ours has this address.
-    fn is_ours(&self, address: IpAddr) -> bool {
-        self.wanted.links.iter().flat_map(|link| &link.addresses).any(|entry| entry.address == address)
+    fn is_ours(&self, address: &ScopedAddress) -> bool {
+        self.wanted.links.iter().any(|link| link.has(address))
     }
 
     /// Peers that are reached through `link` without a gateway.
     fn peers_on(&self, link: &Link) -> Vec<PeerId> {
-        let on_link = self.by_address.iter().filter(|(address, _)| link.reaches(**address));
+        let on_link = self.by_address.iter().filter(|(address, _)| link.reaches(address));
         on_link.map(|(_, id)| *id).collect()
     }
 
-    fn add_peer(&mut self, now: Instant, address: IpAddr, config: PeerConfig, origin: PeerOrigin) -> PeerId {
+    fn add_peer(
+        &mut self,
+        now: Instant,
+        address: ScopedAddress,
+        config: PeerConfig,
+        origin: PeerOrigin,
+    ) -> PeerId {
         self.next_peer += 1;
         let id = PeerId(self.next_peer);
-        self.by_address.insert(address, id);
+        self.by_address.insert(address.clone(), id);
         let admin = if self.disabled.contains(&address) { Admin::Disabled } else { Admin::Enabled };
         let quiet_until = self.removed.remove(&address).unwrap_or(now);
         let peer = Peer::new(now, id, address, config, admin).of(origin).quiet_until(quiet_until);
@@ -415,8 +423,8 @@ impl Router {
         }
     }
 
-    fn remove_peer(&mut self, now: Instant, address: IpAddr) {
-        let Some(id) = self.by_address.remove(&address) else { return };
+    fn remove_peer(&mut self, now: Instant, address: &ScopedAddress) {
+        let Some(id) = self.by_address.remove(address) else { return };
         let notification = Notification::new(code::CEASE, cease::PEER_DECONFIGURED);
         self.with_peer(now, id, |peer, cx| {
             peer.stop(cx, &notification, End::Leave, "removed from our configuration");
@@ -425,7 +433,7 @@ impl Router {
         self.rib.peer_removed(id);
         if let Some(peer) = self.peers.remove(&id) {
             self.removed.retain(|_, until| *until > now);
-            self.removed.insert(address, peer.reads_until());
+            self.removed.insert(address.clone(), peer.reads_until());
             self.sessions_lost += peer.sessions_lost;
             // Its time goes, too.
             self.touched.insert(id);
@@ -434,12 +442,14 @@ impl Router {
 
     /// Switches off or on whoever has or gets this address. It stays so whatever [`Router::apply`] says, also
     /// when the peer is removed and comes back.
-    pub fn set_admin_at(&mut self, now: Instant, address: IpAddr, admin: Admin) {
+    pub fn set_admin_at(&mut self, now: Instant, address: impl Into<ScopedAddress>, admin: Admin) {
+        let address = address.into();
+        let id = self.by_address.get(&address).copied();
         match admin {
             Admin::Enabled => self.disabled.remove(&address),
             Admin::Disabled => self.disabled.insert(address),
         };
-        if let Some(id) = self.peer_at(address) {
+        if let Some(id) = id {
             self.with_peer(now, id, |peer, cx| peer.set_admin(cx, admin));
         }
         self.after(now);
@@ -459,8 +469,8 @@ impl Router {
         if self.station_connected(now, conn) {
             return;
         }
-        let at = self.by_conn.get(&conn).and_then(|id| self.peers.get(id)).map(|peer| peer.address);
-        let is_ours = at.is_some_and(|address| self.is_ours(address));
+        let peer = self.by_conn.get(&conn).and_then(|id| self.peers.get(id));
+        let is_ours = peer.is_some_and(|peer| self.is_ours(&peer.address));
         self.with_conn(now, conn, |peer, cx| match is_ours {
             true => peer.handle_ourselves(cx, conn),
             false => peer.handle_connected(cx, conn, local),
@@ -476,7 +486,7 @@ impl Router {
         self.by_conn.remove(&conn);
     }
 
-    /// A peer connected to us. One that is disabled is told so, by an [`Action::Close`] of the connection, now
+    /// A peer connected to us; a link-local address comes with the link it came over. One that is disabled is told so, by an [`Action::Close`] of the connection, now
     /// and then.
     ///
     /// # Errors
@@ -485,9 +495,10 @@ impl Router {
         &mut self,
         now: Instant,
         local: IpAddr,
-        remote: IpAddr,
+        remote: impl Into<ScopedAddress>,
     ) -> Result<ConnId, Refused> {
-        if self.is_ours(remote) {
+        let remote = remote.into();
+        if self.is_ours(&remote) {
             return Err(Refused::Ourselves);
         }
         let id = self.known_or_made(now, remote)?;
@@ -634,9 +645,9 @@ impl Router {
         match effect {
             Effect::Connect(conn) => {
                 self.by_conn.insert(conn, id);
-                let remote = SocketAddr::new(peer.address, peer.config.port);
-                let options = self.options_of(&peer.config);
-                self.actions.push_back(Action::Connect { conn, remote, options });
+                let (remote, port) = (peer.address.clone(), peer.config.port);
+                let options = self.options_of(&remote, &peer.config);
+                self.actions.push_back(Action::Connect { conn, remote, port, options });
             }
             Effect::Close { conn, last_words } => {
                 self.by_conn.remove(&conn);
@@ -646,7 +657,7 @@ impl Router {
             Effect::Up { session, local } => {
                 self.warn_of_same_identifier(id, &session);
                 let Some(peer) = self.peers.get(&id) else { return };
-                let up = PeerUp { session: &session, address: peer.address, local, config: &peer.config };
+                let up = PeerUp { session: &session, address: &peer.address, local, config: &peer.config };
                 self.rib.peer_up(id, up);
                 self.actions.push_back(Action::PeerChanged { peer: id, state: PeerState::Established });
             }
@@ -812,7 +823,7 @@ impl Router {
         let families = peer.config.families.iter();
         Some(PeerStatus {
             id,
-            address: peer.address,
+            address: peer.address.clone(),
             origin: peer.origin,
             config: peer.config.clone(),
             asn: peer.asn(&self.identity),
@@ -844,18 +855,18 @@ impl Router {
     }
 
     /// Addresses that the operator switched off, those among them that are not configured now.
-    pub fn disabled(&self) -> &BTreeSet<IpAddr> {
+    pub fn disabled(&self) -> &BTreeSet<ScopedAddress> {
         &self.disabled
     }
 
     /// The addresses of all peers.
-    pub fn peer_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.by_address.keys().copied()
+    pub fn peer_addresses(&self) -> impl Iterator<Item = &ScopedAddress> {
+        self.by_address.keys()
     }
 
     /// The peer with this address.
-    pub fn peer_at(&self, address: IpAddr) -> Option<PeerId> {
-        self.by_address.get(&address).copied()
+    pub fn peer_at(&self, address: impl Into<ScopedAddress>) -> Option<PeerId> {
+        self.by_address.get(&address.into()).copied()
     }
 
     /// Our AS.

@@ -73,6 +73,15 @@ pub enum Agreed {
     No,
 }
 
+/// How far the addresses of a session reach (RFC 4007 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Anywhere.
+    Global,
+    /// They are link-local: so may be next hops, which are on the same link then.
+    Link,
+}
+
 /// The outcome of the negotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -88,6 +97,10 @@ pub struct Session {
     pub hold_time: HoldTime,
     /// Spoken by both.
     pub families: BTreeSet<Family>,
+    /// Of the addresses at its ends.
+    pub scope: Scope,
+    /// Whether IPv4 routes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: Agreed,
     /// Longest message either side may send (RFC 8654).
     pub most_message_bytes: usize,
     /// Whether we may ask for routes again (RFC 2918).
@@ -140,7 +153,7 @@ impl Session {
         (ours, Open { asn, hold_time: hold_times.1, router_id, capabilities: theirs })
     }
 
-    /// From what we sent and what came. `ours` and `theirs` have passed all checks.
+    /// From what we sent and what came. `ours` and `theirs` have passed all checks. Of the scope they say nothing.
     pub fn negotiate(ours: &Open, theirs: &Open) -> Session {
         let both = |capability: Capability| ours.has(&capability) && theirs.has(&capability);
         let families: BTreeSet<Family> =
@@ -170,6 +183,8 @@ impl Session {
             hold_time: ours.hold_time.min(theirs.hold_time),
             families,
             add_path,
+            scope: Scope::Global,
+            extended_next_hop: agreed(ours.offers_ipv4_over_ipv6() && theirs.offers_ipv4_over_ipv6()),
             most_message_bytes: if both(Capability::ExtendedMessage) {
                 EXTENDED_MESSAGE_BYTES
             } else {

@@ -1,8 +1,9 @@
 //! The small values of BGP, each a type of its own, so that an AS number is never taken for a metric.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -175,6 +176,79 @@ impl LocalPref {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Med(pub u32);
 
+/// Where a neighbour is, and where packets go next: an address, and the link it is meant on where it is link-local, for
+/// every link may have the same one (RFC 4007 section 4). Printed as `fe80::1%eth1` (section 11).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopedAddress {
+    ip: IpAddr,
+    interface: Option<Arc<str>>,
+}
+
+impl ScopedAddress {
+    /// `ip` on `interface`; the interface counts for a link-local address and for no other.
+    pub fn on(ip: IpAddr, interface: Option<&str>) -> ScopedAddress {
+        let interface = interface.filter(|_| is_link_local(ip));
+        ScopedAddress { ip, interface: interface.map(Arc::from) }
+    }
+
+    /// `ip` on the same link as this one.
+    pub(crate) fn beside(&self, ip: IpAddr) -> ScopedAddress {
+        ScopedAddress { ip, interface: self.interface.clone().filter(|_| is_link_local(ip)) }
+    }
+
+    /// The address alone.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// The link that a link-local address is meant on.
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+}
+
+/// Whether an address means something on one link alone. Those of IPv4 (RFC 3927) are not meant: no neighbour has one.
+pub(crate) fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+impl From<IpAddr> for ScopedAddress {
+    fn from(ip: IpAddr) -> ScopedAddress {
+        ScopedAddress { ip, interface: None }
+    }
+}
+
+impl FromStr for ScopedAddress {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<ScopedAddress, InvalidValue> {
+        let (ip, interface) = match text.split_once('%') {
+            Some((ip, interface)) => (ip, Some(interface)),
+            None => (text, None),
+        };
+        let no_address = || InvalidValue::Address(text.to_owned());
+        let ip: IpAddr = ip.parse().map_err(|_| no_address())?;
+        match interface {
+            Some(interface) if interface.is_empty() || !is_link_local(ip) => Err(no_address()),
+            interface => Ok(ScopedAddress::on(ip, interface)),
+        }
+    }
+}
+
+impl fmt::Display for ScopedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.interface {
+            Some(interface) => write!(f, "{}%{interface}", self.ip),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for ScopedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// One configured neighbour; given out by the router, never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
@@ -239,6 +313,9 @@ pub enum InvalidValue {
     /// No key for TCP MD5; it is not repeated.
     #[error("password of {0} octets: 1 to 80 are allowed")]
     PasswordLength(usize),
+    /// Not an address, or one with a link that it cannot have.
+    #[error("address \"{0}\" is not of the form 192.0.2.1, 2001:db8::1 or fe80::1%eth1")]
+    Address(String),
     /// Not a prefix.
     #[error("prefix \"{0}\" is not of the form address/length")]
     Prefix(String),
@@ -277,6 +354,20 @@ mod tests {
     fn a_peer_may_take_nothing_for_eight_minutes_or_two_hold_times() {
         let seconds = |hold| HoldTime(hold).send_hold().as_secs();
         assert_eq!([0, 9, 240, 241, 65535].map(seconds), [480, 480, 480, 482, 131_070]);
+    }
+
+    #[test]
+    fn link_local_address_has_its_link_and_no_other_address_has_one() {
+        let scoped = |text: &str| text.parse::<ScopedAddress>();
+        for text in ["192.0.2.1", "2001:db8::1", "fe80::1", "fe80::1%eth1"] {
+            assert_eq!(scoped(text).expect(text).to_string(), text);
+        }
+        for text in ["192.0.2.1%eth1", "2001:db8::1%eth1", "fe80::1%", "eth1"] {
+            assert_eq!(scoped(text), Err(InvalidValue::Address(text.to_owned())));
+        }
+        let on = |ip: &str, link| ScopedAddress::on(ip.parse().expect("address"), Some(link));
+        assert_ne!(on("fe80::1", "eth1"), on("fe80::1", "eth2"));
+        assert_eq!(on("192.0.2.1", "eth1"), on("192.0.2.1", "eth2"));
     }
 
     #[test]

@@ -24,7 +24,8 @@ mod properties;
 mod reader;
 
 pub use capability::{
-    AddPathFamily, Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, RestartFamily,
+    AddPathFamily, Capability, ExtendedNextHop, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart,
+    RestartFamily,
 };
 pub use fault::Fault;
 pub use frame::{Frame, MessageType};

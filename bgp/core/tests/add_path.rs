@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use cambric_bgp::session::Session;
 use cambric_bgp::types::PathId;
 use cambric_bgp::wire::update::{write_announce, write_withdraw};
 use cambric_bgp::wire::{MessageType, Nlri, Open, Update};
-use cambric_bgp::{ConnId, Family, Originated, PeerConfig, Source, Wanted};
+use cambric_bgp::{ConnId, Family, Originated, PeerConfig, ScopedAddress, Source, Wanted};
 use support::net::{Host, Net};
 use support::scripted::{Device, capability, keepalive, message, open, open_of};
 use support::{adj_rib_in, ip, neighbor, passive, prefix, router, secs, tells_several};
@@ -31,7 +30,7 @@ fn node(number: u8) -> String {
 }
 
 /// A node that announces the address of a service.
-fn member(number: u8, peer: (IpAddr, PeerConfig)) -> Wanted {
+fn member(number: u8, peer: (ScopedAddress, PeerConfig)) -> Wanted {
     let mut wanted = router(ASN, &node(number));
     wanted.peers = [peer].into();
     wanted.originated = [(prefix(SERVICE), Originated::plain(Source::Services))].into();

@@ -3,14 +3,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use cambric_bgp::config::{Drain, Offer, Source};
 use cambric_bgp::rib::{Reason, Verdict};
 use cambric_bgp::router::Restarted;
 use cambric_bgp::types::{Community, LocalPref};
-use cambric_bgp::{Family, Originated, PeerConfig, Wanted};
+use cambric_bgp::{Family, Originated, PeerConfig, ScopedAddress, Wanted};
 use support::net::{Host, Net};
 use support::{adj_rib_out, ip, neighbor, prefix, router, routes, secs};
 
@@ -25,7 +24,7 @@ const AGGREGATE: &str = "10.97.0.0/24";
 const IN_AGGREGATE: &str = "10.97.0.7/32";
 const NODE: &str = "10.255.0.1/32";
 
-fn speaker<const N: usize>(asn: u32, address: &str, peers: [(IpAddr, PeerConfig); N]) -> Wanted {
+fn speaker<const N: usize>(asn: u32, address: &str, peers: [(ScopedAddress, PeerConfig); N]) -> Wanted {
     Wanted { peers: BTreeMap::from(peers), ..router(asn, address) }
 }
 

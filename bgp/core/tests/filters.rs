@@ -14,7 +14,7 @@ use cambric_bgp::types::{Community, PeerKind};
 use cambric_bgp::wire::MessageType;
 use cambric_bgp::{Family, LocalPref, Originated, PeerConfig, PeerPolicy, Prefix, Source, Wanted};
 use support::net::{Host, Net};
-use support::{adj_rib_in, adj_rib_out, ip, neighbor, prefix, refused, router, secs};
+use support::{adj_rib_in, adj_rib_out, ip, neighbor, prefix, refused, router, scoped, secs};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -100,7 +100,7 @@ fn export(peer: &mut PeerConfig, family: Family, filters: &[Arc<Filter>]) {
 }
 
 fn route<const N: usize>(to: &str, next_hops: [&str; N]) -> RouteChange {
-    RouteChange { prefix: prefix(to), next_hops: next_hops.map(ip).into() }
+    RouteChange { prefix: prefix(to), next_hops: next_hops.map(scoped).into() }
 }
 
 /// Of each refused path: prefix, reason, rule.

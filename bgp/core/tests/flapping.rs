@@ -3,12 +3,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::PeerStatus;
-use cambric_bgp::{Action, ConnId, PeerConfig};
+use cambric_bgp::{Action, ConnId, PeerConfig, ScopedAddress};
 use support::lines::Lines;
 use support::scripted::{self, Device, capability, message};
 use support::{ip, neighbor, passive, router};
@@ -21,7 +20,7 @@ const ROUTE: &[u8] = &[0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xFD, 0xEA, 0x40, 
 /// ORIGIN of a value that nobody knows: the session survives it (RFC 7606 section 7.1).
 const FLAWED: &[u8] = &[0x40, 1, 1, 9];
 
-fn device((address, config): (IpAddr, PeerConfig)) -> Device {
+fn device((address, config): (ScopedAddress, PeerConfig)) -> Device {
     // It comes to its limit each time.
     let peer = (address, PeerConfig { max_prefixes: 1, ..config });
     let mut wanted = router(65001, US);

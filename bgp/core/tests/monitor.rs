@@ -153,8 +153,9 @@ impl Rig {
 
     /// The station takes the attempt that was made last.
     fn station_answers(&mut self) {
+        let at = (station().ip(), station().port());
         let asked = self.device.actions.iter().rev().find_map(|action| match action {
-            Action::Connect { conn, remote, .. } if *remote == station() => Some(*conn),
+            Action::Connect { conn, remote, port, .. } if (remote.ip(), *port) == at => Some(*conn),
             _ => None,
         });
         let conn = asked.expect("an attempt");
@@ -203,7 +204,7 @@ impl Rig {
         let mut expected: BTreeMap<Table, BTreeSet<String>> = BTreeMap::new();
         let router = &self.device.router;
         let addresses: BTreeMap<_, _> =
-            router.peers().into_iter().map(|peer| (peer.id, peer.address)).collect();
+            router.peers().into_iter().map(|peer| (peer.id, peer.address.ip())).collect();
         for route in router.routes_to(&router.prefixes(Part::All)) {
             for path in &route.paths {
                 let name = route.prefix.to_string();

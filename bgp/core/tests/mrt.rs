@@ -25,7 +25,7 @@ fn dumped(net: &Net, host: Host) -> (Vec<u8>, usize) {
     let mut peers = vec![MrtPeer::ourselves(own.asn, own.router_id, SINCE)];
     peers.extend(router.peers().into_iter().map(|peer| MrtPeer {
         id: Some(peer.id),
-        address: peer.address,
+        address: peer.address.ip(),
         asn: peer.asn,
         router_id: peer.session.map(|session| session.peer_id),
         since_s: SINCE,

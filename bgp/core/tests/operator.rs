@@ -14,11 +14,12 @@ use cambric_bgp::rib::{Part, PathInfo, Verdict};
 use cambric_bgp::router::{PeerStatus, Refused, Restarted};
 use cambric_bgp::wire::{MessageType, Notification};
 use cambric_bgp::{
-    Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, Source, Wanted,
+    Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, ScopedAddress, Source,
+    Wanted,
 };
 use support::net::{Host, Net};
 use support::scripted::{self, Device, Message, capability};
-use support::{adj_rib_in, adj_rib_out, ip, neighbor, passive, prefix, refused, router};
+use support::{adj_rib_in, adj_rib_out, ip, neighbor, passive, prefix, refused, router, scoped};
 
 const US: &str = "10.2.0.1";
 const PEER: &str = "10.2.0.2";
@@ -29,7 +30,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SHUTDOWN: (u8, u8) = (6, 2);
 const RESET: (u8, u8) = (6, 4);
 
-fn wanted<const N: usize>(asn: u32, address: &str, peers: [(IpAddr, PeerConfig); N], own: &[&str]) -> Wanted {
+fn wanted<const N: usize>(
+    asn: u32,
+    address: &str,
+    peers: [(ScopedAddress, PeerConfig); N],
+    own: &[&str],
+) -> Wanted {
     let mut wanted = router(asn, address);
     wanted.peers = BTreeMap::from(peers);
     wanted.originated = own.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
@@ -285,9 +291,9 @@ fn disabled_peer_stays_so_when_manifests_are_read_again_and_when_it_is_removed_m
     let config = net.peer(one, other).config;
     net.change(one, |wanted| wanted.peers.clear());
     net.run(HOUR);
-    assert_eq!(net.router(one).disabled(), &[ip(PEER)].into());
+    assert_eq!(net.router(one).disabled(), &[scoped(PEER)].into());
     net.change(one, |wanted| {
-        wanted.peers.insert(ip(PEER), config);
+        wanted.peers.insert(scoped(PEER), config);
     });
     net.run(HOUR);
     assert_eq!((net.peer(one, other).admin, net.peer(one, other).state), (Admin::Disabled, PeerState::Idle));
@@ -454,7 +460,7 @@ fn disabled_are_out(net: &Net, host: Host) {
         assert_eq!((peer.state, &peer.session), (PeerState::Idle, &None));
         // What a process before left in the kernel goes when this one has converged.
         if net.is_converged(host, Family::Ipv4) {
-            assert!(net.fib(host).values().all(|gateways| !gateways.contains(&peer.address)));
+            assert!(net.fib(host).values().all(|gateways| !gateways.contains(&peer.address.ip())));
         }
     }
 }

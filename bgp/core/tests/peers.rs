@@ -3,14 +3,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use cambric_bgp::config::{AsOverride, ConnectMode, Distance, PeerAsn};
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::Verdict;
 use cambric_bgp::types::PeerKind;
-use cambric_bgp::{Originated, PeerConfig, Source, Wanted};
+use cambric_bgp::{Originated, PeerConfig, ScopedAddress, Source, Wanted};
 use support::net::{Host, Net};
 use support::{adj_rib_in, asn, neighbor, prefix, router};
 
@@ -19,7 +18,12 @@ const B: &str = "10.2.0.2";
 const C: &str = "10.2.0.3";
 const SOON: Duration = Duration::from_secs(5);
 
-fn wanted<const N: usize>(asn: u32, address: &str, peers: [(IpAddr, PeerConfig); N], own: &[&str]) -> Wanted {
+fn wanted<const N: usize>(
+    asn: u32,
+    address: &str,
+    peers: [(ScopedAddress, PeerConfig); N],
+    own: &[&str],
+) -> Wanted {
     let mut wanted = router(asn, address);
     wanted.peers = BTreeMap::from(peers);
     wanted.originated = own.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
@@ -27,9 +31,9 @@ fn wanted<const N: usize>(asn: u32, address: &str, peers: [(IpAddr, PeerConfig);
 }
 
 fn changed(
-    (address, mut config): (IpAddr, PeerConfig),
+    (address, mut config): (ScopedAddress, PeerConfig),
     change: impl FnOnce(&mut PeerConfig),
-) -> (IpAddr, PeerConfig) {
+) -> (ScopedAddress, PeerConfig) {
     change(&mut config);
     (address, config)
 }

@@ -14,7 +14,7 @@ use cambric_bgp::router::{PeerOrigin, Refused, Restarted};
 use cambric_bgp::{Admin, Family, Med, Originated, PeerConfig, Source, Wanted};
 use support::net::{Host, Net};
 use support::scripted::Device;
-use support::{ip, neighbor, prefix, router};
+use support::{ip, neighbor, prefix, router, scoped};
 
 const US: &str = "10.2.0.1";
 const RANGE: &str = "10.2.1.0/24";
@@ -48,7 +48,7 @@ fn guest(address: &str) -> Wanted {
 }
 
 fn addresses(net: &Net, host: Host) -> Vec<IpAddr> {
-    net.router(host).peers().iter().map(|peer| peer.address).collect()
+    net.router(host).peers().iter().map(|peer| peer.address.ip()).collect()
 }
 
 fn with_one_guest() -> (Net, Host, Host) {
@@ -195,7 +195,7 @@ fn peer_of_a_range_is_disabled_by_its_address_also_when_it_was_forgotten() {
     net.set_admin(us, guest, Admin::Disabled);
     net.run(Duration::from_secs(120));
     assert_ne!(net.peer(guest, us).state, PeerState::Established);
-    assert_eq!(net.router(us).disabled(), &[ip(ONE)].into());
+    assert_eq!(net.router(us).disabled(), &[scoped(ONE)].into());
     let said = net.peer(guest, us).last_error.map(|error| error.what).unwrap_or_default();
     assert!(said.contains("Administrative Shutdown"), "{said}");
     net.set_admin(us, guest, Admin::Enabled);

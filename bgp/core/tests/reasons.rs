@@ -13,7 +13,7 @@ use cambric_bgp::router::PeerStatus;
 use cambric_bgp::wire::{MessageType, Update};
 use cambric_bgp::{ConnId, Family, Originated, PeerPolicy, Prefix, Source, Wanted};
 use support::scripted::{self, Device, capability, message};
-use support::{adj_rib_in, adj_rib_out, asn, ip, passive, prefix, refused, router};
+use support::{adj_rib_in, adj_rib_out, asn, ip, passive, prefix, refused, router, scoped};
 
 const US: &str = "10.2.0.1";
 const TELLER: &str = "10.2.0.2";
@@ -142,7 +142,7 @@ fn status(device: &Device, peer: &str) -> PeerStatus {
 }
 
 fn policy<'a>(wanted: &'a mut Wanted, peer: &str) -> &'a mut PeerPolicy {
-    &mut wanted.peers.get_mut(&ip(peer)).expect("configured").policy
+    &mut wanted.peers.get_mut(&scoped(peer)).expect("configured").policy
 }
 
 fn nlri(prefix: &Prefix) -> Vec<u8> {

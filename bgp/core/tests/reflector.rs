@@ -3,15 +3,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use cambric_bgp::config::ReflectorRole;
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{RouteInfo, Verdict};
-use cambric_bgp::{Originated, PeerConfig, RouterId, Source, Wanted};
+use cambric_bgp::{Originated, PeerConfig, RouterId, ScopedAddress, Source, Wanted};
 use support::net::{Host, Net};
-use support::{adj_rib_in, ip, neighbor, prefix, router};
+use support::{adj_rib_in, ip, neighbor, prefix, router, scoped};
 
 const ASN: u32 = 65001;
 const REFLECTOR: &str = "10.2.0.100";
@@ -34,12 +33,12 @@ fn member(number: u8, reflectors: &[&str]) -> Wanted {
     wanted
 }
 
-fn client(address: &str) -> (IpAddr, PeerConfig) {
+fn client(address: &str) -> (ScopedAddress, PeerConfig) {
     let (address, config) = neighbor(ASN, address);
     (address, PeerConfig { role: ReflectorRole::Client, ..config })
 }
 
-fn reflector(address: &str, peers: Vec<(IpAddr, PeerConfig)>) -> Wanted {
+fn reflector(address: &str, peers: Vec<(ScopedAddress, PeerConfig)>) -> Wanted {
     let mut wanted = router(ASN, address);
     wanted.peers = BTreeMap::from_iter(peers);
     wanted
@@ -175,13 +174,13 @@ fn node_refuses_its_own_route_by_the_originator() {
     // Nobody told the second reflector but the first: so it tells the node its own route.
     let one = net.add(member(1, &[REFLECTOR, SECOND]));
     net.change(one, |wanted| {
-        let second = wanted.peers.get_mut(&ip(SECOND)).expect("configured");
+        let second = wanted.peers.get_mut(&scoped(SECOND)).expect("configured");
         second.policy.export = cambric_bgp::config::Export::Own;
     });
     let first = net.add(reflector(REFLECTOR, vec![client(&node(1)), client(SECOND)]));
     let mut only_second = reflector(SECOND, vec![client(&node(1)), client(REFLECTOR)]);
     // It takes nothing from the node itself.
-    only_second.peers.get_mut(&ip(&node(1))).expect("configured").max_prefixes = 0;
+    only_second.peers.get_mut(&scoped(&node(1))).expect("configured").max_prefixes = 0;
     let second = net.add(only_second);
     net.run_until_up(first, one);
     net.run_until_up(first, second);

@@ -12,11 +12,13 @@ use cambric_bgp::rib::{Reason, RouteChange, Verdict};
 use cambric_bgp::router::Restarted;
 use cambric_bgp::types::Community;
 use cambric_bgp::wire::Capability;
-use cambric_bgp::{Action, Admin, ConnId, Family, HoldTime, PeerAsn, PeerConfig, Prefix, Wanted};
+use cambric_bgp::{
+    Action, Admin, ConnId, Family, HoldTime, PeerAsn, PeerConfig, Prefix, ScopedAddress, Wanted,
+};
 use proptest::prelude::*;
 use support::net::{First, Host, Net, Step};
 use support::scripted::{self, Device, capability, keepalive, message, open, open_of};
-use support::{adj_rib_in, adj_rib_out, asn, ip, neighbor, prefix, routes, secs};
+use support::{adj_rib_in, adj_rib_out, asn, ip, neighbor, prefix, routes, scoped, secs};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -32,7 +34,7 @@ const SHARED: &str = "10.96.0.0/16";
 fn speaker<const N: usize>(
     asn: u32,
     address: &str,
-    peers: [(IpAddr, PeerConfig); N],
+    peers: [(ScopedAddress, PeerConfig); N],
     own: &[&str],
 ) -> Wanted {
     let mut wanted = support::speaker(asn, address, peers, own);
@@ -103,7 +105,7 @@ fn is_left_alone(net: &mut Net, host: Host) -> bool {
 #[test]
 fn open_says_for_how_long_each_peer_may_keep_our_routes() {
     let mut wanted = speaker(65001, A, [neighbor(65002, B), neighbor(65003, C)], &[]);
-    wanted.peers.get_mut(&ip(C)).expect("configured").restart = for_seconds(30, 0);
+    wanted.peers.get_mut(&scoped(C)).expect("configured").restart = for_seconds(30, 0);
     let mut device = Device::new(wanted);
     let sent = [B, C].map(|peer| {
         let conn = device.accept(ip(A), ip(peer));

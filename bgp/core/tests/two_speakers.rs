@@ -13,11 +13,12 @@ use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::{Refused, Restarted};
 use cambric_bgp::wire::MessageType;
 use cambric_bgp::{
-    Action, ConnId, Family, HoldTime, Originated, PeerConfig, PeerPolicy, Prefix, Source, Wanted,
+    Action, ConnId, Family, HoldTime, Originated, PeerConfig, PeerPolicy, Prefix, ScopedAddress, Source,
+    Wanted,
 };
 use support::net::{Host, Net, Step};
 use support::scripted::{self, Device, Message, capability};
-use support::{adj_rib_out, ip, neighbor, passive, prefix, router, routes, secs, speaker};
+use support::{adj_rib_out, ip, neighbor, passive, prefix, router, routes, scoped, secs, speaker};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
@@ -68,7 +69,7 @@ fn pair_with(restart: RestartConfig) -> (Net, Host, Host) {
 }
 
 fn route<const N: usize>(to: &str, next_hops: [&str; N]) -> RouteChange {
-    RouteChange { prefix: prefix(to), next_hops: next_hops.map(ip).into() }
+    RouteChange { prefix: prefix(to), next_hops: next_hops.map(scoped).into() }
 }
 
 fn kept_all() -> Restarted {
@@ -238,8 +239,8 @@ fn hold_timer_expires_when_the_wire_goes_silent() {
     assert_eq!(
         losses,
         [
-            Step::Action(Action::NextHopLost(ip(B))),
-            Step::Action(Action::NextHopLost(ip("fd00:2::2"))),
+            Step::Action(Action::NextHopLost(scoped(B))),
+            Step::Action(Action::NextHopLost(scoped("fd00:2::2"))),
             Step::Action(Action::PeerChanged { peer, state: PeerState::Active }),
             Step::Route(route(PODS_B, [])),
             Step::Route(route(PODS_B6, [])),
@@ -723,7 +724,7 @@ fn removing_a_peer_that_is_restarting_drops_what_was_kept_for_it() {
     net.history(one);
     net.change(one, |wanted| wanted.peers.clear());
     let first = net.history(one).into_iter().find(|step| !matches!(step, Step::Action(Action::Close { .. })));
-    assert_eq!(first, Some(Step::Action(Action::NextHopLost(ip(B)))));
+    assert_eq!(first, Some(Step::Action(Action::NextHopLost(scoped(B)))));
     assert!(net.fib(one).is_empty());
 }
 
@@ -790,7 +791,7 @@ fn lost_peer_is_first_turned_away_from_and_then_removed() {
     net.run(secs(91));
     let history = net.history(one);
     let at = |wanted: &Step| history.iter().position(|step| step == wanted).expect("happens");
-    let lost = at(&Step::Action(Action::NextHopLost(ip(B))));
+    let lost = at(&Step::Action(Action::NextHopLost(scoped(B))));
     assert!(lost < at(&Step::Route(route("10.96.0.0/16", [C]))));
     assert_eq!(history.iter().filter(|step| matches!(step, Step::Route(_))).count(), 1);
 }
@@ -850,7 +851,7 @@ fn internal_mesh_passes_external_routes_once_and_reflects_nothing() {
     assert_eq!(net.fib(three)[&prefix(PODS_B)], [ip(B)].into());
     // Without their own session the first one does not stand in.
     let gone = net.address(three);
-    net.change(two, |wanted| drop(wanted.peers.remove(&gone)));
+    net.change(two, |wanted| drop(wanted.peers.remove(&gone.into())));
     net.run(secs(1));
     assert!(!net.fib(three).contains_key(&prefix(PODS_B)));
     assert!(net.fib(one).contains_key(&prefix(PODS_B)));
@@ -959,7 +960,7 @@ fn slow_peer_gets_the_last_state_only() {
 /// Whatever happened before: when everything is mended, each kernel has exactly what the others announce.
 #[test]
 fn after_any_turmoil_the_routes_are_right_again() {
-    let export_own = |(address, config): (IpAddr, PeerConfig)| {
+    let export_own = |(address, config): (ScopedAddress, PeerConfig)| {
         let policy = PeerPolicy { import: Import::All, export: Export::Own, ..PeerPolicy::default() };
         (address, PeerConfig { policy, ..config })
     };

@@ -17,7 +17,7 @@ use cambric_bgp::wire::MessageType;
 use cambric_bgp::wire::frame::{self, EXTENDED_MESSAGE_BYTES};
 use cambric_bgp::{
     Action, Admin, Asn, ConnId, Family, Originated, PeerAsn, PeerConfig, PeerPolicy, Prefix, Router,
-    RouterConfig, RouterId, Source, Wanted,
+    RouterConfig, RouterId, ScopedAddress, Source, Wanted,
 };
 
 use crate::input::Input;
@@ -87,7 +87,7 @@ fn wanted() -> Wanted {
                     RestartConfig { restart_time: Some(Duration::ZERO), long_lived: Duration::ZERO };
             }
         }
-        wanted.peers.insert(ip(address), config);
+        wanted.peers.insert(ip(address).into(), config);
     }
     let mut template = PeerConfig::new("range", ip("10.9.0.0"), PeerAsn::External);
     template.policy = open;
@@ -117,7 +117,7 @@ struct Machine {
     sockets: BTreeMap<ConnId, Socket>,
     /// Those that are gone: what was read from them may come late.
     gone: Vec<ConnId>,
-    kernel: BTreeMap<Prefix, BTreeSet<IpAddr>>,
+    kernel: BTreeMap<Prefix, BTreeSet<ScopedAddress>>,
 }
 
 /// A router under a sequence of events.
@@ -311,7 +311,7 @@ impl Machine {
         let wish = &mut self.wanted;
         match input.below(16) {
             0 => *wish = first,
-            1 => drop(wish.peers.remove(&ip(PEERS[input.below(3)].0))),
+            1 => drop(wish.peers.remove(&ip(PEERS[input.below(3)].0).into())),
             2 => wish.peers = first.peers,
             3 => wish.links[0].state = LinkState::Down,
             4 => wish.links[0].state = LinkState::Up,
@@ -465,15 +465,15 @@ impl Machine {
                 .paths
                 .iter()
                 .filter(|path| matches!(path.verdict, Verdict::Best | Verdict::Lost(Reason::Multipath)));
-            let next_hops: BTreeSet<IpAddr> =
-                used.map(|path| path.changed.as_ref().unwrap_or(&path.attributes).next_hop).collect();
+            let next_hops: BTreeSet<ScopedAddress> =
+                used.map(|path| path.changed.as_ref().unwrap_or(&path.attributes).next_hop.into()).collect();
             (!next_hops.is_empty()).then_some((route.prefix, next_hops))
         });
-        let decided: BTreeMap<Prefix, BTreeSet<IpAddr>> = decided.collect();
+        let decided: BTreeMap<Prefix, BTreeSet<ScopedAddress>> = decided.collect();
         let said = self.router.learned_routes().into_iter().map(|change| (change.prefix, change.next_hops));
         assert_eq!(said.collect::<BTreeMap<_, _>>(), self.kernel);
         for family in Family::ALL.into_iter().filter(|family| self.router.is_converged(*family)) {
-            let of_family = |table: &BTreeMap<Prefix, BTreeSet<IpAddr>>| -> BTreeMap<_, _> {
+            let of_family = |table: &BTreeMap<Prefix, BTreeSet<ScopedAddress>>| -> BTreeMap<_, _> {
                 table.clone().into_iter().filter(|(prefix, _)| prefix.family() == family).collect()
             };
             assert_eq!(of_family(&self.kernel), of_family(&decided));

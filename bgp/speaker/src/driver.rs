@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use cambric_bgp::config::SocketOptions;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Refused;
-use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, Router, Wanted};
+use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, Router, ScopedAddress, Wanted};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -39,7 +38,7 @@ impl Default for SpeakerConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Stop forwarding over this gateway, now.
-    NextHopLost(IpAddr),
+    NextHopLost(ScopedAddress),
     /// Learned routes changed; the latest state of each.
     Routes(Vec<RouteChange>),
     /// All peers that are there have told their routes of this family, or time is up.
@@ -62,7 +61,7 @@ type Look = Box<dyn FnOnce(&Router) + Send>;
 
 enum Command {
     Apply(Box<Wanted>),
-    SetAdminAt(IpAddr, Admin),
+    SetAdminAt(ScopedAddress, Admin),
     Restart(PeerId),
     Look(Look),
 }
@@ -86,8 +85,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Gone`]
-    pub async fn set_admin_at(&self, address: IpAddr, admin: Admin) -> Result<(), Gone> {
-        self.commands.send(Command::SetAdminAt(address, admin)).await.map_err(|_| Gone)
+    pub async fn set_admin_at(&self, address: impl Into<ScopedAddress>, admin: Admin) -> Result<(), Gone> {
+        self.commands.send(Command::SetAdminAt(address.into(), admin)).await.map_err(|_| Gone)
     }
 
     /// Ends the session with a peer and soon connects again; see [`Router::restart`].
@@ -180,7 +179,7 @@ enum Tell {
 /// not take them, no more than one of each peer and gateway waits.
 #[derive(Debug, Default)]
 struct Outbox {
-    lost: BTreeSet<IpAddr>,
+    lost: BTreeSet<ScopedAddress>,
     changed: BTreeMap<PeerId, PeerState>,
 }
 
@@ -360,9 +359,10 @@ impl Driver {
                 return;
             }
         };
-        match self.router.handle_accepted(now, local.ip(), remote.ip()) {
+        let from = socket::scoped(remote);
+        match self.router.handle_accepted(now, local.ip(), from.clone()) {
             Ok(conn) => {
-                let options = self.router.socket_options(remote.ip());
+                let options = self.router.socket_options(&from);
                 match options.map_or(Ok(()), |options| socket::admit(&stream, remote.ip(), &options)) {
                     Ok(()) => {
                         self.router.set_ports(conn, local.port(), remote.port());
@@ -373,10 +373,10 @@ impl Driver {
             }
             // These are as it should be: the peer knows why, or will be back.
             Err(refused @ (Refused::Disabled | Refused::NoSlot)) => {
-                tracing::debug!(peer = %remote.ip(), reason = %refused, "connection not taken");
+                tracing::debug!(peer = %from, reason = %refused, "connection not taken");
             }
             Err(refused) if self.strangers.is_news(now, remote.ip()) => {
-                tracing::warn!(address = %remote.ip(), to = %local.ip(), reason = %refused, "connection not taken");
+                tracing::warn!(address = %from, to = %local.ip(), reason = %refused, "connection not taken");
             }
             Err(_) => {}
         }
@@ -386,7 +386,7 @@ impl Driver {
     fn work(&mut self) {
         while let Some(action) = self.router.poll_action() {
             match action {
-                Action::Connect { conn, remote, options } => self.connect(conn, remote, options),
+                Action::Connect { conn, remote, port, options } => self.connect(conn, remote, port, options),
                 Action::Close { conn, last_words } => self.close(conn, last_words),
                 Action::Transmit(conn) => self.transmit(conn),
                 Action::NextHopLost(next_hop) => {
@@ -404,10 +404,10 @@ impl Driver {
         self.tell(Tell::EventsAndRoutes);
     }
 
-    fn connect(&mut self, conn: ConnId, remote: SocketAddr, options: SocketOptions) {
+    fn connect(&mut self, conn: ConnId, remote: ScopedAddress, port: u16, options: SocketOptions) {
         let to_driver = self.to_driver.clone();
         let attempt = tokio::spawn(async move {
-            let event = match socket::connect(remote, &options).await {
+            let event = match socket::connect(&remote, port, &options).await {
                 Ok(stream) => FromWire::Connected(conn, stream),
                 Err(why) => FromWire::ConnectFailed(conn, why),
             };

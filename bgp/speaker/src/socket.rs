@@ -4,12 +4,13 @@ pub(crate) mod option;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 
 use cambric_bgp::config::{SocketOptions, Ttl};
 use cambric_bgp::router::ListenerOptions;
-use cambric_bgp::{Family, Prefix};
+use cambric_bgp::{Family, Prefix, ScopedAddress};
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -62,9 +63,37 @@ fn listen_at(address: SocketAddr, options: &ListenerOptions) -> io::Result<Liste
 ///
 /// # Errors
 /// In words for the operator.
-pub(crate) async fn connect(remote: SocketAddr, options: &SocketOptions) -> Result<TcpStream, String> {
+pub(crate) async fn connect(
+    remote: &ScopedAddress,
+    port: u16,
+    options: &SocketOptions,
+) -> Result<TcpStream, String> {
+    let remote = socket_address(remote, port)?;
     let socket = socket_for(remote, options)?;
     TcpSocket::from_std_stream(socket.into()).connect(remote).await.map_err(in_words)
+}
+
+/// A link-local address goes with the number that its link has now (RFC 4007 section 6).
+fn socket_address(remote: &ScopedAddress, port: u16) -> Result<SocketAddr, String> {
+    match (remote.ip(), remote.interface()) {
+        (IpAddr::V6(v6), Some(interface)) => {
+            let index = if_nametoindex(interface)
+                .map_err(|error| format!("interface {interface}: {}", error.desc()))?;
+            Ok(SocketAddrV6::new(v6, port, 0, index).into())
+        }
+        (ip, _) => Ok(SocketAddr::new(ip, port)),
+    }
+}
+
+/// Who is at the other end, and over which link if the address is meant on one alone.
+pub(crate) fn scoped(remote: SocketAddr) -> ScopedAddress {
+    let index = match remote {
+        SocketAddr::V6(v6) => v6.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    // A link that is gone by now has no name, and its peer no connection; nix 0.31 gives an empty one.
+    let name = if_indextoname(index).ok().filter(|name| !name.is_empty());
+    ScopedAddress::on(remote.ip(), name.as_ref().and_then(|name| name.to_str().ok()))
 }
 
 fn socket_for(remote: SocketAddr, options: &SocketOptions) -> Result<Socket, String> {
@@ -212,18 +241,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_caller_at_a_link_local_address_is_known_with_its_link() {
+        let lo = if_nametoindex("lo").expect("every namespace has it");
+        let from = |text: &str, index| {
+            scoped(SocketAddrV6::new(text.parse().expect("address"), 179, 0, index).into()).to_string()
+        };
+        assert_eq!(from("fe80::1", lo), "fe80::1%lo");
+        assert_eq!(from("fe80::1", u32::MAX), "fe80::1", "nobody knows the link any more");
+        assert_eq!(from("2001:db8::1", lo), "2001:db8::1");
+    }
+
     #[tokio::test]
     async fn what_fails_is_told_in_words_and_names_the_local_address() {
         let nobody_listens = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr();
-        let nobody_listens = nobody_listens.expect("bound");
+        let at = nobody_listens.expect("bound");
         let options = |local| SocketOptions { local, interface: None, ttl: Ttl::Usual, password: None };
-        let refused = connect(nobody_listens, &options(None)).await.expect_err("closed again");
+        let refused = connect(&at.ip().into(), at.port(), &options(None)).await.expect_err("closed again");
         assert_eq!(refused, "Connection refused");
         let not_ours = "192.0.2.1".parse().expect("address");
-        let unbound = connect(nobody_listens, &options(Some(not_ours))).await.expect_err("not our address");
+        let unbound =
+            connect(&at.ip().into(), at.port(), &options(Some(not_ours))).await.expect_err("not our address");
         assert_eq!(unbound, "local address 192.0.2.1: Cannot assign requested address");
         let elsewhere = SocketOptions { interface: Some("none0".to_owned()), ..options(None) };
-        let absent = connect(nobody_listens, &elsewhere).await.expect_err("no such interface");
+        let absent = connect(&at.ip().into(), at.port(), &elsewhere).await.expect_err("no such interface");
         assert_eq!(absent, "interface none0: No such device");
+        let unknown = "fe80::1%none0".parse().expect("address");
+        let unknown = connect(&unknown, 179, &options(None)).await.expect_err("no such interface");
+        assert_eq!(unknown, "interface none0: No such device");
     }
 }

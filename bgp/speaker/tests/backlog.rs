@@ -31,7 +31,7 @@ fn speaker(own: u32) -> (SocketAddr, Handle, mpsc::Receiver<Event>) {
     let asn = |value| Asn::new(value).expect("not 0");
     let mut wanted = Wanted::new(RouterConfig::new(asn(65001), RouterId::new(1).expect("not 0")));
     let peer = PeerConfig::new("peer", HERE, asn(65002));
-    wanted.peers.insert(HERE, PeerConfig { connect: ConnectMode::Passive, ..peer });
+    wanted.peers.insert(HERE.into(), PeerConfig { connect: ConnectMode::Passive, ..peer });
     for host in 0..own {
         let prefix = Prefix::host(IpAddr::from((0x0AF4_0000 + host).to_be_bytes()));
         let nobody = Originated { offers: Vec::new(), ..Originated::plain(Source::Pods) };

@@ -29,7 +29,7 @@ fn wanted() -> Wanted {
     let asn = |value| Asn::new(value).expect("not 0");
     let mut wanted = Wanted::new(RouterConfig::new(asn(65001), RouterId::new(1).expect("not 0")));
     let peer = PeerConfig::new("peer", PEER, asn(65002));
-    wanted.peers.insert(PEER, PeerConfig { connect: ConnectMode::Passive, ..peer });
+    wanted.peers.insert(PEER.into(), PeerConfig { connect: ConnectMode::Passive, ..peer });
     wanted
 }
 

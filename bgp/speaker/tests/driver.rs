@@ -38,7 +38,7 @@ async fn speaker() -> (SocketAddr, Handle, JoinHandle<()>) {
         let mut peer = PeerConfig::new(address.to_string(), address, asn(65002));
         peer.connect = ConnectMode::Passive;
         peer.hold_time = HoldTime::from_secs(3).expect("allowed");
-        wanted.peers.insert(address, peer);
+        wanted.peers.insert(address.into(), peer);
     }
     let router = Router::new(Instant::now(), wanted, Restarted::No, BTreeSet::new(), 7);
     let (handle, mut events, task) = start(&SpeakerConfig { port }, router).expect("a free port");

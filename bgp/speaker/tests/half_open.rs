@@ -40,7 +40,7 @@ impl Rig {
         let hold_time = HoldTime::from_secs(hold_s).expect("long enough");
         let mut wanted = Wanted::new(RouterConfig::new(asn(65001), RouterId::new(1).expect("not 0")));
         let config = PeerConfig::new("gone", peer, asn(65002));
-        wanted.peers.insert(peer, PeerConfig { connect: ConnectMode::Passive, hold_time, ..config });
+        wanted.peers.insert(peer.into(), PeerConfig { connect: ConnectMode::Passive, hold_time, ..config });
         let router = Router::new(Instant::now(), wanted, Restarted::No, BTreeSet::new(), 1);
         let (handle, mut events, _) =
             start(&SpeakerConfig { port: ours.port() }, router).expect("a free port");

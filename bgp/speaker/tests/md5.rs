@@ -85,7 +85,7 @@ async fn key_of_a_range_holds_for_all_in_it_but_a_peer_with_its_own_say() {
     let (address, template) = listening.wanted.peers.pop_first().expect("configured");
     let transport = with_key("range");
     let range = ListenRange { template: PeerConfig { transport, ..template.clone() }, most_peers: 2 };
-    let all = Prefix::new(address, 24).expect("length");
+    let all = Prefix::new(address.ip(), 24).expect("length");
     listening.wanted.listen_ranges = [(all, range)].into();
     listening.handle.apply(listening.wanted.clone()).await.expect("it runs");
     signed.until_up().await;

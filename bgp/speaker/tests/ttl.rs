@@ -57,9 +57,10 @@ async fn caller_with_a_low_ttl_gets_no_session_from_who_only_listens() {
 async fn pair_beside(net: u8, others: u8, sides: [(ConnectMode, Transport); 2]) -> [Speaker; 2] {
     let [mut one, other] = pair(net, sides).await;
     for host in 0..others {
-        let address = [127, 0, net, 100 + host].into();
-        let config = PeerConfig { connect: ConnectMode::Passive, ..one.wanted.peers[&one.peer].clone() };
-        one.wanted.peers.insert(address, PeerConfig { transport: Transport::default(), ..config });
+        let address = std::net::IpAddr::from([127, 0, net, 100 + host]);
+        let config =
+            PeerConfig { connect: ConnectMode::Passive, ..one.wanted.peers[&one.peer.into()].clone() };
+        one.wanted.peers.insert(address.into(), PeerConfig { transport: Transport::default(), ..config });
     }
     one.handle.apply(one.wanted.clone()).await.expect("it runs");
     [one, other]

@@ -1,5 +1,6 @@
 //! From the daemon's state to the words of the CLI.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,7 +14,9 @@ use super::drain::Way;
 use super::words::escaped;
 use super::{Fault, drain, links, mrt, peers, policy, protocols, routes, stations, status};
 use crate::check;
+use crate::discovery::{Found, Neighborhood};
 use crate::host::Host;
+use crate::intent::Intent;
 use crate::state::Shared;
 
 /// Answers one request: sends what comes before the last line, and gives that.
@@ -100,13 +103,24 @@ const NO_FOLDER: &str = "the source is the API server, and a check compares a fo
                          `kubectl diff -f` says what manifests would change, `kubectl apply --dry-run=server -f` \
                          what would be refused";
 
+/// Where the peers are now that are named by an interface: of others nobody knows before it is looked.
+fn found_by(intent: &Intent) -> Found {
+    let on_links = intent.wanted.peers.keys().filter_map(|at| match (at.interface(), at.ip()) {
+        (Some(interface), IpAddr::V6(router)) => Some((interface.to_owned(), router)),
+        _ => None,
+    });
+    let heard = |router| Neighborhood { router: Some(router), ..Neighborhood::default() };
+    on_links.map(|(interface, router)| (interface, heard(router))).collect()
+}
+
 async fn configure_check(shared: &Shared, path: Option<String>) -> Reply {
     let Some(own) = shared.manifests.clone() else { return Reply::unavailable(NO_FOLDER) };
     let folder = path.map_or(own, Into::into);
     let shown = escaped(&folder.display().to_string());
     let (node, intent) = (shared.node.clone(), shared.state.borrow().intent.clone());
     let judged = shared.policy.cluster();
-    let host = Host::of(&shared.routes, &Host::default());
+    let found = intent.as_ref().map(|intent| found_by(intent)).unwrap_or_default();
+    let host = Host::of(&shared.routes, &found, &Host::default());
     let Ok(turn) = CHECKING.acquire().await else { return Reply::failed("checks are not made any more") };
     let checked = spawn_blocking(move || {
         // Until it is read, though the client may have left.

@@ -2,7 +2,9 @@
 
 use cambric_bgp::config::Role;
 use cambric_bgp::wire::capability::AfiSafi;
-use cambric_bgp::wire::{AddPathFamily, Capability, GracefulRestart, LongLivedGracefulRestart};
+use cambric_bgp::wire::{
+    AddPathFamily, Capability, ExtendedNextHop, GracefulRestart, LongLivedGracefulRestart,
+};
 
 /// Each by itself, in the order of the message.
 pub(super) fn words(capabilities: &[Capability]) -> Vec<String> {
@@ -13,6 +15,7 @@ fn one(capability: &Capability) -> String {
     match capability {
         Capability::MultiProtocol(family) => format!("{} routes", self::family(*family)),
         Capability::RouteRefresh => "route refresh".to_owned(),
+        Capability::ExtendedNextHop(entries) => extended_next_hop(entries),
         Capability::ExtendedMessage => "extended messages".to_owned(),
         Capability::GracefulRestart(restart) => graceful_restart(restart),
         Capability::FourOctetAs(asn) => format!("4-octet AS {asn}"),
@@ -44,6 +47,18 @@ fn graceful_restart(restart: &GracefulRestart) -> String {
     words.join(" / ")
 }
 
+fn extended_next_hop(entries: &[ExtendedNextHop]) -> String {
+    let entry = |entry: &ExtendedNextHop| match entry.next_hop_afi {
+        2 => format!("{} over ipv6", family(entry.family)),
+        afi => format!("{} over AFI {afi}", family(entry.family)),
+    };
+    ["extended next hop".to_owned()]
+        .into_iter()
+        .chain(entries.iter().map(entry))
+        .collect::<Vec<_>>()
+        .join(" / ")
+}
+
 fn long_lived(long_lived: &LongLivedGracefulRestart) -> String {
     let families = long_lived.families.iter();
     let families =
@@ -72,7 +87,6 @@ fn add_path(families: &[AddPathFamily]) -> String {
 fn unknown(code: u8) -> String {
     let name = match code {
         3 => "outbound route filtering",
-        5 => "extended next hop",
         7 => "BGPsec",
         8 => "multiple labels",
         67 => "dynamic capability",

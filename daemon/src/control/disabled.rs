@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use cambric_bgp::ScopedAddress;
 
 const FILE_NAME: &str = "disabled";
 /// Of what is written here.
@@ -19,7 +20,7 @@ const FIRST_LINE: &str = "# version 1";
 #[derive(Debug)]
 pub struct Disabled {
     path: PathBuf,
-    names: BTreeMap<IpAddr, String>,
+    names: BTreeMap<ScopedAddress, String>,
 }
 
 impl Disabled {
@@ -46,12 +47,12 @@ impl Disabled {
     }
 
     /// Of whom.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.names.keys().copied()
+    pub fn addresses(&self) -> impl Iterator<Item = ScopedAddress> {
+        self.names.keys().cloned()
     }
 
     /// Address and name of each.
-    pub(super) fn names(&self) -> &BTreeMap<IpAddr, String> {
+    pub(super) fn names(&self) -> &BTreeMap<ScopedAddress, String> {
         &self.names
     }
 
@@ -59,7 +60,7 @@ impl Disabled {
     ///
     /// # Errors
     /// The file's; nothing has changed then.
-    pub(super) fn set(&mut self, names: BTreeMap<IpAddr, String>) -> io::Result<()> {
+    pub(super) fn set(&mut self, names: BTreeMap<ScopedAddress, String>) -> io::Result<()> {
         if names == self.names {
             return Ok(());
         }
@@ -76,8 +77,9 @@ impl Disabled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cambric_bgp::ScopedAddress;
 
-    fn names(entries: &[(&str, &str)]) -> BTreeMap<IpAddr, String> {
+    fn names(entries: &[(&str, &str)]) -> BTreeMap<ScopedAddress, String> {
         let entry = |(address, name): &(&str, &str)| (address.parse().expect("address"), (*name).to_owned());
         entries.iter().map(entry).collect()
     }

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cambric_api::{Path, Route};
+use cambric_bgp::ScopedAddress;
 use cambric_bgp::policy::Refusal;
-use cambric_routes::{ForeignRoute, LinkTable, Prefix, Routes, Snapshot};
+use cambric_routes::{ForeignRoute, Hop, LinkTable, Prefix, Routes, Snapshot};
 
 use super::links::{link_to, why_unusable};
 use super::words::escaped;
@@ -44,9 +45,9 @@ impl Hops<'_> {
                 let Some(next_hop) = path.next_hop.as_ref().and_then(|hop| hop.parse().ok()) else {
                     continue;
                 };
-                path.interface = self.interface(next_hop);
+                path.interface = self.interface(&next_hop);
                 if matches!(path.verdict.as_str(), "best" | "multipath") {
-                    path.unused = self.why_unused(next_hop, foreign);
+                    path.unused = self.why_unused(&next_hop, foreign);
                 }
             }
         }
@@ -54,23 +55,27 @@ impl Hops<'_> {
     }
 
     /// One that carries routes is known with its link; of another it is the subnets that tell. A link-local address
-    /// may be on any link.
-    fn interface(&self, next_hop: IpAddr) -> Option<String> {
+    /// may be on any link, and says on which.
+    fn interface(&self, next_hop: &ScopedAddress) -> Option<String> {
+        if let Some(link) = next_hop.interface() {
+            return Some(escaped(link));
+        }
         let in_use = |snapshot: &Snapshot| {
             let mut hops = snapshot.by_gateway.keys().chain(snapshot.unusable.keys());
-            hops.find(|hop| hop.gateway == next_hop).map(|hop| hop.link)
+            hops.find(|hop| hop.gateway == next_hop.ip()).map(|hop| hop.link)
         };
         let link = self.snapshot.as_ref().and_then(in_use);
-        let by_subnet = || (!is_link_local(next_hop)).then(|| link_to(&self.links, next_hop)).flatten();
-        let link = self.links.get(link.or_else(by_subnet)?)?;
+        let link = self.links.get(link.or_else(|| link_to(&self.links, next_hop))?)?;
         Some(escaped(&link.name))
     }
 
-    fn why_unused(&self, next_hop: IpAddr, foreign: Option<&String>) -> Option<String> {
+    fn why_unused(&self, next_hop: &ScopedAddress, foreign: Option<&String>) -> Option<String> {
         if let Some(foreign) = foreign {
             return Some(foreign.clone());
         }
-        let (_, why) = self.snapshot.as_ref()?.unusable.iter().find(|(hop, _)| hop.gateway == next_hop)?;
+        let link = next_hop.interface().and_then(|name| self.links.by_name(name)).map(|link| link.index);
+        let is_meant = |hop: &Hop| hop.gateway == next_hop.ip() && link.is_none_or(|link| hop.link == link);
+        let (_, why) = self.snapshot.as_ref()?.unusable.iter().find(|(hop, _)| is_meant(hop))?;
         Some(why_unusable(why).to_owned())
     }
 
@@ -108,11 +113,6 @@ fn foreign(
         (prefix.to_string(), what)
     });
     in_place.chain(before).collect()
-}
-
-/// RFC 4291 section 2.5.6.
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use cambric_api::{Interface, Neighbor, Reply};
+use cambric_bgp::ScopedAddress;
 use cambric_bgp::router::PeerStatus;
 use cambric_routes::{Hop, Link, LinkIndex, LinkTable, Unusable};
 
@@ -49,7 +50,7 @@ fn interface(
     peers: &[PeerStatus],
     by_gateway: &BTreeMap<Hop, usize>,
 ) -> Interface {
-    let is_over = |peer: &&PeerStatus| link_to(links, peer.address) == Some(link.index);
+    let is_over = |peer: &&PeerStatus| link_to(links, &peer.address) == Some(link.index);
     let peers: Vec<String> = peers.iter().filter(is_over).map(|peer| escaped(&peer.config.name)).collect();
     let carrying: Vec<_> = by_gateway.iter().filter(|(hop, _)| hop.link == link.index).collect();
     let state = match (link.admin_up, link.carrier) {
@@ -92,8 +93,14 @@ fn mac(octets: [u8; 6]) -> String {
     octets.map(|octet| format!("{octet:02x}")).join(":")
 }
 
-/// The link that reaches an address without a gateway: by the longest subnet, one that is up before others.
-pub(super) fn link_to(links: &LinkTable, address: IpAddr) -> Option<LinkIndex> {
+/// The link that reaches an address without a gateway: by the longest subnet, one that is up before others; a link-local
+/// one says which.
+pub(super) fn link_to(links: &LinkTable, address: &ScopedAddress) -> Option<LinkIndex> {
+    let address = match (address.ip(), address.interface()) {
+        (_, Some(name)) => return links.by_name(name).map(|link| link.index),
+        (IpAddr::V6(v6), None) if v6.is_unicast_link_local() => return None,
+        (address, None) => address,
+    };
     let length = |link: &Link| {
         let own = link.addresses.iter();
         let holding = own.filter(|entry| {
@@ -123,7 +130,7 @@ pub(super) async fn show_neighbors(shared: &Shared, wanted: Option<&str>) -> Res
     let gateways = snapshot.by_gateway.keys().chain(snapshot.unusable.keys());
     let everybody: BTreeSet<(Option<LinkIndex>, IpAddr)> = on_link
         .chain(gateways.map(|hop| (hop.gateway, Some(hop.link))))
-        .chain(peers.iter().map(|peer| (peer.address, link_to(&links, peer.address))))
+        .chain(peers.iter().map(|peer| (peer.address.ip(), link_to(&links, &peer.address))))
         .map(|(address, link)| (link, address))
         .collect();
 
@@ -135,7 +142,8 @@ pub(super) async fn show_neighbors(shared: &Shared, wanted: Option<&str>) -> Res
         }
         let hop = link.map(|link| Hop { gateway: address, link });
         let entry = hop.as_ref().and_then(known);
-        let peer = peers.iter().find(|peer| peer.address == address);
+        let peer =
+            peers.iter().find(|peer| peer.address.ip() == address && link_to(&links, &peer.address) == link);
         let unusable = hop.and_then(|hop| snapshot.unusable.get(&hop)).map(why_unusable);
         Some(Neighbor {
             address: address.to_string(),

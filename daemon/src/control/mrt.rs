@@ -60,7 +60,7 @@ impl Clock {
 fn listed(peer: &PeerStatus, clock: &Clock) -> MrtPeer {
     MrtPeer {
         id: Some(peer.id),
-        address: peer.address,
+        address: peer.address.ip(),
         asn: peer.asn,
         router_id: peer.session.as_ref().map(|session| session.peer_id),
         since_s: clock.seconds_at(peer.since),

@@ -1,11 +1,10 @@
 //! Which peers an operator means, and what can be done to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use cambric_api::{ALL, Action, Outcome, Reply};
 use cambric_bgp::router::{PeerOrigin, PeerStatus};
-use cambric_bgp::{Admin, Family, Prefix, Router};
+use cambric_bgp::{Admin, Family, Prefix, Router, ScopedAddress};
 use cambric_speaker::{Gone, Handle};
 
 use super::Fault;
@@ -53,12 +52,12 @@ pub(super) async fn all_so_far(shared: &Shared) -> Result<Vec<PeerStatus>, Gone>
 /// [`Fault::Answer`]
 pub(super) fn named(peers: Vec<PeerStatus>, wanted: &str) -> Result<Vec<PeerStatus>, Fault> {
     let mut found = peers.clone();
-    found.retain(|peer| is_meant(wanted, &peer.config.name, peer.address));
+    found.retain(|peer| is_meant(wanted, &peer.config.name, &peer.address));
     if found.is_empty() { Err(unknown(peers, wanted)) } else { Ok(found) }
 }
 
-fn is_meant(wanted: &str, name: &str, address: IpAddr) -> bool {
-    escaped(name) == wanted || wanted.parse() == Ok(address)
+fn is_meant(wanted: &str, name: &str, address: &ScopedAddress) -> bool {
+    escaped(name) == wanted || wanted.parse().as_ref() == Ok(address)
 }
 
 fn unknown(peers: Vec<PeerStatus>, wanted: &str) -> Fault {
@@ -94,7 +93,10 @@ pub(super) async fn set_admin(
     let place = |peer: &PeerStatus| {
         let place = match peer.origin {
             PeerOrigin::Range(range) => Place::Range(range),
-            PeerOrigin::Configured => Place::Gateway(*gateways?.get(&peer.address)?),
+            PeerOrigin::Configured => match peer.address.interface() {
+                Some(interface) => Place::Interface(escaped(interface)),
+                None => Place::Gateway(*gateways?.get(&peer.address)?),
+            },
         };
         Some((escaped(&peer.config.name), place))
     };
@@ -113,7 +115,7 @@ pub(super) async fn set_admin(
         let (before, outcome) = match admin {
             Admin::Enabled => (names.remove(address), [Outcome::AlreadyEnabled, Outcome::Enabled]),
             Admin::Disabled => {
-                (names.insert(*address, name.clone()), [Outcome::Disabled, Outcome::AlreadyDisabled])
+                (names.insert(address.clone(), name.clone()), [Outcome::Disabled, Outcome::AlreadyDisabled])
             }
         };
         let outcome = outcome[usize::from(before.is_some())];
@@ -135,10 +137,11 @@ pub(super) async fn set_admin(
 }
 
 /// Where a peer is that has no address of its own in a manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Range(Prefix),
     Gateway(Family),
+    Interface(String),
 }
 
 /// Whom it is not about to disable a peer of these names, though one may think so: it is disabled at the address that it
@@ -153,6 +156,9 @@ fn not_of(places: &BTreeSet<(String, Place)>) -> Option<String> {
         Place::Gateway(family) => format!(
             "{name} comes back where another default route of {family} leads: a peer is disabled at the address that it has"
         ),
+        Place::Interface(interface) => format!(
+            "{name} comes back if another router turns up on {interface}: a peer is disabled at the address that it has"
+        ),
     };
     let words: Vec<String> = places.iter().map(words).collect();
     (!words.is_empty()).then(|| words.join("\n"))
@@ -161,17 +167,17 @@ fn not_of(places: &BTreeSet<(String, Place)>) -> Option<String> {
 /// Whose names are known.
 struct Known<'a> {
     /// Whom the operator has disabled.
-    disabled: &'a BTreeMap<IpAddr, String>,
+    disabled: &'a BTreeMap<ScopedAddress, String>,
     /// Who is no peer, and is waited for.
-    strangers: BTreeMap<IpAddr, String>,
+    strangers: BTreeMap<ScopedAddress, String>,
     /// Absent while there is no speaker.
-    peers: Option<BTreeMap<IpAddr, String>>,
+    peers: Option<BTreeMap<ScopedAddress, String>>,
 }
 
 /// Whom an operator means, and their names.
-fn meant(wanted: &str, admin: Admin, known: &Known) -> BTreeMap<IpAddr, String> {
+fn meant(wanted: &str, admin: Admin, known: &Known) -> BTreeMap<ScopedAddress, String> {
     let Known { disabled, strangers, peers } = known;
-    let mut meant: BTreeMap<IpAddr, String> = BTreeMap::new();
+    let mut meant: BTreeMap<ScopedAddress, String> = BTreeMap::new();
     if admin == Admin::Enabled || peers.is_none() {
         meant.extend((*disabled).clone());
     }
@@ -189,16 +195,16 @@ fn meant(wanted: &str, admin: Admin, known: &Known) -> BTreeMap<IpAddr, String> 
     if admin == Admin::Disabled {
         // Who has moved is meant by its name where it is now, not where it was.
         let has_moved = |name: &String| peers.iter().flatten().any(|(_, of_peer)| of_peer == name);
-        let strangers = strangers.iter().map(|(address, name)| (*address, escaped(name)));
-        meant.extend(strangers.filter(|(at, name)| !has_moved(name) || wanted.parse() == Ok(*at)));
+        let strangers = strangers.iter().map(|(address, name)| (address.clone(), escaped(name)));
+        meant.extend(strangers.filter(|(at, name)| !has_moved(name) || wanted.parse().as_ref() == Ok(at)));
     }
-    meant.extend(peers.iter().flatten().map(|(address, name)| (*address, name.clone())));
-    meant.retain(|address, name| wanted == ALL || is_meant(wanted, name, *address));
+    meant.extend(peers.iter().flatten().map(|(address, name)| (address.clone(), name.clone())));
+    meant.retain(|address, name| wanted == ALL || is_meant(wanted, name, address));
     meant
 }
 
-fn named_peers(peers: &[PeerStatus]) -> BTreeMap<IpAddr, String> {
-    peers.iter().map(|peer| (peer.address, escaped(&peer.config.name))).collect()
+fn named_peers(peers: &[PeerStatus]) -> BTreeMap<ScopedAddress, String> {
+    peers.iter().map(|peer| (peer.address.clone(), escaped(&peer.config.name))).collect()
 }
 
 /// `restart`
@@ -213,7 +219,7 @@ pub(super) async fn restart(shared: &Shared, wanted: &str, operator: &Operator) 
     };
     let mut actions = Vec::new();
     for peer in meant {
-        let (name, address) = (escaped(&peer.config.name), peer.address);
+        let (name, address) = (escaped(&peer.config.name), &peer.address);
         let outcome = match peer.admin {
             Admin::Enabled => {
                 tracing::info!(peer = %name, address = %address, operator = %operator, "an operator restarts a peer");
@@ -230,7 +236,7 @@ pub(super) async fn restart(shared: &Shared, wanted: &str, operator: &Operator) 
 /// What an operator may have forgotten that he did.
 pub(super) async fn notices(shared: &Shared, peers: &[PeerStatus]) -> Vec<String> {
     let disabled = shared.disabled.lock().await;
-    let notice = |(address, name): (&IpAddr, &String)| match peers
+    let notice = |(address, name): (&ScopedAddress, &String)| match peers
         .iter()
         .find(|peer| peer.address == *address)
     {
@@ -250,7 +256,7 @@ pub(super) async fn notices(shared: &Shared, peers: &[PeerStatus]) -> Vec<String
 mod tests {
     use super::*;
 
-    fn names(entries: &[(&str, &str)]) -> BTreeMap<IpAddr, String> {
+    fn names(entries: &[(&str, &str)]) -> BTreeMap<ScopedAddress, String> {
         let entry = |(address, name): &(&str, &str)| (address.parse().expect("address"), (*name).to_owned());
         entries.iter().map(entry).collect()
     }
@@ -306,10 +312,12 @@ mod tests {
             ("racks".to_owned(), Place::Range(range)),
             ("racks".to_owned(), Place::Range(range)),
             ("gateway".to_owned(), Place::Gateway(Family::Ipv4)),
+            ("tor1a".to_owned(), Place::Interface("eth1".to_owned())),
         ];
         let says = "gateway comes back where another default route of ipv4 leads: a peer is disabled at the address that it \
                     has\nwhoever else calls from 10.1.0.0/16 is still let in as racks: a peer is disabled at the address \
-                    that it has";
+                    that it has\ntor1a comes back if another router turns up on eth1: a peer is disabled at the address that \
+                    it has";
         assert_eq!(not_of(&places.into()).as_deref(), Some(says));
         assert_eq!(not_of(&BTreeSet::new()), None);
     }

@@ -68,7 +68,10 @@ fn found(peer: &PeerStatus, intent: Option<&Intent>) -> String {
         (PeerOrigin::Range(range), ..) => format!("called from {range}"),
         (PeerOrigin::Configured, Some(family), _) => format!("default gateway of {family}"),
         (PeerOrigin::Configured, None, Some(node)) => format!("node {} of the mesh", escaped(node)),
-        (PeerOrigin::Configured, None, None) => "address".to_owned(),
+        (PeerOrigin::Configured, None, None) => match peer.address.interface() {
+            Some(interface) => format!("interface {}", escaped(interface)),
+            None => "address".to_owned(),
+        },
     }
 }
 

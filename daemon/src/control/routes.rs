@@ -15,7 +15,7 @@ use cambric_bgp::rib::{ExportInfo, Part, PathInfo, Reason, RouteInfo, Verdict};
 use cambric_bgp::router::PeerStatus;
 use cambric_bgp::types::PathId;
 use cambric_bgp::wire::Nlri;
-use cambric_bgp::{Attributes, Family, Originated, PeerId, Prefix, Router, Source};
+use cambric_bgp::{Attributes, Family, Originated, PeerId, Prefix, Router, ScopedAddress, Source};
 use cambric_speaker::{Gone, Handle};
 
 use super::client::Replies;
@@ -310,7 +310,10 @@ fn path(info: &PathInfo, names: &Names, attributed: Attributed) -> Path {
     Path {
         peer: info.peer.map(|id| names.get(&id).cloned().unwrap_or_else(|| "a peer that is gone".to_owned())),
         path_id: named(info.path_id),
-        next_hop: info.peer.map(|_| used.next_hop.to_string()),
+        next_hop: match (attributed, &info.changed) {
+            (Attributed::AsTold, Some(_)) => Some(used.next_hop.to_string()),
+            _ => info.next_hop.as_ref().map(ScopedAddress::to_string),
+        },
         verdict: verdict.to_owned(),
         reason,
         rule: info.ruled_by.as_ref().map(rule_text),

@@ -156,7 +156,7 @@ fn peer_problems(peers: &[PeerStatus], now: Instant) -> Vec<String> {
 }
 
 fn why_down(peer: &PeerStatus, now: Instant) -> String {
-    let (name, address, state) = (escaped(&peer.config.name), peer.address, peer.state);
+    let (name, address, state) = (escaped(&peer.config.name), &peer.address, peer.state);
     let why = peer.last_error.as_ref().map(|error| {
         let ago_s = now.saturating_duration_since(error.at).as_secs();
         format!(": {} ({ago_s} s ago)", escaped(&error.what))
@@ -166,7 +166,7 @@ fn why_down(peer: &PeerStatus, now: Instant) -> String {
 
 fn over_limit(peer: &PeerStatus) -> Option<String> {
     let not_kept: usize = peer.counts.values().map(|counts| counts.not_kept).sum();
-    let (name, address, limit) = (escaped(&peer.config.name), peer.address, peer.config.max_prefixes);
+    let (name, address, limit) = (escaped(&peer.config.name), &peer.address, peer.config.max_prefixes);
     (not_kept > 0).then(|| {
         format!(
             "peer {name} ({address}) tells more than its {limit} routes: {not_kept} are refused and not kept"
@@ -213,7 +213,7 @@ mod tests {
         let address = IpAddr::from(Ipv4Addr::new(192, 0, 2, 2));
         PeerStatus {
             id: PeerId(1),
-            address,
+            address: address.into(),
             origin: PeerOrigin::Configured,
             config: PeerConfig::new("bird", address, Asn::new(65001).expect("not 0")),
             asn: Asn::new(65001),

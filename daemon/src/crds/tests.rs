@@ -76,10 +76,7 @@ fn whole() -> BTreeMap<&'static str, Value> {
 /// taken away.
 fn to_come() -> Vec<(&'static str, &'static str, Value)> {
     let bfd = json!({"transmitMilliseconds": 50, "receiveMilliseconds": 300, "multiplier": 3});
-    vec![
-        ("BGPClusterConfig", "/peers/0", json!({"address": null, "interface": "eth1"})),
-        ("BGPPeerConfig", "", json!({"bfd": bfd})),
-    ]
+    vec![("BGPPeerConfig", "", json!({"bfd": bfd}))]
 }
 
 /// A BGPFilter with every field.
@@ -448,6 +445,7 @@ fn fields_that_exclude_each_other_are_refused_together() {
             "BGPNodeOverride",
             peer("\"listenRange\": \"fd00::/64\", \"peerAS\": \"External\", \"maxPeers\": 5000"),
         ),
+        ("BGPNodeOverride", peer("\"interface\": \"eth1\", \"peerAS\": \"External\", \"port\": 1179")),
         ("BGPNodeOverride", peer("\"defaultGateway\": \"ipv6\", \"asn\": 1, \"localAddress\": \"fd00::1\"")),
         ("BGPPeerConfig", json!({"ttlSecurity": {"hops": 254}, "connect": "Active"})),
         ("BGPPeerConfig", json!({"reflectorClient": "Enabled", "allowOwnAS": 10})),
@@ -490,6 +488,8 @@ fn fields_that_exclude_each_other_are_refused_together() {
         ("BGPNodeOverride", peer("\"listenRange\": \"10.1.0.1/16\", \"asn\": 1")),
         ("BGPNodeOverride", peer("\"listenRange\": \"0.0.0.0/0\", \"asn\": 1")),
         ("BGPNodeOverride", peer("\"address\": \"192.0.2.1\", \"asn\": 1, \"maxPeers\": 5")),
+        ("BGPNodeOverride", peer("\"interface\": \"eth1\", \"asn\": 1, \"localInterface\": \"eth1\"")),
+        ("BGPNodeOverride", peer("\"interface\": \"eth1\", \"asn\": 1, \"localAddress\": \"fd00::1\"")),
         (
             "BGPNodeOverride",
             peer("\"defaultGateway\": \"ipv6\", \"asn\": 1, \"localAddress\": \"192.0.2.1\""),

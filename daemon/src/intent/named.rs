@@ -1,39 +1,49 @@
-//! Peers that manifests name, as the speaker is told of them: by address, at the default gateway, or of a range.
+//! Peers that manifests name, as the speaker is told of them: by address, at the default gateway, behind an interface, or of
+//! a range.
 //!
 //! Who is named by an address goes before who turns out to have it. A gateway is found by each node by itself, and a peer
 //! whose gateway is not there now is told of as a problem: it comes with the route.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cambric_bgp::config::{AsOverride, ConnectMode, FamilyFilters, ListenRange, ReflectorRole};
+use cambric_bgp::config::{
+    AsOverride, ConnectMode, FamilyFilters, Link, LinkAddress, LinkState, ListenRange, ReflectorRole,
+};
 use cambric_bgp::policy::filter::Filter;
 use cambric_bgp::types::PeerKind;
-use cambric_bgp::{Family, PeerConfig, Prefix, Wanted};
+use cambric_bgp::{Family, PeerConfig, Prefix, ScopedAddress, Wanted};
 
 use super::Cluster;
-use crate::host::Host;
+use crate::discovery::Neighborhood;
+use crate::host::{Host, Unnumbered};
 use crate::objects::{FilterNames, Kind, Peer, PeerOptions, Problem, Reason};
 use crate::own_address::Said;
 use crate::site::Site;
 
-/// Adds them to `wanted`, for the node that `said` is about. Gives those that are at default gateways, and what is wrong.
-pub(super) fn add(
-    wanted: &mut Wanted,
-    cluster: Cluster,
-    said: &Said,
-    host: &Host,
-) -> (BTreeMap<IpAddr, Family>, Vec<Problem>) {
+/// What came of it beside the peers themselves.
+pub(super) struct Added {
+    /// Those that are at default gateways.
+    pub(super) gateways: BTreeMap<ScopedAddress, Family>,
+    /// The interfaces that are named.
+    pub(super) unnumbered: BTreeSet<String>,
+    /// What is wrong.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Adds them to `wanted`, for the node that `said` is about.
+pub(super) fn add(wanted: &mut Wanted, cluster: Cluster, said: &Said, host: &Host) -> Added {
     let mut named: Vec<Named> = cluster.peers(said.name).collect();
     named.sort_by_key(|named| match named.peer.site {
         Site::Address(_) => 0,
         Site::DefaultGateway(_) => 1,
-        Site::Range(_) => 2,
+        Site::Range(_) | Site::Interface(_) => 2,
     });
-    let mut adding = Adding { wanted, cluster, said, host, gateways: BTreeMap::new(), problems: Vec::new() };
+    let added = Added { gateways: BTreeMap::new(), unnumbered: BTreeSet::new(), problems: Vec::new() };
+    let mut adding = Adding { wanted, cluster, said, host, added };
     named.iter().for_each(|named| adding.add(named));
-    (adding.gateways, adding.problems)
+    adding.added
 }
 
 /// A peer, and the object that names it.
@@ -59,8 +69,7 @@ struct Adding<'a> {
     cluster: Cluster<'a>,
     said: &'a Said<'a>,
     host: &'a Host,
-    gateways: BTreeMap<IpAddr, Family>,
-    problems: Vec<Problem>,
+    added: Added,
 }
 
 impl Adding<'_> {
@@ -69,6 +78,7 @@ impl Adding<'_> {
             Site::Address(address) => self.add_address(named, address),
             Site::DefaultGateway(family) => self.add_gateway(named, family),
             Site::Range(range) => self.add_range(named, range),
+            Site::Interface(name) => self.add_interface(named, name.as_str()),
         }
     }
 
@@ -78,10 +88,13 @@ impl Adding<'_> {
             return;
         }
         if self.is_own(address) {
-            return self.problems.push(named.problem(Reason::Invalid, "an own address; it is left out"));
+            return self
+                .added
+                .problems
+                .push(named.problem(Reason::Invalid, "an own address; it is left out"));
         }
         match self.config(named, address) {
-            Some(config) => drop(self.wanted.peers.insert(address, config)),
+            Some(config) => drop(self.wanted.peers.insert(address.into(), config)),
             None => drop(self.wanted.closed.insert(Prefix::host(address))),
         }
     }
@@ -90,32 +103,32 @@ impl Adding<'_> {
         let (now, former) = (self.host.gateways.get(&family), self.host.former_gateways.get(&family));
         let Some(gateway) = now.or(former).copied() else {
             let what = "this node has no default route with a gateway; the peer comes with it";
-            return self.problems.push(named.problem(Reason::Missing, what));
+            return self.added.problems.push(named.problem(Reason::Missing, what));
         };
         if now.is_none() {
             let what = format!(
                 "this node has no default route with a gateway any more; the peer stays at {gateway}"
             );
-            self.problems.push(named.problem(Reason::Missing, what));
+            self.added.problems.push(named.problem(Reason::Missing, what));
         }
         let is_link_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
         if is_link_local {
             let what =
-                format!("{gateway} is a link-local address, which cannot be peered with yet; it is left out");
-            return self.problems.push(named.problem(Reason::NotImplemented, what));
+                format!("{gateway} is a link-local address: name its interface in its place; it is left out");
+            return self.added.problems.push(named.problem(Reason::Invalid, what));
         }
-        if let Some(other) = self.wanted.peers.get(&gateway) {
+        if let Some(other) = self.wanted.peers.get(&gateway.into()) {
             let what = format!("{gateway} is that of peer {}; it is left out", other.name);
-            return self.problems.push(named.problem(Reason::Invalid, what));
+            return self.added.problems.push(named.problem(Reason::Invalid, what));
         }
         if self.is_own(gateway) {
             let what = format!("{gateway} is an own address; it is left out");
-            return self.problems.push(named.problem(Reason::Invalid, what));
+            return self.added.problems.push(named.problem(Reason::Invalid, what));
         }
         match self.config(named, gateway) {
             Some(config) => {
-                self.wanted.peers.insert(gateway, config);
-                self.gateways.insert(gateway, family);
+                self.wanted.peers.insert(gateway.into(), config);
+                self.added.gateways.insert(gateway.into(), family);
             }
             None => drop(self.wanted.closed.insert(Prefix::host(gateway))),
         }
@@ -128,10 +141,52 @@ impl Adding<'_> {
         };
         if template.connect == ConnectMode::Active {
             let what = "its peerConfig says connect: Active, and whoever is in a range calls; it is left out";
-            return self.problems.push(named.problem(Reason::Invalid, what));
+            return self.added.problems.push(named.problem(Reason::Invalid, what));
         }
         let most_peers = named.peer.most_peers;
         self.wanted.listen_ranges.insert(range, ListenRange { template, most_peers });
+    }
+
+    /// Where the peer is, the host finds out; while it has not looked, nothing is wrong.
+    fn add_interface(&mut self, named: &Named, interface: &str) {
+        self.added.unnumbered.insert(interface.to_owned());
+        let Some(Unnumbered { link, neighborhood }) = self.host.unnumbered.get(interface) else { return };
+        if let Some(link) = link {
+            self.add_link(link);
+        }
+        let what = match (link, neighborhood) {
+            (None, _) => Some("this node has no such interface; the peer comes with it".to_owned()),
+            (Some(link), _) if link.state == LinkState::Down => {
+                let is_unknown = neighborhood.router.is_none();
+                is_unknown.then(|| "its link is down; the peer comes with it".to_owned())
+            }
+            (Some(link), Neighborhood { obstacle, .. }) if !link.addresses.iter().any(is_on_link) => {
+                let why = obstacle.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                Some(format!("it has no link-local IPv6 address{why}"))
+            }
+            (_, Neighborhood { router: None, obstacle, .. }) => {
+                let why = obstacle.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                Some(format!("no router advertisement was heard there; the peer comes with the first{why}"))
+            }
+            (_, Neighborhood { router: Some(router), rival: Some(rival), .. }) => Some(format!(
+                "two routers advertise themselves there, {router} and {rival}, and a peer is one: it stays at {router}"
+            )),
+            _ => None,
+        };
+        self.added.problems.extend(what.map(|what| named.problem(Reason::Missing, what)));
+        let Some(router) = neighborhood.router.map(IpAddr::from) else { return };
+        if let Some(config) = self.config(named, router) {
+            self.wanted.peers.insert(ScopedAddress::on(router, Some(interface)), config);
+        }
+    }
+
+    /// With the link-local addresses, which are our ends of sessions and next hops there.
+    fn add_link(&mut self, link: &Link) {
+        let links = &mut self.wanted.links;
+        match links.iter_mut().find(|known| known.name == link.name) {
+            Some(known) => known.addresses.clone_from(&link.addresses),
+            None => links.push(link.clone()),
+        }
     }
 
     /// Nothing if it refers to options that nobody has, or to a key.
@@ -148,7 +203,7 @@ impl Adding<'_> {
             }
             set_options(&mut config, options);
             config.policy.filters = filters(self.cluster, &options.filters)?;
-            self.problems.extend(self.without_what_is_of_the_other_kind(&mut config).map(|what| {
+            self.added.problems.extend(self.without_what_is_of_the_other_kind(&mut config).map(|what| {
                 let what = format!("peerConfig {name:?} says {what}: that does nothing here");
                 named.problem(Reason::Invalid, what)
             }));
@@ -189,6 +244,10 @@ impl Adding<'_> {
         let mut on_links = self.host.links.iter().flat_map(|link| &link.addresses).map(|entry| entry.address);
         on_links.any(|own| own == address) || self.is_known_as(address)
     }
+}
+
+fn is_on_link(entry: &LinkAddress) -> bool {
+    matches!(entry.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// The filters that are named; `None` if one is missing. Many peers share one.
@@ -270,7 +329,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
     }
 
     fn addresses(intent: &Intent) -> Vec<String> {
-        intent.wanted.peers.keys().map(IpAddr::to_string).collect()
+        intent.wanted.peers.keys().map(ScopedAddress::to_string).collect()
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -288,8 +347,8 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
         for gateway in ["192.0.2.1", "198.51.100.1"] {
             let (intent, problems) = told(peers, "{}", &Host::with_gateways([ip(gateway), ip("fd00::1")]));
             assert_eq!((addresses(&intent), problems), (vec![gateway.to_owned()], vec![]));
-            assert_eq!(intent.gateways, [(ip(gateway), Family::Ipv4)].into());
-            assert_eq!(intent.wanted.peers[&ip(gateway)].asn, PeerAsn::External);
+            assert_eq!(intent.gateways, [(ip(gateway).into(), Family::Ipv4)].into());
+            assert_eq!(intent.wanted.peers[&ip(gateway).into()].asn, PeerAsn::External);
         }
     }
 
@@ -330,14 +389,14 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
         let (intent, problems) = told(&peers, "{}", &Host::with_gateways([ip("192.0.2.1"), ip("fe80::1")]));
         let says = [
             "peers[0].defaultGateway: ipv4 (peer gw): 192.0.2.1 is that of peer tor; it is left out",
-            "peers[1].defaultGateway: ipv6 (peer v6): fe80::1 is a link-local address, which cannot be peered with yet; \
-             it is left out",
+            "peers[1].defaultGateway: ipv6 (peer v6): fe80::1 is a link-local address: name its interface in its place; it is \
+             left out",
         ];
         assert_eq!(
             (addresses(&intent), problems),
             (vec!["192.0.2.1".to_owned()], says.map(str::to_owned).into())
         );
-        assert_eq!(intent.wanted.peers[&ip("192.0.2.1")].name, "tor", "who is named goes first");
+        assert_eq!(intent.wanted.peers[&ip("192.0.2.1").into()].name, "tor", "who is named goes first");
         let (intent, problems) = told(gateway, "{}", &Host::with_gateways([ip("192.0.2.11"), ip("fd00::1")]));
         assert_eq!(addresses(&intent), ["fd00::1"]);
         assert_eq!(
@@ -368,6 +427,63 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
         assert!(problems.contains(&says.to_owned()), "{problems:?}");
     }
 
+    /// A host with an interface eth1, on which this was heard.
+    fn host_with(link: Option<(LinkState, &[(&str, u8)])>, neighborhood: Neighborhood) -> Host {
+        let link = link.map(|(state, addresses)| {
+            let address = |(text, length): &(&str, u8)| LinkAddress::new(ip(text), *length).expect("length");
+            Link { name: "eth1".to_owned(), state, addresses: addresses.iter().map(address).collect() }
+        });
+        let unnumbered = [("eth1".to_owned(), Unnumbered { link, neighborhood })].into();
+        Host { unnumbered, ..Host::default() }
+    }
+
+    #[test]
+    fn a_peer_behind_an_interface_is_where_its_router_advertises_itself() {
+        let peers = "{name: tor, interface: eth1, peerAS: External}";
+        let (intent, problems) = told(peers, "{}", &Host::default());
+        assert_eq!((addresses(&intent), problems), (vec![], vec![]), "nobody has looked yet");
+        assert_eq!(intent.unnumbered, ["eth1".to_owned()].into());
+        let heard = |router: &str| Neighborhood { router: router.parse().ok(), ..Neighborhood::default() };
+        let up = Some((LinkState::Up, &[("fe80::11", 64), ("192.0.2.99", 24)][..]));
+        for router in ["fe80::1", "fe80::2"] {
+            let (intent, problems) = told(peers, "{}", &host_with(up, heard(router)));
+            assert_eq!((addresses(&intent), problems), (vec![format!("{router}%eth1")], vec![]));
+            let peer = intent.wanted.peers.values().next().expect("one");
+            assert_eq!((peer.families.len(), peer.asn), (2, PeerAsn::External));
+            let own: Vec<String> =
+                intent.wanted.links[0].addresses.iter().map(|entry| entry.address.to_string()).collect();
+            assert_eq!(own, ["fe80::11", "192.0.2.99"], "our end is a next hop");
+            assert!(intent.uplinks.contains("eth1"));
+        }
+        let (intent, _) = told(peers, "{}", &host_with(Some((LinkState::Down, &[])), heard("fe80::1")));
+        assert_eq!(addresses(&intent), ["fe80::1%eth1"], "it stays where it was");
+    }
+
+    #[test]
+    fn what_is_missing_for_a_peer_behind_an_interface_is_said() {
+        let up = Some((LinkState::Up, &[("fe80::11", 64)][..]));
+        let unknown = Neighborhood::default;
+        let off = Neighborhood { obstacle: Some("a sysctl".to_owned()), ..unknown() };
+        let rival =
+            Neighborhood { router: "fe80::1".parse().ok(), rival: "fe80::2".parse().ok(), obstacle: None };
+        let table = [
+            (None, unknown(), "this node has no such interface; the peer comes with it"),
+            (Some((LinkState::Down, &[][..])), unknown(), "its link is down; the peer comes with it"),
+            (Some((LinkState::Up, &[][..])), off, "it has no link-local IPv6 address: a sysctl"),
+            (up, unknown(), "no router advertisement was heard there; the peer comes with the first"),
+            (
+                up,
+                rival,
+                "two routers advertise themselves there, fe80::1 and fe80::2, and a peer is one: it stays at fe80::1",
+            ),
+        ];
+        for (link, neighborhood, expected) in table {
+            let host = host_with(link, neighborhood);
+            let (_, problems) = told("{name: tor, interface: eth1, asn: 1}", "{}", &host);
+            assert_eq!(problems, [format!("peers[0].interface: eth1 (peer tor): {expected}")]);
+        }
+    }
+
     #[test]
     fn all_that_is_said_of_a_peer_reaches_the_speaker() {
         let peers = "{name: tor, address: 192.0.2.1, asn: 65101, localInterface: eth0, localAddress: 192.0.2.11, \
@@ -375,7 +491,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
         let of = |options: &str| {
             let (intent, _) = told(peers, options, &Host::default());
             assert_eq!(intent.wanted.router.cluster_id.map(|id| id.to_string()).as_deref(), Some("9.9.9.9"));
-            intent.wanted.peers[&ip("192.0.2.1")].clone()
+            intent.wanted.peers[&ip("192.0.2.1").into()].clone()
         };
         let all =
             of("{multihop: {ttl: 4}, connect: Active, localAS: 64999, asOverride: Enabled, allowOwnAS: 2}");
@@ -410,7 +526,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
         ] {
             let (intent, problems) = told(peers, options, &Host::default());
             assert_eq!(problems, [""; 0], "{options}");
-            let asked_for = intent.wanted.peers[&ip("192.0.2.1")].restart;
+            let asked_for = intent.wanted.peers[&ip("192.0.2.1").into()].restart;
             assert_eq!(asked_for, RestartConfig { restart_time, long_lived }, "{options}");
         }
         assert_eq!(
@@ -436,7 +552,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
                 "peers[0].address: 192.0.2.1 (peer a): peerConfig \"o\" says {says}: that does nothing here"
             );
             assert_eq!((addresses(&intent).len(), problems.contains(&expected)), (1, true), "{problems:?}");
-            assert_eq!(intent.wanted.peers[&ip("192.0.2.1")].local_asn, None);
+            assert_eq!(intent.wanted.peers[&ip("192.0.2.1").into()].local_asn, None);
             let asn = 65101 + 65011 - asn;
             let peers = format!("{{name: a, address: 192.0.2.1, asn: {asn}, peerConfig: o}}");
             let (_, problems) = told(&peers, &format!("{{{options}}}"), &Host::default());

@@ -28,6 +28,9 @@ use super::{ConfigStatus, MOST_NAME_OCTETS, schema};
     "rule": "!has(self.listenRange) || (!has(self.port) && !has(self.localAddress) && !has(self.localInterface))",
     "message": "port, localAddress and localInterface are for peers that are called; whoever is in a listenRange calls",
 }, {
+    "rule": "!has(self.interface) || (!has(self.localAddress) && !has(self.localInterface))",
+    "message": "localAddress and localInterface are not used with interface",
+}, {
     "rule": "!has(self.maxPeers) || has(self.listenRange)",
     "message": "maxPeers goes with listenRange",
 }]))]
@@ -39,7 +42,9 @@ pub struct PeerEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::address")]
     pub address: Option<String>,
-    /// The interface that it is behind: unnumbered, by IPv6 link-local addresses (NotImplemented).
+    /// The interface that it is behind: unnumbered. Its link-local IPv6 address is found by router advertisements (RFC 4861),
+    /// which this node sends there, too, with lifetime 0; IPv4 routes have IPv6 next hops (RFC 8950). Both families, if no
+    /// peerConfig says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::interface")]
     pub interface: Option<String>,

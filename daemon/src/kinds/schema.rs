@@ -26,7 +26,7 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [{
             "rule": "isIP(self) && ip.isCanonical(self) && (ip(self).isGlobalUnicast() || ip(self).isLoopback() \
                      || (ip(self).family() == 4 && ip(self).isLinkLocalUnicast()))",
-            "message": "must be the IP address of a router, as RFC 5952 writes it; IPv6 link-local addresses are not served yet",
+            "message": "must be the IP address of a router, as RFC 5952 writes it; a peer with a link-local one is named by its interface",
         }],
     })
 }

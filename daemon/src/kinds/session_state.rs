@@ -30,8 +30,8 @@ pub struct BGPSessionStateSpec {
     /// Name of the peer: as it is configured, or of the other node of a mesh.
     #[schemars(length(min = 1, max = MOST_NAME_OCTETS))]
     pub peer: String,
-    /// Its address.
-    #[schemars(length(min = 1, max = 45))]
+    /// Its address; a link-local one with its link, as `fe80::1%eth1`.
+    #[schemars(length(min = 1, max = 61))]
     pub address: String,
     /// Its AS; absent before it has announced one, where any that is external will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

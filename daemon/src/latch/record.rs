@@ -18,10 +18,9 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use cambric_bgp::Family;
+use cambric_bgp::{Family, ScopedAddress};
 use cambric_cni::lease::table::BootId;
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +104,7 @@ impl Record {
     }
 
     fn remove_if_it_has_more_than(&mut self, sessions: &Sessions) {
-        let is_there = |(address, had): (&IpAddr, &Past)| {
+        let is_there = |(address, had): (&ScopedAddress, &Past)| {
             sessions.get(address).is_some_and(|now| had.families.is_subset(&now.families))
         };
         let has_more = self.written.as_ref().is_some_and(|written| !written.iter().all(is_there));
@@ -115,7 +114,7 @@ impl Record {
     }
 
     fn write(&self, sessions: &Sessions) -> io::Result<()> {
-        let peer = |(address, Past { name, bond, families }): (&IpAddr, &Past)| Peer {
+        let peer = |(address, Past { name, bond, families }): (&ScopedAddress, &Past)| Peer {
             address: address.to_string(),
             name: name.clone(),
             node: if let Bond::Node(node) = bond { Some(node.clone()) } else { None },
@@ -211,7 +210,7 @@ mod tests {
             folder.path(),
             r#"{"version":2,"boot_id":"a","since":7,"peers":[
                 {"address":"10.0.1.1","name":"tor","families":["ipv4","l2vpn-evpn"],"why":"x"},
-                {"address":"fe80::1%eth0","families":["ipv6"]}]}"#,
+                {"address":"02:00:00:00:00:01","families":["ipv6"]}]}"#,
         );
         assert_eq!(last(folder.path()), Some(sessions(&[("10.0.1.1", &[Family::Ipv4])])));
     }

@@ -61,7 +61,7 @@ impl Seen {
 
     /// Peers with series of their own.
     fn shown(&self) -> impl Iterator<Item = &PeerTally> {
-        let is_node = |peer: &&PeerTally| self.nodes.contains(&peer.address);
+        let is_node = |peer: &&PeerTally| self.nodes.contains(&peer.address.ip());
         let few = self.tally.peers.iter().filter(is_node).count() <= MOST_NODES;
         self.tally.peers.iter().filter(move |peer| few || !is_node(peer))
     }
@@ -71,7 +71,7 @@ impl Seen {
         for (kind, are_nodes) in [("node", true), ("other", false)] {
             for state in ["up", "down", "disabled"] {
                 let is_one = |peer: &&PeerTally| {
-                    self.nodes.contains(&peer.address) == are_nodes && state_of(peer) == state
+                    self.nodes.contains(&peer.address.ip()) == are_nodes && state_of(peer) == state
                 };
                 let number = self.tally.peers.iter().filter(is_one).count();
                 sessions.push((vec![label("kind", kind), label("state", state)], count(number)));
@@ -90,7 +90,7 @@ fn state_of(peer: &PeerTally) -> &'static str {
 }
 
 fn labels(peer: &PeerTally) -> Vec<Label> {
-    vec![label("peer", &peer.name), label("address", peer.address)]
+    vec![label("peer", &peer.name), label("address", &peer.address)]
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
 
     fn seen(nodes: usize) -> Seen {
         let peer = |address: IpAddr, state| PeerTally {
-            address,
+            address: address.into(),
             name: format!("peer-{address}"),
             state,
             admin: Admin::Enabled,

@@ -2,10 +2,10 @@
 //! and then, and compared with those of the last look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use cambric_bgp::Router;
+use cambric_bgp::ScopedAddress;
 use cambric_bgp::router::PeerStatus;
 use cambric_routes::{Prefix, RepairCause, Routes, Snapshot};
 use tokio::sync::watch;
@@ -67,8 +67,8 @@ struct Seen {
     policy: BTreeMap<String, u64>,
     foreign: BTreeSet<String>,
     /// How many refused routes of a peer were told.
-    refused: BTreeMap<IpAddr, usize>,
-    over_limit: BTreeSet<IpAddr>,
+    refused: BTreeMap<ScopedAddress, usize>,
+    over_limit: BTreeSet<ScopedAddress>,
 }
 
 impl Seen {
@@ -96,7 +96,7 @@ impl Seen {
             news.extend(self.refused(peer));
             news.extend(self.limit(peer));
         }
-        let is_peer = |address: &IpAddr| look.peers.iter().any(|peer| peer.address == *address);
+        let is_peer = |address: &ScopedAddress| look.peers.iter().any(|peer| peer.address == *address);
         self.refused.retain(|address, _| is_peer(address));
         self.over_limit.retain(is_peer);
         news
@@ -127,8 +127,8 @@ impl Seen {
         if refused == 0 || refused < told.saturating_mul(2) {
             return None;
         }
-        self.refused.insert(peer.address, refused);
-        let (name, address) = (&peer.config.name, peer.address);
+        self.refused.insert(peer.address.clone(), refused);
+        let (name, address) = (&peer.config.name, &peer.address);
         let note = format!(
             "{refused} routes of {name} ({address}) are refused; `cambric show route refused` says why for each"
         );
@@ -141,12 +141,12 @@ impl Seen {
             self.over_limit.remove(&peer.address);
             return None;
         }
-        let (name, address, limit) = (&peer.config.name, peer.address, peer.config.max_prefixes);
+        let (name, address, limit) = (&peer.config.name, &peer.address, peer.config.max_prefixes);
         let note = format!(
             "{name} ({address}) tells more than its {limit} routes: those beyond are refused, and the session stays"
         );
         self.over_limit
-            .insert(address)
+            .insert(address.clone())
             .then(|| of_node(Severity::Warning, "PrefixLimit", "Importing", name, note))
     }
 }
@@ -169,12 +169,12 @@ mod tests {
     use super::*;
 
     fn peer(refused: usize, not_kept: usize) -> PeerStatus {
-        let address: IpAddr = "192.0.2.2".parse().expect("address");
+        let address: std::net::IpAddr = "192.0.2.2".parse().expect("address");
         let now = std::time::Instant::now();
         let counts = Counts { refused, not_kept, ..Counts::default() };
         PeerStatus {
             id: PeerId(1),
-            address,
+            address: address.into(),
             origin: PeerOrigin::Configured,
             config: PeerConfig::new("tor1", address, Asn::new(65101).expect("not 0")),
             asn: Asn::new(65101),

@@ -548,8 +548,8 @@ fn intent(peers: &[PeerStatus], mesh: Mesh) -> Option<Arc<Intent>> {
     objects.nodes.insert("n1".to_owned(), crate::objects::Shown { place: "Node n1".to_owned(), says });
     let mut intent = crate::intent::intent(&objects, "n1", &[]).expect("node is known");
     let nodes = peers.iter().filter(|_| mesh == Mesh::OfAll);
-    intent.mesh = nodes.map(|peer| (peer.address, peer.config.name.clone())).collect();
-    intent.wanted.peers = peers.iter().map(|peer| (peer.address, peer.config.clone())).collect();
+    intent.mesh = nodes.map(|peer| (peer.address.clone(), peer.config.name.clone())).collect();
+    intent.wanted.peers = peers.iter().map(|peer| (peer.address.clone(), peer.config.clone())).collect();
     Some(Arc::new(intent))
 }
 

@@ -1,9 +1,9 @@
 //! What operators are told in Events, and with which reason.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
+use cambric_bgp::ScopedAddress;
 use cambric_bgp::Wanted;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::PeerStatus;
@@ -37,14 +37,19 @@ pub(super) fn of_node(
 /// Which sessions are up.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    up: BTreeSet<IpAddr>,
+    up: BTreeSet<ScopedAddress>,
     mesh: LargeMesh,
 }
 
 impl Sessions {
     /// There are these peers now: what was known of others is forgotten. To be called whenever they have become others.
-    pub(super) fn look(&mut self, wanted: &Wanted, mesh: &BTreeMap<IpAddr, String>) -> Option<Happening> {
-        let may_come = |address: &IpAddr| wanted.listen_ranges.keys().any(|range| range.contains(*address));
+    pub(super) fn look(
+        &mut self,
+        wanted: &Wanted,
+        mesh: &BTreeMap<ScopedAddress, String>,
+    ) -> Option<Happening> {
+        let may_come =
+            |address: &ScopedAddress| wanted.listen_ranges.keys().any(|range| range.contains(address.ip()));
         self.up.retain(|address| wanted.peers.contains_key(address) || may_come(address));
         if mesh.len() <= LARGEST_MESH {
             self.mesh = LargeMesh::default();
@@ -59,21 +64,21 @@ impl Sessions {
         &mut self,
         peer: &PeerStatus,
         state: PeerState,
-        mesh: &BTreeMap<IpAddr, String>,
+        mesh: &BTreeMap<ScopedAddress, String>,
     ) -> Option<Happening> {
-        let (name, address) = (&peer.config.name, peer.address);
+        let (name, address) = (&peer.config.name, &peer.address);
         let is_up = state == PeerState::Established;
-        if mesh.len() > LARGEST_MESH && mesh.contains_key(&address) {
-            let was_up = if is_up { !self.up.insert(address) } else { self.up.remove(&address) };
-            return if is_up || was_up { self.mesh.changed(address, is_up, mesh) } else { None };
+        if mesh.len() > LARGEST_MESH && mesh.contains_key(address) {
+            let was_up = if is_up { !self.up.insert(address.clone()) } else { self.up.remove(address) };
+            return if is_up || was_up { self.mesh.changed(address.clone(), is_up, mesh) } else { None };
         }
         let asn = peer.asn.map(|asn| format!(", AS {asn}")).unwrap_or_default();
         let whom = format!("BGP session with {name} ({address}{asn})");
         if is_up {
-            self.up.insert(address);
+            self.up.insert(address.clone());
             return Some(of_node(Severity::Normal, "SessionUp", "Peering", name, format!("{whom} is up")));
         }
-        if !self.up.remove(&address) {
+        if !self.up.remove(address) {
             return None;
         }
         let why = peer.last_error.as_ref().map(|error| format!(": {}", error.what)).unwrap_or_default();
@@ -86,7 +91,7 @@ impl Sessions {
 #[derive(Debug, Default)]
 struct LargeMesh {
     /// They were up before.
-    down: BTreeSet<IpAddr>,
+    down: BTreeSet<ScopedAddress>,
     /// So many of them were told; 0, if it is well.
     told: usize,
 }
@@ -94,9 +99,9 @@ struct LargeMesh {
 impl LargeMesh {
     fn changed(
         &mut self,
-        address: IpAddr,
+        address: ScopedAddress,
         is_up: bool,
-        mesh: &BTreeMap<IpAddr, String>,
+        mesh: &BTreeMap<ScopedAddress, String>,
     ) -> Option<Happening> {
         if is_up {
             self.down.remove(&address);
@@ -107,13 +112,13 @@ impl LargeMesh {
     }
 
     /// Nodes that are gone are not down.
-    fn look(&mut self, mesh: &BTreeMap<IpAddr, String>) -> Option<Happening> {
+    fn look(&mut self, mesh: &BTreeMap<ScopedAddress, String>) -> Option<Happening> {
         self.down.retain(|address| mesh.contains_key(address));
         self.news(mesh)
     }
 
     /// Told when a tenth is down, again when twice as many are, and when it is less than a twentieth.
-    fn news(&mut self, mesh: &BTreeMap<IpAddr, String>) -> Option<Happening> {
+    fn news(&mut self, mesh: &BTreeMap<ScopedAddress, String>) -> Option<Happening> {
         let (all, tenth) = (mesh.len(), mesh.len().div_ceil(10));
         let next = tenth.max(self.told.saturating_mul(2));
         let down = self.down.len();
@@ -237,18 +242,18 @@ mod tests {
     use cambric_bgp::peer::LastError;
     use cambric_bgp::router::PeerOrigin;
     use cambric_bgp::types::PeerKind;
-    use cambric_bgp::{Admin, Asn, PeerConfig, PeerId, RouterConfig, RouterId};
+    use cambric_bgp::{Admin, Asn, PeerConfig, PeerId, RouterConfig, RouterId, ScopedAddress};
     use cambric_kube::Trouble;
 
     use super::*;
     use crate::objects::ObjectRef;
 
     fn peer() -> PeerStatus {
-        let address: IpAddr = "192.0.2.2".parse().expect("address");
+        let address: std::net::IpAddr = "192.0.2.2".parse().expect("address");
         let now = std::time::Instant::now();
         PeerStatus {
             id: PeerId(1),
-            address,
+            address: address.into(),
             origin: PeerOrigin::Configured,
             config: PeerConfig::new("tor1", address, Asn::new(65101).expect("not 0")),
             asn: Asn::new(65101),
@@ -308,10 +313,13 @@ mod tests {
     #[test]
     fn of_a_large_mesh_only_many_sessions_that_are_down_are_told_and_all_at_once() {
         let peers: Vec<PeerStatus> = (0..400_u32)
-            .map(|at| PeerStatus { address: IpAddr::from((0x0A00_0000 + at).to_be_bytes()), ..peer() })
+            .map(|at| PeerStatus {
+                address: std::net::IpAddr::from((0x0A00_0000 + at).to_be_bytes()).into(),
+                ..peer()
+            })
             .collect();
-        let names = peers.iter().enumerate().map(|(at, peer)| (peer.address, format!("n{at}")));
-        let mesh: BTreeMap<IpAddr, String> = names.collect();
+        let names = peers.iter().enumerate().map(|(at, peer)| (peer.address.clone(), format!("n{at}")));
+        let mesh: BTreeMap<ScopedAddress, String> = names.collect();
         let mut sessions = Sessions::default();
         let mut become_ = |peers: &[PeerStatus], state| -> Vec<String> {
             let news = peers.iter().filter_map(|peer| sessions.changed(peer, state, &mesh));

@@ -225,7 +225,7 @@ impl Feed {
         for id in self.new_sessions(view).collect::<Vec<_>>() {
             let Some(peer) = view.peers.get(&id) else { continue };
             let Some((session, since)) = view.session(id) else { continue };
-            let teller = Teller::Peer { address: peer.address, policy: Policy::Before };
+            let teller = Teller::Peer { address: peer.address.ip(), policy: Policy::Before };
             let source =
                 Source { teller, asn: session.peer_asn, router_id: session.peer_id, at: Duration::ZERO };
             let own_asn = peer.config.own_asn(view.identity.asn);

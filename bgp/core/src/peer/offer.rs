@@ -2,9 +2,11 @@
 
 use super::{Identity, Peer};
 use crate::config::{AddPath, Receive};
+use crate::prefix::Family;
 use crate::wire::capability::four_octet_as;
 use crate::wire::{
-    AddPathFamily, Capability, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart, Open,
+    AddPathFamily, Capability, ExtendedNextHop, GracefulRestart, LongLivedFamily, LongLivedGracefulRestart,
+    Open,
 };
 
 impl Peer {
@@ -21,6 +23,7 @@ impl Peer {
         ]);
         capabilities.extend(self.our_role(identity));
         capabilities.extend(self.our_add_path());
+        capabilities.extend(self.our_next_hops());
         let restart = self.our_restart(identity);
         let long_lived = self.our_long_lived(&restart);
         capabilities.push(Capability::GracefulRestart(restart));
@@ -39,6 +42,14 @@ impl Peer {
         });
         let entries: Vec<AddPathFamily> = entries.filter(|entry| entry.receives || entry.sends).collect();
         (!entries.is_empty()).then_some(Capability::AddPath(entries))
+    }
+
+    /// That IPv4 routes may have IPv6 next hops (RFC 8950 section 4), to a peer over IPv6: on a link without IPv4 addresses
+    /// there is no other way, and where there are some it costs nothing. Who is a neighbour over IPv4 has a next hop of that
+    /// family to give.
+    fn our_next_hops(&self) -> Option<Capability> {
+        let carries = self.address.ip().is_ipv6() && self.config.families.contains(&Family::Ipv4);
+        carries.then(|| Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4_OVER_IPV6]))
     }
 
     /// Our graceful restart capability, cut to the families of this peer.

@@ -1,12 +1,12 @@
 //! Why connections to a peer end: what the operator reads.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Identity;
 use crate::config::{Distance, PeerConfig, Transport};
 use crate::prefix::Family;
+use crate::types::ScopedAddress;
 use crate::wire::Notification;
 use crate::wire::notification::{code, open};
 
@@ -22,7 +22,7 @@ pub struct LastError {
 /// The last reason of a peer.
 #[derive(Debug)]
 pub(crate) struct Reason {
-    peer: IpAddr,
+    peer: ScopedAddress,
     pub(crate) last: Option<LastError>,
     /// When one side told the other what is wrong, if that is the last reason and nothing has settled it since.
     told_at: Option<Instant>,
@@ -39,7 +39,7 @@ impl Reason {
     /// Different reasons that the log may have in that time: words of the peer are among them.
     const MOST_LOGGED: usize = 8;
 
-    pub(crate) fn of(peer: IpAddr) -> Reason {
+    pub(crate) fn of(peer: ScopedAddress) -> Reason {
         Reason { peer, last: None, told_at: None, logged: VecDeque::new() }
     }
 
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_log_has_each_reason_once_and_never_many() {
         let now = Instant::now();
-        let mut reason = Reason::of(IpAddr::from([192, 0, 2, 1]));
+        let mut reason = Reason::of("192.0.2.1".parse().expect("address"));
         let mut lines = 0;
         for attempt in 0..100 {
             for what in ["connect: Connection refused", "connect: no answer"] {

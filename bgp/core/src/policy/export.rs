@@ -1,22 +1,22 @@
 //! Which routes a peer is told, and with which attributes.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::filter::{Direction, Passed, Provenance, Route, Ruling, run};
-use super::{Reflection, Terms};
+use super::{OwnNextHop, Reflection, Terms};
 use crate::attributes::Attributes;
 use crate::config::{Export, Offer, PeerPolicy};
-use crate::prefix::Prefix;
+use crate::prefix::{Family, Prefix};
 use crate::session::Agreed;
-use crate::types::{Asn, Community, LocalPref, PeerKind};
+use crate::types::{Asn, Community, LocalPref, PeerKind, is_link_local};
 
 /// Why a peer is not told of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Withheld {
     /// It has told the route itself.
     ToldByIt,
-    /// The session does not carry the family, or we have no address of it there to be the next hop.
+    /// The session does not carry the family, or no next hop that there is for it: we have no address there, or a
+    /// reflected route has one of the other family.
     NotCarried,
     /// It is not yet known which route is best (RFC 4724 section 4.1).
     Deferred,
@@ -82,8 +82,10 @@ pub(crate) struct Advertise<'a> {
     pub(crate) terms: &'a Terms,
     /// How a route of another internal peer is told it, if at all.
     pub(crate) reflection: Option<Reflection>,
-    /// Our address on the session's link, of the route's family.
-    pub(crate) next_hop: IpAddr,
+    /// Our address on the session's link.
+    pub(crate) next_hop: OwnNextHop,
+    /// Whether it takes IPv4 routes with IPv6 next hops (RFC 8950).
+    pub(crate) extended_next_hop: Agreed,
     /// Whether it speaks long-lived graceful restart.
     pub(crate) long_lived: Agreed,
 }
@@ -158,7 +160,11 @@ pub(crate) fn export<'a>(
         return Withheld::NoTransit.into();
     }
     let by = passed.ruling();
-    Exported { verdict: Ok(sent(passed, from, advertise)), by }
+    let sent = sent(passed, from, advertise);
+    if Family::of(sent.next_hop) != prefix.family() && advertise.extended_next_hop == Agreed::No {
+        return Withheld::NotCarried.into();
+    }
+    Exported { verdict: Ok(sent), by }
 }
 
 /// The attributes that go out.
@@ -167,11 +173,20 @@ fn sent(passed: Passed<'_, '_>, from: Provenance, advertise: Advertise<'_>) -> A
     let attributes = attributes.into_owned();
     if let (PeerKind::Internal, Some(reflection)) = (advertise.to, advertise.reflection) {
         let local_pref = Some(attributes.local_pref.unwrap_or(LocalPref::DEFAULT));
-        return reflection.mark(Attributes { link_local: None, local_pref, ..attributes });
+        // A link-local one says nothing on any other link (RFC 2545 section 2): there it is us.
+        let OwnNextHop { address: next_hop, link_local } = match is_link_local(attributes.next_hop) {
+            true => advertise.next_hop,
+            false => OwnNextHop { address: attributes.next_hop, link_local: None },
+        };
+        return reflection.mark(Attributes { next_hop, link_local, local_pref, ..attributes });
     }
+    let OwnNextHop { address: next_hop, link_local } = match has_own_next_hop {
+        true => OwnNextHop { address: attributes.next_hop, link_local: None },
+        false => advertise.next_hop,
+    };
     let mut sent = Attributes {
-        next_hop: if has_own_next_hop { attributes.next_hop } else { advertise.next_hop },
-        link_local: None,
+        next_hop,
+        link_local,
         // ORIGINATOR_ID and CLUSTER_LIST stay inside the AS (RFC 4456 section 8).
         originator_id: None,
         cluster_list: Vec::new(),
@@ -221,7 +236,6 @@ mod tests {
     use super::*;
     use crate::config::{FamilyFilters, PeerConfig, Source};
     use crate::policy::filter::{Action, Change, Filter, Match, Otherwise, Rule, RuledBy};
-    use crate::prefix::Family;
     use crate::types::Med;
 
     static TERMS: LazyLock<Terms> = LazyLock::new(|| {
@@ -239,7 +253,8 @@ mod tests {
             peer_asn: asn(65101),
             terms: &TERMS,
             reflection: None,
-            next_hop: "192.0.2.1".parse().expect("address"),
+            next_hop: OwnNextHop { address: "192.0.2.1".parse().expect("address"), link_local: None },
+            extended_next_hop: Agreed::No,
             long_lived: Agreed::No,
         }
     }
@@ -287,7 +302,7 @@ mod tests {
         let sent = |from| exported(&learned(), Provenance::Learned(from), PeerKind::Internal, &own);
         assert_eq!(sent(PeerKind::Internal), Err(Withheld::NotReflected));
         let sent = sent(PeerKind::External).expect("passes");
-        assert_eq!(sent.next_hop, advertise(PeerKind::Internal, &own).next_hop);
+        assert_eq!(sent.next_hop, advertise(PeerKind::Internal, &own).next_hop.address);
         assert_eq!(sent.local_pref, Some(LocalPref::DEFAULT));
         assert_eq!(sent.as_path.to_string(), "65101");
     }

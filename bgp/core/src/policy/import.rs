@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::Terms;
 use super::filter::{Direction, Passed, Provenance, Route, Ruling, run};
 use crate::attributes::Attributes;
 use crate::config::{Declared, Import, Link, LinkState, PeerPolicy, Source, Wanted};
 use crate::prefix::{Family, Prefix};
-use crate::types::{Asn, Community, LocalPref, PeerKind, RouterId};
+use crate::session::Agreed;
+use crate::types::{Asn, Community, LocalPref, PeerKind, RouterId, ScopedAddress, is_link_local};
 
 /// Why a route is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -156,21 +157,42 @@ impl View {
         self.links.iter().flat_map(|link| &link.addresses).map(|entry| &entry.subnet)
     }
 
-    /// An address of ours of `family` on the link that holds `local`: the next hop we tell a peer
-    /// there. Link-local addresses do not serve.
-    pub(crate) fn address_beside(&self, local: IpAddr, family: Family) -> Option<IpAddr> {
-        if Family::of(local) == family {
-            return Some(local);
-        }
-        let holds = |link: &&Link| link.addresses.iter().any(|entry| entry.address == local);
-        let link = self.links.iter().find(holds)?;
-        let global = |address: &IpAddr| match address {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    /// The next hop that we tell a peer of routes of `family`, where `local` is our end of the session: an address of ours
+    /// on that link, of the same family or, if that was agreed on (RFC 8950), of IPv6.
+    ///
+    /// Over link-local addresses it has the link-local one, which is all that the peer can rely on, behind the global one
+    /// if the link has one (RFC 2545 section 3), else twice: so FRR does, and BIRD, FRR and GoBGP take it; of a next hop
+    /// of 16 octets not all do.
+    pub(crate) fn next_hop_beside(
+        &self,
+        local: &ScopedAddress,
+        family: Family,
+        extended: Agreed,
+    ) -> Option<OwnNextHop> {
+        let link = self.links.iter().find(|link| link.has(local));
+        let global = |family| {
+            let mut addresses = link?.addresses.iter().map(|entry| entry.address);
+            addresses.find(|address| Family::of(*address) == family && !is_link_local(*address))
         };
-        let mut of_family = link.addresses.iter().map(|entry| entry.address);
-        of_family.find(|address| Family::of(*address) == family && global(address))
+        let alone = |address| OwnNextHop { address, link_local: None };
+        let may_be_ipv6 = family == Family::Ipv6 || extended == Agreed::Yes;
+        match local.ip() {
+            IpAddr::V6(own) if own.is_unicast_link_local() && may_be_ipv6 => {
+                let address = global(Family::Ipv6).unwrap_or(own.into());
+                Some(OwnNextHop { address, link_local: Some(own) })
+            }
+            own if Family::of(own) == family => Some(alone(own)),
+            own => global(family).or(may_be_ipv6.then_some(own)).map(alone),
+        }
     }
+}
+
+/// What we tell a peer as the next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnNextHop {
+    pub(crate) address: IpAddr,
+    /// The link-local address behind it (RFC 2545 section 3).
+    pub(crate) link_local: Option<Ipv6Addr>,
 }
 
 /// A route that a peer tells.
@@ -179,7 +201,7 @@ pub(crate) struct Told<'a> {
     pub(crate) prefix: &'a Prefix,
     pub(crate) attributes: &'a Attributes,
     /// Address, name, AS and kind of the peer.
-    pub(crate) from: IpAddr,
+    pub(crate) from: &'a ScopedAddress,
     pub(crate) name: &'a str,
     pub(crate) asn: Asn,
     pub(crate) kind: PeerKind,
@@ -253,18 +275,27 @@ fn cannot_work(told: Told<'_>, changed: &Attributes, view: &View) -> Result<(), 
     if view.own_pods.iter().any(|own| own.covers(prefix)) {
         return Err(Refusal::OwnPrefix);
     }
-    leads_somewhere(prefix, changed.next_hop, view)?;
+    leads_somewhere(prefix, &from.beside(changed.next_hop), view)?;
     // Of its own it has at most its AS in the path: a longer one has come from elsewhere, perhaps from the other one.
     let is_disputed = |range: &Prefix| range.covers(prefix);
     if attributes.as_path.len() <= 1
-        && view.declared.disputed.get(&from).into_iter().flatten().any(is_disputed)
+        && view.declared.disputed.get(&from.ip()).into_iter().flatten().any(is_disputed)
     {
         return Err(Refusal::Disputed);
     }
     Ok(())
 }
 
-fn leads_somewhere(prefix: &Prefix, next_hop: IpAddr, view: &View) -> Result<(), Refusal> {
+/// A link-local next hop is on the link of the session, and inside no prefix that is routed.
+fn leads_somewhere(prefix: &Prefix, next_hop: &ScopedAddress, view: &View) -> Result<(), Refusal> {
+    if is_link_local(next_hop.ip()) {
+        return match next_hop.interface() {
+            None => Err(Refusal::NextHopNotOnLink),
+            Some(_) if view.links.iter().any(|link| link.has(next_hop)) => Err(Refusal::NextHopIsOurs),
+            Some(_) => Ok(()),
+        };
+    }
+    let next_hop = next_hop.ip();
     if view.own_addresses.contains(&next_hop) {
         return Err(Refusal::NextHopIsOurs);
     }
@@ -368,7 +399,7 @@ mod tests {
         told(
             &prefix.parse().expect("test prefix"),
             &attributes,
-            IpAddr::from([172, 16, 11, 0]),
+            &IpAddr::from([172, 16, 11, 0]).into(),
             import,
             &view(),
         )
@@ -381,7 +412,7 @@ mod tests {
     fn told(
         prefix: &Prefix,
         attributes: &Attributes,
-        from: IpAddr,
+        from: &ScopedAddress,
         import: Import,
         view: &View,
     ) -> Result<(), Refusal> {
@@ -401,7 +432,7 @@ mod tests {
             let mut attributes = Attributes::originated(IpAddr::from([172, 16, 11, 0]));
             attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
             let prefix = prefix.parse().expect("test prefix");
-            told(&prefix, &attributes, from, Import::Declared, &view)
+            told(&prefix, &attributes, &from.into(), Import::Declared, &view)
         };
         for (prefix, path) in
             [("10.244.2.0/24", &[][..]), ("10.244.2.0/24", &[65102]), ("10.244.2.128/25", &[65102])]
@@ -450,6 +481,60 @@ mod tests {
         assert_eq!(all("2001:db8::/32", "fd00:172:16:11::", &[65101]), Ok(()));
     }
 
+    #[test]
+    fn link_local_next_hop_is_good_on_the_link_of_its_session_unless_it_is_ours_there() {
+        let mut view = view();
+        let own = LinkAddress::new("fe80::11".parse().expect("address"), 64).expect("length");
+        view.links[0].addresses.push(own);
+        let mut attributes = Attributes::originated("fe80::1".parse().expect("address"));
+        attributes.as_path = [asn(65101)].into_iter().collect();
+        let prefix = "10.244.12.0/24".parse().expect("test prefix");
+        let verdict = |next_hop: &str, from: &str| {
+            let attributes =
+                Attributes { next_hop: next_hop.parse().expect("address"), ..attributes.clone() };
+            let from = from.parse().expect("address");
+            told(&prefix, &attributes, &from, Import::Declared, &view)
+        };
+        assert_eq!(verdict("fe80::1", "fe80::1%eth1"), Ok(()));
+        assert_eq!(verdict("fe80::1", "fe80::1%eth2"), Ok(()));
+        assert_eq!(verdict("fe80::11", "fe80::1%eth1"), Err(Refusal::NextHopIsOurs));
+        assert_eq!(verdict("fe80::11", "fe80::1%eth2"), Ok(()), "ours on another link");
+        assert_eq!(verdict("fe80::1", "172.16.11.0"), Err(Refusal::NextHopNotOnLink));
+        assert_eq!(verdict("fd00:172:16:11::", "fe80::1%eth1"), Ok(()), "RFC 8950 over a global address");
+    }
+
+    #[test]
+    fn own_next_hop_is_of_the_link_and_of_a_family_that_the_peer_takes() {
+        let mut view = view();
+        let address =
+            |text: &str, length| LinkAddress::new(text.parse().expect("address"), length).expect("length");
+        let own = address("fe80::11", 64);
+        view.links[0].addresses.push(own);
+        view.links.push(Link { name: "eth2".to_owned(), state: LinkState::Up, addresses: vec![own] });
+        let told = |local: &str, family, extended| {
+            let local: ScopedAddress = local.parse().expect("address");
+            let own = view.next_hop_beside(&local, family, extended)?;
+            let behind = own.link_local.map_or_else(String::new, |behind| format!(" {behind}"));
+            Some(format!("{}{behind}", own.address))
+        };
+        let table = [
+            ("172.16.11.1", Family::Ipv4, Agreed::No, Some("172.16.11.1")),
+            ("172.16.11.1", Family::Ipv6, Agreed::No, Some("fd00:172:16:11::1")),
+            ("fd00:172:16:11::1", Family::Ipv4, Agreed::Yes, Some("172.16.11.1")),
+            ("fd00:172:16:99::1", Family::Ipv4, Agreed::No, None),
+            ("fd00:172:16:99::1", Family::Ipv4, Agreed::Yes, Some("fd00:172:16:99::1")),
+            ("fe80::11%eth1", Family::Ipv6, Agreed::No, Some("fd00:172:16:11::1 fe80::11")),
+            ("fe80::11%eth1", Family::Ipv4, Agreed::Yes, Some("fd00:172:16:11::1 fe80::11")),
+            ("fe80::11%eth1", Family::Ipv4, Agreed::No, Some("172.16.11.1")),
+            ("fe80::11%eth2", Family::Ipv6, Agreed::No, Some("fe80::11 fe80::11")),
+            ("fe80::11%eth2", Family::Ipv4, Agreed::Yes, Some("fe80::11 fe80::11")),
+            ("fe80::11%eth2", Family::Ipv4, Agreed::No, None),
+        ];
+        for (local, family, extended, expected) in table {
+            assert_eq!(told(local, family, extended).as_deref(), expected, "{local} {family} {extended:?}");
+        }
+    }
+
     /// The filter of a TOR that may tell the default route and 198.51.100.0/24, and not 10.244.66.0/24.
     fn filtered(
         prefix: &str,
@@ -475,7 +560,7 @@ mod tests {
         let mut attributes = Attributes::originated(next_hop.parse().expect("address"));
         attributes.as_path = path.iter().map(|&value| asn(value)).collect::<AsPath>();
         let prefix: Prefix = prefix.parse().expect("test prefix");
-        let from = IpAddr::from([172, 16, 11, 0]);
+        let from = &IpAddr::from([172, 16, 11, 0]).into();
         let told = Told {
             prefix: &prefix,
             attributes: &attributes,

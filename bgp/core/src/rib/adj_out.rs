@@ -1,7 +1,6 @@
 //! Adj-rib-out: what a peer was told, and what it must still be told.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::decision::ranked;
@@ -12,7 +11,7 @@ use crate::policy::filter::{Direction, Provenance};
 use crate::policy::{Advertise, Exported, Reflection, Withheld, export, leaving, offered};
 use crate::prefix::{Family, Prefix};
 use crate::session::{Agreed, Session};
-use crate::types::{PathId, PeerId, PeerKind};
+use crate::types::{PathId, PeerId, PeerKind, ScopedAddress};
 use crate::wire::refresh::{self, Subtype};
 use crate::wire::{Nlri, update};
 
@@ -20,7 +19,9 @@ use crate::wire::{Nlri, update};
 #[derive(Debug)]
 pub(crate) struct AdjOut {
     /// Our end of the session.
-    local: IpAddr,
+    local: ScopedAddress,
+    /// Whether IPv4 routes may have IPv6 next hops there.
+    extended_next_hop: Agreed,
     /// What the peer is told of.
     pub(crate) tells: Tells,
     families: BTreeSet<Family>,
@@ -52,11 +53,12 @@ enum Refresh {
 }
 
 impl AdjOut {
-    pub(crate) fn new(local: IpAddr, tells: Tells, session: &Session, config: &PeerConfig) -> AdjOut {
+    pub(crate) fn new(local: ScopedAddress, tells: Tells, session: &Session, config: &PeerConfig) -> AdjOut {
         let families = &session.families;
         let several = session.add_path.send.iter();
         AdjOut {
             local,
+            extended_next_hop: session.extended_next_hop,
             tells,
             families: families.clone(),
             most_paths: several.map(|family| (*family, config.add_path(*family).most_sent())).collect(),
@@ -426,7 +428,8 @@ impl Rib {
             terms: &tables.terms,
             // The external ones of the two are told as ever.
             reflection: reflection.filter(|_| tables.kind == PeerKind::Internal),
-            next_hop: self.view.address_beside(out.local, family)?,
+            next_hop: self.view.next_hop_beside(&out.local, family, out.extended_next_hop)?,
+            extended_next_hop: out.extended_next_hop,
             long_lived: tables.long_lived,
         })
     }

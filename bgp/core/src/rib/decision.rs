@@ -4,20 +4,29 @@
 //! It works by elimination and not by comparing pairs: MED compares only routes from one neighbour AS,
 //! so "better than" is no order and a `sort` over it gives what the order of arrival happens to be.
 
+use crate::attributes::Attributes;
+use crate::types::{Asn, CarriedId, LocalPref, Med, PathId, PeerKind, RouterId, ScopedAddress};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
-
-use crate::attributes::Attributes;
-use crate::types::{Asn, CarriedId, LocalPref, Med, PathId, PeerKind, RouterId};
 
 /// What the steps look at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) attributes: &'a Attributes,
     pub(crate) standing: Standing,
-    pub(crate) from: Teller,
+    pub(crate) from: Teller<'a>,
+}
+
+impl Candidate<'_> {
+    /// Where it leads: a link-local next hop is on the link of who tells it.
+    pub(crate) fn next_hop(&self) -> ScopedAddress {
+        let next_hop = self.attributes.next_hop;
+        match self.from {
+            Teller::Local => next_hop.into(),
+            Teller::Peer { address, .. } => address.beside(next_hop),
+        }
+    }
 }
 
 /// Whether a path may be relied on.
@@ -35,11 +44,11 @@ pub(crate) enum Standing {
 
 /// Who told a route, as far as it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Teller {
+pub(crate) enum Teller<'a> {
     /// We ourselves.
     Local,
     /// A peer.
-    Peer { kind: PeerKind, router_id: RouterId, address: IpAddr, path_id: PathId },
+    Peer { kind: PeerKind, router_id: RouterId, address: &'a ScopedAddress, path_id: PathId },
 }
 
 /// Why a usable path is not the best one.
@@ -159,8 +168,8 @@ pub(crate) fn decide(candidates: &[Candidate<'_>], max_paths: usize) -> Option<D
 
     let mut used: Vec<usize> = Vec::new();
     for index in equal {
-        let next_hop = candidates[index].attributes.next_hop;
-        let known = used.iter().any(|&other| candidates[other].attributes.next_hop == next_hop);
+        let next_hop = candidates[index].next_hop();
+        let known = used.iter().any(|&other| candidates[other].next_hop() == next_hop);
         if known {
             // The same way told twice; the tie break says why it is the second.
             losers.insert(index, ties.get(&index).copied().unwrap_or(Reason::HigherPathId));
@@ -205,10 +214,10 @@ fn run(
     }
 }
 
-fn keep_least<K: Ord>(
-    candidates: &[Candidate<'_>],
+fn keep_least<'a, K: Ord>(
+    candidates: &[Candidate<'a>],
     alive: &mut Vec<usize>,
-    key: impl Fn(&Candidate<'_>) -> K,
+    key: impl Fn(&Candidate<'a>) -> K,
 ) {
     let Some(least) = alive.iter().map(|&index| key(&candidates[index])).min() else { return };
     alive.retain(|&index| key(&candidates[index]) == least);
@@ -292,7 +301,7 @@ fn keep_lowest_address(candidates: &[Candidate<'_>], alive: &mut Vec<usize>) {
     keep_least(candidates, alive, address);
 }
 
-fn address(candidate: &Candidate<'_>) -> Option<IpAddr> {
+fn address<'a>(candidate: &Candidate<'a>) -> Option<&'a ScopedAddress> {
     match candidate.from {
         Teller::Local => None,
         Teller::Peer { address, .. } => Some(address),
@@ -311,7 +320,7 @@ fn path_id(candidate: &Candidate<'_>) -> Option<PathId> {
 }
 
 /// The order in which equal paths are taken: as the tie break would.
-fn sort_key(candidate: &Candidate<'_>) -> impl Ord + use<> {
+fn sort_key<'a>(candidate: &Candidate<'a>) -> impl Ord + use<'a> {
     let clusters = candidate.attributes.cluster_list.len();
     (router_id(candidate), clusters, address(candidate), path_id(candidate))
 }
@@ -320,6 +329,8 @@ fn sort_key(candidate: &Candidate<'_>) -> impl Ord + use<> {
 mod model;
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::attributes::{AsPath, Origin};
 
@@ -328,14 +339,15 @@ mod tests {
     struct Path {
         attributes: Attributes,
         standing: Standing,
-        from: Teller,
+        from: Teller<'static>,
     }
 
     fn path(last: u8, asns: &[u32]) -> Path {
-        let address: IpAddr = [192, 0, 2, last].into();
-        let mut attributes = Attributes::originated(address);
+        let ip = IpAddr::from([192, 0, 2, last]);
+        let mut attributes = Attributes::originated(ip);
         attributes.as_path = asns.iter().filter_map(|&asn| Asn::new(asn)).collect::<AsPath>();
         let router_id = RouterId::new(u32::from(last)).expect("not 0");
+        let address = Box::leak(Box::new(ip.into()));
         let from = Teller::Peer { kind: PeerKind::External, router_id, address, path_id: PathId::default() };
         Path { attributes, standing: Standing::Good, from }
     }

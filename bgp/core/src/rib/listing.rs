@@ -9,7 +9,7 @@ use crate::config::Originated;
 use crate::policy::filter::RuledBy;
 use crate::policy::{Exported, Judged, Refusal, Withheld, judge};
 use crate::prefix::{Family, Prefix};
-use crate::types::{PathId, PeerId};
+use crate::types::{PathId, PeerId, ScopedAddress};
 use crate::wire::Nlri;
 
 /// Numbers of one peer and family.
@@ -43,6 +43,8 @@ pub struct PathInfo {
     pub attributes: Arc<AttributeSet>,
     /// With what it is used, where a filter has changed that.
     pub changed: Option<Arc<AttributeSet>>,
+    /// Where it leads, with the link that a link-local next hop is on; `None` for our own.
+    pub next_hop: Option<ScopedAddress>,
     /// The rule of a filter that lets it pass or refuses it, if one had a word in it.
     pub ruled_by: Option<RuledBy>,
     /// What became of it.
@@ -213,6 +215,7 @@ impl Rib {
                 aggregates: aggregates::around(&dest.prefix, self.aggregates.prefixes()).copied().collect(),
                 attributes,
                 changed: None,
+                next_hop: None,
                 ruled_by: None,
                 verdict,
                 stale: false,
@@ -224,7 +227,8 @@ impl Rib {
                 Err(refusal) => Verdict::Refused(refusal),
             };
             // Judged once more for its reason: that is pure, and seldom asked for.
-            let ruled_by = self.peers.get(&path.from.peer).and_then(|tables| {
+            let tables = self.peers.get(&path.from.peer);
+            let ruled_by = tables.and_then(|tables| {
                 let told = tables.told(&dest.prefix, &path.attributes);
                 let Judged { by, .. } = judge(told, &tables.policy, &self.view);
                 by.map(RuledBy::from)
@@ -236,6 +240,7 @@ impl Rib {
                 aggregates: Vec::new(),
                 attributes: Arc::clone(&path.attributes),
                 changed: path.changed.clone(),
+                next_hop: tables.map(|tables| tables.address.beside(path.used().next_hop)),
                 ruled_by: ruled_by.filter(|_| path.verdict != Err(Refusal::OverMaxPrefixes)),
                 verdict,
                 stale: path.freshness != Freshness::Fresh,

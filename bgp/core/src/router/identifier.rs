@@ -1,31 +1,29 @@
 //! Identifiers: each is unique in its AS (RFC 6286 section 2.1), and two peers that have the same are one router, or a mistake.
 
-use std::net::IpAddr;
-
 use super::Router;
 use crate::prefix::Family;
 use crate::session::Session;
-use crate::types::PeerId;
+use crate::types::{PeerId, ScopedAddress};
 
 impl Router {
     /// The address of another peer that is up with the AS and identifier of `session`, and over the same protocol: a router
     /// with a session for each protocol is none.
-    pub(super) fn same_identifier(&self, peer: PeerId, session: &Session) -> Option<IpAddr> {
-        let address = self.peers.get(&peer)?.address;
+    pub(super) fn same_identifier(&self, peer: PeerId, session: &Session) -> Option<ScopedAddress> {
+        let address = self.peers.get(&peer)?.address.ip();
         let is_same =
             |other: &Session| (other.peer_asn, other.peer_id) == (session.peer_asn, session.peer_id);
         let others = self.peers.values().filter(|other| other.id != peer);
-        let mut others = others.filter(|other| Family::of(other.address) == Family::of(address));
+        let mut others = others.filter(|other| Family::of(other.address.ip()) == Family::of(address));
         others
             .find(|other| other.established().is_some_and(|(_, session, _)| is_same(session)))
-            .map(|other| other.address)
+            .map(|other| other.address.clone())
     }
 
     /// Once for each two, however often they come up.
     pub(super) fn warn_of_same_identifier(&mut self, peer: PeerId, session: &Session) {
         let other = self.same_identifier(peer, session);
         if let Some((of, other)) = self.peers.get_mut(&peer).zip(other)
-            && of.double_told.replace(other) != Some(other)
+            && of.double_told.replace(other.clone()) != Some(other.clone())
         {
             let Session { peer_id, peer_asn, .. } = session;
             tracing::warn!(
@@ -39,6 +37,7 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::IpAddr;
     use std::time::Instant;
 
     use super::*;
@@ -48,7 +47,7 @@ mod tests {
     use crate::wire::{Open, frame};
 
     /// A router with sessions to peers at these addresses, each in an AS and with an identifier; whom the last one is like.
-    fn last_is_like(peers: &[(&str, u32, u32)]) -> Option<IpAddr> {
+    fn last_is_like(peers: &[(&str, u32, u32)]) -> Option<ScopedAddress> {
         let asn = |value| Asn::new(value).expect("not 0");
         let router_id = |value| RouterId::new(value).expect("not 0");
         let now = Instant::now();
@@ -56,11 +55,13 @@ mod tests {
         for (address, of, _) in peers {
             let address: IpAddr = address.parse().expect("address");
             let families = [Family::Ipv4].into();
-            wanted.peers.insert(address, PeerConfig { families, ..PeerConfig::new("p", address, asn(*of)) });
+            wanted
+                .peers
+                .insert(address.into(), PeerConfig { families, ..PeerConfig::new("p", address, asn(*of)) });
         }
         let mut router = Router::new(now, wanted, Restarted::No, BTreeSet::new(), 7);
         for (address, of, id) in peers {
-            let address = address.parse().expect("address");
+            let address: ScopedAddress = address.parse().expect("address");
             let conn = router.handle_accepted(now, [192, 0, 2, 1].into(), address).expect("a peer");
             let open = Open {
                 asn: asn(*of),
@@ -73,7 +74,7 @@ mod tests {
             frame::write_keepalive(&mut octets);
             router.handle_bytes(now, conn, &octets);
         }
-        let last = router.peer_at(peers.last()?.0.parse().expect("address"))?;
+        let last = router.peer_at(peers.last()?.0.parse::<IpAddr>().expect("address"))?;
         router.same_identifier(last, &router.peer(last)?.session.expect("established"))
     }
 

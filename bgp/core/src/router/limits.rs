@@ -50,7 +50,7 @@ impl Router {
             let Some(peer) = self.peers.get_mut(&peer) else { continue };
             let Some(left_out) = peer.limit_log.may_tell(now, family, reached) else { continue };
             let left_out = (left_out > 0).then_some(left_out);
-            let (name, address) = (&peer.config.name, peer.address);
+            let (name, address) = (&peer.config.name, &peer.address);
             match reached {
                 Reached::Little | Reached::Much => {}
                 Reached::Near => {

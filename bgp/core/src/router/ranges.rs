@@ -1,19 +1,21 @@
 //! Peers that nobody named: one that connects from a listen range is made a peer, and forgotten when it has been gone for
 //! a while and nothing is kept for it.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Router;
 use crate::config::{ConnectMode, ListenRange, PeerConfig, Wanted};
 use crate::peer::{Peer, PeerOrigin, Refused};
 use crate::prefix::{Family, Prefix};
-use crate::types::PeerId;
+use crate::types::{PeerId, ScopedAddress, is_link_local};
 
 /// The longest range that holds `address`, which is no address of ours and not closed.
-pub(super) fn range_of(wanted: &Wanted, address: IpAddr) -> Option<(Prefix, &ListenRange)> {
-    let on_links = wanted.links.iter().flat_map(|link| &link.addresses).any(|entry| entry.address == address);
-    if on_links || wanted.originated.contains_key(&Prefix::host(address)) {
+///
+/// None holds a link-local one: a range says nothing of links.
+pub(super) fn range_of<'a>(wanted: &'a Wanted, address: &ScopedAddress) -> Option<(Prefix, &'a ListenRange)> {
+    let on_links = wanted.links.iter().any(|link| link.has(address));
+    let address = address.ip();
+    if on_links || is_link_local(address) || wanted.originated.contains_key(&Prefix::host(address)) {
         return None;
     }
     let is_meant = |range: &Prefix| wanted.closed.contains(range) || wanted.listen_ranges.contains_key(range);
@@ -28,11 +30,11 @@ pub(super) fn config_of(range: &ListenRange) -> PeerConfig {
 
 impl Router {
     /// The peer at `remote`, made now if a range holds it.
-    pub(super) fn known_or_made(&mut self, now: Instant, remote: IpAddr) -> Result<PeerId, Refused> {
+    pub(super) fn known_or_made(&mut self, now: Instant, remote: ScopedAddress) -> Result<PeerId, Refused> {
         if let Some(id) = self.by_address.get(&remote) {
             return Ok(*id);
         }
-        let (range, listen) = range_of(&self.wanted, remote).ok_or(Refused::UnknownPeer)?;
+        let (range, listen) = range_of(&self.wanted, &remote).ok_or(Refused::UnknownPeer)?;
         let (most, config) = (listen.most_peers, config_of(listen));
         self.make_room(range, most)?;
         Ok(self.add_peer(now, remote, config, PeerOrigin::Range(range)))
@@ -45,21 +47,22 @@ impl Router {
             return Ok(());
         }
         let gone = of_range().filter(|peer| peer.is_gone()).min_by_key(|peer| peer.shown().1);
-        let address = gone.map(|peer| peer.address).ok_or(Refused::RangeFull)?;
-        self.forget(address);
+        let address = gone.map(|peer| peer.address.clone()).ok_or(Refused::RangeFull)?;
+        self.forget(&address);
         Ok(())
     }
 
     /// Forgets those for whom the time to come back is over.
     pub(super) fn forget_gone(&mut self) {
         let is_forgotten = |peer: &&Peer| peer.origin != PeerOrigin::Configured && peer.has_been_gone();
-        let gone: Vec<IpAddr> = self.peers.values().filter(is_forgotten).map(|peer| peer.address).collect();
-        gone.into_iter().for_each(|address| self.forget(address));
+        let gone = self.peers.values().filter(is_forgotten).map(|peer| peer.address.clone());
+        let gone: Vec<ScopedAddress> = gone.collect();
+        gone.iter().for_each(|address| self.forget(address));
     }
 
-    fn forget(&mut self, address: IpAddr) {
+    fn forget(&mut self, address: &ScopedAddress) {
         self.catch_up();
-        let Some(id) = self.by_address.remove(&address) else { return };
+        let Some(id) = self.by_address.remove(address) else { return };
         self.rib.peer_removed(id);
         if let Some(peer) = self.peers.remove(&id) {
             self.sessions_lost += peer.sessions_lost;

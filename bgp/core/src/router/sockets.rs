@@ -1,11 +1,11 @@
 //! What the driver's sockets must be like: those with one peer, and those that all peers connect to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use super::Router;
 use crate::config::{Password, PeerConfig, SocketOptions, Ttl};
 use crate::prefix::{Family, Prefix};
+use crate::types::ScopedAddress;
 
 /// What the sockets that listen must be like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,9 +20,9 @@ pub struct ListenerOptions {
 
 impl Router {
     /// What a socket with the peer at `remote` must be like, whoever opened it; `None` if there is no such peer.
-    pub fn socket_options(&self, remote: IpAddr) -> Option<SocketOptions> {
-        let peer = self.peers.get(self.by_address.get(&remote)?)?;
-        Some(self.options_of(&peer.config))
+    pub fn socket_options(&self, remote: &ScopedAddress) -> Option<SocketOptions> {
+        let peer = self.peers.get(self.by_address.get(remote)?)?;
+        Some(self.options_of(remote, &peer.config))
     }
 
     /// What the sockets that listen must be like, by what [`Router::apply`] was told last.
@@ -51,14 +51,17 @@ impl Router {
     /// All from where peers may connect, shorter prefixes first: the part of a range that is another's is replaced.
     fn may_connect(&self, family: Family) -> impl Iterator<Item = (Prefix, SocketOptions)> {
         let ranges = self.wanted.listen_ranges.iter().map(|(range, of)| (*range, &of.template));
-        let peers = self.wanted.peers.iter().map(|(address, config)| (Prefix::host(*address), config));
+        let peers = self.wanted.peers.iter().map(|(address, config)| (Prefix::host(address.ip()), config));
         let mut all: Vec<(Prefix, &PeerConfig)> = ranges.chain(peers).collect();
         all.retain(|(prefix, _)| prefix.family() == family);
         all.sort_by_key(|(prefix, _)| prefix.length());
-        all.into_iter().map(|(prefix, config)| (prefix, self.options_of(config)))
+        all.into_iter().map(|(prefix, config)| (prefix, self.options_of(&prefix.address().into(), config)))
     }
 
-    pub(super) fn options_of(&self, config: &PeerConfig) -> SocketOptions {
-        config.transport.socket(config.kind(self.identity.asn))
+    /// A link-local address is on the link of its scope, whatever the configuration says.
+    pub(super) fn options_of(&self, remote: &ScopedAddress, config: &PeerConfig) -> SocketOptions {
+        let options = config.transport.socket(config.kind(self.identity.asn));
+        let interface = remote.interface().map(str::to_owned).or(options.interface);
+        SocketOptions { interface, ..options }
     }
 }

@@ -34,7 +34,8 @@ impl Router {
                 Wish::Connect(conn, remote) => {
                     let options =
                         SocketOptions { local: None, interface: None, ttl: Ttl::Usual, password: None };
-                    Action::Connect { conn, remote, options }
+                    let (remote, port) = (remote.ip().into(), remote.port());
+                    Action::Connect { conn, remote, port, options }
                 }
                 Wish::Close { conn, last_words } => {
                     self.ready.remove(&conn);

@@ -1,12 +1,11 @@
 //! Numbers for those who watch many routers: as few as say how it goes, and cheap however large the tables are.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
 use crate::peer::{Admin, PeerState};
 use crate::policy::Refusal;
 use crate::prefix::Family;
 use crate::rib::Counts;
+use crate::types::ScopedAddress;
+use std::collections::BTreeMap;
 
 use super::Router;
 
@@ -27,7 +26,7 @@ pub struct Tally {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerTally {
     /// Where it is.
-    pub address: IpAddr,
+    pub address: ScopedAddress,
     /// For people.
     pub name: String,
     /// State of the connection that is furthest.
@@ -53,7 +52,7 @@ impl Router {
                 add(tally.counts.entry(*family).or_default(), self.rib.counts(*id, *family));
             }
             tally.peers.push(PeerTally {
-                address: *address,
+                address: address.clone(),
                 name: peer.config.name.clone(),
                 state: peer.shown().0,
                 admin: peer.admin(),

@@ -6,6 +6,10 @@ use crate::wire::{Capability, Open, capability, frame, update};
 
 const PEER: [u8; 4] = [192, 0, 2, 2];
 
+fn at(address: [u8; 4]) -> ScopedAddress {
+    IpAddr::from(address).into()
+}
+
 fn asn(value: u32) -> Asn {
     Asn::new(value).expect("not 0")
 }
@@ -16,13 +20,13 @@ fn wanted() -> Wanted {
     let address = LinkAddress::new([192, 0, 2, 1].into(), 24).expect("length");
     wanted.links = vec![Link { name: "eth1".to_owned(), state: LinkState::Up, addresses: vec![address] }];
     wanted.declared.pods = vec!["10.244.0.0/16".parse().expect("prefix")];
-    wanted.peers.insert(PEER.into(), PeerConfig::new("peer", PEER.into(), asn(65002)));
+    wanted.peers.insert(at(PEER), PeerConfig::new("peer", PEER.into(), asn(65002)));
     wanted
 }
 
 /// A session that `peer` opens.
 fn establish(router: &mut Router, now: Instant, peer: [u8; 4], more: &[Capability]) -> ConnId {
-    let conn = router.handle_accepted(now, [192, 0, 2, 1].into(), peer.into()).expect("a peer");
+    let conn = router.handle_accepted(now, [192, 0, 2, 1].into(), at(peer)).expect("a peer");
     let [.., last] = peer;
     let mut capabilities =
         vec![Capability::MultiProtocol(Family::Ipv4.into()), capability::four_octet_as(asn(65002))];
@@ -61,7 +65,7 @@ fn with_one_route(now: Instant) -> (Router, ConnId) {
     let conn = establish(&mut router, now, PEER, &[]);
     tell(&mut router, now, conn, PEER);
     actions(&mut router);
-    assert_eq!(router.poll_route_change().expect("learned").next_hops, [PEER.into()].into());
+    assert_eq!(router.poll_route_change().expect("learned").next_hops, [at(PEER)].into());
     (router, conn)
 }
 
@@ -70,10 +74,10 @@ fn a_route_that_is_back_before_the_kernel_heard_of_its_loss_is_told_again() {
     let now = Instant::now();
     let (mut router, conn) = with_one_route(now);
     router.handle_closed(now, conn, "connection lost");
-    assert!(actions(&mut router).contains(&Action::NextHopLost(PEER.into())));
+    assert!(actions(&mut router).contains(&Action::NextHopLost(at(PEER))));
     let conn = establish(&mut router, now, PEER, &[]);
     tell(&mut router, now, conn, PEER);
-    assert_eq!(router.poll_route_change().expect("told again").next_hops, [PEER.into()].into());
+    assert_eq!(router.poll_route_change().expect("told again").next_hops, [at(PEER)].into());
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn a_gateway_that_a_restarting_peer_vouches_for_is_not_lost_with_another() {
     const SHARED: [u8; 4] = [192, 0, 2, 9];
     let now = Instant::now();
     let mut wanted = wanted();
-    wanted.peers.insert(OTHER.into(), PeerConfig::new("other", OTHER.into(), asn(65002)));
+    wanted.peers.insert(at(OTHER), PeerConfig::new("other", OTHER.into(), asn(65002)));
     let mut router = Router::new(now, wanted, Restarted::No, BTreeSet::new(), 7);
     let restart = Capability::GracefulRestart(GracefulRestart {
         restarted: false,
@@ -96,7 +100,7 @@ fn a_gateway_that_a_restarting_peer_vouches_for_is_not_lost_with_another() {
     tell(&mut router, now, other, SHARED);
     router.handle_closed(now, restarting, "connection lost");
     router.handle_closed(now, other, "connection lost");
-    assert!(!actions(&mut router).contains(&Action::NextHopLost(SHARED.into())));
+    assert!(!actions(&mut router).contains(&Action::NextHopLost(at(SHARED))));
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn a_lost_gateway_is_told_before_the_table_work_is_done() {
     let now = Instant::now();
     let (mut router, conn) = with_one_route(now);
     router.handle_closed(now, conn, "connection lost");
-    assert_eq!(router.poll_action(), Some(Action::NextHopLost(PEER.into())));
+    assert_eq!(router.poll_action(), Some(Action::NextHopLost(at(PEER))));
     assert!(!router.routes_to(&router.prefixes(Part::All)).is_empty(), "the table is as it was");
     while router.poll_action().is_some() {}
     assert!(router.routes_to(&router.prefixes(Part::All)).is_empty());
@@ -160,7 +164,7 @@ fn a_peer_that_refuses_and_connects_itself_is_waited_for() {
     let now = Instant::now();
     let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 7);
     let Some(Action::Connect { conn, .. }) = router.poll_action() else { panic!("no attempt") };
-    let own = router.handle_accepted(now, [192, 0, 2, 1].into(), PEER.into()).expect("a peer");
+    let own = router.handle_accepted(now, [192, 0, 2, 1].into(), at(PEER)).expect("a peer");
     router.handle_connect_failed(now, conn, "connection refused");
     assert!(!router.is_converged(Family::Ipv4));
     router.handle_closed(now, own, "connection closed by the peer");
@@ -173,7 +177,7 @@ fn prefix_that_is_not_there_is_left_out_of_a_listing() {
     let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 1);
     let conn = establish(&mut router, now, PEER, &[]);
     tell(&mut router, now, conn, PEER);
-    let peer = router.peer_at(PEER.into()).expect("configured");
+    let peer = router.peer_at(at(PEER)).expect("configured");
     let known = router.prefixes(Part::ToldBy(peer));
     let unknown: Prefix = "198.51.100.0/24".parse().expect("prefix");
     let asked = [&known[..], &[unknown]].concat();
@@ -185,13 +189,13 @@ fn prefix_that_is_not_there_is_left_out_of_a_listing() {
 fn address_without_peer_can_be_disabled_and_enabled() {
     let now = Instant::now();
     let mut router = Router::new(now, wanted(), Restarted::No, BTreeSet::new(), 1);
-    let absent = IpAddr::from([192, 0, 2, 9]);
-    router.set_admin_at(now, absent, Admin::Disabled);
-    router.set_admin_at(now, PEER.into(), Admin::Disabled);
-    assert_eq!(router.disabled(), &BTreeSet::from([absent, PEER.into()]));
+    let absent = at([192, 0, 2, 9]);
+    router.set_admin_at(now, absent.clone(), Admin::Disabled);
+    router.set_admin_at(now, at(PEER), Admin::Disabled);
+    assert_eq!(router.disabled(), &BTreeSet::from([absent.clone(), at(PEER)]));
     assert!(router.peers().iter().all(|peer| peer.admin == Admin::Disabled));
     router.set_admin_at(now, absent, Admin::Enabled);
-    router.set_admin_at(now, PEER.into(), Admin::Enabled);
+    router.set_admin_at(now, at(PEER), Admin::Enabled);
     assert_eq!(router.disabled(), &BTreeSet::new());
     assert!(router.peers().iter().all(|peer| peer.admin == Admin::Enabled));
 }

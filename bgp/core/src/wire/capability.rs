@@ -38,6 +38,8 @@ pub enum Capability {
     MultiProtocol(AfiSafi),
     /// 2 (RFC 2918)
     RouteRefresh,
+    /// 5 (RFC 8950)
+    ExtendedNextHop(Vec<ExtendedNextHop>),
     /// 6 (RFC 8654)
     ExtendedMessage,
     /// 9 (RFC 9234); the number may be one that nobody has, which OPEN refuses.
@@ -70,6 +72,21 @@ pub struct AddPathFamily {
     pub receives: bool,
     /// It tells several.
     pub sends: bool,
+}
+
+/// One entry of the extended next hop capability (RFC 8950 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtendedNextHop {
+    /// Routes of this family
+    pub family: AfiSafi,
+    /// may have next hops of this one.
+    pub next_hop_afi: u16,
+}
+
+impl ExtendedNextHop {
+    /// The only one that we know what to do with.
+    pub const IPV4_OVER_IPV6: ExtendedNextHop =
+        ExtendedNextHop { family: AfiSafi { afi: 1, safi: 1 }, next_hop_afi: 2 };
 }
 
 /// The graceful restart capability (RFC 4724 section 3).
@@ -206,6 +223,7 @@ impl Capability {
         let known = match code {
             MULTI_PROTOCOL => decode_multi_protocol(&mut reader),
             ROUTE_REFRESH => Some(Capability::RouteRefresh),
+            EXTENDED_NEXT_HOP => decode_extended_next_hop(&mut reader),
             EXTENDED_MESSAGE => Some(Capability::ExtendedMessage),
             ROLE => reader.u8().map(Capability::Role),
             GRACEFUL_RESTART => decode_graceful_restart(&mut reader),
@@ -231,6 +249,9 @@ impl Capability {
                 tlv(MULTI_PROTOCOL, &[high, low, 0, *safi]);
             }
             Capability::RouteRefresh => tlv(ROUTE_REFRESH, &[]),
+            Capability::ExtendedNextHop(entries) => {
+                tlv(EXTENDED_NEXT_HOP, &encode_extended_next_hop(entries))
+            }
             Capability::ExtendedMessage => tlv(EXTENDED_MESSAGE, &[]),
             Capability::Role(role) => tlv(ROLE, &[*role]),
             Capability::GracefulRestart(restart) => tlv(GRACEFUL_RESTART, &encode_graceful_restart(restart)),
@@ -282,6 +303,26 @@ fn encode_add_path(families: &[AddPathFamily]) -> Vec<u8> {
         }
     }
     value
+}
+
+fn decode_extended_next_hop(reader: &mut Reader<'_>) -> Option<Capability> {
+    let mut entries = Vec::new();
+    while let Some(afi) = reader.u16() {
+        // The SAFI has two octets here, and one everywhere else.
+        let (safi, next_hop_afi) = (u8::try_from(reader.u16()?), reader.u16()?);
+        if let Ok(safi) = safi {
+            entries.push(ExtendedNextHop { family: AfiSafi { afi, safi }, next_hop_afi });
+        }
+    }
+    Some(Capability::ExtendedNextHop(entries))
+}
+
+fn encode_extended_next_hop(entries: &[ExtendedNextHop]) -> Vec<u8> {
+    let octets = |entry: &ExtendedNextHop| {
+        let ExtendedNextHop { family: AfiSafi { afi, safi }, next_hop_afi } = *entry;
+        [afi, u16::from(safi), next_hop_afi].map(u16::to_be_bytes)
+    };
+    entries.iter().flat_map(octets).flatten().collect()
 }
 
 fn decode_graceful_restart(reader: &mut Reader<'_>) -> Option<Capability> {
@@ -361,6 +402,13 @@ mod tests {
         let table: Vec<(Vec<u8>, Capability)> = vec![
             (vec![1, 4, 0, 2, 0, 1], Capability::MultiProtocol(AfiSafi { afi: 2, safi: 1 })),
             (vec![2, 0], Capability::RouteRefresh),
+            (
+                vec![5, 12, 0, 1, 0, 1, 0, 2, 0, 1, 0, 2, 0, 2],
+                Capability::ExtendedNextHop(vec![
+                    ExtendedNextHop::IPV4_OVER_IPV6,
+                    ExtendedNextHop { family: AfiSafi { afi: 1, safi: 2 }, next_hop_afi: 2 },
+                ]),
+            ),
             (vec![6, 0], Capability::ExtendedMessage),
             (vec![65, 4, 0, 1, 0, 0], Capability::FourOctetAs(65536)),
             (vec![73, 3, 2, b'h', b'i'], Capability::Unknown { code: 73, value: vec![2, b'h', b'i'] }),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::capability::{
-    AddPathFamily, AfiSafi, Capability, GracefulRestart, LongLivedGracefulRestart, MalformedCapability,
+    AddPathFamily, AfiSafi, Capability, ExtendedNextHop, GracefulRestart, LongLivedGracefulRestart,
+    MalformedCapability,
 };
 use super::fault::Fault;
 use super::frame::{self, MessageType};
@@ -110,6 +111,14 @@ impl Open {
     /// Whether this capability, compared whole, is among them.
     pub fn has(&self, wanted: &Capability) -> bool {
         self.capabilities.contains(wanted)
+    }
+
+    /// Whether it takes IPv4 routes with IPv6 next hops (RFC 8950).
+    pub(crate) fn offers_ipv4_over_ipv6(&self) -> bool {
+        self.capabilities.iter().any(|capability| match capability {
+            Capability::ExtendedNextHop(entries) => entries.contains(&ExtendedNextHop::IPV4_OVER_IPV6),
+            _ => false,
+        })
     }
 
     /// Its graceful restart capability, if it has one; the last if it sent several.

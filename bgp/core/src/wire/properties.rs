@@ -20,7 +20,7 @@ use super::{
 };
 use crate::attributes::{Aggregator, AsPath, AttributeTable, Attributes, Opaque, Origin};
 use crate::prefix::{Family, Prefix};
-use crate::session::{AddPath, Agreed, AsWidth, Offered, PathIds, Session};
+use crate::session::{AddPath, Agreed, AsWidth, Offered, PathIds, Scope, Session};
 use crate::types::{
     Asn, CarriedId, Community, HoldTime, LargeCommunity, LocalPref, Med, PathId, PeerKind, RouterId,
 };
@@ -49,6 +49,8 @@ pub(super) fn any_session() -> impl Strategy<Value = Session> {
             hold_time: HoldTime::DEFAULT,
             families: Family::ALL.into(),
             add_path,
+            scope: Scope::Global,
+            extended_next_hop: Agreed::No,
             most_message_bytes,
             route_refresh: Agreed::Yes,
             enhanced_refresh: Agreed::No,

@@ -13,7 +13,7 @@ use super::notification::{Notification, code, update as subcode};
 use super::reader::Reader;
 use crate::attributes::{AttributeSet, AttributeTable, Attributes, Told};
 use crate::prefix::Family;
-use crate::session::{PathIds, Session};
+use crate::session::{Agreed, PathIds, Scope, Session};
 
 /// What one UPDATE says, errors already treated: apply `withdrawn`, then `announced`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -152,8 +152,9 @@ impl<'a> Place<'a> {
         let raw = attribute::next(&mut reader).ok().filter(attribute::has_right_flags)?;
         let head = ReachHead::of(raw).ok()?;
         let family = spoken(head.family, session)?;
-        let next_hop =
-            read_next_hop(family, head.next_hop).ok().filter(|(next_hop, _)| is_usable(*next_hop))?;
+        let next_hop = read_next_hop(family, head.next_hop, session)
+            .ok()
+            .filter(|(next_hop, _)| is_usable(*next_hop, session))?;
         let told = Told { form, next_hop: Some(next_hop), list: reader.rest() };
         let alone = fields.announced.is_empty() && !head.prefixes.is_empty();
         alone.then_some(Place { told, reach: Some((raw, family, head.prefixes)) })
@@ -380,8 +381,9 @@ fn fault(raw: Raw<'_>, what: &'static str) -> Fault {
 fn read_reach(raw: Raw<'_>, session: &Session, flaws: &mut Vec<Flaw>) -> Result<Reach, Fault> {
     let head = ReachHead::of(raw)?;
     let Some(family) = spoken(head.family, session) else { return Ok(Reach::Foreign) };
-    let (next_hop, link_local) = read_next_hop(family, head.next_hop).map_err(|what| fault(raw, what))?;
-    if !is_usable(next_hop) {
+    let (next_hop, link_local) =
+        read_next_hop(family, head.next_hop, session).map_err(|what| fault(raw, what))?;
+    if !is_usable(next_hop, session) {
         let what = "next hop is not the address of a host";
         flaws.push(Flaw::of(raw, Bad(Treatment::Withdraw, subcode::INVALID_NEXT_HOP, what)));
     }
@@ -406,13 +408,25 @@ fn read_family(reader: &mut Reader<'_>) -> Option<AfiSafi> {
     Some(AfiSafi { afi: reader.u16()?, safi: reader.u8()? })
 }
 
-/// IPv4 has four octets (RFC 8950 was not agreed on); IPv6 has a global address and perhaps a
-/// link-local one (RFC 2545 section 3).
-fn read_next_hop(family: Family, octets: &[u8]) -> Result<(IpAddr, Option<Ipv6Addr>), &'static str> {
+/// IPv4 has four octets, or what IPv6 has if that was agreed on (RFC 8950 section 3); IPv6 has a global address and
+/// perhaps a link-local one (RFC 2545 section 3).
+///
+/// Of a session over link-local addresses the link-local one counts, wherever it stands: the global one may be out of
+/// reach, and there may be none. Then FRR has the link-local one twice, BIRD has `::` in front of it, others send it alone.
+fn read_next_hop(
+    family: Family,
+    octets: &[u8],
+    session: &Session,
+) -> Result<(IpAddr, Option<Ipv6Addr>), &'static str> {
     const NEITHER: &str = "next hop of neither 16 nor 32 octets";
     if family == Family::Ipv4 {
-        let octets = <[u8; 4]>::try_from(octets).map_err(|_| "next hop of other than 4 octets")?;
-        return Ok((IpAddr::from(octets), None));
+        match <[u8; 4]>::try_from(octets) {
+            Ok(octets) => return Ok((IpAddr::from(octets), None)),
+            Err(_) if session.extended_next_hop == Agreed::No => {
+                return Err("next hop of other than 4 octets");
+            }
+            Err(_) => {}
+        }
     }
     let (global, rest) = octets.split_first_chunk::<16>().ok_or(NEITHER)?;
     let link_local = match rest.len() {
@@ -420,16 +434,20 @@ fn read_next_hop(family: Family, octets: &[u8]) -> Result<(IpAddr, Option<Ipv6Ad
         16 => <[u8; 16]>::try_from(rest).ok().map(Ipv6Addr::from),
         _ => return Err(NEITHER),
     };
-    Ok((IpAddr::from(*global), link_local.filter(Ipv6Addr::is_unicast_link_local)))
+    let (global, link_local) = (Ipv6Addr::from(*global), link_local.filter(Ipv6Addr::is_unicast_link_local));
+    let on_link = link_local.or(global.is_unicast_link_local().then_some(global));
+    match (session.scope, on_link) {
+        (Scope::Link, Some(on_link)) => Ok((on_link.into(), None)),
+        _ => Ok((global.into(), link_local)),
+    }
 }
 
-/// A link-local address alone does not tell the interface; such peers come with unnumbered links.
-fn is_usable(next_hop: IpAddr) -> bool {
+/// A link-local address alone does not tell the interface, unless the session is over one.
+fn is_usable(next_hop: IpAddr, session: &Session) -> bool {
     match next_hop {
         IpAddr::V4(v4) => attribute::is_host_v4(v4),
-        IpAddr::V6(v6) => {
-            !(v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.is_unicast_link_local())
-        }
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => session.scope == Scope::Link,
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_loopback() || v6.is_multicast()),
     }
 }
 
@@ -456,16 +474,16 @@ pub fn write_announce(
     attributes: &AttributeSet,
     routes: &[Nlri],
 ) -> Result<(), AttributesTooLong> {
+    let Some(family) = routes.first().map(|route| route.prefix.family()) else { return Ok(()) };
     let shared = attributes.encoded(session.as_width);
     let overhead = HEADER_BYTES + 4 + shared.len();
     let head = match attributes.next_hop {
         IpAddr::V4(_) => None,
-        IpAddr::V6(next_hop) => Some(mp_reach_head(next_hop)),
+        IpAddr::V6(next_hop) => Some(mp_reach_head(family, next_hop, attributes.link_local)),
     };
-    let head = head.as_ref().map_or(&[][..], |head| head);
+    let head = head.as_ref().map_or(&[][..], |(head, length)| &head[..*length]);
     let overhead = overhead + if head.is_empty() { 0 } else { 4 + head.len() };
     let room = session.most_message_bytes.checked_sub(overhead).ok_or(AttributesTooLong)?;
-    let Some(family) = routes.first().map(|route| route.prefix.family()) else { return Ok(()) };
     let path_ids = session.sent_path_ids(family);
     let longest =
         || routes.iter().map(|route| nlri::encoded_bytes(route, path_ids)).max().unwrap_or_default();
@@ -494,14 +512,16 @@ pub fn write_announce(
     Ok(())
 }
 
-/// AFI, SAFI, the next hop with its length, the reserved octet.
-fn mp_reach_head(next_hop: Ipv6Addr) -> [u8; 21] {
-    let AfiSafi { afi, safi } = AfiSafi::from(Family::Ipv6);
+/// AFI, SAFI, the next hop with its length, the reserved octet; and how many octets these are.
+fn mp_reach_head(family: Family, next_hop: Ipv6Addr, link_local: Option<Ipv6Addr>) -> ([u8; 37], usize) {
+    let AfiSafi { afi, safi } = AfiSafi::from(family);
     let [high, low] = afi.to_be_bytes();
-    let mut head = [0; 21];
-    head[..4].copy_from_slice(&[high, low, safi, 16]);
+    let mut head = [0; 37];
+    head[..4].copy_from_slice(&[high, low, safi, if link_local.is_some() { 32 } else { 16 }]);
     head[4..20].copy_from_slice(&next_hop.octets());
-    head
+    let Some(link_local) = link_local else { return (head, 21) };
+    head[20..36].copy_from_slice(&link_local.octets());
+    (head, 37)
 }
 
 /// Appends as few UPDATEs as withdraw all `routes`, which are of one family.

@@ -355,7 +355,7 @@ impl Run {
             let Some(best) = route.paths.iter().find(|path| path.verdict == Verdict::Best) else { continue };
             let status = best.peer.and_then(|peer| self.net.router(host).peer(peer));
             prop_assert!(route.paths.iter().all(|path| !path.stale), "stale at {}: {:?}", at, route);
-            let told = status.map(|peer| (number(peer.address), route_of(&best.attributes)));
+            let told = status.map(|peer| (number(peer.address.ip()), route_of(&best.attributes)));
             found.insert(route.prefix, told);
         }
         let expected = tables.iter().filter(|((router, _), _)| *router == at).map(|((_, of), best)| {

@@ -15,11 +15,16 @@ use cambric_bgp::config::{ConnectMode, Export, Import, Link, LinkAddress, LinkSt
 use cambric_bgp::rib::{Part, PathInfo, RouteInfo, Verdict};
 use cambric_bgp::{
     Asn, AttributeSet, Family, Originated, PeerConfig, PeerId, PeerPolicy, Prefix, Router, RouterConfig,
-    RouterId, Source, Wanted,
+    RouterId, ScopedAddress, Source, Wanted,
 };
 
 /// A configured IP address.
 pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("address in a test")
+}
+
+/// The address of a neighbour.
+pub fn scoped(text: &str) -> ScopedAddress {
     text.parse().expect("address in a test")
 }
 
@@ -52,7 +57,7 @@ pub fn router(local_asn: u32, address: &str) -> Wanted {
 pub fn speaker<const N: usize>(
     local_asn: u32,
     address: &str,
-    peers: [(IpAddr, PeerConfig); N],
+    peers: [(ScopedAddress, PeerConfig); N],
     pods: &[&str],
 ) -> Wanted {
     let mut wanted = router(local_asn, address);
@@ -67,23 +72,23 @@ pub fn secs(seconds: u64) -> Duration {
 }
 
 /// A neighbour for both families, open in both directions.
-pub fn neighbor(peer_asn: u32, address: &str) -> (IpAddr, PeerConfig) {
+pub fn neighbor(peer_asn: u32, address: &str) -> (ScopedAddress, PeerConfig) {
     let config = PeerConfig {
         families: Family::ALL.into(),
         policy: OPEN_POLICY,
-        ..PeerConfig::new(address, ip(address), asn(peer_asn))
+        ..PeerConfig::new(address, scoped(address).ip(), asn(peer_asn))
     };
-    (ip(address), config)
+    (scoped(address), config)
 }
 
 /// As [`neighbor`], and we do not connect.
-pub fn passive(peer_asn: u32, address: &str) -> (IpAddr, PeerConfig) {
+pub fn passive(peer_asn: u32, address: &str) -> (ScopedAddress, PeerConfig) {
     let (address, config) = neighbor(peer_asn, address);
     (address, PeerConfig { connect: ConnectMode::Passive, ..config })
 }
 
 /// As it was, and it may tell several paths to a prefix of IPv4.
-pub fn tells_several((address, mut config): (IpAddr, PeerConfig)) -> (IpAddr, PeerConfig) {
+pub fn tells_several((address, mut config): (ScopedAddress, PeerConfig)) -> (ScopedAddress, PeerConfig) {
     config.add_path.entry(Family::Ipv4).or_default().receive = Receive::Several;
     (address, config)
 }

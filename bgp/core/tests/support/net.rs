@@ -12,7 +12,7 @@ use cambric_bgp::peer::PeerState;
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::{PeerStatus, Restarted};
 use cambric_bgp::wire::{MessageType, Notification, frame};
-use cambric_bgp::{Action, Admin, ConnId, Family, PeerConfig, Prefix, Router, Wanted};
+use cambric_bgp::{Action, Admin, ConnId, Family, PeerConfig, Prefix, Router, ScopedAddress, Wanted};
 
 use super::scripted::Message;
 
@@ -165,6 +165,7 @@ impl Net {
     /// The same, and its operator had switched these addresses off.
     pub fn start_with_disabled(&mut self, host: Host, restarted: Restarted, disabled: BTreeSet<IpAddr>) {
         let seed = self.roll();
+        let disabled = disabled.into_iter().map(ScopedAddress::from).collect();
         let node = &mut self.nodes[host.0];
         node.swept = node.fib.keys().copied().collect();
         node.router = Some(Router::new(self.now, node.wanted.clone(), restarted, disabled, seed));
@@ -212,7 +213,7 @@ impl Net {
     /// The configuration of `peer` at `host`.
     pub fn change_peer(&mut self, host: Host, peer: Host, change: impl FnOnce(&mut PeerConfig)) {
         let address = self.nodes[peer.0].address;
-        self.change(host, |wanted| change(wanted.peers.get_mut(&address).expect("a configured peer")));
+        self.change(host, |wanted| change(wanted.peers.get_mut(&address.into()).expect("a configured peer")));
     }
 
     // --- harm ----------------------------------------------------------------------------------------------
@@ -556,10 +557,10 @@ impl Net {
     }
 
     /// Nothing is forwarded over `gateway` until a route says so anew.
-    fn turn_away(&mut self, host: Host, gateway: &IpAddr) {
+    fn turn_away(&mut self, host: Host, gateway: &ScopedAddress) {
         let fib = &mut self.nodes[host.0].fib;
         fib.retain(|_, next_hops| {
-            next_hops.remove(gateway);
+            next_hops.remove(&gateway.ip());
             !next_hops.is_empty()
         });
     }
@@ -570,7 +571,9 @@ impl Net {
             node.swept.remove(&change.prefix);
             match change.next_hops.is_empty() {
                 true => node.fib.remove(&change.prefix),
-                false => node.fib.insert(change.prefix, change.next_hops.clone()),
+                false => {
+                    node.fib.insert(change.prefix, change.next_hops.iter().map(ScopedAddress::ip).collect())
+                }
             };
             node.history.push(Step::Route(change));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cambric_bgp::rib::RouteChange;
 use cambric_bgp::router::Restarted;
 use cambric_bgp::wire::{MessageType, Notification, Open, frame};
-use cambric_bgp::{Action, ConnId, Prefix, Router, Wanted};
+use cambric_bgp::{Action, ConnId, Prefix, Router, ScopedAddress, Wanted};
 
 /// A router, its clock, and all that came out of it.
 pub struct Device {
@@ -54,6 +54,7 @@ impl Device {
 
     fn start(wanted: Wanted, restarted: Restarted, disabled: BTreeSet<IpAddr>) -> Device {
         let now = Instant::now();
+        let disabled = disabled.into_iter().map(ScopedAddress::from).collect();
         let mut device = Device {
             router: Router::new(now, wanted, restarted, disabled, 1),
             now,
@@ -69,7 +70,7 @@ impl Device {
     }
 
     /// A connection from `remote`.
-    pub fn accept(&mut self, local: IpAddr, remote: IpAddr) -> ConnId {
+    pub fn accept(&mut self, local: IpAddr, remote: impl Into<ScopedAddress>) -> ConnId {
         let conn = self.router.handle_accepted(self.now, local, remote).expect("a free slot");
         self.work();
         conn
@@ -164,7 +165,9 @@ impl Device {
         while let Some(change) = self.router.poll_route_change() {
             match change.next_hops.is_empty() {
                 true => self.fib.remove(&change.prefix),
-                false => self.fib.insert(change.prefix, change.next_hops.clone()),
+                false => {
+                    self.fib.insert(change.prefix, change.next_hops.iter().map(ScopedAddress::ip).collect())
+                }
             };
             self.changes.push(change);
         }

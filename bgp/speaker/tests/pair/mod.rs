@@ -55,7 +55,7 @@ fn speaker(
     let hold_time = HoldTime::from_secs(9).expect("allowed");
     let config =
         PeerConfig { port, connect, transport, hold_time, ..PeerConfig::new("other", peer, asn(3 - number)) };
-    wanted.peers.insert(peer, config);
+    wanted.peers.insert(peer.into(), config);
     let router =
         Router::new(Instant::now(), wanted.clone(), Restarted::No, BTreeSet::new(), u64::from(number));
     let (handle, mut events, _) = start(&SpeakerConfig { port: own_port }, router).expect("a free port");
@@ -67,7 +67,7 @@ fn speaker(
 impl Speaker {
     /// Changes what it wants of its peer.
     pub async fn change(&mut self, change: impl FnOnce(&mut PeerConfig)) {
-        change(self.wanted.peers.get_mut(&self.peer).expect("configured"));
+        change(self.wanted.peers.get_mut(&self.peer.into()).expect("configured"));
         self.handle.apply(self.wanted.clone()).await.expect("it runs");
     }
 

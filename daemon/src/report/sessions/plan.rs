@@ -15,12 +15,11 @@
 //!   looked for once more some minutes later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::{PeerOrigin, PeerStatus};
-use cambric_bgp::{Admin, Asn};
+use cambric_bgp::{Admin, Asn, ScopedAddress};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -166,7 +165,7 @@ impl Plan {
         &mut self,
         owner: Option<String>,
         peers: &[PeerStatus],
-        mesh: &BTreeMap<IpAddr, String>,
+        mesh: &BTreeMap<ScopedAddress, String>,
         nodes: usize,
         now: (Instant, std::time::Instant, SystemTime),
     ) {

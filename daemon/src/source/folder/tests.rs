@@ -132,8 +132,8 @@ fn an_edit_with_a_fault_changes_nothing_and_is_named() {
         ),
         (
             "peers.yaml",
-            overrides("n1", "{name: a, interface: eth1, asn: 1}"),
-            format!("{peers}: spec.peers[0].interface: NotImplemented: this version cannot serve it; leave it out"),
+            overrides("n1", "{name: a, interface: eth1, localInterface: eth1, asn: 1}"),
+            format!("{peers}: spec.peers[0].localInterface: there: not used with interface: both ends are link-local addresses of its link"),
         ),
         (
             "tor.yaml",

@@ -11,7 +11,7 @@ use proptest::sample::Index;
 
 use super::{Candidate, Decision, Reason, Standing, Teller, decide};
 use crate::attributes::{Attributes, Origin};
-use crate::types::{Asn, CarriedId, LocalPref, Med, PathId, PeerKind, RouterId};
+use crate::types::{Asn, CarriedId, LocalPref, Med, PathId, PeerKind, RouterId, ScopedAddress};
 
 /// A route in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,10 +173,12 @@ fn attributes(way: &Way) -> Attributes {
 
 fn decided(ways: &[Way], max_paths: usize) -> Decision {
     let all: Vec<Attributes> = ways.iter().map(attributes).collect();
+    let address = |way: &Way| IpAddr::V4(Ipv4Addr::from(way.peer_address)).into();
+    let addresses: Vec<ScopedAddress> = ways.iter().map(address).collect();
     let candidates: Vec<Candidate<'_>> = ways
         .iter()
-        .zip(&all)
-        .map(|(way, attributes)| Candidate {
+        .zip(all.iter().zip(&addresses))
+        .map(|(way, (attributes, address))| Candidate {
             attributes,
             standing: match way.doubt {
                 0 => Standing::Good,
@@ -189,7 +191,7 @@ fn decided(ways: &[Way], max_paths: usize) -> Decision {
                 false => Teller::Peer {
                     kind: if way.is_external { PeerKind::External } else { PeerKind::Internal },
                     router_id: RouterId::new(way.bgp_identifier).expect("not 0"),
-                    address: IpAddr::V4(Ipv4Addr::from(way.peer_address)),
+                    address,
                     path_id: PathId(way.path_id),
                 },
             },

@@ -14,8 +14,9 @@ pub(in crate::report) fn peers(names: &[&str]) -> Vec<PeerStatus> {
     let id = RouterId::new(1).expect("identifier");
     let mut wanted = Wanted::new(RouterConfig::new(asn(64512), id));
     for (at, name) in names.iter().enumerate() {
-        let address: IpAddr = format!("192.0.{}.{}", at / 250, at % 250 + 1).parse().expect("address");
-        wanted.peers.insert(address, PeerConfig::new(*name, address, asn(65101)));
+        let address: std::net::IpAddr =
+            format!("192.0.{}.{}", at / 250, at % 250 + 1).parse().expect("address");
+        wanted.peers.insert(address.into(), PeerConfig::new(*name, address, asn(65101)));
     }
     let now = StdInstant::now();
     Router::new(now, wanted, Restarted::No, BTreeSet::new(), 1).peers()
@@ -231,8 +232,11 @@ async fn a_mesh_of_more_than_fifty_nodes_has_no_objects_and_configured_peers_hav
         let names: Vec<String> = (1..nodes).map(|at| format!("n{at}")).chain(["tor".to_owned()]).collect();
         let peers = peers(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let is_node = |peer: &&PeerStatus| peer.config.name != "tor";
-        let mesh =
-            peers.iter().filter(is_node).map(|peer| (peer.address, peer.config.name.clone())).collect();
+        let mesh = peers
+            .iter()
+            .filter(is_node)
+            .map(|peer| (peer.address.clone(), peer.config.name.clone()))
+            .collect();
         let mut plan = Plan::new("n0", now);
         plan.look(
             Some("uid-1".to_owned()),
