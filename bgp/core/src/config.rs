@@ -141,6 +141,8 @@ pub struct PeerConfig {
     pub add_path: BTreeMap<Family, AddPath>,
     /// What we are to it; counts for an external peer.
     pub local_role: Option<LocalRole>,
+    /// A session of BFD beside that of BGP (RFC 5882); none if absent.
+    pub bfd: Option<cambric_bfd::Config>,
 }
 
 /// What we ask of a neighbour for the time that we are away.
@@ -191,6 +193,7 @@ impl PeerConfig {
             restart: RestartConfig::default(),
             add_path: BTreeMap::new(),
             local_role: None,
+            bfd: None,
         }
     }
 
@@ -228,6 +231,7 @@ impl PeerConfig {
             role: ReflectorRole::NonClient,
             restart: RestartConfig::default(),
             add_path: config.add_path.iter().map(|(family, wanted)| (*family, wanted.offered())).collect(),
+            bfd: None,
             ..config.clone()
         };
         session(self) != session(new)

@@ -14,6 +14,7 @@
 
 mod asks;
 mod backoff;
+mod bfd;
 mod collision;
 mod connection;
 mod helper;
@@ -188,6 +189,8 @@ pub(crate) struct Peer {
     /// The other peer with its identifier that was last warned of.
     pub(crate) double_told: Option<ScopedAddress>,
     pub(crate) limit_log: LimitLog,
+    /// How its session of BFD was last; absent while there is none.
+    pub(crate) bfd: Option<cambric_bfd::Status>,
 }
 
 impl Peer {
@@ -243,6 +246,7 @@ impl Peer {
             flaws_told: BTreeMap::new(),
             double_told: None,
             limit_log: LimitLog::default(),
+            bfd: None,
         };
         peer.wait_until(now);
         peer.note_state(now);

@@ -25,6 +25,7 @@ use crate::types::{Asn, ConnId, PeerId, PeerKind, ScopedAddress};
 use crate::wire::notification::{cease, code};
 use crate::wire::{GracefulRestart, Nlri, Notification, RestartFamily, Update};
 
+mod bfd;
 mod identifier;
 mod limits;
 mod ranges;
@@ -33,6 +34,8 @@ mod stations;
 mod tally;
 mod timers;
 
+use bfd::Bfd;
+pub use bfd::BfdSession;
 pub(crate) use limits::LimitLog;
 pub use sockets::ListenerOptions;
 pub use tally::{PeerTally, Tally};
@@ -133,6 +136,8 @@ pub struct PeerStatus {
     pub flawed_updates: u64,
     /// What was wrong with the last of these, and what was done.
     pub last_flaw: Option<LastError>,
+    /// Its session of BFD, if it has one.
+    pub bfd: Option<cambric_bfd::Status>,
     /// Routes that are kept for it, and that it has not told in this session.
     pub stale: Vec<Stale>,
     /// By family.
@@ -170,6 +175,7 @@ pub struct Router {
     /// peers nobody asks them.
     touched: BTreeSet<PeerId>,
     timers: Timers,
+    bfd: Bfd,
 }
 
 /// Effects that wait until the caller has taken the actions before them.
@@ -295,6 +301,7 @@ impl Router {
             ready: BTreeMap::new(),
             touched: BTreeSet::new(),
             timers: Timers::default(),
+            bfd: Bfd::default(),
         };
         router.apply(now, Wanted { peers, ..router.wanted.clone() });
         router
@@ -389,6 +396,7 @@ impl Router {
         self.next_peer += 1;
         let id = PeerId(self.next_peer);
         self.by_address.insert(address.clone(), id);
+        self.bfd.touch();
         let admin = if self.disabled.contains(&address) { Admin::Disabled } else { Admin::Enabled };
         let quiet_until = self.removed.remove(&address).unwrap_or(now);
         let peer = Peer::new(now, id, address, config, admin).of(origin).quiet_until(quiet_until);
@@ -413,6 +421,7 @@ impl Router {
         let is_same = peer.config.asn == config.asn && own.0 == own.1;
         let end = if is_same { End::ComeBack } else { End::Leave };
         self.rib.set_config(id, &config);
+        self.bfd.touch();
         peer.config = config;
         peer.origin = origin;
         if reset {
@@ -425,6 +434,7 @@ impl Router {
 
     fn remove_peer(&mut self, now: Instant, address: &ScopedAddress) {
         let Some(id) = self.by_address.remove(address) else { return };
+        self.bfd.touch();
         let notification = Notification::new(code::CEASE, cease::PEER_DECONFIGURED);
         self.with_peer(now, id, |peer, cx| {
             peer.stop(cx, &notification, End::Leave, "removed from our configuration");
@@ -449,6 +459,7 @@ impl Router {
             Admin::Enabled => self.disabled.remove(&address),
             Admin::Disabled => self.disabled.insert(address),
         };
+        self.bfd.touch();
         if let Some(id) = id {
             self.with_peer(now, id, |peer, cx| peer.set_admin(cx, admin));
         }
@@ -836,6 +847,7 @@ impl Router {
             last_error: peer.last_error().cloned(),
             flawed_updates: peer.flawed_updates,
             last_flaw: peer.last_flaw.clone(),
+            bfd: peer.bfd.clone(),
             stale: peer
                 .kept()
                 .map(|(family, keeping, until)| Stale {

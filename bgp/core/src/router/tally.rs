@@ -35,6 +35,8 @@ pub struct PeerTally {
     pub admin: Admin,
     /// Sessions with it that ended, since it was configured.
     pub sessions_lost: u64,
+    /// Its session of BFD, if it has one.
+    pub bfd: Option<cambric_bfd::Status>,
 }
 
 impl Router {
@@ -57,6 +59,7 @@ impl Router {
                 state: peer.shown().0,
                 admin: peer.admin(),
                 sessions_lost: peer.sessions_lost,
+                bfd: peer.bfd.clone(),
             });
         }
         tally
