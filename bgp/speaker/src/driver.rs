@@ -11,10 +11,11 @@ use cambric_bgp::router::Refused;
 use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, Router, ScopedAddress, Wanted};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
+use crate::bfd::{self, Bfd};
 use crate::connection::{Connection, FromWire};
 use crate::drops::Drops;
 use crate::listener::Listener;
@@ -64,12 +65,14 @@ enum Command {
     SetAdminAt(ScopedAddress, Admin),
     Restart(PeerId),
     Look(Look),
+    Farewell(oneshot::Sender<()>),
 }
 
 /// The way to the speaker; clone it freely.
 #[derive(Debug, Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
+    bfd: watch::Receiver<bfd::Report>,
 }
 
 impl Handle {
@@ -113,6 +116,22 @@ impl Handle {
         self.commands.send(Command::Look(look)).await.map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
     }
+
+    /// How the sessions of BFD are, and what was refused.
+    pub fn bfd(&self) -> bfd::Report {
+        self.bfd.borrow().clone()
+    }
+
+    /// The process is about to stop, and forwarding goes on: connections are closed without a word, and neighbours are told
+    /// that there is no BFD for a while, so that none takes its end for a lost path (RFC 5882 section 3.2). Ends the task.
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn farewell(&self) -> Result<(), Gone> {
+        let (done, is_done) = oneshot::channel();
+        self.commands.send(Command::Farewell(done)).await.map_err(|_| Gone)?;
+        is_done.await.map_err(|_| Gone)
+    }
 }
 
 /// Events that may wait for the daemon. Few: what is in the channel cannot be overtaken by a lost gateway.
@@ -120,6 +139,8 @@ const EVENTS_AHEAD: usize = 4;
 /// Connections that may be closing at once, their last words on the way: enough for one with each peer of a
 /// large fabric, and far from all descriptors. One more is closed without a word.
 const MOST_CLOSING: usize = 256;
+/// How long it may take a neighbour's BGP to hear of what its TCP or its BFD sees.
+const IS_SEEN: Duration = Duration::from_millis(100);
 /// Route changes handed over at once.
 const ROUTES_AT_ONCE: usize = 512;
 
@@ -141,6 +162,7 @@ pub fn start(
     let (commands, from_handles) = mpsc::channel(16);
     let (events, to_daemon) = mpsc::channel(EVENTS_AHEAD);
     let (to_driver, from_wire) = mpsc::channel(64);
+    let (bfd_report, bfd) = watch::channel(bfd::Report::default());
     let driver = Driver {
         router,
         connections: BTreeMap::new(),
@@ -154,9 +176,12 @@ pub fn start(
         backlog: Backlog::Clear,
         due: None,
         strangers: Strangers::default(),
+        bfd: None,
+        bfd_report,
+        bfd_told: BTreeSet::new(),
     };
-    let task = tokio::spawn(driver.run(listeners, from_handles, from_wire));
-    Ok((Handle { commands }, to_daemon, task))
+    let task = tokio::spawn(driver.run(config.port, listeners, from_handles, from_wire));
+    Ok((Handle { commands, bfd }, to_daemon, task))
 }
 
 /// Whether events wait for the daemon.
@@ -215,18 +240,35 @@ struct Driver {
     /// When the router wanted to be called at the latest.
     due: Option<Instant>,
     strangers: Strangers,
+    /// Once there is a session of BFD.
+    bfd: Option<Bfd>,
+    bfd_report: watch::Sender<bfd::Report>,
+    /// Peers that the router knows a session of.
+    bfd_told: BTreeSet<PeerId>,
 }
 
 impl Driver {
     async fn run(
         mut self,
-        listeners: Vec<Listener>,
+        port: u16,
+        mut listeners: Vec<Listener>,
         mut commands: mpsc::Receiver<Command>,
         mut from_wire: mpsc::Receiver<FromWire>,
     ) {
+        if let Some(time) = self.router.bfd_outlives_us_for() {
+            drop(listeners);
+            self.let_bfd_run_out(time).await;
+            listeners = match socket::listen(port, &self.router.listener_options()) {
+                Ok(listeners) => listeners,
+                Err(error) => return tracing::error!(error = %error, port, "nobody can connect to us"),
+            };
+        }
         let mut listeners = listeners.into_iter();
         let (mut first, mut second) = (listeners.next(), listeners.next());
         let mut drops = Drops::default();
+        let mut bfd_report = self.bfd_report.subscribe();
+        // What was told while we waited counts, too.
+        bfd_report.mark_changed();
         // The first look is at once: it says what was dropped before.
         let mut look = interval(Drops::EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -248,6 +290,10 @@ impl Driver {
                     Err(_) => return,
                 },
                 command = commands.recv() => match command {
+                    Some(Command::Farewell(done)) => {
+                        drop((first, second));
+                        return self.farewell(done).await;
+                    }
                     Some(command) => {
                         let applies = matches!(command, Command::Apply(_));
                         self.handle_command(command);
@@ -260,6 +306,10 @@ impl Driver {
                     None => return,
                 },
                 Some(event) = from_wire.recv() => self.handle_wire(event),
+                Ok(()) = bfd_report.changed() => {
+                    let report = bfd_report.borrow_and_update().clone();
+                    self.handle_bfd(&report);
+                }
                 () = std::future::ready(()), if !self.unfinished.is_empty() => {
                     std::mem::take(&mut self.unfinished).into_iter().for_each(|conn| self.transmit(conn));
                 }
@@ -297,6 +347,57 @@ impl Driver {
             Command::SetAdminAt(address, admin) => self.router.set_admin_at(now, address, admin),
             Command::Restart(peer) => self.router.restart(now, peer),
             Command::Look(look) => look(&self.router),
+            // It is the end of the loop.
+            Command::Farewell(_) => {}
+        }
+    }
+
+    /// Gives neighbours the time to miss the BFD of the process before this one. Who calls meanwhile is refused: what waited
+    /// in the kernel would cross with what we open then.
+    async fn let_bfd_run_out(&mut self, time: Duration) {
+        self.follow_bfd();
+        sleep(time + IS_SEEN).await;
+    }
+
+    /// First the connections close, without a word, and then BFD says that it ends. To a neighbour that knows what AdminDown
+    /// is the order says nothing (RFC 5882 section 3.2). FRR 8.4.4 takes it for a lost path, and where the session is up it
+    /// withdraws all that the node told; where the session has just been lost it waits for a restart.
+    async fn farewell(mut self, done: oneshot::Sender<()>) {
+        if let Some(bfd) = self.bfd.take() {
+            self.connecting.values().for_each(JoinHandle::abort);
+            self.connections.clear();
+            sleep(IS_SEEN).await;
+            let (said, is_said) = oneshot::channel();
+            bfd.farewell(said);
+            // An error: the thread is gone, and says no more.
+            is_said.await.ok();
+        }
+        // Whoever asked may have gone meanwhile.
+        done.send(()).ok();
+    }
+
+    fn handle_bfd(&mut self, report: &bfd::Report) {
+        let now = self.clock();
+        let told: BTreeSet<PeerId> = report.sessions.keys().copied().collect();
+        for peer in std::mem::replace(&mut self.bfd_told, told.clone()).difference(&told) {
+            self.router.handle_bfd(now, *peer, None);
+        }
+        for (peer, status) in &report.sessions {
+            self.router.handle_bfd(now, *peer, Some(status.clone()));
+        }
+    }
+
+    /// Has the sessions of BFD that the router wants.
+    fn follow_bfd(&mut self) {
+        let Some(sessions) = self.router.poll_bfd() else { return };
+        if self.bfd.is_none() {
+            match Bfd::start(self.bfd_report.clone()) {
+                Ok(bfd) => self.bfd = Some(bfd),
+                Err(error) => tracing::error!(error = %error, "BFD cannot be started"),
+            }
+        }
+        if let Some(bfd) = &self.bfd {
+            bfd.follow(sessions.clone());
         }
     }
 
@@ -401,6 +502,7 @@ impl Driver {
                 }
             }
         }
+        self.follow_bfd();
         self.tell(Tell::EventsAndRoutes);
     }
 

@@ -22,6 +22,7 @@
 //! Not here: what a session means (core), what the kernel does with a route (routes).
 #![deny(unsafe_code)]
 
+mod bfd;
 mod connection;
 mod driver;
 mod drops;
@@ -29,4 +30,5 @@ mod listener;
 mod socket;
 mod strangers;
 
+pub use bfd::Report as BfdReport;
 pub use driver::{Event, Gone, Handle, SpeakerConfig, start};

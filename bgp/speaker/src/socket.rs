@@ -164,7 +164,7 @@ pub(crate) fn in_words(error: io::Error) -> String {
     text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
-fn mark(socket: &Socket, address: IpAddr) -> io::Result<()> {
+pub(crate) fn mark(socket: &Socket, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(_) => socket.set_tos_v4(DSCP_CS6),
         IpAddr::V6(_) => socket.set_tclass_v6(DSCP_CS6),
