@@ -254,6 +254,13 @@ fn peer_changes(old: &PeerConfig, new: &PeerConfig) -> Vec<String> {
     changed(&mut words, "restart time", restart(old), restart(new));
     let long_lived = |config: &PeerConfig| format!("{} s", config.restart.long_lived.as_secs());
     changed(&mut words, "long-lived", long_lived(old), long_lived(new));
+    let bfd = |config: &PeerConfig| match config.bfd {
+        None => "off".to_owned(),
+        Some(cambric_bfd::Config { transmit, receive, multiplier }) => {
+            format!("{} ms out, {} ms in, x {multiplier}", transmit.as_millis(), receive.as_millis())
+        }
+    };
+    changed(&mut words, "BFD", bfd(old), bfd(new));
     let role = |config: &PeerConfig| match config.role {
         ReflectorRole::NonClient => "none",
         ReflectorRole::Client => "client",

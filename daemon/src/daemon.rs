@@ -29,7 +29,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::args::{Args, SourceArg};
 use crate::control::Disabled;
@@ -60,6 +60,9 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Addresses of services that are shown one by one.
 const MOST_SERVICES: usize = 8;
 
+/// How long the end of BFD may take to be told.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Runs until SIGTERM or SIGINT. Leaves routes, pods and configuration as they are: stopping is not
 /// leaving.
 ///
@@ -73,11 +76,13 @@ pub async fn run(args: Args, log: Log) -> anyhow::Result<()> {
     let (mut daemon, routes_task) = Daemon::start(args, log).await?;
     tokio::select! {
         biased;
-        ended = routes_task => Err(why_routes_ended(ended)),
-        result = daemon.run() => result,
-        _ = stop.recv() => { tracing::info!("SIGTERM: stopping; routes, pods and configuration stay"); Ok(()) }
-        _ = interrupt.recv() => { tracing::info!("SIGINT: stopping; routes, pods and configuration stay"); Ok(()) }
+        ended = routes_task => return Err(why_routes_ended(ended)),
+        result = daemon.run() => return result,
+        _ = stop.recv() => tracing::info!("SIGTERM: stopping; routes, pods and configuration stay"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping; routes, pods and configuration stay"),
     }
+    daemon.farewell().await;
+    Ok(())
 }
 
 /// Two daemons on one node would undo each other's work.
@@ -532,6 +537,14 @@ impl Daemon {
         self.state.send_modify(|state| state.speaker = Some(handle.clone()));
         self.speaker = Some(Speaker { handle, events });
         Ok(())
+    }
+
+    /// Neighbours are told before the end that BFD ends, and that this is no lost path. Not for long: the end is what counts.
+    async fn farewell(&self) {
+        let Some(speaker) = &self.speaker else { return };
+        if !matches!(timeout(FAREWELL, speaker.handle.farewell()).await, Ok(Ok(()))) {
+            tracing::warn!("the neighbours were not told in time that BFD ends");
+        }
     }
 
     async fn handle_speaker(&mut self, event: Event) -> anyhow::Result<()> {

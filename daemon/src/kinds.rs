@@ -2,8 +2,7 @@
 //!
 //! Addresses and prefixes are text here: [`values`](crate::values) reads them, so that an error can name object,
 //! field and value. A field that these types do not have is refused by name and never passed over: whoever
-//! writes it expects it to do something. A field that they have, and whose engine is still to come, is refused by
-//! name as well, as NotImplemented: the API server takes it already, so that nothing has to be installed anew for it.
+//! writes it expects it to do something.
 //!
 //! The types carry their schemas: `deploy/crds` is made from them (see [`crds`](crate::crds)). Lists, maps and texts
 //! in them have bounds: an API server estimates what the rules over them cost, and refuses a kind without.

@@ -114,7 +114,11 @@ impl Seen {
         if let Some(speaker) = speaker {
             let nodes = intent.map(|intent| intent.wanted.declared.nodes.clone()).unwrap_or_default();
             let tally = timeout(PATIENCE, speaker.look(cambric_bgp::Router::tally)).await;
-            seen.bgp = tally.ok().and_then(Result::ok).map(|tally| bgp::Seen { tally, nodes });
+            seen.bgp = tally.ok().and_then(Result::ok).map(|tally| bgp::Seen {
+                bfd_refused: speaker.bfd().refused,
+                tally,
+                nodes,
+            });
             seen.note(seen.bgp.is_none(), "bgp");
         }
         let counts = timeout(PATIENCE, shared.routes.counts()).await.ok().and_then(Result::ok);

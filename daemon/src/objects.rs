@@ -383,6 +383,8 @@ pub struct PeerOptions {
     pub add_path: BTreeMap<Family, AddPath>,
     /// What we are to it.
     pub local_role: Option<LocalRole>,
+    /// A session of BFD beside that of BGP.
+    pub bfd: Option<cambric_bfd::Config>,
 }
 
 /// Names of BGPFilters, in the order in which routes go through them.

@@ -16,6 +16,8 @@ mod monitoring;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::num::NonZeroU8;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use cambric_bgp::config::{AsOverride, ConnectMode, Distance, Export, Import, PeerAsn, ReflectorRole};
@@ -24,8 +26,8 @@ use cambric_policy::labels::Labels;
 use k8s_openapi::api::core::v1;
 
 use crate::kinds::{
-    BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Connect, ExportPolicy, FamilyName, Feature,
-    GracefulRestart, ImportPolicy, MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS,
+    BGPClusterConfigSpec, BGPNodeOverrideSpec, BGPPeerConfigSpec, Bfd, Connect, ExportPolicy, FamilyName,
+    Feature, GracefulRestart, ImportPolicy, MOST_INTERFACE_OCTETS, MOST_LABEL_NAME_OCTETS, MOST_LABEL_OCTETS,
     MOST_LABELS, MOST_LIST_ITEMS, MOST_NAME_OCTETS, MOST_OWN_AS, MOST_PEER_NAME_OCTETS, MOST_RANGE_PEERS,
     NodeAddress, NodeAddressFrom, NodeSelector, PeerAs, PeerEntry, SecretKey,
 };
@@ -94,6 +96,8 @@ const MOST_ADDRESS_RANGES: usize = 64;
 
 /// Peers from one range, if a manifest does not say how many.
 const DEFAULT_RANGE_PEERS: usize = 100;
+/// Of `spec.bfd`, as the schema has it.
+const BFD_MILLISECONDS: RangeInclusive<u32> = 50..=60_000;
 /// The field has 24 bits (RFC 9494 section 3).
 const MOST_LONG_LIVED_SECONDS: u32 = 0x00FF_FFFF;
 
@@ -105,14 +109,6 @@ impl Fields {
     fn refuse(&mut self, costs: Costs, field: impl Display, value: impl Display, reason: impl Display) {
         let what = format!("{field}: {value}: {reason}");
         self.faults.push(Fault { what, reason: Reason::Invalid, costs });
-    }
-
-    /// For a field that the schema has and this version cannot serve, if it `is_set`.
-    fn not_yet(&mut self, costs: Costs, field: impl Display, is_set: bool) {
-        if is_set {
-            let what = format!("{field}: NotImplemented: this version cannot serve it; leave it out");
-            self.faults.push(Fault { what, reason: Reason::NotImplemented, costs });
-        }
     }
 
     fn asn(&mut self, costs: Costs, field: impl Display, value: u32) -> Option<Asn> {
@@ -448,6 +444,34 @@ impl Fields {
         }
     }
 
+    /// Times that are left out are those of FRR.
+    fn bfd(&mut self, spec: &BGPPeerConfigSpec) -> Option<cambric_bfd::Config> {
+        let Bfd { transmit_milliseconds, receive_milliseconds, multiplier } = spec.bfd.as_ref()?;
+        if spec.multihop.is_some() {
+            let what = "for a peer on a link (RFC 5881); multihop is there";
+            self.refuse(OBJECT, "spec.bfd", "there", what);
+        }
+        let default = cambric_bfd::Config::default();
+        let mut interval = |field: &str, value: &Option<u32>, default: Duration| {
+            let Some(milliseconds) = *value else { return default };
+            if !BFD_MILLISECONDS.contains(&milliseconds) {
+                let (least, most) = (BFD_MILLISECONDS.start(), BFD_MILLISECONDS.end());
+                let what = format!("{least} to {most}");
+                self.refuse(OBJECT, format!("spec.bfd.{field}"), milliseconds, what);
+            }
+            Duration::from_millis(milliseconds.into())
+        };
+        let transmit = interval("transmitMilliseconds", transmit_milliseconds, default.transmit);
+        let receive = interval("receiveMilliseconds", receive_milliseconds, default.receive);
+        let multiplier = multiplier.unwrap_or(default.multiplier.get());
+        let found = NonZeroU8::new(multiplier).filter(|multiplier| multiplier.get() > 1);
+        if found.is_none() {
+            let what = "2 to 255: one lost packet is no lost path";
+            self.refuse(OBJECT, "spec.bfd.multiplier", multiplier, what);
+        }
+        Some(cambric_bfd::Config { transmit, receive, multiplier: found.unwrap_or(default.multiplier) })
+    }
+
     fn secret(&mut self, secret: &SecretKey) -> KeyRef {
         let SecretKey { name, key } = secret;
         for (field, text) in [("name", Some(name)), ("key", key.as_ref())] {
@@ -633,7 +657,6 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
         fields.refuse(OBJECT, "spec.maxPrefixesWarnPercent", percent, "1 to 100");
     }
     let filters = spec.filters.as_ref().map(|lists| fields.filter_names(lists)).unwrap_or_default();
-    fields.not_yet(OBJECT, "spec.bfd", spec.bfd.is_some());
     if spec.reflector_client == Feature::Enabled {
         for (field, is_set) in [
             ("spec.localAS", spec.local_as.is_some()),
@@ -676,6 +699,7 @@ pub(crate) fn peer_config(spec: &BGPPeerConfigSpec) -> (Option<PeerOptions>, Vec
         warn_at_percent,
         add_path: spec.add_path.as_ref().map(|entries| fields.add_path(entries)).unwrap_or_default(),
         local_role: fields.local_role(spec),
+        bfd: fields.bfd(spec),
     };
     (fields.faults.is_empty().then_some(found), fields.faults)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use cambric_api::{
-    AddPath, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+    AddPath, Bfd, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
 };
 
 use super::{joined, span};
@@ -133,6 +133,9 @@ fn block(peer: &Protocol) -> String {
     }
     if let Some(session) = &peer.session {
         add_session(&mut fields, session);
+    }
+    if let Some(bfd) = &peer.bfd {
+        add_bfd(&mut fields, bfd);
     }
     if !peer.stale.is_empty() {
         fields.list("  Stale routes", peer.stale.iter().map(stale), "none");
@@ -275,6 +278,31 @@ fn add_session(fields: &mut Fields, session: &Session) {
     }
 }
 
+fn add_bfd(fields: &mut Fields, bfd: &Bfd) {
+    let times =
+        |what: &str, time: Option<u64>| time.map(|ms| format!(", {what} {ms} ms")).unwrap_or_default();
+    let (sends, lost) = (times("a packet every", bfd.transmit_ms), times("lost after", bfd.detection_ms));
+    fields.field("  BFD", format_args!("{} for {}{sends}{lost}", bfd.state, span(bfd.since_s)));
+    match &bfd.remote {
+        Some(remote) => {
+            let fate = match remote.control_plane_independent {
+                true => "apart from its control plane (C)",
+                false => "with its control plane",
+            };
+            fields.field(
+                "  BFD of the peer",
+                format_args!(
+                    "{} ({}), sends every {} ms, receives every {} ms, x {}, {fate}",
+                    remote.state, remote.diagnostic, remote.transmit_ms, remote.receive_ms, remote.multiplier
+                ),
+            );
+        }
+        None => fields.field("  BFD of the peer", "nothing heard"),
+    }
+    let down = bfd.last_down.iter().map(error_with_age);
+    fields.list("  BFD lost", down.map(|down| format!("{} times, last: {down}", bfd.downs)), "never");
+}
+
 fn stale(stale: &Stale) -> String {
     let why = match stale.why.as_str() {
         "away" => "while it is away",
@@ -320,6 +348,8 @@ fn counts(families: &[FamilyCounts]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cambric_api::BfdRemote;
+
     use super::*;
 
     fn family(family: &str, received: usize, refused: usize, sent: usize) -> FamilyCounts {
@@ -379,6 +409,7 @@ mod tests {
             flawed_updates: 0,
             last_flaw: None,
             stale: Vec::new(),
+            bfd: None,
         }
     }
 
@@ -409,6 +440,7 @@ mod tests {
             flawed_updates: 3,
             last_flaw: None,
             stale: Vec::new(),
+            bfd: None,
         }
     }
 
@@ -432,6 +464,42 @@ Routes:  ipv4+ipv6
         assert!(render_full(&[up(600)]).contains("unreachable"));
         let down = Protocol { last_error: error(86_400), ..down() };
         assert!(render_brief(&[down]).contains("unreachable"));
+    }
+
+    #[test]
+    fn bfd_is_told_with_its_times_and_how_it_was_lost() {
+        let bfd = Bfd { state: "Down".to_owned(), since_s: 3, transmit_ms: Some(1000), ..Bfd::default() };
+        let expected = "\
+BFD:               Down for 3s, a packet every 1000 ms
+  BFD of the peer:   nothing heard
+  BFD lost:          never
+";
+        let text = render_full(&[Protocol { bfd: Some(bfd.clone()), ..established() }]);
+        assert!(text.contains(expected), "{text}");
+        let remote = BfdRemote {
+            state: "Up".to_owned(),
+            diagnostic: "No Diagnostic".to_owned(),
+            control_plane_independent: true,
+            transmit_ms: 300,
+            receive_ms: 50,
+            multiplier: 3,
+        };
+        let lost = LastError { ago_s: 60, what: "nothing heard for 900 ms".to_owned() };
+        let up = Bfd {
+            state: "Up".to_owned(),
+            remote: Some(remote),
+            detection_ms: Some(900),
+            downs: 2,
+            last_down: Some(lost),
+            ..bfd
+        };
+        let expected = "\
+BFD:               Up for 3s, a packet every 1000 ms, lost after 900 ms
+  BFD of the peer:   Up (No Diagnostic), sends every 300 ms, receives every 50 ms, x 3, apart from its control plane (C)
+  BFD lost:          2 times, last: nothing heard for 900 ms (1m00s ago)
+";
+        let text = render_full(&[Protocol { bfd: Some(up), ..established() }]);
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

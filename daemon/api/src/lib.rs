@@ -43,7 +43,8 @@ pub use policy::{
     Count, Denial, Denied, Placed, Policy, PolicyDirection, PolicyPod, PolicyStatus, PolicyTable, Repairs,
 };
 pub use protocol::{
-    AddPath, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+    AddPath, Bfd, BfdRemote, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session,
+    Settings, Stale,
 };
 pub use reply::{Body, Reply};
 pub use request::{ALL, Asked, Request};

@@ -44,6 +44,51 @@ pub struct Protocol {
     /// Routes that are kept for it and that it has not told in this session, by family.
     #[serde(default)]
     pub stale: Vec<Stale>,
+    /// Its session of BFD, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+}
+
+/// A session of BFD (RFC 5880).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Bfd {
+    /// AdminDown, Down, Init, Up.
+    pub state: String,
+    /// Seconds in that state.
+    pub since_s: u64,
+    /// What the peer said last; absent while nothing is heard of it.
+    #[serde(default)]
+    pub remote: Option<BfdRemote>,
+    /// Milliseconds between two of our packets, before jitter; absent while we send none.
+    #[serde(default)]
+    pub transmit_ms: Option<u64>,
+    /// Milliseconds without a packet after which the path is lost; absent while nothing is heard.
+    #[serde(default)]
+    pub detection_ms: Option<u64>,
+    /// How often it came up.
+    pub ups: u64,
+    /// How often it was lost after that.
+    pub downs: u64,
+    /// How it was lost last.
+    #[serde(default)]
+    pub last_down: Option<LastError>,
+}
+
+/// What a peer says of its session of BFD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct BfdRemote {
+    /// Its state.
+    pub state: String,
+    /// Why that changed last.
+    pub diagnostic: String,
+    /// Whether its BFD goes on while its control plane does not (C).
+    pub control_plane_independent: bool,
+    /// How often it would send, in milliseconds.
+    pub transmit_ms: u64,
+    /// How often it can receive, in milliseconds.
+    pub receive_ms: u64,
+    /// How many of its packets we may miss.
+    pub multiplier: u8,
 }
 
 /// Routes that are kept over a restart.

@@ -3,10 +3,11 @@
 //! Of a key it is said that there is one. A peer's own words are escaped.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cambric_api::{
-    AddPath, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session, Settings, Stale,
+    AddPath, Bfd, BfdRemote, FamilyCounts, FamilyFilters, GracefulRestart, LastError, Protocol, Session,
+    Settings, Stale,
 };
 use cambric_bgp::config::{self, AsOverride, ConnectMode, Distance, Export, Import, ReflectorRole};
 use cambric_bgp::peer::Keeping;
@@ -58,6 +59,32 @@ pub(super) fn protocol(peer: &PeerStatus, intent: Option<&Intent>, now: Instant)
         flawed_updates: peer.flawed_updates,
         last_flaw: peer.last_flaw.as_ref().map(error),
         stale: peer.stale.iter().map(|stale| self::stale(stale, now)).collect(),
+        bfd: peer.bfd.as_ref().map(|status| bfd(status, now)),
+    }
+}
+
+fn bfd(status: &cambric_bfd::Status, now: Instant) -> Bfd {
+    let ago_s = |then: Instant| now.saturating_duration_since(then).as_secs();
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let remote = |remote: cambric_bfd::Remote| BfdRemote {
+        state: remote.state.to_string(),
+        diagnostic: remote.diagnostic.to_string(),
+        control_plane_independent: remote.control_plane_independent,
+        transmit_ms: ms(remote.desired_min_tx),
+        receive_ms: ms(remote.required_min_rx),
+        multiplier: remote.multiplier.get(),
+    };
+    Bfd {
+        state: status.state.to_string(),
+        since_s: ago_s(status.since),
+        remote: status.remote.map(remote),
+        transmit_ms: status.transmit.map(ms),
+        detection_ms: status.detection.map(ms),
+        ups: status.ups,
+        downs: status.downs,
+        last_down: status
+            .last_down
+            .map(|down| LastError { ago_s: ago_s(down.at), what: down.cause.to_string() }),
     }
 }
 

@@ -226,6 +226,7 @@ mod tests {
             last_error: Some(LastError { at: began, what: "connect: Connection refused".to_owned() }),
             flawed_updates: 0,
             last_flaw: None,
+            bfd: None,
             stale: Vec::new(),
             counts: BTreeMap::new(),
         }

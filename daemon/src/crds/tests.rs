@@ -43,7 +43,8 @@ fn whole() -> BTreeMap<&'static str, Value> {
         "holdTimeSeconds": 9, "keepaliveSeconds": 3, "families": ["ipv4", "ipv6"], "connect": "Both",
         "import": "Declared", "export": "Own", "maxPrefixes": 100, "maxPrefixesWarnPercent": 90,
         "filters": [{"family": "ipv4", "import": ["only-pods"], "export": ["no-default", "prepend"]}],
-        "secret": {"name": "tor", "key": "password"}, "multihop": {"ttl": 2}, "localAS": 65000,
+        "secret": {"name": "tor", "key": "password"}, "ttlSecurity": {"hops": 1}, "localAS": 65000,
+        "bfd": {"transmitMilliseconds": 50, "receiveMilliseconds": 300, "multiplier": 3},
         "gracefulRestart": {"restartSeconds": 120, "longLivedSeconds": 3600},
         "asOverride": "Disabled", "allowOwnAS": 1, "reflectorClient": "Disabled",
         "addPath": [{"family": "ipv6", "receive": "Enabled", "sendPaths": 2}],
@@ -70,13 +71,6 @@ fn whole() -> BTreeMap<&'static str, Value> {
         ("BGPAdvertisement", advertisement),
     ]
     .into()
-}
-
-/// Fields whose engine is to come, by kind: where they are put, with values that a schema takes. What is null is
-/// taken away.
-fn to_come() -> Vec<(&'static str, &'static str, Value)> {
-    let bfd = json!({"transmitMilliseconds": 50, "receiveMilliseconds": 300, "multiplier": 3});
-    vec![("BGPPeerConfig", "", json!({"bfd": bfd}))]
 }
 
 /// A BGPFilter with every field.
@@ -393,34 +387,6 @@ fn filters_that_make_no_sense_are_refused_by_schema_and_daemon() {
     }
 }
 
-/// With the API server they must be told apart from those that nobody has heard of.
-#[test]
-fn fields_to_come_are_taken_by_the_schemas_and_refused_by_us_by_name() {
-    let (schemas, whole) = (schemas(), whole());
-    for (kind, place, fields) in to_come() {
-        let mut spec = whole[kind].clone();
-        let mut names = Vec::new();
-        for (name, value) in fields.as_object().expect("fields") {
-            let at = spec.pointer_mut(place).and_then(Value::as_object_mut).expect("own pointer");
-            if value.is_null() {
-                at.remove(name);
-                at.remove("localAddress");
-            } else {
-                at.insert(name.clone(), value.clone());
-                names.push(name.clone());
-            }
-        }
-        assert_eq!(refusals(&schemas[kind]["properties"]["spec"], &spec), [""; 0], "{kind} {names:?}");
-        let found = faults(&object(kind, &spec));
-        let place = if place.is_empty() { "spec".to_owned() } else { "spec.peers[0]".to_owned() };
-        let says = format!(
-            "x.yaml, document 1: {kind} x: {place}.{}: NotImplemented: this version cannot serve it; leave it out",
-            names[0]
-        );
-        assert_eq!(found, [says]);
-    }
-}
-
 /// Each of these is refused by schema and daemon; the rules are about more than one field.
 #[test]
 fn fields_that_exclude_each_other_are_refused_together() {
@@ -449,11 +415,17 @@ fn fields_that_exclude_each_other_are_refused_together() {
         ("BGPNodeOverride", peer("\"defaultGateway\": \"ipv6\", \"asn\": 1, \"localAddress\": \"fd00::1\"")),
         ("BGPPeerConfig", json!({"ttlSecurity": {"hops": 254}, "connect": "Active"})),
         ("BGPPeerConfig", json!({"reflectorClient": "Enabled", "allowOwnAS": 10})),
+        ("BGPPeerConfig", json!({"multihop": {"ttl": 2}})),
+        ("BGPPeerConfig", json!({"bfd": {}})),
         ("BGPPeerConfig", json!({"localAS": 65000, "asOverride": "Enabled"})),
         ("BGPPeerConfig", json!({"addPath": [{"family": "ipv4", "sendPaths": 64}, {"family": "ipv6"}]})),
         ("BGPPeerConfig", json!({"localRole": "RouteServerClient"})),
     ];
     let bad = [
+        ("BGPPeerConfig", json!({"bfd": {}, "multihop": {"ttl": 2}})),
+        ("BGPPeerConfig", json!({"bfd": {"transmitMilliseconds": 49}})),
+        ("BGPPeerConfig", json!({"bfd": {"receiveMilliseconds": 60_001}})),
+        ("BGPPeerConfig", json!({"bfd": {"multiplier": 1}})),
         ("BGPClusterConfig", json!({"asn": 1, "asnLabel": "rack-asn"})),
         ("BGPClusterConfig", json!({"asnLabel": "a/b/c"})),
         ("BGPClusterConfig", json!({"asnLabel": ""})),

@@ -280,6 +280,7 @@ fn set_options(config: &mut PeerConfig, options: &PeerOptions) {
     config.allow_own_as = *allow_own_as;
     config.role = *role;
     let PeerOptions { restart_time, long_lived, .. } = options;
+    config.bfd = options.bfd;
     config.restart.restart_time = *restart_time;
     config.restart.long_lived = long_lived.unwrap_or(config.restart.long_lived);
     config.add_path.clone_from(&options.add_path);

@@ -130,6 +130,9 @@ pub enum PeerAs {
     "rule": "!has(self.ttlSecurity) || !has(self.multihop)",
     "message": "ttlSecurity and multihop exclude each other",
 }, {
+    "rule": "!has(self.bfd) || !has(self.multihop)",
+    "message": "bfd is for a peer on a link (RFC 5881), and excludes multihop",
+}, {
     "rule": "!has(self.reflectorClient) || self.reflectorClient != 'Enabled' \
              || (!has(self.localAS) && !has(self.localRole) \
                  && (!has(self.asOverride) || self.asOverride != 'Enabled'))",
@@ -181,7 +184,8 @@ pub struct BGPPeerConfigSpec {
     /// An external peer is not on a link of the node. An internal one need not be, without this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multihop: Option<Multihop>,
-    /// Fast detection of failures (RFC 5880); off if absent (NotImplemented).
+    /// Fast detection of lost paths, and the end of the session when one is lost (RFC 5880, RFC 5882); off if absent. Not with
+    /// `multihop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<Bfd>,
     /// What is agreed on for restarts (RFC 4724); 120 s, and an hour beyond that, if absent.
@@ -359,7 +363,7 @@ pub struct Multihop {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bfd {
-    /// Between two of our packets; 300 if absent.
+    /// Between two of our packets, if the peer can receive that; 300 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 50, max = 60000))]
     pub transmit_milliseconds: Option<u32>,

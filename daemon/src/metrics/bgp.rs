@@ -1,9 +1,10 @@
 //! Sessions, and prefixes by what became of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use cambric_bfd::{Refusal, State};
 use cambric_bgp::Admin;
 use cambric_bgp::peer::PeerState;
 use cambric_bgp::router::{PeerTally, Tally};
@@ -19,6 +20,8 @@ pub(super) struct Seen {
     pub(super) tally: Tally,
     /// Addresses of the cluster's nodes.
     pub(super) nodes: BTreeSet<IpAddr>,
+    /// Packets of BFD that were not taken.
+    pub(super) bfd_refused: BTreeMap<Refusal, u64>,
 }
 
 impl Seen {
@@ -56,7 +59,29 @@ impl Seen {
         let help = "Prefixes that a peer told and that were refused, each time it told them, by the reason that \
                     `show route refused` gives";
         let refused = refusals.iter().map(|(reason, number)| (vec![label("reason", reason)], *number));
-        page.counter("cambric_bgp_prefixes_refused", help, refused)
+        page.counter("cambric_bgp_prefixes_refused", help, refused)?;
+        self.write_bfd(page)
+    }
+
+    fn write_bfd(&self, page: &mut Page<'_>) -> fmt::Result {
+        let with_bfd = || self.shown().filter_map(|peer| Some((peer, peer.bfd.as_ref()?)));
+        let help = "Whether the BFD session with the peer is Up; of the peers that have one and cambric_bgp_session_up";
+        let up = with_bfd().map(|(peer, bfd)| (labels(peer), u8::from(bfd.state == State::Up)));
+        page.gauge("cambric_bfd_session_up", help, up)?;
+        let help =
+            "How often the BFD session with the peer was lost, for whatever reason, since it was configured";
+        page.counter(
+            "cambric_bfd_session_flaps",
+            help,
+            with_bfd().map(|(peer, bfd)| (labels(peer), bfd.downs)),
+        )?;
+        let help = "BFD packets that were not taken, by the check that they failed (RFC 5880 section 6.8.6)";
+        let is_used = self.tally.peers.iter().any(|peer| peer.bfd.is_some()) || !self.bfd_refused.is_empty();
+        let refused = Refusal::ALL.into_iter().filter(|_| is_used).map(|refusal| {
+            let number = self.bfd_refused.get(&refusal).copied().unwrap_or_default();
+            (vec![label("reason", format!("{refusal:?}"))], number)
+        });
+        page.counter("cambric_bfd_packets_refused", help, refused)
     }
 
     /// Peers with series of their own.
@@ -104,12 +129,13 @@ mod tests {
             state,
             admin: Admin::Enabled,
             sessions_lost: 2,
+            bfd: None,
         };
         let nodes: BTreeSet<IpAddr> =
             (0..nodes).map(|n| IpAddr::from([10, 0, 0, u8::try_from(n).expect("few")])).collect();
         let tor = peer(IpAddr::from([192, 0, 2, 1]), PeerState::Active);
         let peers = nodes.iter().map(|address| peer(*address, PeerState::Established)).chain([tor]).collect();
-        Seen { tally: Tally { peers, ..Tally::default() }, nodes }
+        Seen { tally: Tally { peers, ..Tally::default() }, nodes, bfd_refused: BTreeMap::new() }
     }
 
     #[test]

@@ -187,6 +187,7 @@ mod tests {
             last_error: None,
             flawed_updates: 0,
             last_flaw: None,
+            bfd: None,
             stale: Vec::new(),
             counts: [(Family::Ipv4, counts)].into(),
         }

@@ -266,6 +266,7 @@ mod tests {
             last_error: Some(LastError { at: now, what: "hold timer expired".to_owned() }),
             flawed_updates: 0,
             last_flaw: None,
+            bfd: None,
             stale: Vec::new(),
             counts: BTreeMap::new(),
         }

@@ -137,9 +137,19 @@ fn an_edit_with_a_fault_changes_nothing_and_is_named() {
         ),
         (
             "tor.yaml",
-            ours("BGPPeerConfig", "tor", "{holdTimeSeconds: 9, bfd: {}}"),
-            "tor.yaml, document 1: BGPPeerConfig tor: spec.bfd: NotImplemented: this version cannot serve it; \
-             leave it out"
+            ours("BGPPeerConfig", "tor", "{multihop: {ttl: 2}, bfd: {}}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.bfd: there: for a peer on a link (RFC 5881); multihop is there"
+                .to_owned(),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "tor", "{bfd: {transmitMilliseconds: 49}}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.bfd.transmitMilliseconds: 49: 50 to 60000".to_owned(),
+        ),
+        (
+            "tor.yaml",
+            ours("BGPPeerConfig", "tor", "{bfd: {multiplier: 1}}"),
+            "tor.yaml, document 1: BGPPeerConfig tor: spec.bfd.multiplier: 1: 2 to 255: one lost packet is no lost path"
                 .to_owned(),
         ),
         (
