@@ -20,7 +20,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= cambric:$(VERSION)
 IMAGE_MAX_BYTES := 20000000
 
-.PHONY: help build release static static-dir image test test-all test-docker test-runtimes test-collisions lint unit fuzz fuzz-short topology demo bench bench-policy bench-wire crds tools tools-test tools-bench clean
+.PHONY: help build release static static-dir image test test-all test-docker test-runtimes test-collisions test-bfd bfd-table lint unit fuzz fuzz-short topology demo bench bench-policy bench-wire crds tools tools-test tools-bench clean
 
 help:
 	@echo 'make demo     two racks on this machine, pods that reach pods, a TOR and a daemon that die'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test-runtimes nodes with containerd, the daemon started as its DaemonSet says, pods by CRI (root)'
 	@echo 'make test-collisions   both ends of a session connect at once, 30 times with each of FRR, BIRD and GoBGP (root)'
 	@echo 'make fuzz     each fuzz target for FUZZ_SECONDS=300 seconds; FUZZ="update open" runs these; bgp/fuzz/README.md'
+	@echo 'make test-bfd no false alarm of BFD in ten minutes with all cores busy; make bfd-table: the table of docs/bfd.md (root)'
 	@echo 'make test-all test, test-docker and test-runtimes; what CI runs'
 	@echo 'make crds     the CRDs of deploy/crds, anew from the types'
 	@echo 'make lint     formatting, clippy, dependencies: licences, versions, what bgp/core may use'
@@ -115,6 +116,12 @@ test-runtimes: tools-test static
 
 test-collisions: tools-test build
 	CAMBRIC_INTEROP='same moment, many' CAMBRIC_INTEROP_ROUNDS=30 $(CARGO) test --locked -p cambric-lab --test peers -- --nocapture
+
+test-bfd: tools-test build
+	CAMBRIC_BFD_QUIET_SECONDS=600 $(CARGO) test --locked -p cambric-lab --test bfd -- --nocapture
+
+bfd-table: tools-test build
+	CAMBRIC_BFD_TABLE=1 $(CARGO) test --locked -p cambric-lab --test bfd -- --nocapture
 
 test: tools-test build lint unit fuzz-short topology
 

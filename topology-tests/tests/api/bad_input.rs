@@ -61,9 +61,13 @@ fn wrong_objects() -> Vec<Wrong> {
             has_teller: true,
         },
         Wrong {
-            object: ours("BGPPeerConfig", "later", json!({ "bfd": { "detectMultiplier": 3 } })),
-            says: &["BGPPeerConfig later", "spec.bfd", "NotImplemented"],
-            condition: Some(("Accepted", "False", "NotImplemented")),
+            object: ours(
+                "BGPPeerConfig",
+                "later",
+                json!({ "bfd": { "multiplier": 3 }, "multihop": { "ttl": 2 } }),
+            ),
+            says: &["BGPPeerConfig later", "spec.bfd", "for a peer on a link"],
+            condition: Some(("Accepted", "False", "Invalid")),
             has_teller: true,
         },
         Wrong {
