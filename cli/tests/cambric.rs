@@ -216,7 +216,7 @@ fn wrong_words_are_exit_code_2_and_ask_nobody() {
     let nowhere = Path::new("/nonexistent/sock");
     let (code, out, err) = run(nowhere, &["show", "foo"]);
     let expected = "cambric: `foo` is unknown after `show`; possible there: \
-        bgp, interfaces, neighbors, policy, protocols, route, status\n";
+        bgp, interfaces, monitoring, neighbors, policy, protocols, route, status\n";
     assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected));
     assert!(run(nowhere, &["\x1b[2J"]).2.starts_with("cambric: `\\u{1b}[2J` is unknown"));
     assert_eq!(run(nowhere, &["show"]).0, 2);
