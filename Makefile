@@ -89,7 +89,7 @@ tools-bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p cambric-lab --test docker --test containerd -- -D warnings
+	$(CARGO) clippy --locked -p cambric-lab --test docker --test containerd --test bfd-long -- -D warnings
 	./bgp/core/pure.sh
 	if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
 	else python3 -B -m doctest .ci/dependencies.py && python3 -B .ci/dependencies.py; fi
@@ -118,10 +118,10 @@ test-collisions: tools-test build
 	CAMBRIC_INTEROP='same moment, many' CAMBRIC_INTEROP_ROUNDS=30 $(CARGO) test --locked -p cambric-lab --test peers -- --nocapture
 
 test-bfd: tools-test build
-	CAMBRIC_BFD_QUIET_SECONDS=600 $(CARGO) test --locked -p cambric-lab --test bfd -- --nocapture
+	$(CARGO) test --locked -p cambric-lab --test bfd-long busy -- --nocapture
 
 bfd-table: tools-test build
-	CAMBRIC_BFD_TABLE=1 $(CARGO) test --locked -p cambric-lab --test bfd -- --nocapture
+	$(CARGO) test --locked -p cambric-lab --test bfd-long what_each_end -- --nocapture
 
 test: tools-test build lint unit fuzz-short topology
 

@@ -9,7 +9,7 @@ use cambric_lab::{Lab, Node, poll};
 use nix::sys::signal::Signal;
 
 use crate::look::{SWITCHES, Switch};
-use crate::{CAMBRICD, pid_is_gone};
+use crate::rig::{CAMBRICD, pid_is_gone};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

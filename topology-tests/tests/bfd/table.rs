@@ -11,17 +11,12 @@ use nix::sys::signal::Signal;
 use crate::common::{LabFolder, in_lab};
 use crate::fault::{self, Deaf, Silence};
 use crate::look::{self, SWITCHES};
+use crate::rig::{AFTER, BEFORE, CAMBRICD, LIMIT};
 use crate::settings::{self, Check};
-use crate::{AFTER, BEFORE, CAMBRICD, LIMIT};
 
 /// Longer than the hold time.
 const HANGS: Duration = Duration::from_secs(14);
 const AWAY: Duration = Duration::from_secs(3);
-
-/// Whether it is to be measured, in place of the tests.
-pub(crate) fn is_asked_for() -> bool {
-    std::env::var_os("CAMBRIC_BFD_TABLE").is_some()
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
