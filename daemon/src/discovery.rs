@@ -58,7 +58,8 @@ pub struct Neighborhood {
 /// The way to the task.
 #[derive(Debug)]
 pub struct Discovery {
-    wanted: watch::Sender<BTreeSet<String>>,
+    /// `None` before the first intent.
+    wanted: watch::Sender<Option<BTreeSet<String>>>,
     found: watch::Receiver<Found>,
     _task: JoinHandle<()>,
 }
@@ -70,7 +71,7 @@ impl Discovery {
         links: watch::Receiver<Arc<LinkTable>>,
         was_there: BTreeMap<String, Ipv6Addr>,
     ) -> Discovery {
-        let (wanted, asked) = watch::channel(BTreeSet::new());
+        let (wanted, asked) = watch::channel(None);
         // Of those nobody has asked yet; but a first intent finds them.
         let before = |(name, router): (&String, &Ipv6Addr)| {
             (name.clone(), Neighborhood { router: Some(*router), ..Neighborhood::default() })
@@ -84,8 +85,8 @@ impl Discovery {
     /// On which interfaces to look.
     pub fn look_at(&self, interfaces: &BTreeSet<String>) {
         self.wanted.send_if_modified(|wanted| {
-            let is_other = wanted != interfaces;
-            wanted.clone_from(interfaces);
+            let is_other = wanted.as_ref() != Some(interfaces);
+            *wanted = Some(interfaces.clone());
             is_other
         });
     }
@@ -121,7 +122,7 @@ struct Active {
 struct Task {
     sysctl_dir: PathBuf,
     links: watch::Receiver<Arc<LinkTable>>,
-    asked: watch::Receiver<BTreeSet<String>>,
+    asked: watch::Receiver<Option<BTreeSet<String>>>,
     tell: watch::Sender<Found>,
     seats: BTreeMap<String, Seat>,
     /// Or when it is tried again to open it; not before somebody asks.
@@ -160,7 +161,9 @@ impl Task {
 
     /// Interfaces are named or not any more, come and go.
     fn follow(&mut self) {
-        let wanted = self.asked.borrow_and_update().clone();
+        let Some(wanted) = self.asked.borrow_and_update().clone() else {
+            return; // links may be told before the first intent; whom the last run knew waits for that
+        };
         let links = Arc::clone(&self.links.borrow_and_update());
         let now = Instant::now();
         if !wanted.is_empty() && self.socket.as_ref().err() == Some(&None) {

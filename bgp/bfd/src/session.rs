@@ -99,6 +99,8 @@ impl Session {
     const FIRST_WORDS: Duration = Duration::from_millis(20);
     /// How long a session that came no further is said to be no more.
     const FAREWELL: Duration = Duration::from_secs(2);
+    /// And at most, whatever the other side asked for: nobody waits longer for a peer that is gone.
+    const LONGEST_FAREWELL: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(now: Instant, discriminator: Discriminator, config: Config) -> Session {
         Session {
@@ -148,7 +150,7 @@ impl Session {
             Stage::Init { heard } | Stage::Up { heard, .. } => Some(heard),
         };
         let missed = interval.map(|interval| interval * u32::from(self.config.multiplier.get()));
-        let until = now + missed.unwrap_or_default().max(Self::FAREWELL);
+        let until = now + missed.unwrap_or_default().clamp(Self::FAREWELL, Self::LONGEST_FAREWELL);
         self.stage = Stage::Leaving { heard, until };
         self.since = now;
         self.next_at = Some(now);

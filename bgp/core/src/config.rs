@@ -230,7 +230,12 @@ impl PeerConfig {
             allow_own_as: 0,
             role: ReflectorRole::NonClient,
             restart: RestartConfig::default(),
-            add_path: config.add_path.iter().map(|(family, wanted)| (*family, wanted.offered())).collect(),
+            add_path: config
+                .families
+                .iter()
+                .map(|family| (*family, config.add_path(*family).offered()))
+                .filter(|(_, offered)| *offered != AddPath::default())
+                .collect(),
             bfd: None,
             ..config.clone()
         };

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Monitoring, StationConfig};
 use crate::peer::{Backoff, Jitter, LastError};
 use crate::prefix::Prefix;
-use crate::types::{ConnId, PeerId};
+use crate::types::{Asn, ConnId, PeerId, RouterId};
 use crate::wire::{Nlri, bmp};
 
 use feed::Feed;
@@ -77,7 +77,7 @@ struct Station {
 #[derive(Debug)]
 enum Way {
     Waiting { until: Instant },
-    Connecting { conn: ConnId },
+    Connecting { conn: ConnId, until: Instant },
     Open { conn: ConnId, since: Instant, feed: Box<Feed> },
 }
 
@@ -85,8 +85,27 @@ impl Way {
     fn conn(&self) -> Option<ConnId> {
         match self {
             Way::Waiting { .. } => None,
-            Way::Connecting { conn } | Way::Open { conn, .. } => Some(*conn),
+            Way::Connecting { conn, .. } | Way::Open { conn, .. } => Some(*conn),
         }
+    }
+}
+
+impl Station {
+    /// Not sooner than that. Deviation: RFC 7854 section 3.2 suggests 30 s; a station that was restarted shall see the node
+    /// soon, and an attempt costs one packet.
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn failed(&mut self, now: Instant, address: SocketAddr, why: &str, jitter: &mut Jitter) {
+        if let Way::Open { since, .. } = self.way {
+            self.backoff.session_ended(now.saturating_duration_since(since));
+        }
+        let is_news = self.last_error.as_ref().is_none_or(|last| last.what != why);
+        if is_news {
+            let name = &self.config.name;
+            tracing::warn!(station = %name, %address, reason = %why, "BMP station is not told");
+        }
+        self.last_error = Some(LastError { at: now, what: why.to_owned() });
+        self.way = Way::Waiting { until: now + self.backoff.failed(jitter).max(Self::PAUSE) };
     }
 }
 
@@ -94,6 +113,8 @@ impl Way {
 #[derive(Debug, Default)]
 pub(crate) struct Stations {
     system: String,
+    /// Our AS and identifier.
+    identity: Option<(Asn, RouterId)>,
     all: BTreeMap<SocketAddr, Station>,
 }
 
@@ -103,8 +124,14 @@ impl Stations {
         !self.all.is_empty()
     }
 
-    pub(crate) fn apply(&mut self, now: Instant, wanted: &Monitoring) -> Vec<Wish> {
-        self.system.clone_from(&wanted.system);
+    pub(crate) fn apply(
+        &mut self,
+        now: Instant,
+        wanted: &Monitoring,
+        identity: (Asn, RouterId),
+    ) -> Vec<Wish> {
+        let before = std::mem::replace(&mut self.system, wanted.system.clone());
+        let is_renamed = self.identity.replace(identity) != Some(identity) || before != wanted.system;
         let unwanted = |(address, station): (&SocketAddr, &Station)| {
             (wanted.stations.get(address) != Some(&station.config)).then_some(*address)
         };
@@ -117,6 +144,11 @@ impl Stations {
             bmp::write_termination(&mut last_words);
             wishes.push(Wish::Close { conn, last_words });
         }
+        // What a station knows is of somebody else.
+        for station in self.all.values_mut().filter(|_| is_renamed) {
+            let way = std::mem::replace(&mut station.way, Way::Waiting { until: now });
+            wishes.extend(way.conn().map(|conn| Wish::Close { conn, last_words: Vec::new() }));
+        }
         for (address, config) in &wanted.stations {
             self.all.entry(*address).or_insert_with(|| Station {
                 config: config.clone(),
@@ -128,14 +160,26 @@ impl Stations {
         wishes
     }
 
-    /// Attempts that are due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, mut new_conn: impl FnMut() -> ConnId) -> Vec<Wish> {
+    /// Attempts that are due, or have lasted too long.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        jitter: &mut Jitter,
+        mut new_conn: impl FnMut() -> ConnId,
+    ) -> Vec<Wish> {
         let mut wishes = Vec::new();
         for (address, station) in &mut self.all {
-            if matches!(station.way, Way::Waiting { until } if now >= until) {
-                let conn = new_conn();
-                station.way = Way::Connecting { conn };
-                wishes.push(Wish::Connect(conn, *address));
+            match station.way {
+                Way::Waiting { until } if now >= until => {
+                    let conn = new_conn();
+                    station.way = Way::Connecting { conn, until: now + Self::CONNECT_WAIT };
+                    wishes.push(Wish::Connect(conn, *address));
+                }
+                Way::Connecting { conn, until } if now >= until => {
+                    wishes.push(Wish::Close { conn, last_words: Vec::new() });
+                    station.failed(now, *address, "connect: no answer", jitter);
+                }
+                _ => {}
             }
         }
         wishes
@@ -143,8 +187,8 @@ impl Stations {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.all.values().filter_map(|station| match station.way {
-            Way::Waiting { until } => Some(until),
-            Way::Connecting { .. } | Way::Open { .. } => None,
+            Way::Waiting { until } | Way::Connecting { until, .. } => Some(until),
+            Way::Open { .. } => None,
         });
         due.min()
     }
@@ -164,25 +208,16 @@ impl Stations {
     /// It did not connect, or is no more.
     pub(crate) fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str, jitter: &mut Jitter) {
         for (address, station) in &mut self.all {
-            if station.way.conn() != Some(conn) {
-                continue;
+            if station.way.conn() == Some(conn) {
+                station.failed(now, *address, why, jitter);
             }
-            if let Way::Open { since, .. } = station.way {
-                station.backoff.session_ended(now.saturating_duration_since(since));
-            }
-            let is_news = station.last_error.as_ref().is_none_or(|last| last.what != why);
-            if is_news {
-                let name = &station.config.name;
-                tracing::warn!(station = %name, %address, reason = %why, "BMP station is not told");
-            }
-            station.last_error = Some(LastError { at: now, what: why.to_owned() });
-            station.way = Way::Waiting { until: now + station.backoff.failed(jitter).max(Self::PAUSE) };
         }
     }
 
-    /// Not sooner than that. Deviation: RFC 7854 section 3.2 suggests 30 s; a station that was restarted shall see the node
-    /// soon, and an attempt costs one packet.
-    const PAUSE: Duration = Duration::from_secs(1);
+    /// How long TCP may take to connect; a station may be far.
+    const CONNECT_WAIT: Duration = Duration::from_secs(10);
+    /// How long a station may take nothing of what it is told; as a peer (RFC 9687 section 4).
+    pub(crate) const MOST_SILENCE: Duration = Duration::from_secs(480);
 
     /// The tables are other than before.
     pub(crate) fn note(&mut self, changes: &[Change]) {
@@ -193,10 +228,14 @@ impl Stations {
         }
     }
 
-    /// Connections that have something to say.
-    pub(crate) fn eager<'a>(&'a self, view: &'a View<'a>) -> impl Iterator<Item = ConnId> + 'a {
+    /// Connections that have something to say, but for those of which that `is_known`.
+    pub(crate) fn eager<'a>(
+        &'a self,
+        view: &'a View<'a>,
+        is_known: impl Fn(&ConnId) -> bool + 'a,
+    ) -> impl Iterator<Item = ConnId> + 'a {
         self.all.values().filter_map(move |station| match &station.way {
-            Way::Open { conn, feed, .. } if feed.wants(view) => Some(*conn),
+            Way::Open { conn, feed, .. } if !is_known(conn) && feed.wants(view) => Some(*conn),
             _ => None,
         })
     }

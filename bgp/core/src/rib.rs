@@ -85,9 +85,14 @@ struct Destination {
 impl Destination {
     /// A name that no path has: the lowest.
     fn free_name(&self) -> PathId {
-        let taken: BTreeSet<PathId> = self.paths.iter().map(|path| path.told_as).collect();
-        let names = (PathId::OWN.0 + 1..).map(PathId);
-        names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default()
+        let first = PathId::OWN.0 + 1;
+        // One of so many is free.
+        let mut taken = vec![false; self.paths.len() + 1];
+        for path in &self.paths {
+            let at = path.told_as.0.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+            at.and_then(|at| taken.get_mut(at)).into_iter().for_each(|taken| *taken = true);
+        }
+        PathId((first..).zip(taken).find(|(_, taken)| !taken).map_or(first, |(name, _)| name))
     }
 }
 
@@ -655,8 +660,10 @@ impl Rib {
         if accepted >= tables.max_prefixes {
             verdict = verdict.and(Err(Refusal::OverMaxPrefixes));
         }
-        if dest.paths.iter().filter(|path| path.from.peer == from.peer).count() >= MOST_PATHS {
-            verdict = verdict.and(Err(Refusal::OverMaxPaths));
+        // Whatever else is thought of it. What is kept from before a restart does not take its place.
+        let is_there = |path: &&Path| path.from.peer == from.peer && path.freshness == Freshness::Fresh;
+        if freshness == Freshness::Fresh && dest.paths.iter().filter(is_there).count() >= MOST_PATHS {
+            verdict = Err(Refusal::OverMaxPaths);
         }
         let told_as = told_as.unwrap_or_else(|| dest.free_name());
         let changed = changed.filter(|_| verdict.is_ok()).map(|changed| self.attributes.intern(changed));
@@ -756,6 +763,7 @@ impl Rib {
             }
             self.undecided.insert(id);
         }
+        let is_news = old.is_some() || path.is_some();
         if let Some(path) = path {
             counts.count(&path, 1);
             if path.verdict.is_ok() {
@@ -770,7 +778,7 @@ impl Rib {
             dest.paths.push(path);
             self.undecided.insert(id);
         }
-        if let Some(changes) = &mut self.changes {
+        if let Some(changes) = self.changes.as_mut().filter(|_| is_news) {
             let PathKey { peer, path_id } = from;
             changes.push(Change::Told(peer, Nlri { prefix: dest.prefix, path_id }));
         }
@@ -804,6 +812,12 @@ impl Rib {
                 if path.verdict.is_ok() { accepted.push(known) } else { refused.push(known) }
             }
         }
+        // Out and in again is no change by itself.
+        let changes = self.changes.take();
+        let mut before = Vec::new();
+        if changes.is_some() {
+            before = self.used_by_stations(peer, families);
+        }
         for (id, from, ..) in accepted.iter().chain(&refused) {
             self.set_path(*id, *from, None);
         }
@@ -813,6 +827,17 @@ impl Rib {
             if let Some(path) = path.and_then(|path| self.admit(&prefix, path)) {
                 self.set_path(id, from, Some(path));
             }
+        }
+        if let Some(mut changes) = changes {
+            let differs = before.into_iter().filter(|(route, told, used)| {
+                let is_other = |before: &Option<Arc<AttributeSet>>, side| {
+                    let now = self.told_now(peer, route, side);
+                    before.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr)
+                };
+                is_other(told, Policy::Before) || is_other(used, Policy::After)
+            });
+            changes.extend(differs.map(|(route, ..)| Change::Told(peer, route)));
+            self.changes = Some(changes);
         }
         self.warn_of_limit(peer);
     }
@@ -976,6 +1001,17 @@ impl Rib {
         is_shown.then(|| Arc::clone(attributes))
     }
 
+    /// What stations know of the paths of a peer: with what each is told and used.
+    fn used_by_stations(&self, peer: PeerId, families: &BTreeSet<Family>) -> Vec<Shown> {
+        let all = families.iter().flat_map(|family| self.told_of(peer, *family));
+        let prefixes: Vec<Prefix> = all.map(|(_, dest)| dest.prefix).collect();
+        let shown = self.told_names(peer, &prefixes).into_iter().map(|route| {
+            let with = |side| self.told_now(peer, &route, side);
+            (route, with(Policy::Before), with(Policy::After))
+        });
+        shown.collect()
+    }
+
     /// With what the best path to a prefix is used.
     pub(crate) fn chosen(&self, prefix: &Prefix) -> Option<Arc<AttributeSet>> {
         let best = self.dest(*self.index.get(prefix)?).best.as_ref()?;
@@ -1049,6 +1085,9 @@ impl Rib {
         }
     }
 }
+
+/// A path, and the sets with which it is told and used.
+type Shown = (Nlri, Option<Arc<AttributeSet>>, Option<Arc<AttributeSet>>);
 
 /// What the tables must know of a session that came up.
 pub(crate) struct PeerUp<'a> {

@@ -560,6 +560,9 @@ impl Router {
     /// The SendHoldTimer (RFC 9687 section 4) of a connection that has had something to say since then: nobody polled
     /// for that, since the peer has not taken what was sent before.
     fn send_hold_until(&self, conn: ConnId, since: Instant) -> Option<Instant> {
+        if self.stations.has(conn) {
+            return Some(since + Stations::MOST_SILENCE);
+        }
         let peer = self.peers.get(self.by_conn.get(&conn)?)?;
         let (_, session, _) = peer.established().filter(|(up, ..)| *up == conn)?;
         Some(since + session.hold_time.send_hold())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::Role;
 use crate::prefix::Family;
 use crate::types::{Asn, HoldTime, PeerKind, RouterId};
 use crate::wire::frame::{EXTENDED_MESSAGE_BYTES, STANDARD_MESSAGE_BYTES};
@@ -62,6 +63,17 @@ pub(crate) struct Form {
     /// AS_PATH begins with it.
     pub(crate) peer_asn: Asn,
     pub(crate) as_width: AsWidth,
+    pub(crate) leftmost_as: LeftmostAs,
+}
+
+/// Whose AS stands first in the paths of an external peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LeftmostAs {
+    /// Its own (RFC 4271 section 6.3).
+    #[default]
+    Peers,
+    /// Anybody's: it is a route server, and we are its client (RFC 7947 section 2.2.2.1).
+    Anybodys,
 }
 
 /// Whether a session can do something, as agreed by both sides.
@@ -93,6 +105,8 @@ pub struct Session {
     pub peer_id: RouterId,
     /// Of AS numbers.
     pub as_width: AsWidth,
+    /// What its paths begin with.
+    pub leftmost_as: LeftmostAs,
     /// The smaller of the two proposals (RFC 4271 section 4.2).
     pub hold_time: HoldTime,
     /// Spoken by both.
@@ -132,7 +146,12 @@ pub struct Offered {
 
 impl Session {
     pub(crate) fn form(&self) -> Form {
-        Form { kind: self.kind, peer_asn: self.peer_asn, as_width: self.as_width }
+        Form {
+            kind: self.kind,
+            peer_asn: self.peer_asn,
+            as_width: self.as_width,
+            leftmost_as: self.leftmost_as,
+        }
     }
 
     /// How prefixes stand in what the peer tells.
@@ -179,6 +198,10 @@ impl Session {
                 AsWidth::Four
             } else {
                 AsWidth::Two
+            },
+            leftmost_as: match ours.roles().any(|role| role == Role::RouteServerClient.octet()) {
+                true => LeftmostAs::Anybodys,
+                false => LeftmostAs::Peers,
             },
             hold_time: ours.hold_time.min(theirs.hold_time),
             families,

@@ -7,7 +7,7 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use cambric_bgp::attributes::{AsPath, Attributes};
-use cambric_bgp::config::{AddPath, Receive, ReflectorRole};
+use cambric_bgp::config::{AddPath, Import, Receive, ReflectorRole};
 use cambric_bgp::policy::{Refusal, Withheld};
 use cambric_bgp::rib::{Reason, Verdict};
 use cambric_bgp::session::Session;
@@ -131,10 +131,22 @@ fn what_is_judged_again_keeps_its_name() {
     let (mut net, middle, [one, two, three]) = cluster(2);
     net.updates(middle, three);
     for host in [one, two] {
-        net.change_peer(middle, host, |config| config.name = "renamed".to_owned());
+        net.change_peer(middle, host, |config| config.max_prefixes += 1);
     }
     net.run(secs(2));
     assert_eq!(net.updates(middle, three), Vec::<Vec<u8>>::new());
+}
+
+/// Who is told of it beside others would use it like them.
+#[test]
+fn a_last_resort_is_told_of_only_while_there_is_nothing_else() {
+    let (mut net, middle, [one, two, three]) = cluster(4);
+    net.silence(one, middle);
+    net.run(secs(100));
+    assert_eq!(next_hops(&net, three), [node(2)], "nothing is heard of the first");
+    net.silence(two, middle);
+    net.run(secs(100));
+    assert_eq!(next_hops(&net, three).len(), 1, "one of both, for there is nothing else");
 }
 
 // --- a peer octet by octet -------------------------------------------------------------------------------
@@ -242,6 +254,29 @@ fn more_paths_than_anybody_needs_are_not_kept() {
     // One that is known may change, however many there are.
     teller.tell(64, 22, &[65002]);
     assert_eq!(teller.next_hops(), [node(21), node(22)]);
+}
+
+#[test]
+fn refused_paths_are_bounded_by_the_same_number() {
+    let mut wanted = router(ASN, DEVICE);
+    let (at, mut config) = tells_several(passive(65002, TELLER));
+    config.policy.import = Import::Declared;
+    wanted.peers = [(at, config)].into();
+    let mut teller = Teller::of(Device::new(wanted));
+    (1..=70).for_each(|name| teller.tell(name, 21, &[65002]));
+    assert_eq!(teller.verdicts().len(), 64);
+    assert!(teller.verdicts().iter().all(|(_, verdict)| *verdict == Verdict::Refused(Refusal::NotDeclared)));
+}
+
+#[test]
+fn what_is_kept_over_a_restart_takes_no_place_of_what_is_told_anew() {
+    let mut teller = Teller::new();
+    (1..=40).for_each(|name| teller.tell(name, 21, &[65002]));
+    teller.device.hang_up(teller.conn);
+    let mut teller = Teller::of(teller.device);
+    (101..=140).for_each(|name| teller.tell(name, 22, &[65002]));
+    teller.device.send(teller.conn, &message(2, &[0, 0, 0, 0]));
+    assert_eq!((teller.verdicts().len(), teller.next_hops()), (40, vec![node(22)]));
 }
 
 #[test]

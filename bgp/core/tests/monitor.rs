@@ -246,8 +246,8 @@ fn a_station_knows_what_each_peer_told_what_is_used_and_what_is_chosen() {
     let chosen = ["10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24", "203.0.113.0/24"];
     assert_eq!(seen.prefixes(Table::Chosen), chosen);
     assert_eq!(seen.tables[&Table::Chosen]["10.244.2.0/24"], Some(65002));
-    // Two peers, two families, two sides of the policy.
-    assert_eq!(seen.ends, 8);
+    // Two peers on two sides of the policy, and what is chosen; two families each.
+    assert_eq!(seen.ends, 10);
     rig.assert_the_same();
 }
 
@@ -266,6 +266,12 @@ fn what_changes_is_told_and_what_does_not_is_not() {
     assert_eq!(rig.seen().messages, before + 3);
     assert_eq!(rig.seen().tables[&Table::Chosen]["10.244.2.0/24"], Some(65003));
     rig.assert_the_same();
+    // Another node in the cluster: all is judged anew, and nothing is other than before.
+    let before = rig.seen().messages;
+    let mut wider = wanted(&ALL);
+    wider.declared.nodes.insert(ip("10.2.0.77"));
+    rig.device.apply(wider);
+    assert_eq!(rig.seen().messages, before);
     // What the cluster declares no more is judged anew.
     let mut narrow = wanted(&ALL);
     narrow.declared.pods.clear();
@@ -355,6 +361,38 @@ fn a_station_that_is_gone_is_tried_again_and_begins_anew() {
     assert!(rig.device.is_closed(conn));
     assert_eq!(rig.seen().said.last().map(String::as_str), Some("the end"));
     assert_eq!(rig.device.router.stations(), []);
+}
+
+/// What it knows is of somebody else.
+#[test]
+fn a_station_begins_anew_when_we_have_another_identifier() {
+    let mut rig = Rig::new(&ALL);
+    rig.station_answers();
+    rig.assert_the_same();
+    let conn = rig.station.expect("connected");
+    let mut other = wanted(&ALL);
+    other.router.router_id = "10.2.0.200".parse().expect("identifier");
+    rig.device.actions.clear();
+    rig.device.apply(other);
+    assert!(rig.device.is_closed(conn));
+    rig.station_answers();
+    rig.assert_the_same();
+}
+
+#[test]
+fn a_station_that_does_not_answer_or_takes_nothing_is_given_up() {
+    let mut rig = Rig::new(&ALL);
+    let why = |rig: &Rig| rig.device.router.stations()[0].last_error.clone().map(|error| error.what);
+    rig.device.advance(secs(11));
+    assert_eq!(why(&rig).as_deref(), Some("connect: no answer"));
+    rig.device.advance(secs(2));
+    rig.station_answers();
+    let conn = rig.station.expect("connected");
+    rig.device.stall(conn);
+    rig.connect(PEERS[0], 65002);
+    rig.device.advance(secs(481));
+    assert_eq!(why(&rig).as_deref(), Some("it takes nothing of what it is told"));
+    assert!(rig.device.is_closed(conn));
 }
 
 #[test]

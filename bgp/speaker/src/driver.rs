@@ -357,6 +357,8 @@ impl Driver {
     async fn let_bfd_run_out(&mut self, time: Duration) {
         self.follow_bfd();
         sleep(time + IS_SEEN).await;
+        let now = self.clock();
+        self.router.handle_bfd_run_out(now);
     }
 
     /// First the connections close, without a word, and then BFD says that it ends. To a neighbour that knows what AdminDown

@@ -62,16 +62,6 @@ fn wrong_objects() -> Vec<Wrong> {
         },
         Wrong {
             object: ours(
-                "BGPPeerConfig",
-                "later",
-                json!({ "bfd": { "multiplier": 3 }, "multihop": { "ttl": 2 } }),
-            ),
-            says: &["BGPPeerConfig later", "spec.bfd", "for a peer on a link"],
-            condition: Some(("Accepted", "False", "Invalid")),
-            has_teller: true,
-        },
-        Wrong {
-            object: ours(
                 "BGPFilter",
                 "wrong",
                 json!({ "rules": [{ "match": { "asPath": "(65101" }, "action": "Accept" }] }),

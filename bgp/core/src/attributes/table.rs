@@ -108,12 +108,12 @@ impl ByOctets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::AsWidth;
+    use crate::session::{AsWidth, LeftmostAs};
     use crate::types::{Asn, Med, PeerKind};
 
     fn form(peer_asn: u32) -> Form {
         let peer_asn = Asn::new(peer_asn).expect("not 0");
-        Form { kind: PeerKind::External, peer_asn, as_width: AsWidth::Four }
+        Form { kind: PeerKind::External, peer_asn, as_width: AsWidth::Four, leftmost_as: LeftmostAs::Peers }
     }
 
     fn set(med: u32) -> Arc<AttributeSet> {

@@ -14,7 +14,7 @@ use crate::rib::{Part, Rib};
 use crate::session::{AddPath, AsWidth, Session};
 use crate::types::{HoldTime, PeerId};
 use crate::wire::bmp::{self, Down, Ends, Policy, Source, Teller};
-use crate::wire::capability::four_octet_as;
+use crate::wire::capability::{ExtendedNextHop, four_octet_as};
 use crate::wire::frame::{EXTENDED_MESSAGE_BYTES, STANDARD_MESSAGE_BYTES};
 use crate::wire::{Capability, Nlri, Open, update};
 
@@ -60,13 +60,22 @@ struct Shown {
 #[derive(Debug)]
 struct Unseen {
     table: Table,
-    prefixes: Vec<Prefix>,
+    /// What of it; `None` before its turn.
+    prefixes: Option<Vec<Prefix>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Table {
     Told(PeerId),
     Chosen,
+}
+
+/// Whether a station may know of a route that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    IsTold,
+    /// It sees this part of the table for the first time.
+    IsUnknown,
 }
 
 /// Routes that one table holds now, or does not any more.
@@ -77,10 +86,13 @@ struct Batch {
 }
 
 impl Batch {
-    fn take(&mut self, route: Nlri, attributes: Option<Arc<AttributeSet>>) {
+    fn take(&mut self, route: Nlri, attributes: Option<Arc<AttributeSet>>, gone: Gone) {
         let family = route.prefix.family();
         let Some(attributes) = attributes else {
-            return self.withdrawn.entry(family).or_default().push(route);
+            if gone == Gone::IsTold {
+                self.withdrawn.entry(family).or_default().push(route);
+            }
+            return;
         };
         // Neighbours in a table often have one set; and one family to a message.
         match self.announced.last_mut() {
@@ -165,12 +177,20 @@ impl Feed {
     fn go_on(&mut self, view: &View<'_>, out: &mut Vec<u8>) -> bool {
         if let Some(Unseen { table, prefixes }) = self.unseen.front_mut() {
             let table = *table;
+            let prefixes = prefixes.get_or_insert_with(|| {
+                let mut prefixes = view.rib.prefixes(match table {
+                    Table::Told(peer) => Part::ToldBy(peer),
+                    Table::Chosen => Part::All,
+                });
+                prefixes.sort_unstable();
+                prefixes
+            });
             let piece = prefixes.split_off(prefixes.len().saturating_sub(Self::PIECE));
             let is_last = prefixes.is_empty();
             self.show(view, table, &piece, out);
             if is_last {
                 self.unseen.pop_front();
-                self.end_of_rib(table, out);
+                self.end_of_rib(view, table, out);
             }
             return true;
         }
@@ -180,9 +200,9 @@ impl Feed {
             std::iter::from_fn(|| self.chosen.pop_first()).take(Self::PIECE).collect();
         for of_peer in changed.chunk_by(|one, other| one.0 == other.0) {
             let routes: Vec<Nlri> = of_peer.iter().map(|(_, route)| *route).collect();
-            self.tell(view, of_peer[0].0, &routes, out);
+            self.tell(view, of_peer[0].0, &routes, Gone::IsTold, out);
         }
-        self.tell_chosen(view, &prefixes, out);
+        self.tell_chosen(view, &prefixes, Gone::IsTold, out);
         !changed.is_empty() || !prefixes.is_empty()
     }
 
@@ -240,9 +260,7 @@ impl Feed {
                 ..session.clone()
             };
             self.up.insert(id, Shown { since, source, form });
-            let mut prefixes = view.rib.prefixes(Part::ToldBy(id));
-            prefixes.sort_unstable();
-            self.unseen.push_back(Unseen { table: Table::Told(id), prefixes });
+            self.unseen.push_back(Unseen { table: Table::Told(id), prefixes: None });
         }
     }
 
@@ -250,29 +268,33 @@ impl Feed {
 
     fn show(&mut self, view: &View<'_>, table: Table, prefixes: &[Prefix], out: &mut Vec<u8>) {
         match table {
-            Table::Chosen => self.tell_chosen(view, prefixes, out),
+            Table::Chosen => self.tell_chosen(view, prefixes, Gone::IsUnknown, out),
             Table::Told(peer) => {
                 let routes: Vec<Nlri> = view.rib.told_names(peer, prefixes);
-                self.tell(view, peer, &routes, out);
+                self.tell(view, peer, &routes, Gone::IsUnknown, out);
             }
         }
     }
 
-    fn tell(&self, view: &View<'_>, peer: PeerId, routes: &[Nlri], out: &mut Vec<u8>) {
+    fn tell(&self, view: &View<'_>, peer: PeerId, routes: &[Nlri], gone: Gone, out: &mut Vec<u8>) {
         let Some(shown) = self.up.get(&peer) else { return };
         for policy in self.policies() {
             let mut batch = Batch::default();
             // A default route last: readers that guess whether there are path identifiers (bgpkit-parser does) take a zero
             // at the beginning for one.
             for route in routes.iter().rev() {
-                batch.take(*route, view.rib.told_now(peer, route, policy));
+                batch.take(*route, view.rib.told_now(peer, route, policy), gone);
             }
             batch.write(&on_side(shown.source, policy), &shown.form, out);
         }
     }
 
-    fn end_of_rib(&self, table: Table, out: &mut Vec<u8>) {
-        let Table::Told(peer) = table else { return };
+    fn end_of_rib(&self, view: &View<'_>, table: Table, out: &mut Vec<u8>) {
+        let Table::Told(peer) = table else {
+            let mut updates = Vec::new();
+            Family::ALL.into_iter().for_each(|family| update::write_end_of_rib(&mut updates, family));
+            return bmp::write_route_monitoring(out, &ourselves(view), &updates);
+        };
         let Some(shown) = self.up.get(&peer) else { return };
         for policy in self.policies() {
             let mut updates = Vec::new();
@@ -294,19 +316,17 @@ impl Feed {
         let open = open_of_table(view);
         let ends = Ends { local: IpAddr::V4(Ipv4Addr::UNSPECIFIED), local_port: 0, remote_port: 0 };
         bmp::write_peer_up(out, &ourselves(view), ends, &open, &open);
-        let mut prefixes = view.rib.prefixes(Part::All);
-        prefixes.sort_unstable();
-        self.unseen.push_back(Unseen { table: Table::Chosen, prefixes });
+        self.unseen.push_back(Unseen { table: Table::Chosen, prefixes: None });
     }
 
-    fn tell_chosen(&self, view: &View<'_>, prefixes: &[Prefix], out: &mut Vec<u8>) {
+    fn tell_chosen(&self, view: &View<'_>, prefixes: &[Prefix], gone: Gone, out: &mut Vec<u8>) {
         if !self.tells_of_chosen() || prefixes.is_empty() {
             return;
         }
         let open = open_of_table(view);
         let mut batch = Batch::default();
         for prefix in prefixes.iter().rev() {
-            batch.take((*prefix).into(), view.rib.chosen(prefix));
+            batch.take((*prefix).into(), view.rib.chosen(prefix), gone);
         }
         batch.write(&ourselves(view), &Session::negotiate(&open, &open), out);
     }
@@ -316,7 +336,9 @@ impl Feed {
 fn open_of_table(view: &View<'_>) -> Open {
     let (asn, router_id) = (view.identity.asn, view.identity.router_id);
     let families = Family::ALL.into_iter().map(|family| Capability::MultiProtocol(family.into()));
-    let capabilities = families.chain([four_octet_as(asn)]).collect();
+    let ipv4_over_ipv6 = Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4_OVER_IPV6]);
+    let rest = [ipv4_over_ipv6, Capability::ExtendedMessage, four_octet_as(asn)];
+    let capabilities = families.chain(rest).collect();
     Open { asn, hold_time: HoldTime::DEFAULT, router_id, capabilities }
 }
 

@@ -15,23 +15,25 @@ impl Peer {
     }
 
     pub(super) fn check_role(&self, identity: &Identity, open: &Open) -> Result<(), Fault> {
-        let Some(LocalRole { role, silence }) = self.local_role(identity) else { return Ok(()) };
         let said: BTreeSet<u8> = open.roles().collect();
         let mismatch =
             |what: String| Err(Fault::new(Notification::new(code::OPEN, subcode::ROLE_MISMATCH), what));
+        if self.config.kind(identity.asn) == PeerKind::External && said.len() > 1 {
+            return mismatch("peer says several roles".to_owned());
+        }
+        let Some(LocalRole { role, silence }) = self.local_role(identity) else { return Ok(()) };
         let wanted = role.counterpart();
-        match (said.first(), said.len()) {
-            (None, _) if silence == Silence::Accepted => Ok(()),
-            (None, _) => mismatch(format!("peer says no role, and must be our {wanted}")),
-            (Some(one), 1) if Role::from_octet(*one) == Some(wanted) => Ok(()),
-            (Some(one), 1) => {
+        match said.first() {
+            None if silence == Silence::Accepted => Ok(()),
+            None => mismatch(format!("peer says no role, and must be our {wanted}")),
+            Some(one) if Role::from_octet(*one) == Some(wanted) => Ok(()),
+            Some(one) => {
                 let said = Role::from_octet(*one)
                     .map_or_else(|| format!("of role {one}"), |role| format!("our {role}"));
                 mismatch(format!(
                     "peer says that it is {said}; we are its {role}, so it must be our {wanted}"
                 ))
             }
-            (Some(_), _) => mismatch("peer says several roles".to_owned()),
         }
     }
 

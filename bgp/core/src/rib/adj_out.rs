@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::decision::ranked;
+use super::decision::{Standing, ranked};
 use super::{Best, DestId, Destination, PeerTables, Rib, aggregates};
 use crate::attributes::AttributeSet;
 use crate::config::{Export, Originated, PeerConfig, PeerPolicy, Source, Stage, Stages};
@@ -310,11 +310,16 @@ impl Rib {
         self.peers.get(&peer)?.out.as_ref()?.most_paths.get(&family).copied()
     }
 
-    /// The usable paths to a destination with their names, the best first.
+    /// The usable paths to a destination with their names, the best first. A last resort is told of only where there is nothing
+    /// else: who is told of it beside others would use it like them.
     pub(super) fn paths_by_rank(&self, id: DestId) -> Vec<(PathId, Best)> {
         let dest = self.dest(id);
         let (candidates, owners) = self.candidates(dest);
-        let named = ranked(&candidates).filter_map(|index| {
+        let is_last_resort =
+            |index: usize| matches!(candidates[index].standing, Standing::Silent | Standing::LinkDown);
+        let good = ranked(&candidates).enumerate();
+        let good = good.take_while(|(rank, index)| *rank == 0 || !is_last_resort(*index));
+        let named = good.filter_map(|(_, index)| {
             let owner = owners[index];
             let name = owner.map_or(PathId::OWN, |at| dest.paths[at].told_as);
             Some((name, self.as_best(dest, owner)?))

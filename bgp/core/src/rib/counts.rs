@@ -73,7 +73,8 @@ impl InCounts {
     /// The peer told a path that is not kept.
     pub(super) fn drop_path(&mut self, verdict: Result<(), Refusal>) {
         self.dropped += 1;
-        self.missed += usize::from(verdict == Err(Refusal::OverMaxPrefixes));
+        let is_want_of_room = |refusal| matches!(refusal, Refusal::OverMaxPrefixes | Refusal::OverMaxPaths);
+        self.missed += usize::from(verdict.is_err_and(is_want_of_room));
     }
 
     /// The peer took a path back that is not kept.

@@ -206,8 +206,10 @@ fn run(
         }
         let before = alive.clone();
         (step.keep)(candidates, alive);
+        // What stays does so in its order.
+        let mut kept = alive.iter().peekable();
         for index in before {
-            if !alive.contains(&index) {
+            if kept.next_if(|one| **one == index).is_none() {
                 losers.insert(index, step.reason);
             }
         }

@@ -38,6 +38,8 @@ impl Bfd {
 }
 
 impl Router {
+    const LONGEST_OF_BFD: Duration = Duration::from_secs(3);
+
     /// All sessions of BFD that should be, if they are not those that this gave last. It is work: poll it after each call.
     /// Those with peers that are disabled or gone should not be; all others whatever their session of BGP is (RFC 5882
     /// section 4.1).
@@ -70,13 +72,20 @@ impl Router {
     ///
     /// Until then no session of BGP should begin. They take packets of a new run for strangers' as long as that of the old one
     /// is up, and when it runs out they end what session of BGP there is then, as FRR and BIRD do; while there is none, they
-    /// wait for it (RFC 5882 section 4.3.2.2).
+    /// wait for it (RFC 5882 section 4.3.2.2). It is no longer than 3 s: peers wait for us for a time of their own.
     pub fn bfd_outlives_us_for(&self) -> Option<Duration> {
         let peers = self.peers.values().map(|peer| &peer.config);
         let ranges = self.wanted.listen_ranges.values().map(|range| &range.template);
         let sessions = peers.chain(ranges).filter_map(|config| config.bfd);
         let missed = sessions.map(|bfd| bfd.transmit.max(bfd.receive) * u32::from(bfd.multiplier.get()));
-        missed.max().filter(|_| self.identity.restart.restarted)
+        let missed = missed.max().filter(|_| self.identity.restart.restarted);
+        missed.map(|missed| missed.min(Self::LONGEST_OF_BFD))
+    }
+
+    /// That time is over: from now on sessions may begin, and peers of the run before are waited for.
+    pub fn handle_bfd_run_out(&mut self, now: Instant) {
+        self.convergence.started_at = now;
+        self.after(now);
     }
 
     /// How the session of BFD with a peer is now; `None`: there is none. Only the last of several in a row need be told.

@@ -67,6 +67,7 @@ impl Router {
         if let Some(peer) = self.peers.remove(&id) {
             self.sessions_lost += peer.sessions_lost;
             self.touched.insert(id); // its time goes, too
+            self.bfd.touch();
             tracing::debug!(peer = %address, "forgotten: it is gone, and nothing is kept for it");
         }
     }

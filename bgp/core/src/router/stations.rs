@@ -1,17 +1,17 @@
 //! Stations that are told what the tables hold: what the router has to do with them.
 
-use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use super::{Action, Router};
 use crate::config::{SocketOptions, Ttl};
-use crate::monitor::{StationStatus, View, Wish};
+use crate::monitor::{StationStatus, Stations, View, Wish};
 use crate::types::ConnId;
 
 impl Router {
     /// Makes the stations those that are wanted.
     pub(super) fn apply_stations(&mut self, now: Instant) {
-        let wishes = self.stations.apply(now, &self.wanted.monitoring);
+        let identity = (self.identity.asn, self.identity.router_id);
+        let wishes = self.stations.apply(now, &self.wanted.monitoring, identity);
         self.rib.watch(self.stations.listen());
         self.carry_out_wishes(wishes);
         self.connect_stations(now);
@@ -20,7 +20,15 @@ impl Router {
     /// Attempts that are due.
     pub(super) fn connect_stations(&mut self, now: Instant) {
         let next_conn = &mut self.next_conn;
-        let wishes = self.stations.handle_timeout(now, || {
+        let stuck = self.ready.iter().filter(|(_, since)| now >= **since + Stations::MOST_SILENCE);
+        let stuck: Vec<ConnId> =
+            stuck.map(|(conn, _)| *conn).filter(|conn| self.stations.has(*conn)).collect();
+        for conn in stuck {
+            self.ready.remove(&conn);
+            self.actions.push_back(Action::Close { conn, last_words: Vec::new() });
+            self.stations.handle_closed(now, conn, "it takes nothing of what it is told", &mut self.jitter);
+        }
+        let wishes = self.stations.handle_timeout(now, &mut self.jitter, || {
             *next_conn += 1;
             ConnId(*next_conn)
         });
@@ -73,11 +81,10 @@ impl Router {
         let changes = self.rib.take_changes();
         self.stations.note(&changes);
         let view = View { identity: &self.identity, peers: &self.peers, rib: &self.rib };
-        for conn in self.stations.eager(&view).collect::<Vec<_>>() {
-            if let Entry::Vacant(entry) = self.ready.entry(conn) {
-                entry.insert(now);
-                self.actions.push_back(Action::Transmit(conn));
-            }
+        let eager: Vec<ConnId> = self.stations.eager(&view, |conn| self.ready.contains_key(conn)).collect();
+        for conn in eager {
+            self.ready.insert(conn, now);
+            self.actions.push_back(Action::Transmit(conn));
         }
     }
 

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::notification::{Notification, code as error, update as subcode};
 use super::reader::Reader;
 use crate::attributes::{Aggregator, AsPath, Attributes, Opaque, Origin};
-use crate::session::{AsWidth, Form};
+use crate::session::{AsWidth, Form, LeftmostAs};
 use crate::types::{Asn, CarriedId, Community, LargeCommunity, LocalPref, Med, PeerKind};
 
 /// Attribute type codes.
@@ -469,11 +469,12 @@ fn read_as_path(draft: &mut Draft, value: &[u8], form: &Form) -> Result<(), Bad>
             }
         }
     }
-    if form.kind == PeerKind::External && path.first() != Some(&as_seen(form)) {
+    let first_is_known = form.kind == PeerKind::External && form.leftmost_as == LeftmostAs::Peers;
+    if first_is_known && path.first() != Some(&as_seen(form)) {
         // RFC 4271 section 6.3: the leftmost AS is the peer's.
         return Err(malformed("does not start with the peer's AS"));
     }
-    draft.first_asn = (form.kind == PeerKind::External).then_some(form.peer_asn);
+    draft.first_asn = first_is_known.then_some(form.peer_asn);
     draft.as_path = Some(path);
     Ok(())
 }

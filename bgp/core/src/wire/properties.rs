@@ -20,7 +20,7 @@ use super::{
 };
 use crate::attributes::{Aggregator, AsPath, AttributeTable, Attributes, Opaque, Origin};
 use crate::prefix::{Family, Prefix};
-use crate::session::{AddPath, Agreed, AsWidth, Offered, PathIds, Scope, Session};
+use crate::session::{AddPath, Agreed, AsWidth, LeftmostAs, Offered, PathIds, Scope, Session};
 use crate::types::{
     Asn, CarriedId, Community, HoldTime, LargeCommunity, LocalPref, Med, PathId, PeerKind, RouterId,
 };
@@ -46,6 +46,7 @@ pub(super) fn any_session() -> impl Strategy<Value = Session> {
             peer_asn,
             peer_id,
             as_width,
+            leftmost_as: LeftmostAs::default(),
             hold_time: HoldTime::DEFAULT,
             families: Family::ALL.into(),
             add_path,

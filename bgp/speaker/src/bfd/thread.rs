@@ -44,6 +44,7 @@ pub(super) fn start(outside: Outside, seed: u64) -> io::Result<()> {
         senders: BTreeMap::new(),
         next_port: *SOURCE_PORTS.start() + (seed % 8192) as u16,
         look_at: None,
+        told_at: Instant::now(),
         troubles: BTreeSet::new(),
     };
     // Whoever holds the other end of `rings` ends it.
@@ -57,6 +58,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Packets read of one socket before the others have their turn: more than its buffer holds, so that all that came before
 /// the turn is read in it.
 const MOST_AT_ONCE: usize = 8192;
+/// How often it is told how many packets were refused.
+const REFUSED_ARE_TOLD: Duration = Duration::from_secs(1);
 /// Troubles that the log has and may have again when these are many.
 const MOST_TROUBLES: usize = 256;
 
@@ -71,6 +74,8 @@ struct Sessions {
     next_port: u16,
     /// When to look again for what is not there.
     look_at: Option<Instant>,
+    /// When packets that are refused were last counted for others.
+    told_at: Instant,
     /// What the log has.
     troubles: BTreeSet<String>,
 }
@@ -98,7 +103,7 @@ impl Sessions {
             }
             self.table.handle_timeout(now);
             self.send();
-            self.tell();
+            self.tell(now);
             if let Some(done) = done {
                 // Whoever asked may have gone meanwhile.
                 done.send(()).ok();
@@ -149,7 +154,6 @@ impl Sessions {
                     Ok(None) => break,
                     Err(error) => {
                         tracing::debug!(error = %error, "BFD packet could not be read");
-                        break;
                     }
                 }
             }
@@ -232,8 +236,8 @@ impl Sessions {
         }
     }
 
-    /// Tells what changed.
-    fn tell(&mut self) {
+    /// Tells what changed; of packets that are refused once a second, for there may be many.
+    fn tell(&mut self, now: Instant) {
         let changed: Vec<Neighbor> = std::iter::from_fn(|| self.table.poll_change()).collect();
         for neighbor in &changed {
             if self.table.status(neighbor).is_none() {
@@ -241,9 +245,10 @@ impl Sessions {
             }
         }
         let (table, peers) = (&self.table, &self.peers);
+        let counts = now.saturating_duration_since(self.told_at) >= REFUSED_ARE_TOLD;
         self.outside.report.send_if_modified(|report| {
             let is_news = !changed.is_empty()
-                || report.refused != *table.refused()
+                || counts && report.refused != *table.refused()
                 || report.sessions.len() != peers.len();
             if is_news {
                 let sessions = peers.iter().filter_map(|(at, peer)| Some((*peer, table.status(at)?)));
@@ -253,6 +258,9 @@ impl Sessions {
             }
             is_news
         });
+        if counts {
+            self.told_at = now;
+        }
     }
 
     /// Once, for it is tried again and again.
