@@ -4,6 +4,7 @@
 //! those that take a new way (`main`, which only `run.sh` builds); `tests/corpus.rs` runs the kept ones as a plain test.
 //! What each checks beyond that nothing panics is said where it stands.
 
+mod bfd;
 mod input;
 mod machine;
 mod node;
@@ -31,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("refresh", wire::refresh),
     ("state_machine", machine::state_machine),
     ("two_routers", pair::two_routers),
+    ("bfd", bfd::bfd),
     ("as_path", policy::as_path),
     ("manifests", node::manifests),
     ("leases", node::leases),
