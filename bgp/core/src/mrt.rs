@@ -31,8 +31,14 @@ pub struct MrtPeer {
     pub since_s: u32,
 }
 
-/// A path with the number of its teller, and who that is.
-type Known<'a> = ((u16, MrtPeer), &'a PathInfo);
+/// A path that is written.
+struct Known {
+    /// Number of its teller.
+    teller: u16,
+    since_s: u32,
+    path_id: PathId,
+    attributes: Vec<u8>,
+}
 
 /// A TABLE_DUMP_V2 that is being written (RFC 6396 section 4.3; RFC 8050 where a peer tells several paths).
 #[derive(Debug)]
@@ -44,7 +50,7 @@ pub struct TableDump {
 
 impl TableDump {
     /// Of these peers, at this time. Paths of others are left out; and those of more than 65535, for which there is no
-    /// number.
+    /// number; and paths whose attributes take more octets than that, which a path of two-octet AS numbers may in four.
     pub fn new(time_s: u32, peers: impl IntoIterator<Item = MrtPeer>) -> TableDump {
         let numbered = (0..u16::MAX).zip(peers).map(|(number, peer)| (peer.id, (number, peer)));
         TableDump { time_s, peers: numbered.collect(), sequence: 0 }
@@ -70,10 +76,7 @@ impl TableDump {
         for RouteInfo { prefix, paths } in routes {
             // A record says in 16 bits how many paths are in it.
             for paths in paths.chunks(usize::from(u16::MAX)) {
-                let known: Vec<Known<'_>> = paths
-                    .iter()
-                    .filter_map(|path| self.peers.get(&path.peer).map(|teller| (*teller, path)))
-                    .collect();
+                let known: Vec<Known> = paths.iter().filter_map(|path| self.known(path)).collect();
                 if !known.is_empty() {
                     written += known.len();
                     self.route(prefix, &known, out);
@@ -83,8 +86,15 @@ impl TableDump {
         written
     }
 
-    fn route(&mut self, prefix: &Prefix, paths: &[Known<'_>], out: &mut Vec<u8>) {
-        let named = paths.iter().any(|(.., path)| path.path_id != PathId::default());
+    fn known(&self, path: &PathInfo) -> Option<Known> {
+        let (teller, MrtPeer { since_s, .. }) = *self.peers.get(&path.peer)?;
+        let attributes = attributes_of(path);
+        let fits = attributes.len() <= usize::from(u16::MAX);
+        fits.then_some(Known { teller, since_s, path_id: path.path_id, attributes })
+    }
+
+    fn route(&mut self, prefix: &Prefix, paths: &[Known], out: &mut Vec<u8>) {
+        let named = paths.iter().any(|path| path.path_id != PathId::default());
         let subtype = match (prefix.family(), named) {
             (Family::Ipv4, false) => 2,
             (Family::Ipv6, false) => 4,
@@ -97,13 +107,14 @@ impl TableDump {
             out.extend_from_slice(&sequence.to_be_bytes());
             write_prefix(out, prefix);
             out.extend_from_slice(&length(paths.len()));
-            for ((number, peer), path) in paths {
-                out.extend_from_slice(&number.to_be_bytes());
-                out.extend_from_slice(&peer.since_s.to_be_bytes());
+            for Known { teller, since_s, path_id, attributes } in paths {
+                out.extend_from_slice(&teller.to_be_bytes());
+                out.extend_from_slice(&since_s.to_be_bytes());
                 if named {
-                    out.extend_from_slice(&path.path_id.0.to_be_bytes());
+                    out.extend_from_slice(&path_id.0.to_be_bytes());
                 }
-                write_attributes(out, path);
+                out.extend_from_slice(&length(attributes.len()));
+                out.extend_from_slice(attributes);
             }
         });
     }
@@ -153,15 +164,10 @@ fn write_prefix(out: &mut Vec<u8>, prefix: &Prefix) {
 }
 
 /// As the peer told them, AS numbers in four octets (RFC 6396 section 4.3.4).
-fn write_attributes(out: &mut Vec<u8>, path: &PathInfo) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 2]);
-    out.extend_from_slice(path.attributes.encoded(AsWidth::Four));
-    write_next_hop(out, &path.attributes);
-    let octets = length(out.len() - start - 2);
-    if let Some(place) = out.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
-        *place = octets;
-    }
+fn attributes_of(path: &PathInfo) -> Vec<u8> {
+    let mut octets = path.attributes.encoded(AsWidth::Four).to_vec();
+    write_next_hop(&mut octets, &path.attributes);
+    octets
 }
 
 /// MP_REACH_NLRI cut down to its next hop (RFC 6396 section 4.3.4); one of IPv4 stands among the other attributes.
