@@ -129,6 +129,8 @@ impl Feed {
     const ROOM: usize = 64 << 10;
     /// Prefixes looked at in one go.
     const PIECE: usize = 256;
+    /// And goes: a table of which a station is told nothing, for all is refused, is looked at in more than one turn, too.
+    const PIECES: usize = 64;
 
     pub(super) fn new(tables: Tables) -> Feed {
         Feed {
@@ -170,7 +172,11 @@ impl Feed {
         }
         self.end_sessions(view, out);
         self.begin_sessions(view, out);
-        while out.len() < Self::ROOM && self.go_on(view, out) {}
+        for _ in 0..Self::PIECES {
+            if out.len() >= Self::ROOM || !self.go_on(view, out) {
+                break;
+            }
+        }
     }
 
     /// One piece of what is to be told; false if there is nothing more.
