@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,13 +12,10 @@ use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::{Part, PathInfo, Verdict};
 use cambric_bgp::router::{PeerStatus, Refused, Restarted};
 use cambric_bgp::wire::{MessageType, Notification};
-use cambric_bgp::{
-    Action, Admin, ConnId, Family, Originated, PeerConfig, PeerId, PeerPolicy, Router, ScopedAddress, Source,
-    Wanted,
-};
+use cambric_bgp::{Action, Admin, ConnId, Family, PeerId, PeerPolicy, Router};
 use support::net::{Host, Net};
 use support::scripted::{self, Device, Message, capability};
-use support::{adj_rib_in, adj_rib_out, ip, neighbor, passive, prefix, refused, router, scoped};
+use support::{adj_rib_in, adj_rib_out, ip, neighbor, passive, prefix, refused, router, scoped, speaker};
 
 const US: &str = "10.2.0.1";
 const PEER: &str = "10.2.0.2";
@@ -30,23 +26,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SHUTDOWN: (u8, u8) = (6, 2);
 const RESET: (u8, u8) = (6, 4);
 
-fn wanted<const N: usize>(
-    asn: u32,
-    address: &str,
-    peers: [(ScopedAddress, PeerConfig); N],
-    own: &[&str],
-) -> Wanted {
-    let mut wanted = router(asn, address);
-    wanted.peers = BTreeMap::from(peers);
-    wanted.originated = own.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
-    wanted
-}
-
 // --- in every state --------------------------------------------------------------------------------------
 
 /// A device that dials its one peer.
 fn dialling() -> Device {
-    Device::new(wanted(65001, US, [neighbor(65002, PEER)], &["10.244.1.0/24"]))
+    Device::new(speaker(65001, US, [neighbor(65002, PEER)], &["10.244.1.0/24"]))
 }
 
 fn id(device: &Device) -> PeerId {
@@ -212,8 +196,8 @@ fn disabled_peer_that_connects_in_a_loop_is_answered_now_and_then() {
 
 fn pair() -> (Net, Host, Host) {
     let mut net = Net::new();
-    let one = net.add(wanted(65001, US, [neighbor(65002, PEER)], &["10.244.1.0/24"]));
-    let other = net.add(wanted(65002, PEER, [neighbor(65001, US)], &[PODS]));
+    let one = net.add(speaker(65001, US, [neighbor(65002, PEER)], &["10.244.1.0/24"]));
+    let other = net.add(speaker(65002, PEER, [neighbor(65001, US)], &[PODS]));
     net.latency(one, other, Duration::from_millis(1));
     net.run_until_up(one, other);
     net.run(Duration::from_secs(40));
@@ -258,8 +242,8 @@ fn restart_makes_a_new_session_at_once() {
 #[test]
 fn restart_cuts_the_wait_before_the_next_attempt_short() {
     let mut net = Net::new();
-    let one = net.add(wanted(65001, US, [neighbor(65002, PEER)], &[]));
-    let other = net.add_stopped(wanted(65002, PEER, [passive(65001, US)], &[]));
+    let one = net.add(speaker(65001, US, [neighbor(65002, PEER)], &[]));
+    let other = net.add_stopped(speaker(65002, PEER, [passive(65001, US)], &[]));
     net.run(Duration::from_secs(300));
     net.start(other, Restarted::No);
     net.restart_peer(one, other);
@@ -304,7 +288,7 @@ fn disabled_peer_stays_so_when_manifests_are_read_again_and_when_it_is_removed_m
 
 #[test]
 fn peers_disabled_by_an_earlier_process_are_never_dialled() {
-    let wanted = wanted(65001, US, [neighbor(65002, PEER), neighbor(65003, OTHER)], &[]);
+    let wanted = speaker(65001, US, [neighbor(65002, PEER), neighbor(65003, OTHER)], &[]);
     let nobody = Device::with_disabled(router(65001, US), [ip(PEER)].into());
     let both = Device::with_disabled(wanted.clone(), [ip(PEER)].into());
     for mut device in [nobody, both] {
@@ -359,8 +343,8 @@ fn routes_kept_for_a_restarting_peer_go_when_it_says_that_it_has_disabled_us() {
 #[test]
 fn restarted_router_does_not_wait_for_a_disabled_peer() {
     let mut net = Net::new();
-    let one = net.add_stopped(wanted(65001, US, [neighbor(65002, PEER)], &[]));
-    let other = net.add_stopped(wanted(65002, PEER, [neighbor(65001, US)], &[]));
+    let one = net.add_stopped(speaker(65001, US, [neighbor(65002, PEER)], &[]));
+    let other = net.add_stopped(speaker(65002, PEER, [neighbor(65001, US)], &[]));
     net.start(one, Restarted::Yes { kept: Family::ALL.into() });
     assert!(!net.is_converged(one, Family::Ipv4));
     net.set_admin(one, other, Admin::Disabled);
@@ -395,7 +379,7 @@ fn disabled_peers_stay_out_of_any_turmoil_and_come_back_after_it() {
         let mut net = Net::new();
         let hosts = hosts_of.map(|(asn, address)| {
             let others = hosts_of.iter().filter(|(other, _)| *other != asn);
-            let mut wanted = wanted(asn, address, [], &[&format!("10.244.{}.0/24", asn - 65000)]);
+            let mut wanted = speaker(asn, address, [], &[&format!("10.244.{}.0/24", asn - 65000)]);
             wanted.peers = others.map(|(other, at)| neighbor(*other, at)).collect();
             for peer in wanted.peers.values_mut() {
                 peer.policy = PeerPolicy { import: Import::All, ..PeerPolicy::default() };
@@ -477,12 +461,12 @@ fn only_path(routes: &Router, peer: PeerId, to: &str) -> PathInfo {
 #[test]
 fn tables_of_a_peer_show_what_it_told_before_policy_and_what_it_was_told() {
     let mut net = Net::new();
-    let mut fabric = wanted(65001, US, [neighbor(65002, PEER), neighbor(65003, OTHER)], &["10.244.1.0/24"]);
+    let mut fabric = speaker(65001, US, [neighbor(65002, PEER), neighbor(65003, OTHER)], &["10.244.1.0/24"]);
     fabric.declared.pods = vec![prefix("10.244.0.0/16")];
     fabric.peers.values_mut().for_each(|peer| peer.policy = PeerPolicy::default());
     let us = net.add(fabric);
-    let peer = net.add(wanted(65002, PEER, [neighbor(65001, US)], &[PODS, "192.0.2.0/24"]));
-    let other = net.add(wanted(65003, OTHER, [neighbor(65001, US)], &[PODS]));
+    let peer = net.add(speaker(65002, PEER, [neighbor(65001, US)], &[PODS, "192.0.2.0/24"]));
+    let other = net.add(speaker(65003, OTHER, [neighbor(65001, US)], &[PODS]));
     net.run_until_up(us, peer);
     net.run_until_up(us, other);
     net.run(Duration::from_secs(1));

@@ -2,33 +2,20 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cambric_bgp::config::{AsOverride, ConnectMode, Distance, PeerAsn};
 use cambric_bgp::policy::Refusal;
 use cambric_bgp::rib::Verdict;
 use cambric_bgp::types::PeerKind;
-use cambric_bgp::{Originated, PeerConfig, ScopedAddress, Source, Wanted};
+use cambric_bgp::{PeerConfig, ScopedAddress};
 use support::net::{Host, Net};
-use support::{adj_rib_in, asn, neighbor, prefix, router};
+use support::{adj_rib_in, asn, neighbor, speaker};
 
 const A: &str = "10.2.0.1";
 const B: &str = "10.2.0.2";
 const C: &str = "10.2.0.3";
 const SOON: Duration = Duration::from_secs(5);
-
-fn wanted<const N: usize>(
-    asn: u32,
-    address: &str,
-    peers: [(ScopedAddress, PeerConfig); N],
-    own: &[&str],
-) -> Wanted {
-    let mut wanted = router(asn, address);
-    wanted.peers = BTreeMap::from(peers);
-    wanted.originated = own.iter().map(|text| (prefix(text), Originated::plain(Source::Pods))).collect();
-    wanted
-}
 
 fn changed(
     (address, mut config): (ScopedAddress, PeerConfig),
@@ -64,8 +51,8 @@ fn last_error(net: &Net, host: Host, peer: Host) -> String {
 fn peer_of_any_external_as_is_taken_and_its_as_learned_from_its_open() {
     let mut net = Net::new();
     let any = changed(neighbor(1, B), |peer| peer.asn = PeerAsn::External);
-    let one = net.add(wanted(65001, A, [any], &[]));
-    let other = net.add(wanted(65002, B, [neighbor(65001, A)], &[]));
+    let one = net.add(speaker(65001, A, [any], &[]));
+    let other = net.add(speaker(65002, B, [neighbor(65001, A)], &[]));
     assert_eq!(net.peer(one, other).asn, None);
     net.run_until_up(one, other);
     let peer = net.peer(one, other);
@@ -88,8 +75,8 @@ fn peer_that_is_of_the_other_sort_is_refused_in_words() {
     ];
     for (sort, actual, words) in rows {
         let mut net = Net::new();
-        let one = net.add(wanted(65001, A, [changed(neighbor(1, B), |peer| peer.asn = sort)], &[]));
-        let other = net.add(wanted(actual, B, [neighbor(65001, A)], &[]));
+        let one = net.add(speaker(65001, A, [changed(neighbor(1, B), |peer| peer.asn = sort)], &[]));
+        let other = net.add(speaker(actual, B, [neighbor(65001, A)], &[]));
         net.run(Duration::from_secs(3));
         assert!(!net.is_up(one, other));
         let said = last_error(&net, one, other);
@@ -101,8 +88,8 @@ fn peer_that_is_of_the_other_sort_is_refused_in_words() {
 fn internal_peer_need_not_name_its_as() {
     let mut net = Net::new();
     let inside = |address| changed(neighbor(1, address), |peer| peer.asn = PeerAsn::Internal);
-    let one = net.add(wanted(65001, A, [inside(B)], &[]));
-    let other = net.add(wanted(65001, B, [inside(A)], &[]));
+    let one = net.add(speaker(65001, A, [inside(B)], &[]));
+    let other = net.add(speaker(65001, B, [inside(A)], &[]));
     assert_eq!(net.peer(one, other).asn, Some(asn(65001)), "it is ours");
     net.run_until_up(one, other);
     assert_eq!(net.peer(one, other).kind, PeerKind::Internal);
@@ -112,8 +99,8 @@ fn internal_peer_need_not_name_its_as() {
 fn peer_sees_the_local_as_and_no_other_of_ours() {
     let mut net = Net::new();
     let local = changed(neighbor(65002, B), |peer| peer.local_asn = Some(asn(64999)));
-    let one = net.add(wanted(65001, A, [local], &["10.244.1.0/24"]));
-    let other = net.add(wanted(65002, B, [neighbor(64999, A)], &["10.244.2.0/24"]));
+    let one = net.add(speaker(65001, A, [local], &["10.244.1.0/24"]));
+    let other = net.add(speaker(65002, B, [neighbor(64999, A)], &["10.244.2.0/24"]));
     net.run_until_up(one, other);
     net.run(SOON);
     assert_eq!(net.peer(other, one).asn, Some(asn(64999)));
@@ -125,8 +112,8 @@ fn peer_sees_the_local_as_and_no_other_of_ours() {
 fn session_in_the_local_as_of_a_peer_is_internal() {
     let mut net = Net::new();
     let local = changed(neighbor(65002, B), |peer| peer.local_asn = Some(asn(65002)));
-    let one = net.add(wanted(65001, A, [local], &["10.244.1.0/24"]));
-    let other = net.add(wanted(65002, B, [neighbor(65002, A)], &[]));
+    let one = net.add(speaker(65001, A, [local], &["10.244.1.0/24"]));
+    let other = net.add(speaker(65002, B, [neighbor(65002, A)], &[]));
     net.run_until_up(one, other);
     net.run(SOON);
     assert_eq!(net.peer(one, other).kind, PeerKind::Internal);
@@ -141,10 +128,10 @@ fn line(
 ) -> (Net, [Host; 3]) {
     let mut net = Net::new();
     let [first, third] = outer;
-    let one = net.add(wanted(first, A, [neighbor(65010, B)], &["10.244.1.0/24"]));
+    let one = net.add(speaker(first, A, [neighbor(65010, B)], &["10.244.1.0/24"]));
     let peers = [neighbor(first, A), changed(neighbor(third, C), to_third)];
-    let two = net.add(wanted(65010, B, peers, &[]));
-    let three = net.add(wanted(third, C, [changed(neighbor(65010, B), at_third)], &[]));
+    let two = net.add(speaker(65010, B, peers, &[]));
+    let three = net.add(speaker(third, C, [changed(neighbor(65010, B), at_third)], &[]));
     net.run_until_up(one, two);
     net.run_until_up(two, three);
     net.run(SOON);
@@ -190,15 +177,15 @@ fn route_that_went_out_with_the_local_as_is_known_when_it_comes_back() {
 fn active_peer_is_connected_to_and_may_not_connect() {
     let mut net = Net::new();
     let active = |address, asn| changed(neighbor(asn, address), |peer| peer.connect = ConnectMode::Active);
-    let one = net.add(wanted(65001, A, [active(B, 65002)], &[]));
-    let other = net.add(wanted(65002, B, [neighbor(65001, A)], &[]));
+    let one = net.add(speaker(65001, A, [active(B, 65002)], &[]));
+    let other = net.add(speaker(65002, B, [neighbor(65001, A)], &[]));
     net.run_until_up(one, other);
     net.run(SOON);
     assert!(net.connections(one, other).iter().all(|(opener, _)| *opener == one));
     // Both sides: nobody is taken.
     let mut net = Net::new();
-    let one = net.add(wanted(65001, A, [active(B, 65002)], &[]));
-    let other = net.add(wanted(65002, B, [active(A, 65001)], &[]));
+    let one = net.add(speaker(65001, A, [active(B, 65002)], &[]));
+    let other = net.add(speaker(65002, B, [active(A, 65001)], &[]));
     net.run(Duration::from_secs(60));
     assert!(!net.is_up(one, other));
 }
@@ -207,8 +194,8 @@ fn active_peer_is_connected_to_and_may_not_connect() {
 fn external_peer_that_is_on_no_link_is_said_to_take_multihop() {
     const FAR: &str = "192.0.2.1";
     let mut net = Net::new();
-    let far = net.add_stopped(wanted(65002, FAR, [], &[]));
-    let one = net.add(wanted(65001, A, [neighbor(65002, FAR)], &[]));
+    let far = net.add_stopped(speaker(65002, FAR, [], &[]));
+    let one = net.add(speaker(65001, A, [neighbor(65002, FAR)], &[]));
     net.run(SOON);
     let words = "connect: connection refused; it is on no link of ours, set multihop";
     assert_eq!(last_error(&net, one, far), words);
